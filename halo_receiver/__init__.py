@@ -1,0 +1,1 @@
+"""OTLP in, DuckDB segments out. Importing this package loads nothing."""

@@ -1,0 +1,1 @@
+"""What a span means, whichever GenAI convention sent it."""

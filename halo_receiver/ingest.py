@@ -1,0 +1,1 @@
+"""Bounded queue into the spool, acknowledge after its group fdatasync."""

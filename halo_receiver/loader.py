@@ -1,0 +1,1 @@
+"""The process that turns spooled requests into rows of the open segment."""

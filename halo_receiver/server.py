@@ -1,0 +1,1 @@
+"""The gRPC and HTTP services, and the error-to-status table."""

@@ -1,0 +1,1 @@
+"""Segments in, failure-mode reports out. Importing this package loads nothing."""

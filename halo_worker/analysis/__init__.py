@@ -1,0 +1,1 @@
+"""Traces meet the engine: detectors, tools, evidence."""

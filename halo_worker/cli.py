@@ -1,0 +1,1 @@
+"""`halo`: the commands; each calls a room and prints."""

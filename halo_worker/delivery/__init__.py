@@ -1,0 +1,1 @@
+"""Where reports go, and the proof that they arrived."""

@@ -1,0 +1,87 @@
+"""The gate: errors of the receiver pass through here, and the worker's branch is drawn on top.
+
+HaloError
+├── ConfigError, InputError, StoreError      from the receiver
+├── ModelError                               a language model could not be asked
+│   ├── ModelUnavailable                     it may pass: connection, timeout, 408, 409, 429, 5xx
+│   └── ModelRefused                         it will not pass: key, model name, quota, context, content
+├── InterpreterGone                          the code interpreter's process ended
+├── ReportError                              a report cannot be read or published
+└── DeliveryError                            a sink did not take a report
+    ├── SinkUnavailable                      it may pass
+    └── SinkRefused                          it will not pass
+"""
+
+from __future__ import annotations
+
+from halo_receiver.errors import (
+    ConfigError,
+    DirectoryInUse,
+    DirectoryUnusable,
+    HaloError,
+    InputError,
+    SchemaMismatch,
+    StoreError,
+)
+
+__all__ = [
+    "ConfigError",
+    "DeliveryError",
+    "DirectoryInUse",
+    "DirectoryUnusable",
+    "HaloError",
+    "InputError",
+    "InterpreterGone",
+    "ModelError",
+    "ModelRefused",
+    "ModelUnavailable",
+    "ReportError",
+    "SchemaMismatch",
+    "SinkRefused",
+    "SinkUnavailable",
+    "StoreError",
+]
+
+
+class ModelError(HaloError):
+    """A language model could not be asked."""
+
+
+class ModelUnavailable(ModelError):  # noqa: N818
+    """A fault that may pass. `retry_after` is what the provider asked for, in seconds."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class ModelRefused(ModelError):  # noqa: N818
+    """A fault that will not pass however often it is tried. `code` is the provider's own word for it."""
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class InterpreterGone(HaloError):  # noqa: N818
+    """The code interpreter's process ended; its variables are lost."""
+
+
+class ReportError(HaloError):
+    """A report cannot be read or published."""
+
+
+class DeliveryError(HaloError):
+    """A sink did not take a report."""
+
+
+class SinkUnavailable(DeliveryError):  # noqa: N818
+    """A fault that may pass. `retry_after` is what the sink asked for, in seconds."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class SinkRefused(DeliveryError):  # noqa: N818
+    """A fault that will not pass however often it is tried."""

@@ -1,0 +1,242 @@
+"""The report, as data: `report.json` is this model, and `proto/report.schema.json` is generated from it.
+
+Laws, kept by `analysis.evidence` before anything becomes a `Report`: every quote is found verbatim in the span it
+cites; every count is computed from the store; what fails is dropped and counted in `rejected`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator
+
+REPORT_VERSION = 1
+
+Severity = Literal["critical", "high", "medium", "low"]
+State = Literal["new", "ongoing", "worsening", "improving", "regressed", "resolved"]
+Status = Literal["complete", "partial", "failed"]
+Stop = Literal["turns", "tokens", "cost", "seconds", "error", "interrupted"]
+
+SEVERITIES: tuple[Severity, ...] = ("critical", "high", "medium", "low")
+STATES: tuple[State, ...] = ("new", "ongoing", "worsening", "improving", "regressed", "resolved")
+
+
+def iso_nano(unix_nano: int) -> str:
+    """Write a time as ISO-8601 UTC with nine digits and Z, as every JSON of ours does."""
+    seconds, nanos = divmod(unix_nano, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
+
+
+def _unix_nano(value: Any) -> Any:
+    if isinstance(value, datetime):
+        value = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return int(value.timestamp()) * 1_000_000_000 + value.microsecond * 1000
+    if isinstance(value, str):
+        head, _, fraction = value.rstrip("Z").partition(".")
+        moment = datetime.fromisoformat(head).replace(tzinfo=UTC)
+        return int(moment.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0")[:9])
+    return value
+
+
+class Model(BaseModel):
+    """The base of every part: nothing unknown, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# Nanoseconds since the Unix epoch in Python, ISO-8601 with nine digits and Z in JSON.
+Moment = Annotated[
+    int,
+    PlainSerializer(iso_nano, return_type=str, when_used="json"),
+]
+
+
+class _Timed(Model):
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_moments(cls, value: Any, info: Any) -> Any:
+        field = cls.model_fields[info.field_name]
+        return _unix_nano(value) if any(isinstance(meta, PlainSerializer) for meta in field.metadata) else value
+
+
+class ReportWindow(_Timed):
+    """`[start, end)` of arrival time."""
+
+    start: Moment
+    end: Moment
+
+
+class SpanRef(Model):
+    """A span, named."""
+
+    trace_id: str
+    span_id: str
+
+
+class Evidence(Model):
+    """A verbatim quote: a substring of the decoded text of `field` of that span.
+
+    `field` is `name`, `input_text`, `output_text`, `status_message`, `error_message`, `attributes["key"]` or
+    `events[i].attributes["key"]`.
+    """
+
+    trace_id: str
+    span_id: str
+    field: str
+    quote: str
+
+
+class Detector(Model):
+    """What measures a finding without a model: its name, and SQL that names trace_id and span_id where there is one."""
+
+    name: str
+    sql: str | None = None
+
+
+class Prevalence(Model):
+    """Traces affected of traces in the window, with a 95 % Wilson interval, against the windows before."""
+
+    traces: int = Field(ge=0)
+    of: int = Field(ge=0)
+    rate: float = Field(ge=0, le=1)
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+    previous_rate: float | None = None
+    p_value: float | None = None
+
+
+class Breakdown(Model):
+    """Where a finding concentrates: affected traces of the traces that have this value."""
+
+    dimension: str  # agent, model, version, tool, service
+    value: str
+    traces: int
+    of: int
+    rate: float
+
+
+class Fix(Model):
+    """What to change, how to see that it helped, and a brief to paste to a coding agent."""
+
+    summary: str
+    validation: str
+    brief: str
+
+
+class Finding(_Timed):
+    """One failure mode in one window."""
+
+    issue_id: str
+    title: str
+    description: str
+    category: str
+    severity: Severity
+    severity_reason: str
+    confidence: float = Field(ge=0, le=1)
+    source: Literal["detector", "rlm"]
+    state: State
+    first_seen: Moment
+    last_seen: Moment
+    detector: Detector | None = None
+    prevalence: Prevalence
+    breakdown: list[Breakdown] = []
+    origin_span: SpanRef | None = None
+    symptom_span: SpanRef | None = None
+    affected: list[SpanRef] = Field(default=[], max_length=50)
+    evidence: list[Evidence] = []
+    counter_evidence: list[Evidence] = []
+    root_cause: str = ""
+    fix: Fix
+
+
+class Engine(Model):
+    """What looked at the window, and what it used."""
+
+    mode: Literal["detectors", "rlm"]
+    model: str | None = None
+    route: str | None = None  # direct, map or loop, and why: rlm only
+    route_reason: str | None = None
+    turns: int = 0
+    model_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: float | None = None
+    seconds: float = 0.0
+
+
+class Coverage(Model):
+    """What was read, what was not, and what the capture cannot support."""
+
+    traces: int = 0
+    spans: int = 0
+    traces_examined: int = 0
+    sampled: bool = False
+    not_examined: list[str] = []
+    unsupported: list[str] = []
+
+
+class GroupTotals(Model):
+    """Totals of one agent, model or service."""
+
+    name: str
+    traces: int = 0
+    spans: int = 0
+    error_traces: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+    duration_p50_ns: int | None = None
+    duration_p95_ns: int | None = None
+
+
+class Totals(Model):
+    """Totals of the window, computed from the store. Tokens and cost count leaf LLM spans only."""
+
+    traces: int = 0
+    spans: int = 0
+    error_traces: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+    duration_p50_ns: int | None = None
+    duration_p95_ns: int | None = None
+    affected_traces: int = 0  # traces with at least one finding
+    affected_cost_usd: float | None = None  # what those traces spent
+    by_agent: list[GroupTotals] = []
+    by_model: list[GroupTotals] = []
+    by_service: list[GroupTotals] = []
+    timeline: list[dict[str, Any]] = []  # {start, traces, error_traces, affected_traces, tokens, cost_usd} per bucket
+
+
+class Rejected(Model):
+    """What failed verification and was not shipped."""
+
+    citations: int = 0
+    findings: int = 0
+    reasons: list[str] = []
+
+
+class Report(_Timed):
+    """What one run found in one window."""
+
+    report_version: int = REPORT_VERSION
+    id: str
+    window: ReportWindow
+    created_at: Moment
+    schedule: str | None = None
+    prompt: str | None = None
+    answer: str | None = None
+    summary: str = ""
+    status: Status = "complete"
+    stopped_by: Stop | None = None
+    engine: Engine
+    coverage: Coverage = Coverage()
+    totals: Totals = Totals()
+    findings: list[Finding] = []
+    rejected: Rejected = Rejected()
+
+    def to_json(self) -> str:
+        """Write the report as `report.json` holds it: two-space indented, times as ISO-8601."""
+        return self.model_dump_json(indent=2) + "\n"

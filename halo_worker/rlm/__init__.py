@@ -1,0 +1,1 @@
+"""The engine: models, code and text. It knows nothing of traces."""

@@ -1,0 +1,1 @@
+"""One run, the conductor: window → analyze → publish → deliver."""

@@ -1,0 +1,1 @@
+"""When analyses run: named schedules, coalesced, never two at once."""

@@ -1,0 +1,1 @@
+"""`[start, end)` of arrival time, and when its traces have settled."""
