@@ -1,0 +1,210 @@
+"""Spans and log records as Arrow tables in the layout of schema.sql."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from halo_receiver.span import Attributes, Canonical, LogRecord, Span, SpanEvent
+
+LONG_VALUE = 512  # characters of JSON text from which an attribute goes to long_attributes
+
+_TIME = pa.timestamp("ns")
+_LINK = pa.struct(
+    [
+        ("trace_id", pa.string()), ("span_id", pa.string()), ("trace_state", pa.string()), ("flags", pa.uint32()),
+        ("attributes", pa.string()), ("dropped_attributes", pa.uint32()),
+    ]
+)  # fmt: skip
+
+SPAN_SCHEMA = pa.schema(
+    [
+        ("trace_id", pa.string()), ("span_id", pa.string()), ("parent_span_id", pa.string()),
+        ("trace_state", pa.string()), ("flags", pa.uint32()), ("name", pa.string()), ("kind", pa.string()),
+        ("start_time", _TIME), ("end_time", _TIME), ("duration_ns", pa.int64()), ("status_code", pa.string()),
+        ("status_message", pa.string()), ("service_name", pa.string()), ("scope_name", pa.string()),
+        ("scope_version", pa.string()), ("resource_attributes", pa.string()), ("scope_attributes", pa.string()),
+        ("attribute_keys", pa.list_(pa.string())), ("attribute_values", pa.list_(pa.string())),
+        ("long_attributes", pa.string()), ("events", pa.string()), ("links", pa.list_(_LINK)),
+        ("dropped_attributes", pa.uint32()),
+        ("dropped_events", pa.uint32()), ("dropped_links", pa.uint32()), ("resource_schema_url", pa.string()),
+        ("scope_schema_url", pa.string()), ("resource_dropped_attributes", pa.uint32()),
+        ("scope_dropped_attributes", pa.uint32()), ("received_at", _TIME),
+        ("convention", pa.string()), ("span_type", pa.string()), ("model", pa.string()), ("provider", pa.string()),
+        ("agent_name", pa.string()), ("session_id", pa.string()), ("user_id", pa.string()), ("tool_name", pa.string()),
+        ("tool_call_id", pa.string()), ("tools_offered", pa.list_(pa.string())), ("tool_definitions", pa.string()),
+        ("input_messages", pa.string()), ("output_messages", pa.string()), ("input_text", pa.string()),
+        ("output_text", pa.string()), ("finish_reason", pa.string()), ("max_output_tokens", pa.int64()),
+        ("input_tokens", pa.int64()), ("output_tokens", pa.int64()), ("cached_tokens", pa.int64()),
+        ("reasoning_tokens", pa.int64()), ("cost_usd", pa.float64()), ("cost_estimated", pa.bool_()),
+        ("error_type", pa.string()), ("error_message", pa.string()), ("error_signature", pa.string()),
+    ]
+)  # fmt: skip
+
+LOG_SCHEMA = pa.schema(
+    [
+        ("time", _TIME), ("observed_time", _TIME), ("trace_id", pa.string()), ("span_id", pa.string()),
+        ("severity_number", pa.int32()), ("severity_text", pa.string()), ("event_name", pa.string()),
+        ("body", pa.string()), ("attribute_keys", pa.list_(pa.string())), ("attribute_values", pa.list_(pa.string())),
+        ("long_attributes", pa.string()),
+        ("flags", pa.uint32()), ("dropped_attributes", pa.uint32()), ("resource_attributes", pa.string()),
+        ("resource_schema_url", pa.string()), ("resource_dropped_attributes", pa.uint32()),
+        ("scope_name", pa.string()), ("scope_version", pa.string()), ("scope_attributes", pa.string()),
+        ("scope_schema_url", pa.string()), ("scope_dropped_attributes", pa.uint32()), ("service_name", pa.string()),
+        ("received_at", _TIME), ("span_facts", pa.string()),
+    ]
+)  # fmt: skip
+
+_CANONICAL = tuple(name for name in SPAN_SCHEMA.names if name in Canonical.__slots__)
+
+
+def _plain(value: Any) -> Any:
+    """Make an attribute value JSON can hold: bytes as base64, NaN and infinities as their names."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def json_text(value: Any) -> str:
+    """Write a value as compact JSON text."""
+    return orjson.dumps(_plain(value), option=orjson.OPT_NON_STR_KEYS).decode("utf-8", "replace")
+
+
+def _value_text(value: Any) -> str:
+    return orjson.dumps(value if type(value) in (str, int, bool) else _plain(value)).decode()
+
+
+def _attributes(attributes: Attributes) -> tuple[list[str], list[str], str | None]:
+    """Split attributes into short keys and values and one JSON object of the long ones."""
+    keys, values, long = [], [], []
+    for key, value in attributes.items():
+        text = _value_text(value)
+        if len(text) > LONG_VALUE:
+            long.append(f"{_value_text(key)}:{text}")
+        else:
+            keys.append(key)
+            values.append(text)
+    return keys, values, f"{{{','.join(long)}}}" if long else None
+
+
+def _or_none(value: Any) -> Any:
+    return value or None
+
+
+def _events(events: list[SpanEvent]) -> str | None:
+    if not events:
+        return None
+    return json_text(
+        [
+            {
+                "time": _or_none(event.time_unix_nano),
+                "name": event.name,
+                "attributes": event.attributes,
+                "dropped_attributes": event.dropped_attributes,
+            }
+            for event in events
+        ]
+    )
+
+
+def span_table(spans: Iterable[tuple[Span, Canonical, int]]) -> pa.Table:
+    """Turn spans, what they mean and their arrival (unix nanoseconds) into a table with the columns of span_rows."""
+    rows = []
+    for span, canonical, received in spans:
+        scope = span.scope
+        keys, values, long = _attributes(span.attributes)
+        start, end = span.start_unix_nano, span.end_unix_nano
+        row: dict[str, Any] = {
+            "trace_id": span.trace_id,
+            "span_id": span.span_id,
+            "parent_span_id": _or_none(span.parent_span_id),
+            "trace_state": _or_none(span.trace_state),
+            "flags": span.flags,
+            "name": span.name,
+            "kind": span.kind,
+            "start_time": _or_none(start),
+            "end_time": _or_none(end),
+            "duration_ns": end - start if start and end else None,
+            "status_code": span.status_code,
+            "status_message": _or_none(span.status_message),
+            "service_name": scope.service_name,
+            "scope_name": _or_none(scope.name),
+            "scope_version": _or_none(scope.version),
+            "resource_attributes": json_text(scope.resource_attributes),
+            "scope_attributes": json_text(scope.attributes),
+            "attribute_keys": keys,
+            "attribute_values": values,
+            "long_attributes": long,
+            "events": _events(span.events),
+            "links": [
+                {
+                    "trace_id": link.trace_id,
+                    "span_id": link.span_id,
+                    "trace_state": _or_none(link.trace_state),
+                    "flags": link.flags,
+                    "attributes": json_text(link.attributes),
+                    "dropped_attributes": link.dropped_attributes,
+                }
+                for link in span.links
+            ],
+            "dropped_attributes": span.dropped_attributes,
+            "dropped_events": span.dropped_events,
+            "dropped_links": span.dropped_links,
+            "resource_schema_url": _or_none(scope.resource_schema_url),
+            "scope_schema_url": _or_none(scope.schema_url),
+            "resource_dropped_attributes": scope.resource_dropped_attributes,
+            "scope_dropped_attributes": scope.dropped_attributes,
+            "received_at": received,
+        }
+        for name in _CANONICAL:
+            row[name] = getattr(canonical, name)
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=SPAN_SCHEMA)
+
+
+def log_table(records: Iterable[tuple[LogRecord, dict[str, Any] | None, int]]) -> pa.Table:
+    """Turn log records, what they say of their span and their arrival into a table with the columns of log_rows."""
+    rows = []
+    for record, facts, received in records:
+        scope = record.scope
+        keys, values, long = _attributes(record.attributes)
+        rows.append(
+            {
+                "time": _or_none(record.time_unix_nano),
+                "observed_time": _or_none(record.observed_unix_nano),
+                "trace_id": _or_none(record.trace_id),
+                "span_id": _or_none(record.span_id),
+                "severity_number": record.severity_number,
+                "severity_text": _or_none(record.severity_text),
+                "event_name": _or_none(record.event_name),
+                "body": json_text(record.body),
+                "attribute_keys": keys,
+                "attribute_values": values,
+                "long_attributes": long,
+                "flags": record.flags,
+                "dropped_attributes": record.dropped_attributes,
+                "resource_attributes": json_text(scope.resource_attributes),
+                "resource_schema_url": _or_none(scope.resource_schema_url),
+                "resource_dropped_attributes": scope.resource_dropped_attributes,
+                "scope_name": _or_none(scope.name),
+                "scope_version": _or_none(scope.version),
+                "scope_attributes": json_text(scope.attributes),
+                "scope_schema_url": _or_none(scope.schema_url),
+                "scope_dropped_attributes": scope.dropped_attributes,
+                "service_name": scope.service_name,
+                "received_at": received,
+                "span_facts": json_text(facts) if facts else None,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=LOG_SCHEMA)

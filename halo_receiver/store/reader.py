@@ -1,0 +1,175 @@
+"""A window's sealed segments as one read-only view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+
+from halo_receiver.errors import SchemaMismatch, StoreError
+from halo_receiver.store import schema
+from halo_receiver.store.segment import listed
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A segment that could not be opened, and why."""
+
+    path: Path
+    reason: str
+
+
+class Reader:
+    """Sealed segments, attached read-only, behind the views `spans`, `traces` and `logs` of the contract.
+
+    A span that a client sent twice is shown once, also when its copies lie in two segments; a trace that lies in
+    several segments is one trace. `start_ns` and `end_ns` bound arrival: spans outside are not shown, but a trace of
+    which one span arrived inside is shown whole when `whole_traces` is set.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Path],
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        memory_limit: str = "1GiB",
+        threads: int = 2,
+    ) -> None:
+        self.start_ns = start_ns
+        self.end_ns = end_ns
+        self.segments: list[Path] = []
+        self.set_aside: list[SetAside] = []
+        self.connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": threads})
+        self.connection.execute("SET TimeZone = 'UTC'")
+        for path in segments:
+            self._attach(path)
+        self._views()
+
+    @classmethod
+    def open(cls, data_dir: Path, *, start_ns: int | None = None, end_ns: int | None = None, **options: Any) -> Reader:
+        """Open the sealed segments of a data directory that may hold spans that arrived in `[start_ns, end_ns)`."""
+        return cls(listed(data_dir / "segments"), start_ns=start_ns, end_ns=end_ns, **options)
+
+    def _attach(self, path: Path) -> None:
+        alias = f"s{len(self.segments)}"
+        quoted = str(path).replace("'", "''")
+        try:
+            self.connection.execute(f"ATTACH '{quoted}' AS {alias} (READ_ONLY)")
+            row = self.connection.execute(f"SELECT value FROM {alias}.meta WHERE key = 'schema_version'").fetchone()
+            found = row[0] if row else "unknown"
+            if not found.isdigit() or int(found) > schema.SCHEMA_VERSION:
+                self.connection.execute(f"DETACH {alias}")
+                raise SchemaMismatch(path.name, found, schema.SCHEMA_VERSION)
+        except (duckdb.Error, StoreError) as error:
+            self.set_aside.append(SetAside(path, str(error).splitlines()[0]))
+            return
+        self.segments.append(path)
+
+    def _bound(self) -> str:
+        bounds = []
+        if self.start_ns is not None:
+            bounds.append(f"received_at >= make_timestamp_ns({self.start_ns})")
+        if self.end_ns is not None:
+            bounds.append(f"received_at < make_timestamp_ns({self.end_ns})")
+        return " AND ".join(bounds)
+
+    def _union(self, table: str, *, hidden: bool = False) -> str:
+        bound = self._bound()
+        where = f" WHERE {bound}" if bound else ""
+        parts = []
+        for index in range(len(self.segments)):
+            if hidden and index in self._with_copies:
+                keep = (
+                    "NOT EXISTS (SELECT 1 FROM memory.main._copies c WHERE c.segment = "
+                    f"{index} AND c.trace_id = t.trace_id AND c.span_id = t.span_id)"
+                )
+                joined = f" WHERE {bound} AND {keep}" if bound else f" WHERE {keep}"
+                parts.append(f"SELECT * FROM s{index}.{table} t{joined}")
+            else:
+                parts.append(f"SELECT * FROM s{index}.{table}{where}")
+        return " UNION ALL ".join(parts)
+
+    def _views(self) -> None:
+        execute = self.connection.execute
+        if not self.segments:
+            execute("ATTACH ':memory:' AS s0")
+            execute("USE s0")
+            execute(schema.SCHEMA_SQL)
+            execute("USE memory")
+        count = max(1, len(self.segments))
+        crossing = " UNION ALL ".join(f"SELECT DISTINCT trace_id FROM s{i}.trace_rows" for i in range(count))
+        execute(
+            f"CREATE TABLE _crossing AS SELECT trace_id FROM ({crossing}) GROUP BY trace_id HAVING count(*) > 1"
+            if count > 1
+            else "CREATE TABLE _crossing (trace_id VARCHAR)"
+        )
+        copies = " UNION ALL ".join(
+            f"SELECT {i} AS segment, trace_id, span_id, received_at FROM s{i}.span_rows "
+            "WHERE trace_id IN (SELECT trace_id FROM memory.main._crossing)"
+            for i in range(count)
+        )
+        execute(
+            f"CREATE TABLE _copies AS SELECT segment, trace_id, span_id FROM ({copies}) QUALIFY row_number() OVER "
+            "(PARTITION BY trace_id, span_id ORDER BY received_at, segment) > 1"
+        )
+        self._with_copies = {row[0] for row in execute("SELECT DISTINCT segment FROM _copies").fetchall()}
+        segments = self.segments
+        if not segments:
+            self.segments = [Path()]  # the empty stand-in, for the unions below
+        execute(f"CREATE VIEW _span_rows AS {self._union('span_rows', hidden=True)}")
+        execute(f"CREATE VIEW _log_rows AS {self._union('log_rows')}")
+        facts = execute("SELECT count(*) FROM _log_rows WHERE span_facts IS NOT NULL").fetchone()
+        if facts and facts[0]:
+            execute(f"CREATE TABLE _facts AS {schema.facts_query('_log_rows')}")
+            execute(f"CREATE VIEW spans AS {schema.spans_view('_span_rows', '_facts')}")
+        else:
+            execute(f"CREATE VIEW spans AS {schema.spans_view('_span_rows')}")
+        execute(f"CREATE VIEW logs AS {schema.logs_view('_log_rows')}")
+        columns = ", ".join(schema.TRACE_COLUMNS)
+        if self._bound() or (facts and facts[0]):
+            execute(f"CREATE VIEW traces AS SELECT {columns} FROM ({schema.rollup_query('spans')})")
+        else:
+            whole = " UNION ALL ".join(
+                f"SELECT {columns} FROM s{i}.trace_rows "
+                "WHERE trace_id NOT IN (SELECT trace_id FROM memory.main._crossing)"
+                for i in range(count)
+            )
+            crossing_spans = "(SELECT * FROM _span_rows WHERE trace_id IN (SELECT trace_id FROM _crossing))"
+            execute(
+                f"CREATE VIEW traces AS {whole} UNION ALL SELECT {columns} FROM ({schema.rollup_query(crossing_spans)})"
+            )
+        execute("CREATE MACRO attr(attributes, key) AS json_extract_string(attributes, '$.\"' || key || '\"')")
+        self.segments = segments
+
+    def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[dict[str, Any]]:
+        """Run one statement and return its rows as dicts."""
+        cursor = self.connection.execute(sql, parameters or None)
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def lock_down(self) -> None:
+        """Close every way out of the connection: no files, no network, no settings. There is no way back."""
+        self.connection.execute("SET enable_external_access = false")
+        self.connection.execute("SET lock_configuration = true")
+
+    def close(self) -> None:
+        """Let go of the segments."""
+        self.connection.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def segment_paths(data_dir: Path) -> Iterable[Path]:
+    """Return the sealed segments of a data directory, oldest first."""
+    return listed(data_dir / "segments")

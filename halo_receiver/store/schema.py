@@ -1,0 +1,154 @@
+"""The schema's version, its story, and the views that show it as contracted.
+
+Version 1 (0.1.0): first release.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+SCHEMA_VERSION = 1
+
+# Segments are written in this storage version by every DuckDB we support, and read by all of them: files in the own
+# default format of 2.x cannot be opened by 1.5.
+STORAGE_VERSION = "v1.5.0"
+
+# Row groups of 2,048 rows let a transaction of that size be compressed once, straight into the file: the write-ahead
+# log then holds pointers only, and 5 times fewer bytes are written (7.6 kB spans, two cores).
+ROW_GROUP_SIZE = 2048
+
+SCHEMA_SQL = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+
+SPAN_COLUMNS = (
+    "trace_id", "span_id", "parent_span_id", "trace_state", "flags", "name", "kind", "start_time", "end_time",
+    "duration_ns", "status_code", "status_message", "service_name", "scope_name", "scope_version",
+    "resource_attributes", "scope_attributes", "attributes", "events", "links", "dropped_attributes",
+    "dropped_events", "dropped_links", "resource_schema_url", "scope_schema_url", "resource_dropped_attributes",
+    "scope_dropped_attributes", "received_at", "convention", "span_type", "model", "provider", "agent_name",
+    "session_id", "user_id", "tool_name", "tool_call_id", "tools_offered", "input_messages", "output_messages",
+    "input_text", "output_text", "finish_reason", "input_tokens", "output_tokens", "cached_tokens",
+    "reasoning_tokens", "cost_usd", "cost_estimated", "error_type", "error_message", "error_signature",
+    "tool_definitions", "max_output_tokens",
+)  # fmt: skip
+
+LOG_COLUMNS = (
+    "time", "observed_time", "trace_id", "span_id", "severity_number", "severity_text", "event_name", "body",
+    "attributes", "flags", "dropped_attributes", "resource_attributes", "scope_name", "scope_version",
+    "service_name", "received_at",
+)  # fmt: skip
+
+# Columns that a log record may fill in for its span, and the type they have.
+FACT_COLUMNS = {
+    "model": "VARCHAR", "provider": "VARCHAR", "agent_name": "VARCHAR", "session_id": "VARCHAR", "user_id": "VARCHAR",
+    "tool_name": "VARCHAR", "tool_call_id": "VARCHAR", "tool_definitions": "VARCHAR", "input_messages": "VARCHAR",
+    "output_messages": "VARCHAR", "input_text": "VARCHAR", "output_text": "VARCHAR", "finish_reason": "VARCHAR",
+    "input_tokens": "BIGINT", "output_tokens": "BIGINT", "cached_tokens": "BIGINT", "reasoning_tokens": "BIGINT",
+    "cost_usd": "DOUBLE", "cost_estimated": "BOOLEAN", "error_type": "VARCHAR", "error_message": "VARCHAR",
+    "error_signature": "VARCHAR",
+}  # fmt: skip
+
+# The object as sent, put together from the short values and the long ones; both are JSON already.
+_SHORT = (
+    "array_to_string(list_transform(range(1, len(attribute_keys) + 1), "
+    "lambda i: to_json(attribute_keys[i]) || ':' || attribute_values[i]), ',')"
+)
+_ATTRIBUTES = (
+    f"(CASE WHEN long_attributes IS NULL THEN '{{' || {_SHORT} || '}}' "
+    "WHEN len(attribute_keys) = 0 THEN long_attributes "
+    f"ELSE '{{' || {_SHORT} || ',' || long_attributes[2:] END)::JSON AS attributes"
+)
+_EVENTS = (
+    "coalesce(list_transform(from_json(events, "
+    """'[{"time":"BIGINT","name":"VARCHAR","attributes":"JSON","dropped_attributes":"UINTEGER"}]'), """
+    "lambda e: {'time': make_timestamp_ns(e.time), 'name': e.name, 'attributes': e.attributes, "
+    "'dropped_attributes': e.dropped_attributes}), []) AS events"
+)
+_JSON = {"resource_attributes", "scope_attributes", "input_messages", "output_messages", "body"}
+
+
+def _projection(columns: tuple[str, ...], alias: str, facts: bool) -> str:
+    parts = []
+    for column in columns:
+        source = f'{alias}."{column}"'
+        if facts and column in FACT_COLUMNS:
+            source = f"coalesce({source}, f.{column})"
+        if column == "attributes":
+            parts.append(_ATTRIBUTES)
+        elif column == "events":
+            parts.append(_EVENTS)
+        elif column in _JSON:
+            parts.append(f'{source}::JSON AS "{column}"')
+        else:
+            parts.append(f'{source} AS "{column}"')
+    return ", ".join(parts)
+
+
+def spans_view(rows: str, facts: str | None = None) -> str:
+    """Return the SELECT that shows `rows` (of span_rows) as contracted, filled from `facts` of their logs, if any."""
+    if facts is None:
+        return f"SELECT {_projection(SPAN_COLUMNS, 's', False)} FROM {rows} s"
+    return (
+        f"SELECT {_projection(SPAN_COLUMNS, 's', True)} FROM {rows} s "
+        f"LEFT JOIN {facts} f ON f.fact_trace_id = s.trace_id AND f.fact_span_id = s.span_id"
+    )
+
+
+def facts_query(rows: str) -> str:
+    """Return the SELECT that gathers what the log records of `rows` (of log_rows) say of each span."""
+    picks = ", ".join(
+        f"arg_min(TRY_CAST(span_facts->>'$.{name}' AS {kind}), received_at) "
+        f"FILTER (span_facts->>'$.{name}' IS NOT NULL) AS {name}"
+        for name, kind in FACT_COLUMNS.items()
+    )
+    return (
+        f"SELECT trace_id AS fact_trace_id, span_id AS fact_span_id, {picks} FROM {rows} "
+        "WHERE span_facts IS NOT NULL AND trace_id IS NOT NULL AND span_id IS NOT NULL GROUP BY ALL"
+    )
+
+
+def logs_view(rows: str) -> str:
+    """Return the SELECT that shows `rows` (of log_rows) as contracted."""
+    return f"SELECT {_projection(LOG_COLUMNS, 'l', False)} FROM {rows} l"
+
+
+TRACE_COLUMNS = (
+    "trace_id", "root_name", "service_names", "agent_names", "models", "start_time", "end_time", "duration_ns",
+    "span_count", "error_count", "status_code", "input_tokens", "output_tokens", "cost_usd", "session_id", "user_id",
+)  # fmt: skip
+
+
+def rollup_query(spans: str) -> str:
+    """Return the SELECT that makes one trace_rows row of each trace in `spans` (columns as span_rows).
+
+    Tokens and cost are those of leaf LLM and embedding spans: agent spans, and the outer of two nested LLM spans,
+    repeat their children's totals.
+    """
+    return f"""
+    WITH s AS (SELECT * FROM {spans}),
+    nested AS (
+      SELECT DISTINCT p.trace_id, p.span_id FROM s c
+      JOIN s p ON p.trace_id = c.trace_id AND p.span_id = c.parent_span_id
+      WHERE c.span_type IN ('llm', 'embedding') AND p.span_type IN ('llm', 'embedding')
+        AND (c.input_tokens IS NOT NULL OR c.output_tokens IS NOT NULL)
+    ),
+    leaf AS (
+      SELECT s.*, (s.span_type IN ('llm', 'embedding') AND n.span_id IS NULL) IS TRUE AS counted,
+        (s.parent_span_id IS NULL) AS is_root
+      FROM s LEFT JOIN nested n ON n.trace_id = s.trace_id AND n.span_id = s.span_id
+    )
+    SELECT trace_id,
+      coalesce(arg_min(name, start_time) FILTER (is_root), first(name) FILTER (is_root)) AS root_name,
+      coalesce(list_sort(list(DISTINCT service_name) FILTER (service_name <> '')), []) AS service_names,
+      coalesce(list_sort(list(DISTINCT agent_name) FILTER (agent_name IS NOT NULL)), []) AS agent_names,
+      coalesce(list_sort(list(DISTINCT model) FILTER (model IS NOT NULL)), []) AS models,
+      min(start_time) AS start_time, max(end_time) AS end_time,
+      epoch_ns(max(end_time)) - epoch_ns(min(start_time)) AS duration_ns,
+      count(*) AS span_count, count(*) FILTER (status_code = 'ERROR') AS error_count,
+      coalesce(arg_min(status_code, start_time) FILTER (is_root), first(status_code) FILTER (is_root)) AS status_code,
+      sum(input_tokens) FILTER (counted)::BIGINT AS input_tokens,
+      sum(output_tokens) FILTER (counted)::BIGINT AS output_tokens,
+      sum(cost_usd) FILTER (counted) AS cost_usd,
+      min(session_id) AS session_id, min(user_id) AS user_id,
+      min(received_at) AS first_received_at, max(received_at) AS last_received_at
+    FROM leaf GROUP BY trace_id
+    """

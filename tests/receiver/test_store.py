@@ -1,0 +1,87 @@
+"""Segments: written, sealed, and read as one view."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from halo_receiver.span import Canonical, LogRecord, Scope, Span, SpanEvent
+from halo_receiver.store.columns import log_table, span_table
+from halo_receiver.store.reader import Reader
+from halo_receiver.store.segment import SegmentName
+from halo_receiver.store.writer import SegmentWriter
+
+START = 1_700_000_000_000_000_000
+SCOPE = Scope({"service.name": "shop"})
+
+
+def seal_segment(data_dir: Path, number: int, ids: list[tuple[str, str]], *, arrival: int = START) -> Path:
+    (data_dir / "segments").mkdir(exist_ok=True)
+    writer = SegmentWriter(data_dir / "segments", SegmentName.at(arrival, number))
+    spans = [
+        Span(
+            trace, span, "" if span == "root" else "root", "step", SCOPE,
+            start_unix_nano=START, end_unix_nano=START + 5,
+            attributes={"n": 1, "mixed": [1, b"x", {"k": None}], "long": "é" * 600},
+            events=[SpanEvent(START + 1, "exception", {"exception.type": "E"})],
+        )
+        for trace, span in ids
+    ]  # fmt: skip
+    writer.append(
+        spans=span_table((span, Canonical(span_type="llm", model="m", input_tokens=3), arrival) for span in spans),
+        logs=log_table([(LogRecord(SCOPE, trace_id="a", span_id="root"), {"output_text": "from a log"}, arrival)]),
+        position=(1, 2),
+    )
+    return writer.seal()
+
+
+def test_a_span_sent_twice_is_shown_once_also_across_segments(tmp_path: Path) -> None:
+    seal_segment(tmp_path, 1, [("a", "root"), ("a", "child"), ("a", "root")])
+    seal_segment(tmp_path, 2, [("a", "child"), ("b", "root")])
+    with Reader.open(tmp_path) as reader:
+        assert reader.query("SELECT trace_id, span_id FROM spans ORDER BY ALL") == [
+            {"trace_id": "a", "span_id": "child"},
+            {"trace_id": "a", "span_id": "root"},
+            {"trace_id": "b", "span_id": "root"},
+        ]
+        assert [row["span_count"] for row in reader.query("SELECT span_count FROM traces ORDER BY trace_id")] == [2, 1]
+
+
+def test_attributes_keep_their_types_and_long_values(tmp_path: Path) -> None:
+    seal_segment(tmp_path, 1, [("a", "root")])
+    with Reader.open(tmp_path) as reader:
+        row = reader.query("SELECT attributes, attributes->>'n' AS n, events[1].attributes AS e FROM spans")[0]
+    assert json.loads(row["attributes"]) == {"n": 1, "mixed": [1, "eA==", {"k": None}], "long": "é" * 600}
+    assert row["n"] == "1"
+    assert json.loads(row["e"]) == {"exception.type": "E"}
+
+
+def test_what_a_log_says_is_seen_on_its_span(tmp_path: Path) -> None:
+    seal_segment(tmp_path, 1, [("a", "root"), ("b", "root")])
+    with Reader.open(tmp_path) as reader:
+        rows = reader.query("SELECT trace_id, output_text FROM spans ORDER BY 1")
+    assert rows == [{"trace_id": "a", "output_text": "from a log"}, {"trace_id": "b", "output_text": None}]
+
+
+def test_an_empty_directory_reads_as_empty_tables(tmp_path: Path) -> None:
+    with Reader.open(tmp_path) as reader:
+        for table in ("spans", "traces", "logs"):
+            assert reader.query(f"SELECT count(*) AS n FROM {table}") == [{"n": 0}]
+
+
+def test_a_segment_that_cannot_be_read_is_set_aside_and_the_rest_is_read(tmp_path: Path) -> None:
+    seal_segment(tmp_path, 1, [("a", "root")])
+    (tmp_path / "segments" / "spans-20260101T000000Z-000002.duckdb").write_bytes(b"not a database")
+    with Reader.open(tmp_path) as reader:
+        assert reader.query("SELECT count(*) AS n FROM spans") == [{"n": 1}]
+        assert [item.path.name for item in reader.set_aside] == ["spans-20260101T000000Z-000002.duckdb"]
+
+
+@pytest.mark.parametrize(("start", "end", "seen"), [(0, 5, 0), (0, 11, 1), (10, 20, 1), (11, 30, 1), (0, 30, 2)])
+def test_a_window_is_cut_on_arrival(tmp_path: Path, start: int, end: int, seen: int) -> None:
+    seal_segment(tmp_path, 1, [("a", "root")], arrival=START + 10)
+    seal_segment(tmp_path, 2, [("b", "root")], arrival=START + 20)
+    with Reader.open(tmp_path, start_ns=START + start, end_ns=START + end) as reader:
+        assert reader.query("SELECT count(*) AS n FROM spans") == [{"n": seen}]
