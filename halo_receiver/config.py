@@ -1,1 +1,215 @@
-"""The receiver's settings and the loader of all settings: defaults < file < environment < flags."""
+"""The receiver's settings, and the loader of all settings: defaults < halo.toml < environment < flags.
+
+Every setting of `[section] name` is also `HALO_<SECTION>_<NAME>` in the environment, and
+`[section.ENTRY] name` of a section with named entries is `HALO_<SECTION>_<ENTRY>_<NAME>`. Units are in the names.
+This room alone reads the file and the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from halo_receiver.errors import ConfigError
+
+DEFAULT_FILE = Path("halo.toml")
+
+
+class Section(BaseModel):
+    """The base of every section: nothing unknown, nothing changed after start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreConfig(Section):
+    """`[store]`: where spans are kept, and for how long."""
+
+    data_dir: Path = Field(Path("halo-data"), description="Everything halo keeps: spool, segments, reports.")
+    rotate_seconds: float = Field(60, gt=0, description="Age at which the open segment is sealed.")
+    rotate_bytes: int = Field(128 * 2**20, ge=2**20, description="Size at which the open segment is sealed.")
+    merge_bytes: int = Field(
+        512 * 2**20, ge=0, description="Small sealed segments are merged up to this size; 0 merges never."
+    )
+    retention_days: float = Field(30, ge=0, description="Age at which sealed segments are deleted; 0 keeps them.")
+    retention_bytes: int = Field(
+        0, ge=0, description="Total size of segments over which the oldest are deleted; 0 means no limit."
+    )
+    memory_limit_bytes: int = Field(512 * 2**20, ge=64 * 2**20, description="What DuckDB may use in one process.")
+    threads: int = Field(2, ge=1, description="Threads DuckDB may use in one process.")
+
+
+class ReceiverConfig(Section):
+    """`[receiver]`: what listens where, and what it accepts."""
+
+    grpc_endpoint: str = Field("127.0.0.1:4317", description="OTLP/gRPC, HOST:PORT; 'off' for none.")
+    http_endpoint: str = Field("127.0.0.1:4318", description="OTLP/HTTP, health and /metrics, HOST:PORT; 'off'.")
+    max_request_bytes: int = Field(
+        64 * 2**20, ge=2**10, description="A larger request is refused for good, also after decompression."
+    )
+    max_backlog_bytes: int = Field(
+        2 * 2**30, ge=2**20, description="Acknowledged but not loaded; above it clients are told to come back."
+    )
+    min_free_bytes: int = Field(
+        256 * 2**20, ge=0, description="Free disk below which clients are told to come back, and readiness ends."
+    )
+    max_attribute_bytes: int = Field(2**20, ge=2**8, description="A longer attribute value is cut, marked and counted.")
+    retry_seconds: float = Field(5, gt=0, description="When to come back, as told to clients (RetryInfo, Retry-After).")
+    drain_seconds: float = Field(20, ge=0, description="How long SIGTERM waits for requests and the loader.")
+    api_keys: list[SecretStr] = Field(
+        default_factory=list,
+        description="Bearer keys, any of which is accepted; empty means open. From the environment, comma separated.",
+    )
+    tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM); reread when the file changes.")
+    tls_key_file: Path | None = Field(None, description="Private key (PEM) of the certificate.")
+    tls_client_ca_file: Path | None = Field(None, description="Demand client certificates signed by these (mTLS).")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged on stderr.")
+
+    @model_validator(mode="after")
+    def _endpoints_and_tls_agree(self) -> ReceiverConfig:
+        for name in ("grpc_endpoint", "http_endpoint"):
+            value = getattr(self, name)
+            host, colon, port = value.rpartition(":")
+            if value != "off" and not (colon and host and port.isdigit() and int(port) < 65536):
+                raise ValueError(f"{name} is {value!r}: expected HOST:PORT or 'off'")
+        if self.grpc_endpoint == self.http_endpoint == "off":
+            raise ValueError("grpc_endpoint and http_endpoint are both 'off': nothing would be received")
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            raise ValueError("tls_cert_file and tls_key_file must be set together")
+        if self.tls_client_ca_file and not self.tls_cert_file:
+            raise ValueError("tls_client_ca_file needs tls_cert_file and tls_key_file")
+        return self
+
+
+# A section's model, or for sections with named entries ([schedules.daily]) a one-element list of the entries' model.
+Sections = Mapping[str, type[Section] | list[type[Section]]]
+Loaded = dict[str, Any]
+
+RECEIVER_SECTIONS: Sections = {"store": StoreConfig, "receiver": ReceiverConfig}
+# Sections of the worker, which this package may not import: known, so that one file serves both.
+OTHER_SECTIONS = ("model", "budget", "analysis", "schedules", "sinks", "redaction")
+
+
+def load(
+    sections: Sections,
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    others: tuple[str, ...] = (),
+) -> Loaded:
+    """Read the settings of `sections`; a section with named entries becomes a dict of them.
+
+    `file` None means `halo.toml` where it exists; `others` are sections that may stand in the file but are not read.
+    Raises ConfigError, with the nearest right name in the hint, on anything unknown or malformed.
+    """
+    environment = os.environ if environment is None else environment
+    document = _read_file(file)
+    for name in document:
+        if name not in sections and name not in others:
+            raise ConfigError(f"unknown section [{name}]", hint=_nearest(name, [*sections, *others]))
+    loaded: Loaded = {}
+    for name, model in sections.items():
+        table = document.get(name, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"[{name}] must be a table", hint=f"write '[{name}]' and its settings below it")
+        given = dict((overrides or {}).get(name, {}))
+        if isinstance(model, list):
+            loaded[name] = _entries(name, model[0], table, environment)
+        else:
+            values = {**table, **_from_environment(name, model, environment), **given}
+            loaded[name] = _validate(f"[{name}]", model, values)
+    return loaded
+
+
+def load_receiver(
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[StoreConfig, ReceiverConfig]:
+    """Read what the receiver needs."""
+    loaded = load(RECEIVER_SECTIONS, file=file, environment=environment, overrides=overrides, others=OTHER_SECTIONS)
+    return loaded["store"], loaded["receiver"]
+
+
+def _read_file(file: Path | None) -> dict[str, Any]:
+    path = file or DEFAULT_FILE
+    if file is None and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}", hint="name another with --config, or leave it out") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}", hint="deploy/halo.toml shows every setting") from None
+
+
+def _entries(
+    section: str, model: type[Section], table: dict[str, Any], environment: Mapping[str, str]
+) -> dict[str, Section]:
+    entries = {}
+    for entry, values in table.items():
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"[{section}] has '{entry}' outside an entry",
+                hint=f"write '[{section}.NAME]' and the settings below it",
+            )
+        merged = {**values, **_from_environment(f"{section}_{entry}", model, environment)}
+        entries[entry] = _validate(f"[{section}.{entry}]", model, merged)
+    return entries
+
+
+def _from_environment(prefix: str, model: type[Section], environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        variable = f"HALO_{prefix}_{name}".upper().replace("-", "_")
+        if variable in environment:
+            values[name] = _parse(variable, environment[variable], field.annotation)
+    return values
+
+
+def _parse(variable: str, text: str, annotation: Any) -> Any:
+    """Read lists as comma separated or JSON, tables as JSON; the rest is left to the model."""
+    kinds = typing.get_args(annotation) if typing.get_origin(annotation) in (types.UnionType, typing.Union) else ()
+    origins = {typing.get_origin(kind) or kind for kind in (kinds or (annotation,))}
+    if dict in origins or (list in origins and text.lstrip().startswith("[")):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"{variable} is not JSON: {error}") from None
+    if list in origins:
+        return [item.strip() for item in text.split(",") if item.strip()]
+    return text
+
+
+def _validate(where: str, model: type[Section], values: dict[str, Any]) -> Section:
+    for name in values:
+        if name not in model.model_fields:
+            raise ConfigError(f"{where} has no setting '{name}'", hint=_nearest(name, list(model.model_fields)))
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden" and len(first["loc"]) > 1:
+            raise ConfigError(f"{where} has no setting '{name}'", hint="deploy/halo.toml shows every setting") from None
+        field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
+        hint = f"{name}: {field.description}" if field is not None and field.description else ""
+        raise ConfigError(f"{where} {name}: {reason}" if name else f"{where} {reason}", hint=hint) from None
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known are: {', '.join(sorted(names))}"
