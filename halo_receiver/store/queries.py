@@ -1,0 +1,140 @@
+"""Named questions to a reader, answered as plain JSON values."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import duckdb
+import orjson
+
+from halo_receiver.errors import InputError
+from halo_receiver.store.reader import Reader
+
+READABLE = ("SELECT", "EXPLAIN")
+
+
+def check_readable(reader: Reader, sql: str) -> str:
+    """Return `sql` without its last semicolon. Raises InputError unless it is one statement that only reads."""
+    try:
+        statements = reader.connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise InputError(f"the SQL does not parse: {_first_lines(error)}") from None
+    if len(statements) != 1:
+        raise InputError(
+            f"the SQL holds {len(statements)} statements, one is expected",
+            hint="the tables are spans, traces and logs; try: SELECT name, count(*) FROM spans GROUP BY ALL",
+        )
+    kind = statements[0].type.name
+    if kind not in READABLE:
+        raise InputError(f"{kind} is not allowed: the store is read only", hint="begin with SELECT, WITH or FROM")
+    return str(statements[0].query).strip().rstrip(";").strip()
+
+
+def json_rows(
+    reader: Reader, sql: str, parameters: list[Any] | None = None, *, limit: int | None = None
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Run one reading statement and return its column names and rows as the `--format json` contract has them.
+
+    JSON columns and lists come nested, times as ISO-8601 UTC with nine digits and Z. Raises InputError with
+    DuckDB's own words when the statement is wrong.
+    """
+    text = check_readable(reader, sql)
+    try:
+        if text.upper().startswith("EXPLAIN"):
+            return ["plan"], [{"plan": str(row[-1])} for row in reader.connection.execute(text).fetchall()]
+        described = reader.connection.execute(f"DESCRIBE {text}", parameters).fetchall()
+        bound = f" LIMIT {limit}" if limit is not None else ""
+        cursor = reader.connection.execute(f"SELECT to_json(_row) FROM ({text}) _row{bound}", parameters)
+        rows = [_loads(row[0]) for row in cursor.fetchall()]
+    except duckdb.Error as error:
+        raise InputError(f"the query failed: {_first_lines(error)}", hint=_hint(error)) from None
+    kinds = {row[0]: row[1] for row in described}
+    times = [name for name, kind in kinds.items() if "TIMESTAMP" in kind]
+    for row in rows:
+        for name in times:
+            row[name] = _times(row[name], kinds[name])
+    return list(kinds), rows
+
+
+def _loads(text: str) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = orjson.loads(text)
+    except orjson.JSONDecodeError:  # NaN and infinities are not JSON: shown as null
+        loaded = json.loads(text, parse_constant=lambda _: None)
+    return loaded
+
+
+def _times(value: Any, kind: str) -> Any:
+    """Write the times in a value of that DuckDB type; its structs keep their members' names."""
+    if isinstance(value, str) and kind.startswith("TIMESTAMP"):
+        head, _, fraction = value.removesuffix("+00").partition(".")
+        return f"{head.replace(' ', 'T')}.{fraction.ljust(9, '0')[:9]}Z"
+    if isinstance(value, list):
+        return [_times(item, kind[:-2]) for item in value]
+    if isinstance(value, dict) and kind.startswith("STRUCT("):
+        members = _members(kind)
+        return {name: _times(item, members.get(name, "")) for name, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _members(kind: str) -> dict[str, str]:
+    """Split `STRUCT(a INTEGER, "time" TIMESTAMP_NS, …)` into its members and their types."""
+    members, depth, start = {}, 0, 0
+    inner = kind[len("STRUCT(") : kind.rindex(")")]
+    for place, character in enumerate(f"{inner},"):
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth == 0:
+            name, _, type_name = inner[start:place].strip().partition(" ")
+            members[name.strip('"')] = type_name
+            start = place + 1
+    return members
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split("\n\n")[0].split())
+
+
+def _hint(error: Exception) -> str:
+    text = str(error)
+    if "does not exist" in text or "not found" in text:
+        return "the tables are spans, traces and logs; 'DESCRIBE spans' names the columns"
+    return ""
+
+
+TRACE_ORDERS = {
+    "newest": "start_time DESC NULLS LAST",
+    "slowest": "duration_ns DESC NULLS LAST",
+    "errors": "error_count DESC, start_time DESC",
+    "tokens": "coalesce(input_tokens, 0) + coalesce(output_tokens, 0) DESC",
+    "cost": "cost_usd DESC NULLS LAST",
+}
+
+
+def list_traces(
+    reader: Reader, *, order: str = "newest", errors_only: bool = False, limit: int = 50
+) -> list[dict[str, Any]]:
+    """Return traces as `halo traces` shows them."""
+    where = "WHERE error_count > 0" if errors_only else ""
+    sql = f"SELECT * FROM traces {where} ORDER BY {TRACE_ORDERS[order]}, trace_id LIMIT {int(limit)}"
+    return json_rows(reader, sql)[1]
+
+
+def trace_spans(reader: Reader, trace_id: str) -> list[dict[str, Any]]:
+    """Return the spans of a trace in order of their start. An id may be shortened to a prefix that only one trace has.
+
+    Raises InputError when no trace, or more than one, has that id.
+    """
+    found = reader.query(
+        "SELECT DISTINCT trace_id FROM traces WHERE trace_id = $1 OR starts_with(trace_id, lower($1)) LIMIT 3",
+        [trace_id],
+    )
+    exact = [row["trace_id"] for row in found if row["trace_id"] == trace_id] or [row["trace_id"] for row in found]
+    if not exact:
+        raise InputError(f"there is no trace {trace_id}", hint="'halo traces' lists the traces")
+    if len(exact) > 1:
+        raise InputError(f"more than one trace begins with {trace_id}", hint="write more of the id")
+    return json_rows(reader, "SELECT * FROM spans WHERE trace_id = $1 ORDER BY start_time, span_id", [exact[0]])[1]
