@@ -1,1 +1,0 @@
-"""`halo`: the commands; each calls a room and prints."""

@@ -1,0 +1,127 @@
+"""`halo`: the commands. Each calls a room and prints: data on stdout, talk on stderr.
+
+A first word that is not a command is a trace file: `halo FILE -p "…"` is `halo run --input FILE -p "…"`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from halo_worker.cli.common import Context, fail
+from halo_worker.errors import HaloError
+
+# Where each command lives; a module is loaded when its command is asked for, so that `halo --help` is quick.
+COMMANDS = {
+    "up": "serve",
+    "receive": "serve",
+    "work": "serve",
+    "schedules": "serve",
+    "run": "analyse",
+    "import": "analyse",
+    "demo": "analyse",
+    "reports": "results",
+    "issues": "results",
+    "deliver": "results",
+    "traces": "data",
+    "trace": "data",
+    "query": "data",
+    "doctor": "doctor",
+}
+
+_HELP = """Tell how your LLM agents fail, how often, since when, and what to change.
+
+\b
+  halo demo        a day of agent traffic, received, analysed, reported: needs no key
+  halo up          the receiver (OTLP on 4317 and 4318) and the scheduled worker
+  halo run         one analysis now, of the last 24 hours
+  halo FILE -p "…" a question to a trace file
+
+Every setting can stand in halo.toml, in the environment (HALO_SECTION_NAME) or in a flag.
+"""
+
+
+class Commands(click.Group):
+    """The commands in the order above, loaded when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"halo_worker.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+
+def _version() -> str:
+    try:
+        return version("halo-otel")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@click.group(cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Everything halo keeps.  [default: ./halo-data]")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings.  [default: halo.toml if present]")
+@click.version_option(_version(), "--version", prog_name="halo")
+@click.pass_context
+def group(ctx: click.Context, data_dir: Path | None, config: Path | None) -> None:
+    """Remember the options that stand before the command."""
+    ctx.obj = Context(data_dir=data_dir, config=config)
+
+
+def arguments(given: list[str]) -> list[str]:
+    """Put `run` before the words of HALO's published command line, which has no commands."""
+    place = 0
+    while place < len(given):  # options of the group may come first
+        word = given[place]
+        if word in ("--data-dir", "--config"):
+            place += 2
+        elif word.startswith(("--data-dir=", "--config=")):
+            place += 1
+        else:
+            break
+    rest = given[place:]
+    if not rest or rest[0] in ("-h", "--help", "--version") or rest[0] in COMMANDS:
+        return given
+    return [*given[:place], "run", *rest]
+
+
+def main(given: list[str] | None = None) -> None:
+    """Run one command and exit as the contract says: 0, 1 failed, 2 wrong usage or configuration, 3 --fail-on."""
+    words = sys.argv[1:] if given is None else given
+    result: Any = None
+    try:
+        result = group.main(args=arguments(words), prog_name="halo", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+    except click.ClickException as error:
+        _usage(error, words)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except HaloError as error:
+        fail(error)
+    except BrokenPipeError:  # the reader of our output went away, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _usage(error: click.ClickException, words: list[str]) -> None:
+    message = error.format_message()
+    first = next((word for word in words if not word.startswith("-")), "")
+    close = difflib.get_close_matches(first, COMMANDS, n=1, cutoff=0.7)
+    if first not in COMMANDS and close and not Path(first).exists():
+        fail(HaloError(f"'{first}' is neither a command nor a file", hint=f"did you mean 'halo {close[0]}'?"))
+    context = getattr(error, "ctx", None)
+    hint = f"try '{context.command_path} --help'" if context is not None else "try 'halo --help'"
+    fail(HaloError(message[:1].lower() + message[1:].rstrip("."), hint=hint))

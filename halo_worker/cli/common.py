@@ -1,0 +1,191 @@
+"""What every command shares: its context, its options, and how it prints."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from halo_receiver.store.reader import Reader
+from halo_worker import segments_client
+from halo_worker.config import Settings, load_settings, moment, seconds_of
+from halo_worker.errors import HaloError, InputError
+from halo_worker.window import Window, last
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CELL_CHARACTERS = 80  # of a table's cell; `--format json` shows all
+
+talk_console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@dataclass
+class Context:
+    """The options that stand before the command."""
+
+    data_dir: Path | None = None
+    config: Path | None = None
+
+
+def talk(message: str) -> None:
+    """Say something to the person, on stderr."""
+    click.echo(message, err=True)
+
+
+def fail(error: HaloError, *, code: int = 2) -> NoReturn:
+    """Print an error and what to do about it, and exit."""
+    talk(f"error: {error}")
+    if error.hint:
+        talk(f"hint:  {error.hint}")
+    sys.exit(code)
+
+
+def everywhere(command: Command) -> Command:
+    """Add the options that every command has."""
+    for option in (
+        click.option("--config", type=click.Path(path_type=Path), help="Settings.  [default: halo.toml if present]"),
+        click.option(
+            "--data-dir", type=click.Path(path_type=Path), help="Everything halo keeps.  [default: ./halo-data]"
+        ),
+        click.help_option("-h", "--help"),
+    ):
+        command = option(command)
+    return command
+
+
+def bounds(default: str) -> Callable[[Command], Command]:
+    """Add --last, --since and --until."""
+
+    def add(command: Command) -> Command:
+        for option in (
+            click.option("--until", metavar="T", help="End of the window, not included. ISO-8601; naive means UTC."),
+            click.option("--since", metavar="T", help="Start of the window, on arrival time."),
+            click.option("--last", "last_", metavar="TIME", help=f"Such as 90m, 24h or 7d.  [default: {default}]"),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def settings(data_dir: Path | None, config: Path | None, **sections: dict[str, Any]) -> Settings:
+    """Read the settings with the flags that were given on top."""
+    context = click.get_current_context(silent=True)
+    before = context.find_object(Context) if context is not None else None
+    data_dir = data_dir or (before.data_dir if before else None)
+    config = config or (before.config if before else None)
+    given = {
+        name: {key: value for key, value in values.items() if value is not None} for name, values in sections.items()
+    }
+    if data_dir is not None:
+        given.setdefault("store", {})["data_dir"] = data_dir
+    return load_settings(file=config, overrides=given)
+
+
+def window_of(
+    last_: str | None, since: str | None, until: str | None, *, now_ns: int, default: str | None
+) -> Window | None:
+    """Read the three options as a window; None when none was given and there is no default."""
+    if last_ and (since or until):
+        raise InputError("--last cannot stand beside --since or --until", hint="give one or the other")
+    try:
+        if since or until:
+            end = moment(until) if until else now_ns + 1
+            start = moment(since) if since else 0
+            if end <= start:
+                raise InputError(f"the window is empty: --since {since} is not before --until {until or 'now'}")
+            return Window(start, end)
+        if last_ or default:
+            return last(seconds_of(last_ or default or ""), now_ns)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return None
+
+
+def open_reader(current: Settings, window: Window | None, *, seal: bool = True) -> Reader:
+    """Open what a window may hold, after asking the receiver to seal. Says what could not be read."""
+    data_dir = current.store.data_dir
+    if not data_dir.is_dir():
+        raise InputError(
+            f"there is no data directory {data_dir}",
+            hint="'halo up' or 'halo import' make one; --data-dir names another",
+        )
+    if seal:
+        sealed = segments_client.seal(data_dir)
+        if not sealed.answered and "no receiver" not in sealed.reason:
+            talk(f"warning: {sealed.reason}; only sealed segments are read")
+    reader = Reader.open(
+        data_dir,
+        start_ns=window.start_ns if window else None,
+        end_ns=window.end_ns if window else None,
+        memory_limit=f"{current.analysis.memory_limit_bytes}B",
+        threads=current.store.threads,
+    )
+    for item in reader.set_aside:
+        talk(f"warning: {item.path.name} is left out: {item.reason}")
+    return reader
+
+
+def print_rows(rows: Sequence[dict[str, Any]], form: str, *, columns: Sequence[str] | None = None) -> None:
+    """Print rows as a table, one array of JSON objects, JSON lines or CSV."""
+    if form == "json":
+        click.echo(json.dumps(list(rows), ensure_ascii=False, indent=2))
+        return
+    if form == "jsonl":
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    names = list(columns or (rows[0] if rows else ()))
+    if form == "csv":
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([[_cell(row.get(name), whole=True) for name in names] for row in rows])
+        click.echo(buffer.getvalue(), nl=False)
+        return
+    if not names:
+        talk("no rows")
+        return
+    table = Table(show_edge=False, pad_edge=False, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in names:
+        numeric = all(isinstance(row.get(name), (int, float, type(None))) for row in rows)
+        table.add_column(Text(name), justify="right" if numeric and rows else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(name))) for name in names))
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 4000)
+    console.print(table)
+
+
+def _cell(value: Any, *, whole: bool = False) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if whole:
+        return text
+    text = "".join(character if character.isprintable() else "·" for character in text.replace("\n", " "))
+    return text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Make text of strangers safe for a terminal: control characters, escapes among them, become dots."""
+    return "".join(character if character.isprintable() or character == "\n" else "·" for character in text)
+
+
+def human_duration(nanoseconds: int | None) -> str:
+    """Write a length of time in the unit a person would use."""
+    if nanoseconds is None:
+        return "-"
+    for unit, size in (("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000)):
+        if nanoseconds >= size:
+            return f"{nanoseconds / size:.1f}{unit}"
+    return f"{nanoseconds / 1000:.0f}µs"

@@ -1,0 +1,176 @@
+"""`halo traces`, `halo trace` and `halo query`: look at the data, read only."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from halo_receiver.store import queries
+from halo_worker.cli.common import (
+    bounds,
+    everywhere,
+    human_duration,
+    open_reader,
+    print_rows,
+    printable,
+    settings,
+    window_of,
+)
+from halo_worker.errors import InputError
+
+TEXT_CHARACTERS = 100  # of a span's text in the tree
+
+
+@click.command("query")
+@click.argument("sql")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", show_default=True
+)
+@bounds("all")
+@everywhere
+def query_command(
+    sql: str,
+    form: str,
+    last_: str | None,
+    since: str | None,
+    until: str | None,
+    data_dir: Path | None,
+    config: Path | None,
+) -> None:
+    """Run one SELECT over spans, traces and logs ('-' reads it from stdin).
+
+    \b
+    halo query "SELECT count(*) FROM spans"
+    halo query "SELECT model, sum(input_tokens) FROM spans WHERE span_type = 'llm' GROUP BY ALL"
+    halo query "DESCRIBE spans"
+    """
+    text = sys.stdin.read() if sql == "-" else sql
+    current = settings(data_dir, config)
+    window = window_of(last_, since, until, now_ns=time.time_ns(), default=None)
+    with open_reader(current, window) as reader:
+        reader.lock_down()
+        columns, rows = queries.json_rows(reader, text)
+    print_rows(rows, form, columns=columns)
+
+
+@click.command("traces")
+@click.option("--errors", is_flag=True, help="Only traces with an ERROR span.")
+@click.option("--order", type=click.Choice(list(queries.TRACE_ORDERS)), default="newest", show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", show_default=True
+)
+@bounds("all")
+@everywhere
+def traces_command(
+    errors: bool, order: str, limit: int, form: str, last_: str | None, since: str | None, until: str | None,
+    data_dir: Path | None, config: Path | None,
+) -> None:  # fmt: skip
+    """List traces: root, agents, duration, errors, tokens, cost."""
+    current = settings(data_dir, config)
+    window = window_of(last_, since, until, now_ns=time.time_ns(), default=None)
+    with open_reader(current, window) as reader:
+        rows = queries.list_traces(reader, order=order, errors_only=errors, limit=limit)
+    if form != "table":
+        print_rows(rows, form)
+        return
+    print_rows(
+        [
+            {
+                "trace_id": row["trace_id"],
+                "start": (row["start_time"] or "")[:19].replace("T", " "),
+                "root": row["root_name"],
+                "service": ", ".join(row["service_names"]),
+                "agents": ", ".join(row["agent_names"]),
+                "duration": human_duration(row["duration_ns"]),
+                "spans": row["span_count"],
+                "errors": row["error_count"] or None,
+                "tokens": (row["input_tokens"] or 0) + (row["output_tokens"] or 0) or None,
+                "cost": f"${row['cost_usd']:.4f}" if row["cost_usd"] else None,
+            }
+            for row in rows
+        ],
+        "table",
+    )
+
+
+@click.command("trace")
+@click.argument("trace_id")
+@click.option("--format", "form", type=click.Choice(["tree", "json", "jsonl"]), default="tree", show_default=True)
+@click.option("--text/--no-text", default=True, show_default=True, help="Show the beginning of inputs and outputs.")
+@everywhere
+def trace_command(trace_id: str, form: str, text: bool, data_dir: Path | None, config: Path | None) -> None:
+    """Show one trace as a tree with durations, types, tokens and errors. A unique beginning of its id is enough."""
+    current = settings(data_dir, config)
+    with open_reader(current, None) as reader:
+        rows = queries.trace_spans(reader, trace_id)
+    if not rows:
+        raise InputError(f"there is no trace {trace_id}", hint="'halo traces' lists the traces")
+    if form != "tree":
+        print_rows(rows, form)
+        return
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(_tree(rows, show_text=text))
+
+
+def _tree(rows: list[dict[str, Any]], *, show_text: bool) -> Tree:
+    ids = {row["span_id"] for row in rows}
+    children: dict[str | None, list[dict[str, Any]]] = {}
+    for row in rows:
+        parent = row["parent_span_id"] if row["parent_span_id"] in ids else None
+        children.setdefault(parent, []).append(row)
+    first = rows[0]
+    root = Tree(Text(f"trace {first['trace_id']}  {(first['start_time'] or '')[:19]}Z", style="bold"))
+    todo = [(root, row) for row in reversed(children.get(None, []))]
+    while todo:
+        branch, row = todo.pop()
+        node = branch.add(_label(row, orphan=bool(row["parent_span_id"]) and row["parent_span_id"] not in ids))
+        if show_text:
+            _add_texts(node, row)
+        todo.extend((node, child) for child in reversed(children.get(row["span_id"], [])))
+    return root
+
+
+def _label(row: dict[str, Any], *, orphan: bool) -> Text:
+    label = Text()
+    label.append(f"{row['span_type'] or row['kind'].lower()} ", style="cyan")
+    label.append(printable(row["name"]), style="bold")
+    label.append(f"  {human_duration(row['duration_ns'])}", style="green")
+    facts = [row["model"], row["tool_name"] if row["span_type"] == "tool" else None, row["agent_name"]]
+    label.append("".join(f"  {printable(fact)}" for fact in facts if fact and fact not in row["name"]))
+    if row["input_tokens"] is not None or row["output_tokens"] is not None:
+        label.append(f"  {row['input_tokens'] or 0}→{row['output_tokens'] or 0} tokens", style="magenta")
+    if row["cost_usd"] is not None:
+        label.append(f"  ${row['cost_usd']:.4f}{'~' if row['cost_estimated'] else ''}", style="magenta")
+    if row["finish_reason"] not in (None, "stop", "tool_calls"):
+        label.append(f"  finish={row['finish_reason']}", style="yellow")
+    if row["status_code"] == "ERROR" or row["error_message"]:
+        reason = row["error_message"] or row["status_message"] or row["error_type"] or "ERROR"
+        label.append(f"  ✗ {_short(reason)}", style="bold red")
+    if orphan:
+        label.append(f"  (parent {row['parent_span_id']} is not here)", style="dim")
+    label.append(f"  {row['span_id']}", style="dim")
+    return label
+
+
+def _add_texts(node: Tree, row: dict[str, Any]) -> None:
+    for arrow, field in (("→", "input_text"), ("←", "output_text")):
+        if row[field]:
+            node.add(Text(f"{arrow} {_short(row[field])}", style="dim"))
+    calls = [call for message in row["output_messages"] or [] for call in message.get("tool_calls") or []]
+    for call in calls:
+        arguments = call.get("arguments")
+        arguments = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        node.add(Text(f"↳ calls {call.get('name')}({_short(arguments)})", style="dim"))
+
+
+def _short(text: str) -> str:
+    flat = " ".join(printable(str(text)).split())
+    return flat if len(flat) <= TEXT_CHARACTERS else flat[: TEXT_CHARACTERS - 1] + "…"
