@@ -23,12 +23,24 @@ class SetAside:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """When a trace is judged: `quiet_ns` after its last arrival, or `longest_ns` after its first, whichever is earlier.
+
+    The first such moment counts, so that a span which comes still later does not bring the trace up again.
+    """
+
+    quiet_ns: int
+    longest_ns: int
+
+
 class Reader:
     """Sealed segments, attached read-only, behind the views `spans`, `traces` and `logs` of the contract.
 
     A span that a client sent twice is shown once, also when its copies lie in two segments; a trace that lies in
-    several segments is one trace. `start_ns` and `end_ns` bound arrival: spans outside are not shown, but a trace of
-    which one span arrived inside is shown whole when `whole_traces` is set.
+    several segments is one trace. `start_ns` and `end_ns` bound arrival. By default each span is judged alone; with
+    `whole_traces` a trace of which any span arrived inside is shown with what arrived before, and with `settle`
+    the traces are those that settled inside: consecutive windows then show each trace once, whole.
     """
 
     def __init__(
@@ -37,11 +49,15 @@ class Reader:
         *,
         start_ns: int | None = None,
         end_ns: int | None = None,
+        whole_traces: bool = False,
+        settle: Settle | None = None,
         memory_limit: str = "1GiB",
         threads: int = 2,
     ) -> None:
         self.start_ns = start_ns
         self.end_ns = end_ns
+        self._settle = settle
+        self._whole = whole_traces or settle is not None
         self.segments: list[Path] = []
         self.set_aside: list[SetAside] = []
         self.connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": threads})
@@ -72,11 +88,37 @@ class Reader:
 
     def _bound(self) -> str:
         bounds = []
-        if self.start_ns is not None:
+        if self._whole:
+            bounds.append("trace_id IN (SELECT trace_id FROM memory.main._chosen)")
+        elif self.start_ns is not None:
             bounds.append(f"received_at >= make_timestamp_ns({self.start_ns})")
         if self.end_ns is not None:
             bounds.append(f"received_at < make_timestamp_ns({self.end_ns})")
         return " AND ".join(bounds)
+
+    def _choose(self, count: int) -> None:
+        """Fill `_chosen` with the traces of the window."""
+        arrivals = " UNION ALL ".join(
+            f"SELECT trace_id, epoch_ns(received_at) AS came FROM s{i}.span_rows" for i in range(count)
+        )
+        start = self.start_ns if self.start_ns is not None else -(2**62)
+        end = self.end_ns if self.end_ns is not None else 2**62
+        if self._settle is None:
+            sql = f"SELECT DISTINCT trace_id FROM ({arrivals}) WHERE came >= {start} AND came < {end}"
+        else:
+            quiet, longest = self._settle.quiet_ns, self._settle.longest_ns
+            sql = f"""
+            WITH gaps AS (
+              SELECT trace_id, came, lead(came) OVER (PARTITION BY trace_id ORDER BY came) AS following
+              FROM ({arrivals})
+            ), settled AS (
+              SELECT trace_id, least(
+                min(came) + {longest},
+                min(came + {quiet}) FILTER (following IS NULL OR following > came + {quiet})
+              ) AS moment FROM gaps GROUP BY trace_id
+            )
+            SELECT trace_id FROM settled WHERE moment >= {start} AND moment < {end}"""
+        self.connection.execute(f"CREATE TABLE _chosen AS {sql}")
 
     def _union(self, table: str, *, hidden: bool = False) -> str:
         bound = self._bound()
@@ -102,6 +144,8 @@ class Reader:
             execute(schema.SCHEMA_SQL)
             execute("USE memory")
         count = max(1, len(self.segments))
+        if self._whole:
+            self._choose(count)
         crossing = " UNION ALL ".join(f"SELECT DISTINCT trace_id FROM s{i}.trace_rows" for i in range(count))
         execute(
             f"CREATE TABLE _crossing AS SELECT trace_id FROM ({crossing}) GROUP BY trace_id HAVING count(*) > 1"

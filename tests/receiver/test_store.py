@@ -9,7 +9,7 @@ import pytest
 
 from halo_receiver.span import Canonical, LogRecord, Scope, Span, SpanEvent
 from halo_receiver.store.columns import log_table, span_table
-from halo_receiver.store.reader import Reader
+from halo_receiver.store.reader import Reader, Settle
 from halo_receiver.store.segment import SegmentName
 from halo_receiver.store.writer import SegmentWriter
 
@@ -85,3 +85,21 @@ def test_a_window_is_cut_on_arrival(tmp_path: Path, start: int, end: int, seen: 
     seal_segment(tmp_path, 2, [("b", "root")], arrival=START + 20)
     with Reader.open(tmp_path, start_ns=START + start, end_ns=START + end) as reader:
         assert reader.query("SELECT count(*) AS n FROM spans") == [{"n": seen}]
+
+
+def test_a_trace_that_crosses_the_edge_is_judged_once_and_whole(tmp_path: Path) -> None:
+    for number, (trace, arrival) in enumerate([("a", 10), ("b", 18), ("b", 22), ("a", 40)]):
+        seal_segment(tmp_path, number, [(trace, f"span{number}")], arrival=START + arrival)
+    seen = []
+    for start, end in [(0, 20), (20, 30), (30, 60)]:
+        with Reader.open(tmp_path, start_ns=START + start, end_ns=START + end, settle=Settle(5, 100)) as reader:
+            seen.append([tuple(row.values()) for row in reader.query("SELECT trace_id, span_count FROM traces")])
+    # "a" was quiet for 5 at 15: what came of it at 40 does not bring it up again.
+    assert seen == [[("a", 1)], [("b", 2)], []]
+
+
+def test_a_trace_that_never_rests_is_judged_after_the_longest_wait(tmp_path: Path) -> None:
+    for number in range(6):
+        seal_segment(tmp_path, number, [("a", f"span{number}")], arrival=START + number * 4)
+    with Reader.open(tmp_path, start_ns=START, end_ns=START + 15, settle=Settle(5, 12)) as reader:
+        assert reader.query("SELECT span_count FROM traces") == [{"span_count": 4}]
