@@ -1,1 +1,189 @@
-"""When analyses run: named schedules, coalesced, never two at once."""
+"""When analyses run: named schedules, coalesced, never two at once.
+
+A schedule's next window starts where its own last published report ended, so nothing is kept here: after a restart
+the archive says where to go on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from halo_receiver.store.lock import DirectoryLock
+from halo_worker.config import ScheduleConfig, seconds_of
+from halo_worker.errors import ConfigError, DirectoryInUse
+from halo_worker.window import SECOND, Window, next_window
+
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MAX_CATCH_UP = 50  # windows that `catch_up = "all"` works through after one downtime
+
+
+def _weekday_names(field: str) -> str:
+    """Write cron's weekday numbers as names: APScheduler counts from Monday, cron from Sunday."""
+    head, slash, step = field.partition("/")
+    parts = [
+        "-".join(_WEEKDAYS[int(end)] if end.isdigit() and int(end) < 8 else end for end in part.split("-"))
+        for part in head.split(",")
+    ]
+    return ",".join(parts) + slash + step
+
+
+def trigger_of(name: str, config: ScheduleConfig, *, anchor_ns: int) -> BaseTrigger:
+    """Build the trigger; an interval counts from `anchor_ns`, the end of the last window. Raises ConfigError."""
+    zone = ZoneInfo(config.timezone)
+    if config.interval is not None:
+        start = datetime.fromtimestamp(anchor_ns / SECOND, UTC)
+        return IntervalTrigger(seconds=max(1, int(seconds_of(config.interval))), start_date=start, timezone=UTC)
+    minute, hour, day, month, weekday = (config.cron or "").split()
+    try:
+        return CronTrigger(
+            minute=minute, hour=hour, day=day, month=month, day_of_week=_weekday_names(weekday), timezone=zone
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"[schedules.{name}] cron {config.cron!r}: {error}",
+            hint="write minute hour day month weekday, as '0 6 * * 1-5'",
+        ) from None
+
+
+def next_fire(trigger: BaseTrigger, now_ns: int) -> int | None:
+    """Return when a trigger fires next after `now_ns`, in unix nanoseconds."""
+    now = datetime.fromtimestamp(now_ns / SECOND, UTC) + timedelta(microseconds=1)
+    moment = trigger.get_next_fire_time(None, now)
+    return None if moment is None else int(moment.timestamp() * SECOND)
+
+
+def missed_fires(trigger: BaseTrigger, since_ns: int, now_ns: int) -> list[int]:
+    """Return when a trigger should have fired in `(since, now]`, oldest first, at most MAX_CATCH_UP."""
+    moments: list[int] = []
+    at = since_ns
+    while len(moments) < MAX_CATCH_UP:
+        following = next_fire(trigger, at)
+        if following is None or following > now_ns:
+            break
+        moments.append(following)
+        at = following
+    return moments
+
+
+def due_windows(name: str, config: ScheduleConfig, watermark_ns: int | None, now_ns: int) -> list[Window]:
+    """Return the windows that are due now, oldest first, as the catch-up policy says.
+
+    `one`: a single window over all that was missed. `all`: one for each time that was missed. `none`: only the part
+    since the last time it should have run.
+    """
+
+    def window(start: int | None, end: int) -> Window:
+        return next_window(
+            start,
+            end,
+            length_s=seconds_of(config.window) if config.window else None,
+            overlap_s=seconds_of(config.overlap),
+            longest_s=seconds_of(config.max_window),
+        )
+
+    if watermark_ns is None or config.catch_up == "one" or watermark_ns > now_ns:
+        return [window(watermark_ns, now_ns)]
+    fires = missed_fires(trigger_of(name, config, anchor_ns=watermark_ns), watermark_ns, now_ns)
+    ends = [*fires[:-1], now_ns] if fires else [now_ns]
+    starts = [watermark_ns, *ends[:-1]]
+    windows = [window(start, end) for start, end in zip(starts, ends, strict=True)]
+    return windows[-1:] if config.catch_up == "none" else windows
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A schedule as `halo schedules` lists it; times in unix nanoseconds."""
+
+    name: str
+    when: str
+    last_window_end: int | None
+    next_run: int | None
+
+
+def plan(schedules: dict[str, ScheduleConfig], watermark: Callable[[str], int | None], now_ns: int) -> list[Planned]:
+    """Say of each schedule when it last ran and runs next."""
+    planned = []
+    for name, config in schedules.items():
+        last = watermark(name)
+        trigger = trigger_of(name, config, anchor_ns=last or now_ns)
+        when = f"every {config.interval}" if config.interval else f"{config.cron} ({config.timezone})"
+        planned.append(Planned(name, when, last, next_fire(trigger, now_ns)))
+    return planned
+
+
+def run_lock(data_dir: Path, name: str) -> DirectoryLock:
+    """Return the lock that keeps a schedule from running twice at once, across processes."""
+    return DirectoryLock(data_dir / "locks" / f"schedule-{name}.lock", f"a run of schedule '{name}'")
+
+
+class Scheduler:
+    """Runs `work(name, window)` for every schedule when it is due, until `stop`.
+
+    Jobs run one at a time on one thread: the machine has few cores, and two analyses at once would only wait for
+    each other. What is missed meanwhile is coalesced into one run.
+    """
+
+    def __init__(
+        self,
+        schedules: dict[str, ScheduleConfig],
+        *,
+        data_dir: Path,
+        work: Callable[[str, Window], None],
+        watermark: Callable[[str], int | None],
+        clock: Callable[[], int],
+        say: Callable[[str], None],
+    ) -> None:
+        self._schedules = schedules
+        self._data_dir = data_dir
+        self._work = work
+        self._watermark = watermark
+        self._clock = clock
+        self._say = say
+        self._running = threading.Lock()
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+
+    def start(self) -> None:
+        """Add every schedule and begin. One that was due while nothing ran is run at once, unless it catches nothing up."""
+        now = self._clock()
+        for name, config in self._schedules.items():
+            last = self._watermark(name)
+            trigger = trigger_of(name, config, anchor_ns=last or now)
+            missed = last is not None and config.catch_up != "none" and bool(missed_fires(trigger, last, now))
+            extra = {"next_run_time": datetime.fromtimestamp(now / SECOND, UTC)} if missed else {}
+            self._scheduler.add_job(self.run_due, trigger, args=[name], id=name, **extra)
+            following = now if missed else next_fire(trigger, now)
+            if following is not None:
+                at = datetime.fromtimestamp(following / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                self._say(f"schedule planned name={name} next_run={at}")
+        self._scheduler.start()
+
+    def run_due(self, name: str) -> int:
+        """Run what is due of one schedule now; return how many windows were worked."""
+        config = self._schedules[name]
+        try:
+            with self._running, run_lock(self._data_dir, name):
+                windows = due_windows(name, config, self._watermark(name), self._clock())
+                for window in windows:
+                    self._work(name, window)
+        except DirectoryInUse:
+            self._say(f"run skipped schedule={name} reason=it is running in another process")
+            return 0
+        return len(windows)
+
+    def stop(self) -> None:
+        """Start nothing more and wait for the run in progress."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
