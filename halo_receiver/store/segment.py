@@ -49,3 +49,24 @@ def listed(directory: Path, state: State = "sealed") -> list[Path]:
         if name is not None and name[1] == state:
             found.append((name[0], path))
     return [path for _, path in sorted(found)]
+
+
+def next_number(directory: Path) -> int:
+    """Return a number that no segment in `directory`, in whatever state, has had."""
+    names = (parse(path.name) for path in directory.iterdir()) if directory.is_dir() else ()
+    return max((name[0].number for name in names if name is not None), default=0) + 1
+
+
+def adopt(data_dir: Path) -> list[Path]:
+    """Move the sealed segments in `incoming/`, which an import left there, to `segments/`, numbered on.
+
+    Only the holder of the writer's lock may call it. Their names begin with the import's unix nanoseconds.
+    """
+    segments, incoming = data_dir / "segments", data_dir / "incoming"
+    adopted = []
+    for path in sorted(incoming.glob("*.duckdb")) if incoming.is_dir() else ():
+        stamp = path.name.partition("-")[0]
+        target = segments / str(SegmentName.at(int(stamp) if stamp.isdigit() else 0, next_number(segments)))
+        path.rename(target)
+        adopted.append(target)
+    return adopted
