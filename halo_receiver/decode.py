@@ -90,7 +90,7 @@ def decode_traces(
     if encoding == "json":
         spans = _json_spans(_json_document(body, ("resourceSpans",)), notes)
     else:
-        spans = _protobuf_spans(_parse(TraceRequest, body), notes)
+        spans = _protobuf_spans(parse(TraceRequest, body), notes)
     for index, span in enumerate(spans, 1):
         reason = id_problem(span.trace_id, 32, "trace_id") or id_problem(span.span_id, 16, "span_id")
         if reason:
@@ -114,7 +114,7 @@ def decode_logs(
     if encoding == "json":
         logs = _json_logs(_json_document(body, ("resourceLogs",)), notes)
     else:
-        logs = _protobuf_logs(_parse(LogsRequest, body), notes)
+        logs = _protobuf_logs(parse(LogsRequest, body), notes)
     for log in logs:
         for name, length in (("trace_id", 32), ("span_id", 16)):
             value = getattr(log, name)
@@ -135,7 +135,8 @@ def id_problem(value: str, length: int, name: str) -> str | None:
 # --- protobuf ---------------------------------------------------------------------------------------------------------
 
 
-def _parse(message: Any, body: bytes) -> Any:
+def parse(message: Any, body: bytes) -> Any:
+    """Parse a body as one of `otlp_messages`. Raises Undecodable."""
     try:
         return message.FromString(body)
     except DecodeError as error:

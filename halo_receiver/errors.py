@@ -6,7 +6,9 @@
     └── StoreError             the data directory cannot be used as asked
         ├── DirectoryInUse     another process holds the writer's lock
         ├── DirectoryUnusable  missing, not writable, or full
-        └── SchemaMismatch     a segment was written by a schema this build does not read
+        ├── SchemaMismatch     a segment was written by a schema this build does not read
+        ├── Unreadable         a segment's file cannot be opened
+        └── Unstorable         rows that the store refuses, whatever the disk says
 
 Each error says what and which in its message, and what to do in `hint`. The command line prints the
 two as `error:` and `hint:` lines and exits 2; nothing below it prints or exits.
@@ -57,3 +59,11 @@ class SchemaMismatch(StoreError):  # noqa: N818
             f"segment {name} was written by schema {found}, this build reads up to {expected}",
             hint="upgrade halo, or move the file out of segments/ and read it with the release that wrote it",
         )
+
+
+class Unreadable(StoreError):  # noqa: N818
+    """A segment's file cannot be opened: it is damaged, or not a segment."""
+
+
+class Unstorable(StoreError):  # noqa: N818
+    """Rows that the store refuses, whatever the disk says."""

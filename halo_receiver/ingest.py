@@ -1,1 +1,224 @@
-"""Bounded queue into the spool, acknowledge after its group fdatasync."""
+"""Bounded queue into the spool: a request is acknowledged after the fdatasync of its group.
+
+One thread writes. While it waits for the disk, requests gather; the next sync takes them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from halo_receiver import decode, spool
+from halo_receiver.errors import HaloError
+from halo_receiver.otlp_messages import LogsRequest, TraceRequest
+from halo_receiver.span import Decoded
+
+MAX_PENDING_BYTES = 256 * 2**20  # received, not yet on disk
+MAX_SERVICES = 200  # label values of the per-service counters; the rest counts as "other"
+_MAX_REASONS = 3  # named in a partial success
+
+
+class Busy(HaloError):  # noqa: N818
+    """Nothing is wrong with the request: it should come again."""
+
+
+class TooLarge(HaloError):  # noqa: N818
+    """The request is over the limit, as sent or after decompression; it will not pass later."""
+
+
+@dataclass(slots=True)
+class Checked:
+    """What a look at a request tells before it is acknowledged."""
+
+    items: int = 0
+    rejected: int = 0
+    reasons: list[str] = field(default_factory=list)
+    services: dict[str, int] = field(default_factory=dict)
+
+
+def inflate(body: bytes, limit: int) -> bytes:
+    """Undo gzip or deflate, stopping at the limit. Raises TooLarge, or Undecodable when it is neither."""
+    inflater = zlib.decompressobj(wbits=47)
+    try:
+        plain = inflater.decompress(body, limit + 1)
+        while len(plain) <= limit and inflater.eof and inflater.unused_data[:2] == b"\x1f\x8b":  # concatenated members
+            rest, inflater = inflater.unused_data, zlib.decompressobj(wbits=47)
+            plain += inflater.decompress(rest, limit + 1 - len(plain))
+    except zlib.error as error:
+        raise decode.Undecodable(f"the body does not decompress: {error}") from None
+    if len(plain) > limit:
+        raise TooLarge(
+            f"the request is over {limit} bytes after decompression",
+            hint="send smaller batches: sending_queue.batch with sizer bytes, or raise receiver.max_request_bytes",
+        )
+    if not inflater.eof:
+        raise decode.Undecodable("the body ends before its compressed stream does")
+    return plain
+
+
+def check(kind: str, encoding: Literal["protobuf", "json"], body: bytes) -> Checked:
+    """Look at a decompressed request: can it be parsed, and which spans have no usable ids?
+
+    Raises Undecodable when it is not a request of that kind at all.
+    """
+    if kind == "logs":
+        return _check_logs(body) if encoding == "protobuf" else _counted(decode.decode_logs(body, encoding="json"))
+    checked = _check_traces(body) if encoding == "protobuf" else _counted(decode.decode_traces(body, encoding="json"))
+    if checked.items and checked.rejected == checked.items and all("missing" in reason for reason in checked.reasons):
+        raise decode.Undecodable(
+            f"none of the {checked.items} spans has ids: {checked.reasons[0]}",
+            hint="a logs export that was sent to the traces path looks like this: logs go to /v1/logs",
+        )
+    return checked
+
+
+def _counted(decoded: Decoded) -> Checked:
+    services: dict[str, int] = {}
+    for scope in (*(span.scope for span in decoded.spans), *(item.scope for item in decoded.logs)):
+        name = scope.service_name
+        services[name] = services.get(name, 0) + 1
+    return Checked(
+        len(decoded.spans) + len(decoded.logs) + len(decoded.rejected),
+        len(decoded.rejected),
+        [item.reason for item in decoded.rejected[:_MAX_REASONS]],
+        services,
+    )
+
+
+def _check_traces(body: bytes) -> Checked:
+    checked = Checked()
+    request = decode.parse(TraceRequest, body)
+    for resource_spans in request.resource_spans:
+        count = 0
+        for scope_spans in resource_spans.scope_spans:
+            for span in scope_spans.spans:
+                count += 1
+                trace_id, span_id = span.trace_id, span.span_id
+                if len(trace_id) == 16 and len(span_id) == 8 and any(trace_id) and any(span_id):
+                    continue
+                checked.rejected += 1
+                if len(checked.reasons) < _MAX_REASONS:
+                    reason = decode.id_problem(trace_id.hex(), 32, "trace_id")
+                    reason = reason or decode.id_problem(span_id.hex(), 16, "span_id") or ""
+                    checked.reasons.append(f"span {checked.items + count}: {reason}")
+        _add_service(checked, resource_spans.resource, count)
+    return checked
+
+
+def _check_logs(body: bytes) -> Checked:
+    checked = Checked()
+    for resource_logs in decode.parse(LogsRequest, body).resource_logs:
+        count = sum(len(scope_logs.log_records) for scope_logs in resource_logs.scope_logs)
+        _add_service(checked, resource_logs.resource, count)
+    return checked
+
+
+def _add_service(checked: Checked, resource: Any, count: int) -> None:
+    checked.items += count
+    for pair in resource.attributes:
+        if pair.key == b"service.name":
+            name = pair.value.string_value.decode("utf-8", "replace")
+            checked.services[name] = checked.services.get(name, 0) + count
+            return
+    checked.services[""] = checked.services.get("", 0) + count
+
+
+@dataclass(slots=True)
+class _Pending:
+    frame: tuple[bytes, bytes]
+    done: asyncio.Future[spool.Position]
+    loop: asyncio.AbstractEventLoop
+
+
+class Ingest:
+    """The way into the spool. `store` is called on the event loop; the disk is waited for on a thread."""
+
+    def __init__(
+        self,
+        writer: spool.SpoolWriter,
+        *,
+        clock: Callable[[], int],
+        on_synced: Callable[[spool.Position], None],
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+    ) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._on_synced = on_synced
+        self._max_pending = max_pending_bytes
+        self._pending_bytes = 0
+        self._last_arrival = 0
+        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self.position = writer.position
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._thread.start()
+
+    def arrival(self) -> int:
+        """Return the time of arrival. It never goes back, even when the clock does: windows are cut on it."""
+        self._last_arrival = max(self._last_arrival, self._clock())
+        return self._last_arrival
+
+    async def store(self, *, kind: str, encoding: str, compression: str, body: bytes) -> None:
+        """Make a request durable. Raises Busy when too much waits already, or the disk refuses."""
+        if self._pending_bytes + len(body) > self._max_pending:
+            raise Busy("too much waits for the disk")
+        loop = asyncio.get_running_loop()
+        frame = spool.encode(
+            kind=kind, encoding=encoding, compression=compression, arrival_ns=self.arrival(), body=body
+        )
+        done: asyncio.Future[spool.Position] = loop.create_future()
+        self._pending_bytes += len(body)
+        self._queue.put(_Pending(frame, done, loop))
+        try:
+            await done
+        except OSError as error:
+            raise Busy(f"the spool cannot be written: {error.strerror}") from None
+        finally:
+            self._pending_bytes -= len(body)
+
+    def _groups(self) -> Iterator[list[_Pending]]:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            group = [first]
+            while not self._queue.empty():
+                item = self._queue.get()
+                if item is None:
+                    yield group
+                    return
+                group.append(item)
+            yield group
+
+    def _run(self) -> None:
+        for group in self._groups():
+            try:
+                position = self._writer.append([item.frame for item in group])
+            except OSError as error:
+                for item in group:
+                    item.loop.call_soon_threadsafe(_fail, item.done, error)
+                continue
+            self.position = position
+            for item in group:
+                item.loop.call_soon_threadsafe(_succeed, item.done, position)
+            self._on_synced(position)
+
+    def close(self) -> None:
+        """Write what waits and stop."""
+        self._queue.put(None)
+        self._thread.join()
+        self._writer.close()
+
+
+def _succeed(done: asyncio.Future[spool.Position], position: spool.Position) -> None:
+    if not done.done():
+        done.set_result(position)
+
+
+def _fail(done: asyncio.Future[spool.Position], error: OSError) -> None:
+    if not done.done():
+        done.set_exception(error)

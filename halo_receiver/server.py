@@ -1,1 +1,213 @@
-"""The gRPC and HTTP services, and the error-to-status table."""
+"""The gRPC side: OTLP's three services, halo.v1.Segments, health; and the error-to-status table.
+
+Handlers get the raw bytes of a request. grpc's own decompression is off: what came compressed is spooled as it came,
+and inflated by ourselves only as far as the limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+from halo_receiver.config import ReceiverConfig
+from halo_receiver.intake import Answer, Intake, Kind
+from halo_receiver.pb import segments_pb2
+from halo_receiver.store import manifest
+from halo_receiver.store.segment import listed
+
+log = logging.getLogger("halo.receiver")
+
+TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+LOGS_SERVICE = "opentelemetry.proto.collector.logs.v1.LogsService"
+METRICS_SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
+SEGMENTS_SERVICE = "halo.v1.Segments"
+
+Seal = Callable[[], Awaitable[None]]
+
+
+def status_details(answer: Answer, retry_seconds: float) -> bytes:
+    """Return google.rpc.Status for a failed answer, with RetryInfo where the client should come again."""
+    status = status_pb2.Status(code=grpc.StatusCode[answer.code].value[0], message=answer.message)
+    if answer.retry:
+        seconds, nanos = int(retry_seconds), int(retry_seconds % 1 * 1e9)
+        delay = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds, nanos=nanos))
+        packed = any_pb2.Any()
+        packed.Pack(delay)
+        status.details.append(packed)
+    elif answer.code == "INVALID_ARGUMENT":
+        packed = any_pb2.Any()
+        packed.Pack(
+            error_details_pb2.BadRequest(
+                field_violations=[error_details_pb2.BadRequest.FieldViolation(field="body", description=answer.message)]
+            )
+        )
+        status.details.append(packed)
+    return bytes(status.SerializeToString())
+
+
+def response(kind: Kind, answer: Answer) -> Any:
+    """Return the export response message of that signal."""
+    module: Any = {"traces": trace_service_pb2, "logs": logs_service_pb2, "metrics": metrics_service_pb2}[kind]
+    name = {"traces": "Trace", "logs": "Logs", "metrics": "Metrics"}[kind]
+    message = getattr(module, f"Export{name}ServiceResponse")()
+    if answer.rejected:
+        field = {"traces": "rejected_spans", "logs": "rejected_log_records", "metrics": "rejected_data_points"}[kind]
+        setattr(message.partial_success, field, answer.rejected)
+        message.partial_success.error_message = answer.message
+    return message
+
+
+class GrpcServer:
+    """The receiver's gRPC port."""
+
+    def __init__(self, config: ReceiverConfig, intake: Intake, *, directory: Path, seal: Seal) -> None:
+        self._config = config
+        self._intake = intake
+        self._directory = directory
+        self._seal = seal
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", config.max_request_bytes),
+                ("grpc.max_send_message_length", 4 * 2**20),
+                ("grpc.per_message_decompression", 0),
+                # Collectors ping as often as every ten seconds, also without calls; the defaults would cut them off.
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.max_ping_strikes", 0),
+                ("grpc.so_reuseport", 0),  # a port in use is an error, not a shared port
+            ]
+        )
+
+    async def start(self) -> str:
+        """Listen; return the address with the port that was given. Raises OSError when it cannot."""
+        handlers = {
+            TRACE_SERVICE: {"Export": self._export("traces")},
+            LOGS_SERVICE: {"Export": self._export("logs")},
+            METRICS_SERVICE: {"Export": self._export("metrics")},
+            SEGMENTS_SERVICE: {"Seal": self._segments(self._do_seal), "List": self._segments(self._do_list)},
+        }
+        for service, methods in handlers.items():
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        endpoint = self._config.grpc_endpoint
+        try:
+            if self._config.tls_cert_file:
+                port = self._server.add_secure_port(endpoint, self._credentials())
+            else:
+                port = self._server.add_insecure_port(endpoint)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {endpoint}: {error}") from None
+        if port == 0:
+            raise OSError(f"cannot listen on {endpoint}")
+        await self._server.start()
+        await self.set_serving(True)
+        return f"{endpoint.rpartition(':')[0]}:{port}"
+
+    def _credentials(self) -> Any:
+        """Return server credentials that are read again when the certificate's file changes."""
+        config = self._config
+        client_ca = config.tls_client_ca_file
+        seen: list[float] = []
+
+        def read() -> Any:
+            assert config.tls_cert_file is not None
+            assert config.tls_key_file is not None
+            return grpc.ssl_server_certificate_configuration(
+                [(config.tls_key_file.read_bytes(), config.tls_cert_file.read_bytes())],
+                root_certificates=client_ca.read_bytes() if client_ca else None,
+            )
+
+        def changed() -> Any:
+            """Runs at each handshake: None keeps what is in use."""
+            assert config.tls_cert_file is not None
+            try:
+                stamp = config.tls_cert_file.stat().st_mtime
+                if seen and seen[-1] == stamp:
+                    return None
+                fresh = read()
+            except OSError:
+                return None
+            seen[:] = [stamp]
+            return fresh
+
+        return grpc.dynamic_ssl_server_credentials(read(), changed, require_client_authentication=client_ca is not None)
+
+    async def set_serving(self, serving: bool) -> None:
+        """Tell health checks."""
+        state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", TRACE_SERVICE, LOGS_SERVICE):
+            await self._health.set(service, state)
+
+    def _export(self, kind: Kind) -> Any:
+        async def handle(body: bytes, context: Any) -> bytes:
+            if not self._intake.authorized(_authorization(context)):
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a valid 'authorization: Bearer KEY' is required")
+            answer = await self._intake.export(kind, "protobuf", None, body, "grpc")
+            if answer.code != "OK":
+                await context.abort(
+                    grpc.StatusCode[answer.code],
+                    answer.message,
+                    (("grpc-status-details-bin", status_details(answer, self._config.retry_seconds)),),
+                )
+            return bytes(response(kind, answer).SerializeToString())
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def _segments(self, act: Callable[[bytes, Any], Awaitable[Any]]) -> Any:
+        async def handle(body: bytes, context: Any) -> bytes:
+            if not self._intake.local(_authorization(context)):
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token in receiver.json is required")
+            return bytes((await act(body, context)).SerializeToString())
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    async def _do_seal(self, _body: bytes, context: Any) -> segments_pb2.SealResponse:
+        try:
+            await self._seal()
+        except (TimeoutError, RuntimeError) as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the loader cannot catch up now: {error}")
+        return segments_pb2.SealResponse(segments=await self._list(None, None))
+
+    async def _do_list(self, body: bytes, _context: Any) -> segments_pb2.ListResponse:
+        asked = segments_pb2.ListRequest.FromString(body)
+        start, end = asked.start_received_unix_nano or None, asked.end_received_unix_nano or None
+        return segments_pb2.ListResponse(segments=await self._list(start, end))
+
+    async def _list(self, start_ns: int | None, end_ns: int | None) -> list[segments_pb2.Segment]:
+        entries = await asyncio.to_thread(lambda: manifest.load(self._directory, listed(self._directory)))
+        return [
+            segments_pb2.Segment(
+                name=entry.name,
+                bytes=entry.bytes,
+                spans=entry.spans,
+                logs=entry.logs,
+                first_received_unix_nano=entry.first_received_ns,
+                last_received_unix_nano=entry.last_received_ns,
+            )
+            for entry in entries
+            if entry.may_hold(start_ns, end_ns)
+        ]
+
+    async def stop(self, grace: float) -> None:
+        """Take no new calls and wait for those in flight."""
+        await self._server.stop(grace)
+
+
+def _authorization(context: Any) -> str | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            return value if isinstance(value, str) else value.decode("latin-1")
+    return None

@@ -156,7 +156,7 @@ class Scheduler:
         )
 
     def start(self) -> None:
-        """Add every schedule and begin. One that was due while nothing ran is run at once, unless it catches nothing up."""
+        """Add every schedule and begin. One that was due meanwhile runs at once, unless it catches nothing up."""
         now = self._clock()
         for name, config in self._schedules.items():
             last = self._watermark(name)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from halo_receiver.errors import Unstorable
 from halo_receiver.span import Attributes, Canonical, LogRecord, Span, SpanEvent
 
 LONG_VALUE = 512  # characters of JSON text from which an attribute goes to long_attributes
@@ -98,6 +99,13 @@ def _attributes(attributes: Attributes) -> tuple[list[str], list[str], str | Non
     return keys, values, f"{{{','.join(long)}}}" if long else None
 
 
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    try:
+        return pa.Table.from_pylist(rows, schema=schema)
+    except (pa.ArrowException, OverflowError, UnicodeError) as error:
+        raise Unstorable(f"{len(rows)} rows do not fit the schema: {error}") from None
+
+
 def _or_none(value: Any) -> Any:
     return value or None
 
@@ -170,7 +178,7 @@ def span_table(spans: Iterable[tuple[Span, Canonical, int]]) -> pa.Table:
         for name in _CANONICAL:
             row[name] = getattr(canonical, name)
         rows.append(row)
-    return pa.Table.from_pylist(rows, schema=SPAN_SCHEMA)
+    return _table(rows, SPAN_SCHEMA)
 
 
 def log_table(records: Iterable[tuple[LogRecord, dict[str, Any] | None, int]]) -> pa.Table:
@@ -207,4 +215,4 @@ def log_table(records: Iterable[tuple[LogRecord, dict[str, Any] | None, int]]) -
                 "span_facts": json_text(facts) if facts else None,
             }
         )
-    return pa.Table.from_pylist(rows, schema=LOG_SCHEMA)
+    return _table(rows, LOG_SCHEMA)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +11,11 @@ from typing import Any
 import duckdb
 
 from halo_receiver.errors import SchemaMismatch, StoreError
-from halo_receiver.store import schema
+from halo_receiver.store import manifest, schema
 from halo_receiver.store.segment import listed
+
+WHOLE_TRACE_NS = 3_600_000_000_000  # how far back the beginning of a trace is looked for
+RELIST_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,36 @@ class Reader:
     @classmethod
     def open(cls, data_dir: Path, *, start_ns: int | None = None, end_ns: int | None = None, **options: Any) -> Reader:
         """Open the sealed segments of a data directory that may hold spans that arrived in `[start_ns, end_ns)`."""
-        return cls(listed(data_dir / "segments"), start_ns=start_ns, end_ns=end_ns, **options)
+        directory = data_dir / "segments"
+        settle: Settle | None = options.get("settle")
+        look_back = (
+            settle.longest_ns + settle.quiet_ns if settle else WHOLE_TRACE_NS if options.get("whole_traces") else 0
+        )
+        since = start_ns - look_back if start_ns is not None else None
+        for _ in range(RELIST_ATTEMPTS):
+            # A merge may delete files between listing and opening them: what it made of them is then listed again.
+            entries = manifest.load(directory, listed(directory))
+            known = {entry.name for entry in entries}
+            damaged = [path for path in listed(directory) if path.name not in known]
+            replaced = {name for entry in entries for name in entry.replaces}
+            wanted = [
+                directory / entry.name
+                for entry in entries
+                if entry.name not in replaced and entry.may_hold(since, end_ns)
+            ]
+            reader = cls([*wanted, *damaged], start_ns=start_ns, end_ns=end_ns, **options)
+            if all(item.path.exists() for item in reader.set_aside):
+                return reader
+            reader.close()
+        raise StoreError(f"{directory} changes too fast to be read", hint="try again")
 
     def _attach(self, path: Path) -> None:
         alias = f"s{len(self.segments)}"
         quoted = str(path).replace("'", "''")
         try:
             self.connection.execute(f"ATTACH '{quoted}' AS {alias} (READ_ONLY)")
-            row = self.connection.execute(f"SELECT value FROM {alias}.meta WHERE key = 'schema_version'").fetchone()
-            found = row[0] if row else "unknown"
+            meta = dict(self.connection.execute(f"SELECT key, value FROM {alias}.meta").fetchall())
+            found = meta.get("schema_version", "unknown")
             if not found.isdigit() or int(found) > schema.SCHEMA_VERSION:
                 self.connection.execute(f"DETACH {alias}")
                 raise SchemaMismatch(path.name, found, schema.SCHEMA_VERSION)
@@ -212,8 +236,3 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def segment_paths(data_dir: Path) -> Iterable[Path]:
-    """Return the sealed segments of a data directory, oldest first."""
-    return listed(data_dir / "segments")

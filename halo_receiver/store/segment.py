@@ -28,6 +28,14 @@ class SegmentName:
         """Name the segment that is opened now."""
         return cls(number, f"{datetime.fromtimestamp(unix_nano // 1_000_000_000, UTC):%Y%m%dT%H%M%SZ}")
 
+    @classmethod
+    def read(cls, file_name: str) -> SegmentName:
+        """Read the name of a segment's file. Raises ValueError when it is not one."""
+        parsed = parse(file_name)
+        if parsed is None:
+            raise ValueError(f"{file_name} is not a segment")
+        return parsed[0]
+
     def __str__(self) -> str:
         return f"spans-{self.opened}-{self.number:06d}.duckdb"
 

@@ -1,0 +1,227 @@
+"""`python -m halo_receiver`: load the settings, recover, serve until SIGTERM or SIGINT, drain, seal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from halo_receiver import ingest, spool
+from halo_receiver.config import ReceiverConfig, StoreConfig, load_receiver
+from halo_receiver.errors import DirectoryUnusable, HaloError
+from halo_receiver.http_server import HttpServer
+from halo_receiver.intake import Intake
+from halo_receiver.loader_client import LoaderClient, LoaderGone
+from halo_receiver.logs import event, set_up
+from halo_receiver.metrics import Metrics
+from halo_receiver.server import GrpcServer
+from halo_receiver.store.lock import DirectoryLock
+
+log = logging.getLogger("halo.receiver")
+
+ADDRESS_FILE = "receiver.json"
+SEAL_SECONDS = 25.0
+LOOK_SECONDS = 1.0
+
+
+class Receiver:
+    """Everything that runs in the receiver's process, in the order it is started."""
+
+    def __init__(self, store: StoreConfig, config: ReceiverConfig, *, span_time: bool) -> None:
+        self._store = store
+        self._config = config
+        self._data_dir = store.data_dir.absolute()
+        self._metrics = Metrics()
+        self._token = secrets.token_urlsafe(24)
+        self._loader = LoaderClient(
+            {
+                "data_dir": str(self._data_dir),
+                "log_level": config.log_level,
+                "rotate_seconds": store.rotate_seconds,
+                "rotate_bytes": store.rotate_bytes,
+                "merge_bytes": store.merge_bytes,
+                "memory_limit_bytes": store.memory_limit_bytes,
+                "threads": store.threads,
+                "retention_days": store.retention_days,
+                "retention_bytes": store.retention_bytes,
+                "max_request_bytes": config.max_request_bytes,
+                "max_attribute_bytes": config.max_attribute_bytes,
+                "arrival_is_span_time": span_time,
+            },
+            self._metrics,
+        )
+        self._grpc: GrpcServer | None = None
+        self._http: HttpServer | None = None
+        self._addresses: dict[str, str | None] = {"grpc": None, "http": None}
+
+    async def start(self) -> None:
+        """Recover what a crash left, then listen. Raises HaloError that says what is in the way."""
+        spool_dir = self._data_dir / "spool"
+        try:
+            writer = spool.SpoolWriter(spool_dir)
+        except OSError as error:
+            raise DirectoryUnusable(
+                f"cannot write {spool_dir}: {error.strerror}", hint="make it writable, or free some disk"
+            ) from None
+        await self._loader.start()
+        self._ingest = ingest.Ingest(writer, clock=time.time_ns, on_synced=lambda _: None)
+        self._intake = Intake(
+            self._config,
+            sink=self._ingest,
+            spool_dir=spool_dir,
+            loaded=lambda: self._loader.position,
+            local_token=self._token,
+            metrics=self._metrics,
+        )
+        self._warn_if_open()
+        if self._config.grpc_endpoint != "off":
+            self._grpc = GrpcServer(self._config, self._intake, directory=self._data_dir / "segments", seal=self._seal)
+            self._addresses["grpc"] = await _listening("grpc", self._config.grpc_endpoint, self._grpc.start())
+        if self._config.http_endpoint != "off":
+            self._http = HttpServer(self._config, self._intake, self._metrics, self._not_ready)
+            self._addresses["http"] = await _listening("http", self._config.http_endpoint, self._http.start())
+        self._leave_address()
+        event(
+            log, "receiver ready", grpc=self._addresses["grpc"], http=self._addresses["http"], data_dir=self._data_dir
+        )
+
+    def _warn_if_open(self) -> None:
+        for name in ("grpc_endpoint", "http_endpoint"):
+            host = getattr(self._config, name).rpartition(":")[0].strip("[]")
+            beyond = host not in ("127.0.0.1", "::1", "localhost", "off", "")
+            missing = [
+                what
+                for what, there in (("TLS", self._config.tls_cert_file), ("keys", self._config.api_keys))
+                if not there
+            ]
+            if beyond and missing:
+                what = f"listening beyond this machine without {' or '.join(missing)}: who can connect can write"
+                event(log, what, level=logging.WARNING, endpoint=getattr(self._config, name))
+
+    def _leave_address(self) -> None:
+        path = self._data_dir / ADDRESS_FILE
+        document: dict[str, Any] = {**self._addresses, "pid": os.getpid(), "token": self._token}
+        document["started_at"] = time.time_ns()
+        if self._config.tls_cert_file:
+            document["tls_ca_file"] = str(self._config.tls_cert_file.absolute())
+        temporary = path.with_suffix(".new")
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(document, file)
+        temporary.rename(path)
+
+    def _not_ready(self) -> str | None:
+        if self._loader.stuck:
+            return f"the loader has been silent for {self._loader.silent_for:.0f} s"
+        return self._intake.trouble() or self._loader.trouble
+
+    async def _seal(self) -> None:
+        try:
+            await self._loader.seal(self._ingest.position, timeout=SEAL_SECONDS)
+        except LoaderGone as error:
+            raise RuntimeError(str(error)) from None
+
+    async def watch(self, stopping: asyncio.Event) -> None:
+        """Keep the health answer true until it is time to stop."""
+        serving = True
+        while not stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), LOOK_SECONDS)
+            now_serving = self._not_ready() is None
+            if now_serving != serving and self._grpc is not None:
+                event(log, "readiness changed", ready=now_serving, reason=self._not_ready() or "ok")
+                await self._grpc.set_serving(now_serving)
+            serving = now_serving
+
+    async def stop(self) -> int:
+        """Drain: answer what is in flight, load and seal what was acknowledged. Nothing is lost when time runs out."""
+        self._intake.draining = True
+        started = time.monotonic()
+        with contextlib.suppress(FileNotFoundError):
+            (self._data_dir / ADDRESS_FILE).unlink()
+        grace = min(5.0, self._config.drain_seconds)
+        if self._grpc is not None:
+            await self._grpc.set_serving(False)
+            await self._grpc.stop(grace)
+        if self._http is not None:
+            await self._http.stop()
+        self._ingest.close()
+        left = max(1.0, self._config.drain_seconds - (time.monotonic() - started))
+        loaded = await self._loader.stop(self._ingest.position, timeout=left)
+        event(log, "receiver stopped", drained=loaded, seconds=time.monotonic() - started)
+        return 0
+
+
+async def _listening(name: str, endpoint: str, start: Any) -> str:
+    try:
+        address: str = await start
+    except OSError as error:
+        raise HaloError(
+            f"cannot listen on {endpoint} ({name}): {error.strerror or error}",
+            hint=f"another program has the port, or the address is not of this machine: choose with --{name}-endpoint",
+        ) from None
+    return address
+
+
+async def serve(store: StoreConfig, config: ReceiverConfig, *, span_time: bool) -> int:
+    """Run one receiver until a signal."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    receiver = Receiver(store, config, span_time=span_time)
+    await receiver.start()
+    await receiver.watch(stopping)
+    return await receiver.stop()
+
+
+def main() -> None:
+    """Parse, run, and say in one line what was in the way."""
+    parser = argparse.ArgumentParser(prog="python -m halo_receiver")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--grpc-endpoint")
+    parser.add_argument("--http-endpoint")
+    # Only the demo sets this: what comes over the wire otherwise arrives when it arrives.
+    parser.add_argument("--arrival", choices=("now", "span-time"), default="now", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    overrides: dict[str, dict[str, Any]] = {"store": {}, "receiver": {}}
+    if given.data_dir:
+        overrides["store"]["data_dir"] = given.data_dir
+    for name in ("grpc_endpoint", "http_endpoint"):
+        if getattr(given, name):
+            overrides["receiver"][name] = getattr(given, name)
+    try:
+        store, config = load_receiver(file=given.config, overrides=overrides)
+        set_up(config.log_level)
+        with (
+            DirectoryLock(store.data_dir / "segments" / "writer.lock", "a receiver"),
+            asyncio.Runner(loop_factory=_loop_factory()) as runner,
+        ):
+            code = runner.run(serve(store, config, span_time=given.arrival == "span-time"))
+    except HaloError as error:
+        sys.stderr.write(f"error: {error}\n" + (f"hint:  {error.hint}\n" if error.hint else ""))
+        # Threads of the half-started parts must not keep the process.
+        sys.stderr.flush()
+        os._exit(2)
+    sys.exit(code)
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:  # not on every platform
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    main()

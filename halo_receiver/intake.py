@@ -1,0 +1,149 @@
+"""What happens to one export request, whatever transport brought it: checked, made durable, answered.
+
+Every outcome passes one table, for an exception that escapes a gRPC handler becomes UNKNOWN, which OTLP clients must
+not retry: the spans would be lost. Overload and trouble of ours are UNAVAILABLE; permanent codes are kept for what
+is permanently wrong with the request.
+
+Source: OTLP specification, "OTLP/gRPC Response", "OTLP/HTTP Response", "Failures".
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from halo_receiver import ingest, spool
+from halo_receiver.config import ReceiverConfig
+from halo_receiver.decode import Undecodable
+from halo_receiver.logs import event
+from halo_receiver.metrics import Metrics
+
+log = logging.getLogger("halo.receiver")
+
+Kind = Literal["traces", "logs", "metrics"]
+DISK_LOOK_SECONDS = 1.0
+MAX_MESSAGE = 1000  # characters of an error or warning told to a client
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client is told. `code` is a gRPC status name; `retry` whether it should come again."""
+
+    code: str = "OK"
+    message: str = ""
+    rejected: int = 0
+    retry: bool = False
+
+
+class Intake:
+    """The rules every request passes."""
+
+    def __init__(
+        self,
+        config: ReceiverConfig,
+        *,
+        sink: ingest.Ingest,
+        spool_dir: Path,
+        loaded: Callable[[], spool.Position],
+        local_token: str,
+        metrics: Metrics,
+    ) -> None:
+        self._config = config
+        self._sink = sink
+        self._spool_dir = spool_dir
+        self._loaded = loaded
+        self._keys = [key.get_secret_value().encode() for key in config.api_keys]
+        self._local_token = local_token.encode()
+        self._metrics = metrics
+        self._looked_at = 0.0
+        self._trouble: str | None = None
+        self.draining = False
+
+    def authorized(self, header: str | None) -> bool:
+        """Compare a bearer key with every accepted one, in constant time; without keys everybody is welcome."""
+        return not self._keys or self._matches(header, [*self._keys, self._local_token])
+
+    def local(self, header: str | None) -> bool:
+        """Say whether a caller of our own service may: by the token in receiver.json, or any accepted key."""
+        return self._matches(header, [*self._keys, self._local_token])
+
+    def _matches(self, header: str | None, keys: list[bytes]) -> bool:
+        scheme, _, given = (header or "").partition(" ")
+        token = given.strip().encode()
+        matched = [hmac.compare_digest(token, key) for key in keys]
+        return scheme.lower() == "bearer" and any(matched)
+
+    def trouble(self) -> str | None:
+        """Say why nothing more can be taken now; None when all is well. Looks at the disk at most once a second."""
+        if self.draining:
+            return "the receiver is shutting down"
+        now = time.monotonic()
+        if now - self._looked_at >= DISK_LOOK_SECONDS:
+            self._looked_at = now
+            self._trouble = self._look()
+        return self._trouble
+
+    def _look(self) -> str | None:
+        free = shutil.disk_usage(self._spool_dir).free
+        waiting = spool.backlog(self._spool_dir, self._loaded())
+        self._metrics.free_bytes.set(free)
+        self._metrics.backlog_bytes.set(waiting)
+        if free < self._config.min_free_bytes:
+            return f"the disk is full: {free >> 20} MiB are free, {self._config.min_free_bytes >> 20} are kept free"
+        if waiting > self._config.max_backlog_bytes:
+            return f"{waiting >> 20} MiB wait to be loaded, {self._config.max_backlog_bytes >> 20} are allowed"
+        return None
+
+    async def export(
+        self, kind: Kind, encoding: Literal["protobuf", "json"], compression: str | None, body: bytes, transport: str
+    ) -> Answer:
+        """Take one request. Never raises: what is not foreseen is ours, and may pass."""
+        started = time.perf_counter()
+        try:
+            answer = await self._export(kind, encoding, compression, body)
+        except ingest.Busy as error:
+            answer = Answer("UNAVAILABLE", f"{error}; please retry", retry=True)
+        except ingest.TooLarge as error:
+            answer = Answer("RESOURCE_EXHAUSTED", _sentence(error))
+        except Undecodable as error:
+            answer = Answer("INVALID_ARGUMENT", _sentence(error))
+        except Exception as error:  # noqa: BLE001 - UNKNOWN would lose the spans; they stay with the client instead
+            event(log, "request failed", level=logging.ERROR, reason=f"{type(error).__name__}: {error}")
+            answer = Answer("UNAVAILABLE", "the receiver failed to take the request; please retry", retry=True)
+        self._metrics.request(kind, transport, answer.code, len(body), time.perf_counter() - started)
+        return answer
+
+    async def _export(
+        self, kind: Kind, encoding: Literal["protobuf", "json"], compression: str | None, body: bytes
+    ) -> Answer:
+        if compression is None:  # gRPC hides the header from us; OTLP begins with 0x0a
+            compression = "gzip" if body[:1] in (b"\x1f", b"\x78") else "none"
+        if (trouble := self.trouble()) is not None:
+            raise ingest.Busy(trouble)
+        limit = self._config.max_request_bytes
+        if len(body) > limit:
+            raise ingest.TooLarge(f"the request has {len(body)} bytes, {limit} are allowed")
+        plain = ingest.inflate(body, limit) if compression == "gzip" else body
+        if kind == "metrics":
+            self._metrics.ignored_metrics.inc()
+            return Answer()
+        checked = ingest.check(kind, encoding, plain)
+        accepted = checked.items - checked.rejected
+        if accepted:
+            await self._sink.store(kind=kind, encoding=encoding, compression=compression, body=body)
+        self._metrics.items(kind, checked)
+        if not checked.rejected:
+            return Answer()
+        named = "; ".join(checked.reasons)
+        message = f"{checked.rejected} of {checked.items} rejected, the rest is stored: {named}"
+        return Answer(message=message[:MAX_MESSAGE], rejected=checked.rejected)
+
+
+def _sentence(error: ingest.TooLarge | Undecodable) -> str:
+    return (f"{error}. {error.hint}" if error.hint else str(error))[:MAX_MESSAGE]
