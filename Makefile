@@ -1,4 +1,5 @@
 # Shortcuts; each is one command that can be typed instead.
+UV ?= uv
 .PHONY: demo test check format ci lock
 
 demo:    ## a realistic day of agent traffic, received, analysed and reported
@@ -21,5 +22,5 @@ ci:      ## everything the gate asks
 	.ci/run
 
 lock:    ## pin what development and the gate install (needs uv)
-	uv pip compile -q --no-emit-index-url --no-emit-find-links --no-annotate --universal --python-version 3.11 \
+	$(UV) pip compile -q --no-emit-index-url --no-emit-find-links --no-annotate --universal --python-version 3.11 \
 		--extra dev pyproject.toml -o requirements-dev.txt
