@@ -1,0 +1,51 @@
+"""OTLP protobuf, OTLP/JSON and flat HALO lines → spans, log records and rejections. Pure: bytes in, objects out.
+
+    body ──protobuf──▶ messages ─┐
+    body ──json──────▶ objects ──┴▶ Span, LogRecord (span.py)      a bad span → Rejection, a mended one → warnings
+    line ──flat──────▶ Span
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from halo_receiver.decode import from_json, from_protobuf
+from halo_receiver.decode.flat import flat_span
+from halo_receiver.decode.mending import MAX_ATTRIBUTE_BYTES, Mending, Undecodable
+from halo_receiver.span import Decoded
+
+Encoding = Literal["protobuf", "json"]
+
+__all__ = ["MAX_ATTRIBUTE_BYTES", "Encoding", "Undecodable", "decode_logs", "decode_traces", "flat_span"]
+
+
+def decode_traces(
+    body: bytes, *, encoding: Encoding = "protobuf", max_attribute_bytes: int = MAX_ATTRIBUTE_BYTES
+) -> Decoded:
+    """Turn the body of one ExportTraceServiceRequest into spans.
+
+    resource_spans[] → scope_spans[] → spans[] becomes one flat list in request order, and
+    len(spans) + len(rejected) is the number sent. A span is rejected, with a reason, when its trace_id is not
+    16 or its span_id not 8 bytes, or either is all zeros. Everything else is mended and counted in `warnings`:
+    invalid UTF-8 (kept with U+FFFD), duplicate keys (the last wins), times beyond int64 (clamped), strings over
+    `max_attribute_bytes` (cut, and marked at their end), end before start (kept as sent).
+
+    Raises Undecodable when the body as a whole cannot be parsed, and for nothing else.
+
+    Source: opentelemetry/proto/trace/v1/trace.proto; OTLP specification, "JSON Protobuf Encoding".
+    """
+    mending = Mending(max_attribute_bytes)
+    return from_json.traces(body, mending) if encoding == "json" else from_protobuf.traces(body, mending)
+
+
+def decode_logs(
+    body: bytes, *, encoding: Encoding = "protobuf", max_attribute_bytes: int = MAX_ATTRIBUTE_BYTES
+) -> Decoded:
+    """Turn the body of one ExportLogsServiceRequest into log records; mended and raised as in `decode_traces`.
+
+    A record needs no ids; ids of a wrong length are dropped and counted, the record is kept.
+
+    Source: opentelemetry/proto/logs/v1/logs.proto.
+    """
+    mending = Mending(max_attribute_bytes)
+    return from_json.logs(body, mending) if encoding == "json" else from_protobuf.logs(body, mending)

@@ -1,0 +1,341 @@
+"""OTLP/JSON → spans and log records.
+
+Ids are hex, other bytes base64, 64-bit integers strings or numbers, enums numbers (names are tolerated), keys
+lowerCamelCase, unknown fields ignored. A field of a wrong type counts as absent, so that one odd field
+costs no more than itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from halo_receiver.decode import mending as m
+from halo_receiver.decode.from_protobuf import bad_ids
+from halo_receiver.decode.mending import Mending, Undecodable
+from halo_receiver.span import SPAN_KINDS, STATUS_CODES, Decoded, LogRecord, Rejection, Scope, Span, SpanEvent, SpanLink
+
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+
+
+def traces(body: bytes, mending: Mending) -> Decoded:
+    """Parse an ExportTraceServiceRequest in JSON; see `decode.decode_traces`."""
+    return traces_object(parse(body), mending)
+
+
+def logs(body: bytes, mending: Mending) -> Decoded:
+    """Parse an ExportLogsServiceRequest in JSON; see `decode.decode_logs`."""
+    return logs_object(parse(body), mending)
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Read a JSON object. What orjson refuses and senders still write (NaN, lone surrogates, invalid UTF-8) is read."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as refused:
+        value = _lenient(body, refused)
+    if not isinstance(value, dict):
+        raise Undecodable(
+            f"the body is not an OTLP/JSON request: it is a JSON {type(value).__name__}, an object is required",
+            hint='send {"resourceSpans": […]} or {"resourceLogs": […]}',
+        )
+    return value
+
+
+def _lenient(body: bytes, refused: orjson.JSONDecodeError) -> Any:
+    try:
+        return json.loads(body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
+    except json.JSONDecodeError as error:
+        raise Undecodable(
+            f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+            hint="send valid JSON, or protobuf with Content-Type application/x-protobuf",
+        ) from None
+    except RecursionError:
+        raise Undecodable(f"the body is not usable JSON: {refused.msg}", hint="nest less deeply") from None
+
+
+def traces_object(request: dict[str, Any], mending: Mending) -> Decoded:
+    """Turn a parsed request into spans."""
+    decoded, index = mending.decoded, 0
+    for group in _objects(request, "resourceSpans", mending):
+        resource = _resource(group, mending)
+        for scoped in _objects(group, "scopeSpans", mending):
+            scope = _scope(scoped, resource, mending)
+            spans = scoped.get("spans")
+            for item in spans if isinstance(spans, list) else ():
+                index += 1
+                reason = _refusal(item)
+                if reason:
+                    decoded.rejected.append(Rejection(index, reason))
+                else:
+                    decoded.spans.append(_span(item, scope, mending))
+    return decoded
+
+
+def logs_object(request: dict[str, Any], mending: Mending) -> Decoded:
+    """Turn a parsed request into log records."""
+    decoded, index = mending.decoded, 0
+    for group in _objects(request, "resourceLogs", mending):
+        resource = _resource(group, mending)
+        for scoped in _objects(group, "scopeLogs", mending):
+            scope = _scope(scoped, resource, mending)
+            records = scoped.get("logRecords")
+            for item in records if isinstance(records, list) else ():
+                index += 1
+                if isinstance(item, dict):
+                    decoded.logs.append(_log(item, scope, mending))
+                else:
+                    decoded.rejected.append(Rejection(index, f"a log record is a JSON {type(item).__name__}"))
+    return decoded
+
+
+def _objects(parent: dict[str, Any], key: str, mending: Mending) -> Iterator[dict[str, Any]]:
+    children = parent.get(key)
+    if children is None:
+        return
+    if not isinstance(children, list):
+        mending.count(m.WRONG_TYPE)
+        return
+    for child in children:
+        if isinstance(child, dict):
+            yield child
+        else:
+            mending.count(m.WRONG_TYPE)
+
+
+def _resource(group: dict[str, Any], mending: Mending) -> Scope:
+    resource = group.get("resource")
+    resource = resource if isinstance(resource, dict) else {}
+    return Scope(
+        resource_attributes=attributes_of(resource.get("attributes"), mending),
+        resource_dropped_attributes=_count(resource.get("droppedAttributesCount"), mending),
+        resource_schema_url=_text(group.get("schemaUrl"), mending),
+    )
+
+
+def _scope(scoped: dict[str, Any], resource: Scope, mending: Mending) -> Scope:
+    scope = scoped.get("scope")
+    scope = scope if isinstance(scope, dict) else {}
+    return Scope(
+        resource.resource_attributes,
+        resource.resource_dropped_attributes,
+        resource.resource_schema_url,
+        _text(scope.get("name"), mending),
+        _text(scope.get("version"), mending),
+        attributes_of(scope.get("attributes"), mending),
+        _count(scope.get("droppedAttributesCount"), mending),
+        _text(scoped.get("schemaUrl"), mending),
+    )
+
+
+def _text(value: Any, mending: Mending) -> str:
+    if isinstance(value, str):
+        return mending.string(value)
+    if value is not None:
+        mending.count(m.WRONG_TYPE)
+    return ""
+
+
+def _integer(value: Any, mending: Mending) -> int:
+    """An int64 as a JSON number or string; 0 for what is neither."""
+    if type(value) is int:
+        return value
+    if value is None:
+        return 0
+    try:
+        return int(value) if isinstance(value, (str, float)) else int("")
+    except (ValueError, OverflowError):
+        mending.count(m.WRONG_TYPE)
+        return 0
+
+
+def _count(value: Any, mending: Mending) -> int:
+    return min(max(_integer(value, mending), 0), 2**32 - 1)
+
+
+def attributes_of(pairs: Any, mending: Mending) -> dict[str, Any]:
+    """Turn a list of KeyValue into a dict."""
+    result: dict[str, Any] = {}
+    if not isinstance(pairs, list):
+        if pairs is not None:
+            mending.count(m.WRONG_TYPE)
+        return result
+    for pair in pairs:
+        if isinstance(pair, dict):
+            mending.keep(result, _text(pair.get("key"), mending), _value(pair.get("value"), mending, 0))
+        else:
+            mending.count(m.WRONG_TYPE)
+    return result
+
+
+def _value(value: Any, mending: Mending, depth: int) -> Any:
+    if not isinstance(value, dict):
+        if value is not None:
+            mending.count(m.WRONG_TYPE)
+        return None
+    for name, content in value.items():
+        if name == "stringValue" and isinstance(content, str):
+            return mending.string(content)
+        if name == "intValue":
+            return max(min(_integer(content, mending), m.INT64_MAX), -m.INT64_MAX - 1)
+        if name == "doubleValue":
+            return _double(content, mending)
+        if name == "boolValue":
+            return content is True or content == "true"
+        if name == "bytesValue":
+            return _blob(content, mending)
+        if name in ("arrayValue", "kvlistValue"):
+            items = content.get("values") if isinstance(content, dict) else None
+            if depth >= m.MAX_DEPTH:
+                mending.count(m.TOO_DEEP)
+                return None
+            items = items if isinstance(items, list) else []
+            if name == "arrayValue":
+                return [_value(item, mending, depth + 1) for item in items]
+            result: dict[str, Any] = {}
+            for pair in items:
+                if isinstance(pair, dict):
+                    key = _text(pair.get("key"), mending)
+                    mending.keep(result, key, _value(pair.get("value"), mending, depth + 1))
+            return result
+    return None
+
+
+def _double(content: Any, mending: Mending) -> float | None:
+    try:
+        return float(content)  # "NaN", "Infinity" and "-Infinity" are protobuf's names, and Python's
+    except (TypeError, ValueError, OverflowError):
+        mending.count(m.WRONG_TYPE)
+        return None
+
+
+def _blob(content: Any, mending: Mending) -> bytes:
+    if isinstance(content, str):
+        try:
+            padded = content.replace("-", "+").replace("_", "/") + "=" * (-len(content) % 4)
+            return mending.blob(base64.b64decode(padded, validate=True))
+        except (binascii.Error, ValueError):
+            pass
+    mending.count(m.WRONG_TYPE)
+    return b""
+
+
+def _id(value: Any, length: int) -> str | None:
+    """A hex id in lowercase; an empty string when absent or all zeros; None when it is no id of that length."""
+    if value is None or value == "":
+        return ""
+    if not isinstance(value, str) or len(value) != length:
+        return None
+    value = value.lower()
+    if value.strip("0123456789abcdef"):
+        return None
+    return value if value.strip("0") else ""
+
+
+def _refusal(item: Any) -> str | None:
+    if not isinstance(item, dict):
+        return f"a span is a JSON {type(item).__name__}, an object is required"
+    for key, name, length in (("traceId", "trace_id", 32), ("spanId", "span_id", 16)):
+        found = _id(item.get(key), length)
+        if found is None:
+            return f"{name} is not {length} hex digits"
+        if not found:
+            if not item.get("traceId") and not item.get("spanId"):
+                return bad_ids(b"", b"")
+            return f"{name} is missing or all zeros"
+    return None
+
+
+def _enum(value: Any, names: tuple[str, ...], prefix: str, mending: Mending, unknown: str) -> str:
+    if value is None:
+        return names[0]
+    if isinstance(value, str) and (name := value.upper().removeprefix(prefix)) in names:
+        return name
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if type(value) is int and 0 <= value < len(names):
+        return names[value]
+    mending.count(unknown)
+    return names[0]
+
+
+def _span(item: dict[str, Any], scope: Scope, mending: Mending) -> Span:
+    parent = _id(item.get("parentSpanId"), 16)
+    if parent is None:
+        mending.count(m.BAD_PARENT)
+    start = mending.time(_integer(item.get("startTimeUnixNano"), mending))
+    end = mending.time(_integer(item.get("endTimeUnixNano"), mending))
+    if end and end < start:
+        mending.count(m.END_BEFORE_START)
+    status = item.get("status")
+    status = status if isinstance(status, dict) else {}
+    return Span(
+        trace_id=item["traceId"].lower(),
+        span_id=item["spanId"].lower(),
+        parent_span_id=parent or "",
+        name=_text(item.get("name"), mending),
+        scope=scope,
+        trace_state=_text(item.get("traceState"), mending),
+        flags=_count(item.get("flags"), mending),
+        kind=_enum(item.get("kind"), SPAN_KINDS, "SPAN_KIND_", mending, m.UNKNOWN_KIND),
+        start_unix_nano=start,
+        end_unix_nano=end,
+        status_code=_enum(status.get("code"), STATUS_CODES, "STATUS_CODE_", mending, m.UNKNOWN_STATUS),
+        status_message=_text(status.get("message"), mending),
+        attributes=attributes_of(item.get("attributes"), mending),
+        events=[_event(event, mending) for event in _objects(item, "events", mending)],
+        links=[_link(link, mending) for link in _objects(item, "links", mending)],
+        dropped_attributes=_count(item.get("droppedAttributesCount"), mending),
+        dropped_events=_count(item.get("droppedEventsCount"), mending),
+        dropped_links=_count(item.get("droppedLinksCount"), mending),
+    )
+
+
+def _event(item: dict[str, Any], mending: Mending) -> SpanEvent:
+    return SpanEvent(
+        mending.time(_integer(item.get("timeUnixNano"), mending)),
+        _text(item.get("name"), mending),
+        attributes_of(item.get("attributes"), mending),
+        _count(item.get("droppedAttributesCount"), mending),
+    )
+
+
+def _link(item: dict[str, Any], mending: Mending) -> SpanLink:
+    trace_id, span_id = _text(item.get("traceId"), mending).lower(), _text(item.get("spanId"), mending).lower()
+    if len(trace_id) != 32 or len(span_id) != 16:
+        mending.count(m.BAD_LINK)
+    return SpanLink(
+        trace_id,
+        span_id,
+        _text(item.get("traceState"), mending),
+        _count(item.get("flags"), mending),
+        attributes_of(item.get("attributes"), mending),
+        _count(item.get("droppedAttributesCount"), mending),
+    )
+
+
+def _log(item: dict[str, Any], scope: Scope, mending: Mending) -> LogRecord:
+    trace_id, span_id = _id(item.get("traceId"), 32), _id(item.get("spanId"), 16)
+    for found in (trace_id, span_id):
+        if found is None:
+            mending.count(m.BAD_LOG_ID)
+    severity = item.get("severityNumber")
+    return LogRecord(
+        scope=scope,
+        time_unix_nano=mending.time(_integer(item.get("timeUnixNano"), mending)),
+        observed_unix_nano=mending.time(_integer(item.get("observedTimeUnixNano"), mending)),
+        trace_id=trace_id or "",
+        span_id=span_id or "",
+        severity_number=max(min(_integer(severity, mending), 2**31 - 1), -(2**31)),
+        severity_text=_text(item.get("severityText"), mending),
+        event_name=_text(item.get("eventName"), mending),
+        body=_value(item.get("body"), mending, 0),
+        attributes=attributes_of(item.get("attributes"), mending),
+        flags=_count(item.get("flags"), mending),
+        dropped_attributes=_count(item.get("droppedAttributesCount"), mending),
+    )

@@ -1,0 +1,95 @@
+"""What is mended in a request rather than refused, and how it is counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from halo_receiver.errors import InputError
+from halo_receiver.span import Decoded
+
+MAX_ATTRIBUTE_BYTES = 1024 * 1024
+MAX_DEPTH = 64  # AnyValue in AnyValue; deeper values become a marker. upb stops at about 33 levels by itself.
+INT64_MAX = 2**63 - 1
+
+# The names under which mended things are counted; metrics and `halo doctor` show them.
+BAD_UTF8 = "invalid_utf8"
+DUPLICATE_KEY = "duplicate_attribute_key"
+CLAMPED_TIME = "time_beyond_int64"
+OVERSIZE = "oversize_value_cut"
+END_BEFORE_START = "end_before_start"
+UNKNOWN_KIND = "unknown_span_kind"
+UNKNOWN_STATUS = "unknown_status_code"
+BAD_PARENT = "bad_parent_span_id"
+BAD_LINK = "bad_link_id"
+BAD_LOG_ID = "bad_log_id"
+STRING_INDEX = "string_table_reference"
+TOO_DEEP = "nested_too_deep"
+WRONG_TYPE = "wrong_type"
+
+_MARK = "…[cut by halo: {} bytes]"
+
+
+class Undecodable(InputError):  # noqa: N818 - reads as the sentence it is raised for
+    """A body as a whole cannot be parsed: nothing of it can be kept."""
+
+
+class Mending:
+    """The limits of one decoding, and the account of what it mended."""
+
+    __slots__ = ("decoded", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.decoded = Decoded()
+
+    def count(self, what: str) -> None:
+        """Count one mended thing."""
+        warnings = self.decoded.warnings
+        warnings[what] = warnings.get(what, 0) + 1
+
+    def text(self, raw: bytes) -> str:
+        """Decode a string field: invalid UTF-8 becomes U+FFFD, what is too long is cut and says so."""
+        if len(raw) > self.limit:
+            return self._cut(raw)
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            self.count(BAD_UTF8)
+            return raw.decode("utf-8", "replace")
+
+    def string(self, value: str) -> str:
+        """The same for a string that JSON decoded already; lone surrogates become U+FFFD."""
+        if value.isascii() and len(value) <= self.limit:
+            return value
+        try:
+            raw = value.encode()
+        except UnicodeEncodeError:
+            self.count(BAD_UTF8)
+            value = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            raw = value.encode()
+        return value if len(raw) <= self.limit else self._cut(raw)
+
+    def blob(self, value: bytes) -> bytes:
+        """Cut a bytes value that is too long. It carries no mark; the warning counts it."""
+        if len(value) <= self.limit:
+            return value
+        self.count(OVERSIZE)
+        return value[: self.limit]
+
+    def _cut(self, raw: bytes) -> str:
+        self.count(OVERSIZE)
+        text = raw[: self.limit].decode("utf-8", "replace").rstrip("\ufffd")
+        return text + _MARK.format(len(raw))
+
+    def time(self, value: int) -> int:
+        """Clamp a uint64 time to what a TIMESTAMP_NS can hold."""
+        if 0 <= value <= INT64_MAX:
+            return value
+        self.count(CLAMPED_TIME)
+        return INT64_MAX if value > 0 else 0
+
+    def keep(self, attributes: dict[str, Any], key: str, value: Any) -> None:
+        """Set an attribute; the last of duplicate keys wins and is counted."""
+        if key in attributes:
+            self.count(DUPLICATE_KEY)
+        attributes[key] = value
