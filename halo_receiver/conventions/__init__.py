@@ -1,21 +1,14 @@
-"""What a span means, whichever GenAI convention sent it."""
+"""What a span means, whichever GenAI convention sent it.
 
-from __future__ import annotations
+    mapping.toml ──table, sources──▶ meaning.canonical(span) ──▶ Canonical      messages, tools, values: shapes
+                                     logs.from_log(record)   ──▶ fields of its span   errors, cost, normalise: values
 
-from typing import Any
+The mapping is data: to teach halo a convention, edit mapping.toml. MAPPING_VERSION is stored with every segment, so
+that old ones can be derived again.
+"""
 
-from halo_receiver.span import Canonical, LogRecord, Span
+from halo_receiver.conventions.logs import from_log
+from halo_receiver.conventions.meaning import MAPPING_VERSION, canonical
+from halo_receiver.conventions.signature import error_signature
 
-MAPPING_VERSION = 0
-
-
-def canonical(span: Span) -> Canonical:
-    """Say what a span means."""
-    del span
-    return Canonical()
-
-
-def from_log(record: LogRecord) -> dict[str, Any] | None:
-    """Say what a log record tells of its span."""
-    del record
-    return None
+__all__ = ["MAPPING_VERSION", "canonical", "error_signature", "from_log"]

@@ -1,8 +1,8 @@
 """OTLP protobuf, OTLP/JSON and flat HALO lines → spans, log records and rejections. Pure: bytes in, objects out.
 
-    body ──protobuf──▶ messages ─┐
-    body ──json──────▶ objects ──┴▶ Span, LogRecord (span.py)      a bad span → Rejection, a mended one → warnings
-    line ──flat──────▶ Span
+body ──protobuf──▶ messages ─┐
+body ──json──────▶ objects ──┴▶ Span, LogRecord (span.py)      a bad span → Rejection, a mended one → warnings
+line ──flat──────▶ Span
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def _clone(file: Any, pool: descriptor_pool.DescriptorPool, done: set[str]) -> N
     file.CopyToProto(proto)
     for message in proto.message_type:
         _bytes_for_strings(message)
-    pool.Add(proto)  # type: ignore[no-untyped-call]
+    pool.Add(proto)
 
 
 def _classes() -> tuple[Any, Any]:
@@ -48,7 +48,7 @@ def _classes() -> tuple[Any, Any]:
     ):
         _clone(module.DESCRIPTOR, pool, done)
         names.append(module.DESCRIPTOR.message_types_by_name[name].full_name)
-    traces, logs = (message_factory.GetMessageClass(pool.FindMessageTypeByName(name)) for name in names)  # type: ignore[no-untyped-call]
+    traces, logs = (message_factory.GetMessageClass(pool.FindMessageTypeByName(name)) for name in names)
     return traces, logs
 
 

@@ -98,7 +98,7 @@ def _id(value: Any) -> str:
     if not isinstance(value, str):
         return ""
     value = value.strip()
-    lowered = value.lower()
+    lowered: str = value.lower()
     return lowered if len(value) in (16, 32) and not lowered.strip("0123456789abcdef") else value
 
 
@@ -145,7 +145,7 @@ def _plain(value: Any, mending: Mending, depth: int) -> Any:
     """A JSON value as an attribute value: strings bounded, integers int64 (else floats), depth bounded."""
     if isinstance(value, str):
         return mending.string(value)
-    if isinstance(value, dict) or isinstance(value, list):
+    if isinstance(value, (dict, list)):
         if depth >= m.MAX_DEPTH:
             mending.count(m.TOO_DEEP)
             return None

@@ -1,0 +1,210 @@
+"""Span → Canonical: what a span means, whichever convention said it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from halo_receiver.conventions import cost, errors, messages, normalise, tools
+from halo_receiver.conventions.messages import Message
+from halo_receiver.conventions.signature import error_signature
+from halo_receiver.conventions.sources import Reading, first
+from halo_receiver.conventions.table import Convention, Kind, load
+from halo_receiver.conventions.values import dumps, integer, name, number, text, unwrapped
+from halo_receiver.span import Canonical, Span
+
+TABLE = load()
+MAPPING_VERSION: int = TABLE.version
+
+_PRICED = ("llm", "embedding")
+_ASKED = ("user", "tool")
+
+
+def canonical(span: Span) -> Canonical:
+    """Say what a span means in the columns that every convention shares.
+
+    Pure, and never raises on what a span holds. A span of no GenAI convention keeps every field None, but for its
+    error. Costs are as sent; for LLM and embedding spans without one they are estimated from list prices, and
+    `cost_estimated` says so.
+    """
+    convention = TABLE.of(span.scope, span.attributes)
+    result = Canonical()
+    if convention is None:
+        reading = Reading(span, span.attributes)
+        if span.status_code != "UNSET" or span.events or "error.type" in span.attributes:
+            _error(result, reading, None)
+        return result
+    attributes = span.attributes
+    if convention.json_values:
+        attributes = {key: unwrapped(value) for key, value in attributes.items()}
+    reading = Reading(span, attributes)
+    result.convention = convention.key
+    result.span_type = reading.type = span_type(reading, convention)
+    _identity(result, reading, convention)
+    spoken = _messages(result, reading, convention)
+    _texts(result, reading, convention, spoken)
+    _usage(result, reading, convention)
+    _error(result, reading, convention)
+    return result
+
+
+def span_type(reading: Reading, convention: Convention) -> str | None:
+    """Return the type of a span; `other` when its convention names one that is not known here."""
+    attributes, seen = reading.attributes, False
+    for kind in convention.kinds:
+        found = _kind(kind, reading, attributes)
+        if found:
+            return found
+        seen = seen or (bool(kind.key) and kind.key in attributes)
+    return "other" if seen else None
+
+
+def _kind(kind: Kind, reading: Reading, attributes: dict[str, Any]) -> str | None:
+    if kind.key:
+        value = attributes.get(kind.key)
+        if isinstance(value, str):
+            return kind.values.get(value.upper() if kind.upper else value)
+    elif kind.has:
+        return kind.type if kind.has in attributes else None
+    elif kind.name:
+        return kind.values.get(reading.span.name)
+    elif kind.name_prefix and reading.span.name.startswith(kind.name_prefix):
+        return kind.type
+    return None
+
+
+def _identity(result: Canonical, reading: Reading, convention: Convention) -> None:
+    fields = convention.fields
+    for field in ("model", "agent_name", "session_id", "user_id", "tool_name", "tool_call_id"):
+        sources = fields.get(field)
+        if sources:
+            setattr(result, field, name(first(reading, sources)))
+    for source in fields.get("provider", ()):
+        result.provider = normalise.provider(first(reading, (source,)), TABLE)
+        if result.provider:
+            break
+
+
+def _messages(
+    result: Canonical, reading: Reading, convention: Convention
+) -> tuple[list[Message] | None, list[Message] | None]:
+    fields = convention.fields
+    asked = _read(reading, fields.get("input_messages", ()), "user")
+    system = _read(reading, fields.get("system_messages", ()), "system")
+    if system and not (asked and asked[0]["role"] == "system"):
+        asked = [*system, *(asked or ())]
+    answered = _read(reading, fields.get("output_messages", ()), "assistant")
+    for message in (*(asked or ()), *(answered or ())):
+        if "finish_reason" in message:
+            message["finish_reason"] = normalise.finish_reason(message["finish_reason"], TABLE)
+    if asked:
+        result.input_messages = dumps(asked)
+    if answered:
+        result.output_messages = dumps(answered)
+    for source in fields.get("tool_definitions", ()):
+        value = first(reading, (source,))
+        offered = tools.read(value) if value is not None else None
+        if offered:
+            result.tools_offered, result.tool_definitions = offered
+            break
+    result.finish_reason = normalise.finish_reason(first(reading, convention.finish_reason), TABLE)
+    if result.finish_reason is None and answered:
+        result.finish_reason = answered[-1].get("finish_reason")
+    return asked, answered
+
+
+def _read(reading: Reading, sources: tuple[Any, ...], role: str) -> list[Message] | None:
+    for source in sources:
+        value = first(reading, (source,))
+        if value is not None and (found := messages.read(value, role)):
+            return found
+    return None
+
+
+def _texts(
+    result: Canonical,
+    reading: Reading,
+    convention: Convention,
+    spoken: tuple[list[Message] | None, list[Message] | None],
+) -> None:
+    asked, answered = spoken
+    kind = result.span_type
+    if kind == "tool":
+        result.input_text = text(first(reading, convention.tool_arguments))
+        result.output_text = _tool_result(first(reading, convention.tool_result))
+        return
+    if kind == "llm":
+        result.input_text = messages.last_text(asked, _ASKED)
+        result.output_text = messages.all_text(answered)
+        if asked is None:
+            result.input_text = text(first(reading, convention.input_text))
+        if answered is None:
+            result.output_text = text(first(reading, convention.output_text))
+        return
+    result.input_text = text(first(reading, convention.input_text)) or messages.last_text(asked, ("user",))
+    result.output_text = text(first(reading, convention.output_text)) or messages.all_text(answered)
+
+
+def _tool_result(value: Any) -> str | None:
+    """A tool's result as text; of results in message form (Strands), the text in them."""
+    if isinstance(value, str) and value.startswith('[{"text"'):
+        found = messages.read(value, "tool")
+        return "\n".join(message["content"] for message in found or () if message["content"]) or value
+    return text(value)
+
+
+def _usage(result: Canonical, reading: Reading, convention: Convention) -> None:
+    fields = convention.fields
+    result.max_output_tokens = _count(reading, fields.get("max_output_tokens", ()))
+    whole = _count(reading, fields.get("input_tokens", ()))
+    result.output_tokens = _count(reading, fields.get("output_tokens", ()))
+    cached = _count(reading, fields.get("cached_tokens", ()))
+    written = _count(reading, fields.get("cache_write_tokens", ()))
+    result.reasoning_tokens = _count(reading, fields.get("reasoning_tokens", ()))
+    # More cached than read cannot be: then the sender counts the cached part apart, as Anthropic does.
+    apart = convention.cache_excluded or (
+        "cached_beside_input" in fields
+        and reading.attributes
+        and first(reading, fields["cached_beside_input"]) is not None
+        and not _openai_names(reading, convention)
+    )
+    if whole is not None and (apart or (cached or 0) > whole):
+        whole += (cached or 0) + (written or 0)
+    result.input_tokens, result.cached_tokens = whole, cached
+    sent = number(first(reading, fields.get("cost", ())))
+    if sent is None and "cost_parts" in fields:
+        parts = [number(first(reading, (source,))) for source in fields["cost_parts"]]
+        if any(part is not None for part in parts):
+            sent = sum(part or 0.0 for part in parts)
+    if sent is not None:
+        result.cost_usd, result.cost_estimated = sent, False
+    elif result.span_type in _PRICED:
+        result.cost_usd = cost.estimate(
+            result.model,
+            result.provider,
+            at_unix_nano=reading.span.start_unix_nano,
+            input_tokens=whole,
+            output_tokens=result.output_tokens,
+            cached_tokens=cached,
+            cache_write_tokens=written,
+        )
+        result.cost_estimated = True if result.cost_usd is not None else None
+
+
+def _openai_names(reading: Reading, convention: Convention) -> bool:
+    """Whether Langfuse's usage has OpenAI's names, whose input count includes the cached part."""
+    details = reading.parsed("langfuse.observation.usage_details")
+    return convention.key == "langfuse" and isinstance(details, dict) and "prompt_tokens" in details
+
+
+def _count(reading: Reading, sources: tuple[Any, ...]) -> int | None:
+    for source in sources:
+        value = integer(first(reading, (source,)))
+        if value is not None:
+            return value
+    return None
+
+
+def _error(result: Canonical, reading: Reading, convention: Convention | None) -> None:
+    result.error_type, result.error_message = errors.of(reading, convention)
+    if result.error_type or result.error_message:
+        result.error_signature = error_signature(result.error_message or "", result.error_type) or None

@@ -1,0 +1,333 @@
+"""Messages of every shape → one list in the form of `Canonical`.
+
+Shapes are told apart by what they hold, not by who sent them: OpenTelemetry parts, OpenAI chat and Responses,
+Anthropic blocks, AI SDK parts, Bedrock and Strands blocks, Gemini contents, LangChain messages, OpenInference's
+wrapped members, Pydantic AI's events.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from halo_receiver.conventions.values import dumps, loads, structured
+
+Message = dict[str, Any]
+
+MAX_MESSAGES = 10_000
+_ROLES = {
+    "human": "user", "humanmessage": "user", "ai": "assistant", "aimessage": "assistant", "model": "assistant",
+    "aimessagechunk": "assistant", "systemmessage": "system", "developer": "system", "toolmessage": "tool",
+    "function": "tool", "functionmessage": "tool", "gen_ai.choice": "assistant", "gen_ai.user.message": "user",
+    "gen_ai.system.message": "system", "gen_ai.assistant.message": "assistant", "gen_ai.tool.message": "tool",
+}  # fmt: skip
+_TEXT = {"text", "input_text", "output_text", "refusal", "summary_text", "plain_text", "output"}
+_REASONING = {"reasoning", "thinking", "redacted_thinking", "reasoning_text"}
+_CALL = {"tool_call", "tool-call", "tool_use", "function_call", "server_tool_call", "server_tool_use", "mcp_call"}
+_RESULT = {"tool_call_response", "tool-result", "tool_result", "function_call_output", "server_tool_call_response",
+           "tool-error", "web_search_tool_result"}  # fmt: skip
+
+
+def read(value: Any, role: str = "user") -> list[Message] | None:
+    """Read messages from an attribute value; None when it holds none. A bare text is one message of `role`."""
+    if isinstance(value, str):
+        parsed = structured(value)
+        if parsed is None:
+            inner = loads(value) if value[:1] == '"' else None
+            text = inner if isinstance(inner, str) else value
+            return [{"role": role, "content": text}] if text else None
+        value = parsed
+    messages: list[Message] = []
+    _read(value, role, messages, 0)
+    return messages or None
+
+
+def _read(value: Any, role: str, out: list[Message], depth: int) -> None:
+    if depth > 6 or len(out) >= MAX_MESSAGES:
+        return
+    if isinstance(value, list):
+        if value and all(isinstance(item, dict) and "role" not in item and _is_part(item) for item in value):
+            _message({"role": role, "content": value}, role, out)
+            return
+        for item in value[:MAX_MESSAGES]:
+            if isinstance(item, (dict, list)):
+                _read(item, role, out, depth + 1)
+    elif isinstance(value, dict):
+        _read_object(value, role, out, depth)
+
+
+def _is_part(item: dict[str, Any]) -> bool:
+    if "message" in item or ("content" in item and item.get("type") in (None, "message")):
+        return False
+    return item.get("type") in _TEXT or (("text" in item or "toolUse" in item) and "type" not in item)
+
+
+def _read_object(value: dict[str, Any], role: str, out: list[Message], depth: int) -> None:
+    system = value.get("system") or value.get("system_instruction") or value.get("instructions")
+    config = value.get("config")
+    if system is None and isinstance(config, dict):
+        system = config.get("system_instruction")
+    for key in ("messages", "contents", "input", "choices", "candidates", "generations", "output", "prompt"):
+        inner = value.get(key)
+        if isinstance(inner, (list, dict)) or (key in ("prompt", "input") and isinstance(inner, str) and inner):
+            if key in ("input", "output", "prompt") and "role" in value:
+                continue  # an item of its own
+            if key == "output" and "type" in value:
+                continue  # a function_call_output
+            answer = key in ("choices", "candidates", "generations", "output")
+            if system and not answer:
+                _message({"role": "system", "content": system}, "system", out)
+            if isinstance(inner, str):
+                out.append({"role": role, "content": inner})
+            else:
+                _read(inner, "assistant" if answer else role, out, depth + 1)
+            return
+    wrapped = value.get("message") or value.get("kwargs") or value.get("data")
+    if isinstance(wrapped, dict):
+        said = value.get("role") or _langchain_role(value) or role
+        before = len(out)
+        _message(wrapped, said, out)
+        reason = value.get("finish_reason") or value.get("finishReason")
+        if isinstance(reason, str) and len(out) > before:
+            out[-1].setdefault("finish_reason", reason)
+    elif isinstance(value.get("prompt"), dict) or isinstance(value.get("completion"), dict):  # OpenInference
+        inner = value.get("prompt") or value.get("completion")
+        _message({"content": (inner or {}).get("text")}, role, out)
+    elif "role" in value or "content" in value or "parts" in value or value.get("type") in _CALL | _RESULT:
+        _message(value, _langchain_role(value) or role, out)
+    elif "event.name" in value or "tool_calls" in value or (_is_part(value) and role == "assistant"):
+        _message(value, role, out)
+
+
+def _langchain_role(value: dict[str, Any]) -> str | None:
+    name = value.get("id")
+    if isinstance(name, list) and name and isinstance(name[-1], str):
+        return _ROLES.get(name[-1].lower())
+    kind = value.get("type") or value.get("event.name")
+    return _ROLES.get(kind.lower()) if isinstance(kind, str) else None
+
+
+def _role(value: Any, default: str) -> str:
+    if not isinstance(value, str) or not value:
+        value = default
+    lowered: str = value.lower()
+    return _ROLES.get(lowered, lowered)
+
+
+def _message(item: dict[str, Any], default: str, out: list[Message]) -> None:
+    """Append what one message says: itself, preceded by a tool message for each tool result it carries."""
+    kind = item.get("type")
+    role = _role(item.get("role") or _langchain_role(item), default)
+    if kind in _CALL or kind in _RESULT or kind in _REASONING:
+        gathered = _Gathered()
+        gathered.part(item)
+    else:
+        gathered = _Gathered()
+        content = item.get("parts")
+        for key in ("content", "contents"):
+            if content is None:
+                content = item.get(key)
+        if content is None and "text" in item:
+            content = item["text"]
+        gathered.content(content)
+        for call in _list(item.get("tool_calls") or item.get("toolCalls")):
+            if isinstance(call, dict):
+                gathered.call(call.get("tool_call") if isinstance(call.get("tool_call"), dict) else call)
+        if isinstance(item.get("function_call"), dict):
+            gathered.call(item["function_call"])
+        for key in ("reasoning_content", "reasoning", "thinking"):
+            if isinstance(item.get(key), str) and item[key]:
+                gathered.reasoning.append(item[key])
+        if isinstance(item.get("refusal"), str) and item["refusal"]:
+            gathered.texts.append(item["refusal"])
+    out.extend(gathered.results)
+    message: Message = {"role": role, "content": "\n".join(gathered.texts) if gathered.texts else None}
+    if gathered.reasoning:
+        message["reasoning"] = "\n".join(gathered.reasoning)
+    if gathered.calls:
+        message["tool_calls"] = gathered.calls
+        message["role"] = "assistant"
+    if gathered.media:
+        message["media"] = gathered.media
+    if role == "tool":
+        identifier = item.get("tool_call_id") or item.get("toolCallId") or item.get("id")
+        if isinstance(identifier, str):
+            message["tool_call_id"] = identifier
+    if isinstance(item.get("name"), str) and item["name"] and kind not in _CALL | _RESULT:
+        message["name"] = item["name"]
+    reason = item.get("finish_reason") or item.get("stop_reason") or item.get("finishReason")
+    if isinstance(reason, str) and reason:
+        message["finish_reason"] = reason
+    if gathered.results and len(message) == 2 and message["content"] is None:
+        return  # only results: they are the messages
+    out.append(message)
+
+
+def _list(value: Any) -> list[Any]:
+    value = structured(value) if isinstance(value, str) else value
+    return value if isinstance(value, list) else [value] if isinstance(value, dict) else []
+
+
+class _Gathered:
+    """The parts of one message, sorted by what they are."""
+
+    __slots__ = ("calls", "media", "reasoning", "results", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: list[dict[str, Any]] = []
+        self.results: list[Message] = []
+        self.media: list[dict[str, Any]] = []
+
+    def content(self, content: Any) -> None:
+        if isinstance(content, str):
+            if content:
+                self.texts.append(content)
+        elif isinstance(content, list):
+            for part in content:
+                if isinstance(part, dict):
+                    self.part(part.get("message_content") if isinstance(part.get("message_content"), dict) else part)
+                elif isinstance(part, str):
+                    self.texts.append(part)
+        elif isinstance(content, dict):
+            if isinstance(content.get("parts"), list):  # Gemini: content {parts, role}
+                self.content(content["parts"])
+            elif content:
+                self.part(content)
+        elif content is not None:
+            self.texts.append(dumps(content))
+
+    def part(self, part: Any) -> None:
+        if not isinstance(part, dict):
+            return
+        kind = part.get("type")
+        kind = kind if isinstance(kind, str) else ""
+        if kind in _CALL:
+            self.call(part)
+        elif kind in _RESULT:
+            self.result(part)
+        elif kind in _REASONING or "reasoningContent" in part:
+            self._reasoning(part)
+        elif isinstance(part.get("toolUse"), dict):
+            self.call(part["toolUse"])
+        elif isinstance(part.get("toolResult"), dict):
+            self.result(part["toolResult"])
+        elif isinstance(call := part.get("functionCall") or part.get("function_call"), dict):
+            self.call(call)
+        elif isinstance(answer := part.get("functionResponse") or part.get("function_response"), dict):
+            self.result(answer)
+        elif isinstance(said := part.get("text", part.get("content") if kind in _TEXT else None), str):
+            if said:
+                self.texts.append(said)
+        elif isinstance(part.get("refusal"), str):
+            self.texts.append(part["refusal"])
+        elif isinstance(part.get("kwargs"), dict):
+            self.content(part["kwargs"].get("content"))
+        elif kind or any(key in part for key in ("inlineData", "inline_data", "image", "blob", "file")):
+            self._media(part, kind)
+        elif isinstance(part.get("content"), (str, list)):
+            self.content(part["content"])
+        elif isinstance(part.get("json"), (dict, list)):  # Bedrock tool results
+            self.texts.append(dumps(part["json"]))
+        elif part:
+            self.texts.append(dumps(part))
+
+    def _reasoning(self, part: dict[str, Any]) -> None:
+        inner = part.get("reasoningContent")
+        if isinstance(inner, dict):
+            text = inner.get("reasoningText")
+            part = text if isinstance(text, dict) else inner
+        for key in ("content", "text", "thinking", "reasoning", "summary"):
+            said = part.get(key)
+            if isinstance(said, str) and said:
+                self.reasoning.append(said)
+                return
+            if isinstance(said, list):
+                self.reasoning.extend(
+                    item["text"] for item in said if isinstance(item, dict) and isinstance(item.get("text"), str)
+                )
+
+    def _media(self, part: dict[str, Any], kind: str) -> None:
+        inner = next(
+            (part[k] for k in ("inlineData", "inline_data", "source", "file") if isinstance(part.get(k), dict)), part
+        )
+        mime = next(
+            (inner[k] for k in ("mime_type", "mimeType", "mediaType", "media_type") if isinstance(inner.get(k), str)),
+            None,
+        )
+        self.media.append({"type": kind or "blob", "mime_type": mime} if mime else {"type": kind or "blob"})
+
+    def call(self, call: Any) -> None:
+        if not isinstance(call, dict):
+            return
+        inner = call.get("function")
+        function: dict[str, Any] = inner if isinstance(inner, dict) else call
+        arguments = next(
+            (
+                source[k]
+                for source in (function, call)
+                for k in ("arguments", "input", "args")
+                if source.get(k) is not None
+            ),
+            None,
+        )
+        if isinstance(arguments, str):
+            parsed = structured(arguments)
+            arguments = arguments if parsed is None else parsed
+        identifier = next(
+            (
+                call[k]
+                for k in ("call_id", "id", "toolCallId", "toolUseId", "tool_call_id")
+                if isinstance(call.get(k), str)
+            ),
+            None,
+        )
+        name = function.get("name") or call.get("toolName") or call.get("tool_name")
+        self.calls.append({"id": identifier, "name": name if isinstance(name, str) else None, "arguments": arguments})
+
+    def result(self, part: dict[str, Any]) -> None:
+        value = next(
+            (part[k] for k in ("response", "result", "output", "content", "error") if part.get(k) is not None), None
+        )
+        if isinstance(value, dict) and set(value) == {"type", "value"}:  # AI SDK: {"type": "json", "value": …}
+            value = value["value"]
+        message: Message = {"role": "tool", "content": _result_text(value)}
+        identifier = next(
+            (part[k] for k in ("tool_call_id", "call_id", "toolCallId", "tool_use_id", "toolUseId", "id")
+             if isinstance(part.get(k), str)),
+            None,
+        )  # fmt: skip
+        if identifier:
+            message["tool_call_id"] = identifier
+        name = part.get("name") or part.get("toolName")
+        if isinstance(name, str):
+            message["name"] = name
+        self.results.append(message)
+
+
+def _result_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(item, dict) and _is_block(item) for item in value):
+        inner = _Gathered()
+        inner.content(value)
+        return "\n".join(inner.texts) if inner.texts else None
+    return dumps(value)
+
+
+def _is_block(item: dict[str, Any]) -> bool:
+    return item.get("type") in _TEXT or item.get("type") == "image" or set(item) <= {"text", "json"}
+
+
+def last_text(messages: list[Message] | None, roles: tuple[str, ...]) -> str | None:
+    """Give the content of the last message of one of `roles` that has any."""
+    for message in reversed(messages or ()):
+        if message["role"] in roles and message["content"]:
+            return str(message["content"])
+    return None
+
+
+def all_text(messages: list[Message] | None) -> str | None:
+    """Give what the assistant says in an answer's messages, one after the other."""
+    texts = [m["content"] for m in messages or () if m["content"] and m["role"] == "assistant"]
+    return "\n".join(texts) if texts else None

@@ -1,0 +1,218 @@
+"""Where a field's value is found: an attribute, a member of its JSON, a span event, the span's name, …"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from halo_receiver.conventions import flattened, messages
+from halo_receiver.conventions.values import dumps, member, python_repr, structured
+from halo_receiver.span import Span
+
+
+class Reading:
+    """One span being read: its attributes (unwrapped where the convention wraps them) and JSON parsed once."""
+
+    __slots__ = ("_parsed", "attributes", "span", "type")
+
+    def __init__(self, span: Span, attributes: dict[str, Any]) -> None:
+        self.span = span
+        self.attributes = attributes
+        self.type: str | None = None
+        self._parsed: dict[str, Any] = {}
+
+    def parsed(self, key: str, is_repr: bool = False) -> Any:
+        """Give the structure that an attribute holds or whose JSON text it is; parsed once."""
+        if key in self._parsed:
+            return self._parsed[key]
+        value = self.attributes.get(key)
+        if value is not None:
+            value = python_repr(value) if is_repr else structured(value)
+        self._parsed[key] = value
+        return value
+
+
+class Lookup:
+    """A source that is more than an attribute key. `read` returns None when it has no value."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.key: str = options.get("key", "")
+        self.when: frozenset[str] = frozenset(options.get("when", ()))
+        self.members = tuple(tuple(path.split("/")) for path in options.get("member", ()))
+        self.options = options
+
+    def read(self, reading: Reading) -> Any:
+        """Return the value, or None."""
+        if self.when and reading.type not in self.when:
+            return None
+        return self.value(reading)
+
+    def value(self, reading: Reading) -> Any:
+        """Return the value of a plain key with a condition."""
+        return reading.attributes.get(self.key)
+
+
+class Member(Lookup):
+    """A member of the JSON in an attribute: the first path that leads somewhere."""
+
+    def value(self, reading: Reading) -> Any:
+        """Follow the paths."""
+        holder = reading.parsed(self.key, bool(self.options.get("repr")))
+        if holder is None:
+            return None
+        return next((found for path in self.members if (found := member(holder, path)) is not None), None)
+
+
+class Name(Lookup):
+    """The span's name."""
+
+    def value(self, reading: Reading) -> Any:
+        """Return the name."""
+        return reading.span.name
+
+
+class Literal(Lookup):
+    """A fixed value."""
+
+    def value(self, reading: Reading) -> Any:
+        """Return it."""
+        return self.options["literal"]
+
+
+class Resource(Lookup):
+    """An attribute of the resource."""
+
+    def value(self, reading: Reading) -> Any:
+        """Return it."""
+        return reading.span.scope.resource_attributes.get(self.options["resource"])
+
+
+class Event(Lookup):
+    """An attribute of the last span event of a name."""
+
+    def value(self, reading: Reading) -> Any:
+        """Look at the events from the last to the first."""
+        wanted = self.options["event"]
+        for event in reversed(reading.span.events):
+            if event.name == wanted and (value := event.attributes.get(self.key)) is not None:
+                return value
+        return None
+
+
+class Events(Lookup):
+    """Messages, one for each span event of the given names."""
+
+    def value(self, reading: Reading) -> Any:
+        """Read them in the order sent."""
+        roles = self.options["events"]
+        found: list[dict[str, Any]] = []
+        for event in reading.span.events:
+            role = roles.get(event.name)
+            if role is not None:
+                read = messages.read(event.attributes.get(self.key), role) or ()
+                reason = event.attributes.get("finish_reason")
+                identifier = event.attributes.get("id")
+                for message in read:
+                    if isinstance(reason, str):
+                        message.setdefault("finish_reason", reason)
+                    if message["role"] == "tool" and isinstance(identifier, str):
+                        message.setdefault("tool_call_id", identifier)
+                found.extend(read)
+        return found or None
+
+
+class Stripped(Lookup):
+    """The text below a `[HEADER]` line."""
+
+    def value(self, reading: Reading) -> Any:
+        """Return it without the header."""
+        value = reading.attributes.get(self.key)
+        if isinstance(value, str) and value.startswith("["):
+            head, _, rest = value.partition("\n")
+            return rest if head.endswith("]") and rest else value
+        return value
+
+
+class Flat(Lookup):
+    """A list that was flattened into keys."""
+
+    def value(self, reading: Reading) -> Any:
+        """Gather it, as a structure, as JSON text (flat_json) or as its texts (flat_text)."""
+        for kind in ("flat", "flat_json", "flat_text"):
+            if kind in self.options:
+                found = flattened.gather(reading.attributes, self.options[kind])
+                if found is None or kind == "flat":
+                    return found
+                if kind == "flat_text":
+                    return "\n".join(_texts(found)) or None
+                return dumps([item.get("document", item) if isinstance(item, dict) else item for item in found])
+        return None
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for key, item in value.items() for text in ([item] if key == "text" else _texts(item))]
+    return [text for item in value for text in _texts(item)] if isinstance(value, list) else []
+
+
+class OnlyObject(Lookup):
+    """An attribute that counts only when it holds a JSON object (a whole request or answer)."""
+
+    def value(self, reading: Reading) -> Any:
+        """Return the object."""
+        found = reading.parsed(self.key)
+        return found if isinstance(found, dict) else None
+
+
+class Choices(Lookup):
+    """Pydantic AI format 1: one list of events, of which gen_ai.choice is the answer."""
+
+    def value(self, reading: Reading) -> Any:
+        """Return the entries that are, or are not, the answer."""
+        found = reading.parsed(self.key)
+        if not isinstance(found, list):
+            return None
+        wanted = self.options["choices"]
+        return [e for e in found if isinstance(e, dict) and (e.get("event.name") == "gen_ai.choice") is wanted] or None
+
+
+class Answer(Lookup):
+    """One assistant message whose parts lie under keys of their own."""
+
+    def value(self, reading: Reading) -> Any:
+        """Put it together."""
+        attributes, options = reading.attributes, self.options
+        text = attributes.get(options["text"]) or attributes.get(options["object"])
+        calls = reading.parsed(options["tool_calls"])
+        if not text and not calls:
+            return None
+        message = {"role": "assistant", "content": text if isinstance(text, str) else None, "tool_calls": calls or []}
+        reasoning = attributes.get(options["reasoning"])
+        return [{**message, "reasoning": reasoning} if isinstance(reasoning, str) else message]
+
+
+Source: TypeAlias = str | Lookup
+_CLASSES: tuple[tuple[str, type[Lookup]], ...] = (
+    ("literal", Literal), ("name", Name), ("resource", Resource), ("event", Event), ("events", Events),
+    ("strip", Stripped), ("flat", Flat), ("flat_json", Flat), ("flat_text", Flat), ("only_object", OnlyObject),
+    ("choices", Choices), ("text", Answer), ("member", Member), ("key", Lookup),
+)  # fmt: skip
+
+
+def compile_source(source: Any, field: str) -> Source:
+    """Turn one source of mapping.toml into what `first` reads."""
+    if isinstance(source, str):
+        return source
+    for option, kind in _CLASSES:
+        if option in source:
+            return kind(source)
+    raise ValueError(f"mapping.toml: {field} has a source that names no place: {source}")
+
+
+def first(reading: Reading, sources: tuple[Source, ...]) -> Any:
+    """Return the first value that is not empty, or None."""
+    attributes = reading.attributes
+    for source in sources:
+        value = attributes.get(source) if type(source) is str else source.read(reading)  # type: ignore[union-attr]
+        if value is not None and value != "":
+            return value
+    return None
