@@ -11,12 +11,22 @@ from typing import Literal
 
 from halo_receiver.decode import from_json, from_protobuf
 from halo_receiver.decode.flat import flat_span
-from halo_receiver.decode.mending import MAX_ATTRIBUTE_BYTES, Mending, Undecodable
+from halo_receiver.decode.from_protobuf import parse
+from halo_receiver.decode.mending import MAX_ATTRIBUTE_BYTES, Mending, Undecodable, id_problem
 from halo_receiver.span import Decoded
 
 Encoding = Literal["protobuf", "json"]
 
-__all__ = ["MAX_ATTRIBUTE_BYTES", "Encoding", "Undecodable", "decode_logs", "decode_traces", "flat_span"]
+__all__ = [
+    "MAX_ATTRIBUTE_BYTES",
+    "Encoding",
+    "Undecodable",
+    "decode_logs",
+    "decode_traces",
+    "flat_span",
+    "id_problem",
+    "parse",
+]
 
 
 def decode_traces(

@@ -16,8 +16,7 @@ from typing import Any
 import orjson
 
 from halo_receiver.decode import mending as m
-from halo_receiver.decode.from_protobuf import bad_ids
-from halo_receiver.decode.mending import Mending, Undecodable
+from halo_receiver.decode.mending import Mending, Undecodable, id_problem
 from halo_receiver.span import SPAN_KINDS, STATUS_CODES, Decoded, LogRecord, Rejection, Scope, Span, SpanEvent, SpanLink
 
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
@@ -25,12 +24,12 @@ _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
 def traces(body: bytes, mending: Mending) -> Decoded:
     """Parse an ExportTraceServiceRequest in JSON; see `decode.decode_traces`."""
-    return traces_object(parse(body), mending)
+    return traces_object(_request(parse(body), "resourceSpans"), mending)
 
 
 def logs(body: bytes, mending: Mending) -> Decoded:
     """Parse an ExportLogsServiceRequest in JSON; see `decode.decode_logs`."""
-    return logs_object(parse(body), mending)
+    return logs_object(_request(parse(body), "resourceLogs"), mending)
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -57,6 +56,17 @@ def _lenient(body: bytes, refused: orjson.JSONDecodeError) -> Any:
         ) from None
     except RecursionError:
         raise Undecodable(f"the body is not usable JSON: {refused.msg}", hint="nest less deeply") from None
+
+
+def _request(value: dict[str, Any], wanted: str) -> dict[str, Any]:
+    """Refuse what would be silently empty: another signal, or keys in another case. Unknown fields are ignored."""
+    others = {"resourceSpans", "resourceLogs", "resourceMetrics", "resource_spans", "resource_logs"} & value.keys()
+    if wanted not in value and others:
+        raise Undecodable(
+            f"the body has no '{wanted}' but {', '.join(sorted(others))}",
+            hint="OTLP/JSON has lowerCamelCase keys; traces go to /v1/traces, logs to /v1/logs",
+        )
+    return value
 
 
 def traces_object(request: dict[str, Any], mending: Mending) -> Decoded:
@@ -241,13 +251,12 @@ def _refusal(item: Any) -> str | None:
     if not isinstance(item, dict):
         return f"a span is a JSON {type(item).__name__}, an object is required"
     for key, name, length in (("traceId", "trace_id", 32), ("spanId", "span_id", 16)):
-        found = _id(item.get(key), length)
-        if found is None:
-            return f"{name} is not {length} hex digits"
-        if not found:
-            if not item.get("traceId") and not item.get("spanId"):
-                return bad_ids(b"", b"")
-            return f"{name} is missing or all zeros"
+        value = item.get(key)
+        if value is not None and not isinstance(value, str):
+            return f"{name} is a JSON {type(value).__name__}, {length} hex digits are required"
+        problem = id_problem(value or "", length, name)
+        if problem or _id(value, length) is None:
+            return problem or f"{name} is not hex"
     return None
 
 

@@ -8,8 +8,8 @@ from google.protobuf.message import DecodeError
 
 from halo_receiver.decode import mending as m
 from halo_receiver.decode.broken import place_of_damage
-from halo_receiver.decode.descriptors import LogsRequest, TracesRequest
-from halo_receiver.decode.mending import Mending, Undecodable
+from halo_receiver.decode.mending import Mending, Undecodable, id_problem
+from halo_receiver.otlp_messages import LogsRequest, TraceRequest
 from halo_receiver.span import SPAN_KINDS, STATUS_CODES, Decoded, LogRecord, Rejection, Scope, Span, SpanEvent, SpanLink
 
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
@@ -22,7 +22,7 @@ _MAX_KEYS = 20_000
 
 def traces(body: bytes, mending: Mending) -> Decoded:
     """Parse an ExportTraceServiceRequest; see `decode.decode_traces`."""
-    request = _parse(TracesRequest, body, "traces")
+    request = parse(TraceRequest, body)
     decoded, index = mending.decoded, 0
     for group in request.resource_spans:
         resource = _resource(group, mending)
@@ -32,7 +32,8 @@ def traces(body: bytes, mending: Mending) -> Decoded:
                 index += 1
                 trace_id, span_id = message.trace_id, message.span_id
                 if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _NO_TRACE or span_id == _NO_SPAN:
-                    decoded.rejected.append(Rejection(index, bad_ids(trace_id, span_id)))
+                    reason = id_problem(trace_id.hex(), 32, "trace_id") or id_problem(span_id.hex(), 16, "span_id")
+                    decoded.rejected.append(Rejection(index, reason or ""))
                 else:
                     decoded.spans.append(_span(message, trace_id, span_id, scope, mending))
     return decoded
@@ -40,7 +41,7 @@ def traces(body: bytes, mending: Mending) -> Decoded:
 
 def logs(body: bytes, mending: Mending) -> Decoded:
     """Parse an ExportLogsServiceRequest; see `decode.decode_logs`."""
-    request = _parse(LogsRequest, body, "logs")
+    request = parse(LogsRequest, body)
     for group in request.resource_logs:
         resource = _resource(group, mending)
         for scoped in group.scope_logs:
@@ -49,23 +50,15 @@ def logs(body: bytes, mending: Mending) -> Decoded:
     return mending.decoded
 
 
-def bad_ids(trace_id: bytes, span_id: bytes) -> str:
-    """Say in words what is wrong with a span's ids."""
-    if not trace_id and not span_id:
-        return "no trace_id and no span_id: were logs or metrics sent to the traces endpoint?"
-    for name, value, length in (("trace_id", trace_id, 16), ("span_id", span_id, 8)):
-        if len(value) != length:
-            return f"{name} has {len(value)} bytes, {length} are required"
-    return "trace_id is all zeros" if trace_id == _NO_TRACE else "span_id is all zeros"
-
-
-def _parse(kind: Any, body: bytes, what: str) -> Any:
+def parse(message: Any, body: bytes) -> Any:
+    """Parse a body as one of `otlp_messages`. Raises Undecodable, which says at which byte it stops making sense."""
     try:
-        return kind.FromString(body)
+        return message.FromString(body)
     except DecodeError:
+        name = message.DESCRIPTOR.name
         raise Undecodable(
-            f"the body is not an OTLP {what} request: {place_of_damage(body, kind.DESCRIPTOR)}",
-            hint="send the protobuf message of OTLP, or set the Content-Type that matches what is sent",
+            f"the body ({len(body)} bytes) is not a protobuf {name}: {place_of_damage(body, message.DESCRIPTOR)}",
+            hint="send OTLP protobuf, or JSON with Content-Type application/json",
         ) from None
 
 

@@ -12,25 +12,32 @@ MAX_DEPTH = 64  # AnyValue in AnyValue; deeper values become a marker. upb stops
 INT64_MAX = 2**63 - 1
 
 # The names under which mended things are counted; metrics and `halo doctor` show them.
-BAD_UTF8 = "invalid_utf8"
-DUPLICATE_KEY = "duplicate_attribute_key"
-CLAMPED_TIME = "time_beyond_int64"
-OVERSIZE = "oversize_value_cut"
-END_BEFORE_START = "end_before_start"
-UNKNOWN_KIND = "unknown_span_kind"
-UNKNOWN_STATUS = "unknown_status_code"
-BAD_PARENT = "bad_parent_span_id"
-BAD_LINK = "bad_link_id"
-BAD_LOG_ID = "bad_log_id"
-STRING_INDEX = "string_table_reference"
-TOO_DEEP = "nested_too_deep"
-WRONG_TYPE = "wrong_type"
+BAD_UTF8 = "text was not UTF-8: replaced"
+DUPLICATE_KEY = "duplicate attribute key: last kept"
+CLAMPED_TIME = "time beyond int64: clamped"
+OVERSIZE = "attribute value over the limit: cut"
+END_BEFORE_START = "span ends before it starts"
+UNKNOWN_KIND = "unknown span kind: UNSPECIFIED"
+UNKNOWN_STATUS = "unknown status code: UNSET"
+BAD_PARENT = "parent_span_id of a wrong length: dropped"
+BAD_LINK = "link with ids of a wrong length: kept"
+BAD_LOG_ID = "log record with a malformed id: dropped the id"
+STRING_INDEX = "reference into a string table: empty"
+TOO_DEEP = "attribute value nested too deeply: cut"
+WRONG_TYPE = "field of a wrong type: ignored"
 
-_MARK = "…[cut by halo: {} bytes]"
+_MARK = "… [cut by halo: {} bytes]"
 
 
 class Undecodable(InputError):  # noqa: N818 - reads as the sentence it is raised for
     """A body as a whole cannot be parsed: nothing of it can be kept."""
+
+
+def id_problem(value: str, length: int, name: str) -> str | None:
+    """Say what is wrong with a hex id of that length, if anything."""
+    if len(value) != length:
+        return f"{name} has {len(value) // 2} bytes, {length // 2} are required" if value else f"{name} is missing"
+    return f"{name} is all zeros" if not value.strip("0") else None
 
 
 class Mending:
