@@ -12,7 +12,7 @@ is_python_311() {
 }
 
 find_python() {
-    for candidate in "${HALO_PYTHON:-python3}" python3.11 python3.12 python3.13 python3.14 python; do
+    for candidate in ${HALO_PYTHON:-python3 python3.11 python3.12 python3.13 python3.14 python}; do
         if is_python_311 "$candidate"; then
             command -v "$candidate"
             return 0
@@ -28,7 +28,7 @@ make_venv() {
             || fail "uv could not make $venv" "its message is above; HALO_PYTHON names an interpreter of your own"
         return
     fi
-    python=$(find_python) || fail "halo needs Python 3.11 or newer; found: $(python3 --version 2>&1 || echo none)" \
+    python=$(find_python) || fail "halo needs Python 3.11 or newer; found: $("${HALO_PYTHON:-python3}" --version 2>&1 || true)" \
         "install one (Debian 12: apt-get install python3 python3-venv), or name it: HALO_PYTHON=/path/to/python3.11"
     rm -rf "$venv"
     "$python" -m venv "$venv" >/dev/null 2>&1 && return
