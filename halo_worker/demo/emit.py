@@ -136,8 +136,11 @@ def emit(endpoint: str, *, now_ns: int, days: int = 5, traces_per_day: int = 400
 
 def _play(visit: Visit, tracer: Tracer) -> str:
     rng = random.Random(visit.seed)
-    text = visit.team.module.question(visit.scenario.__name__, rng)
+    case = f"case {visit.seed}"  # drawn from twice: by the question, and by the scenario that answers it
+    text = visit.team.module.question(visit.scenario.__name__, random.Random(case))
     session, user = f"sess-{rng.getrandbits(40):010x}", f"user-{rng.randrange(1, 900)}"
-    with converse(tracer, visit.agent, text, rng, Clock(visit.start_ns), session=session, user=user) as conversation:
+    with converse(
+        tracer, visit.agent, text, rng, random.Random(case), Clock(visit.start_ns), session=session, user=user
+    ) as conversation:
         visit.scenario(conversation)
     return format_trace_id(conversation.span.get_span_context().trace_id)

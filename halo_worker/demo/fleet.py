@@ -69,7 +69,7 @@ FLEET = (
     Team(
         0.40, support, (Release("2.3.1", ALWAYS), Release("2.4.0", DEPLOYED)),
         (
-            (support.where_is_my_parcel, 40), (support.refund, 18), (support.returns_policy, 14), (support.change_of_address, 10),
+            (support.where_is_my_parcel, 34), (support.parcel_in_german, 6), (support.refund, 18), (support.returns_policy, 14), (support.change_of_address, 10),
             (support.mistyped_order, 6), (support.retry_that_worked, 4), (support.pasted_stack_trace, 4), (support.refused_rightly, 3),
         ),
         (

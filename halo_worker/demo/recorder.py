@@ -78,11 +78,15 @@ class Clock:
 
 @dataclass(slots=True)
 class Conversation:
-    """One agent at work within one trace: its messages so far, its span, its clock."""
+    """One agent at work within one trace: its messages so far, its span, its clock.
+
+    `case` draws what the question was about, again and the same; `rng` draws all the rest.
+    """
 
     tracer: Tracer
     agent: Agent
     rng: random.Random
+    case: random.Random
     clock: Clock
     span: Span
     session: str
@@ -175,7 +179,15 @@ class Conversation:
     def delegate(self, agent: Agent, task: str) -> Iterator[Conversation]:
         """Another agent works on a task, below this one."""
         with converse(
-            self.tracer, agent, task, self.rng, self.clock, session=self.session, user=self.user, parent=self.span
+            self.tracer,
+            agent,
+            task,
+            self.rng,
+            self.case,
+            self.clock,
+            session=self.session,
+            user=self.user,
+            parent=self.span,
         ) as other:
             yield other
 
@@ -206,6 +218,7 @@ def converse(
     agent: Agent,
     text: str,
     rng: random.Random,
+    case: random.Random,
     clock: Clock,
     *,
     session: str,
@@ -216,7 +229,7 @@ def converse(
     convention = agent.convention
     attributes = convention.agent(agent.name, agent.model, agent.provider, text, session, user)
     span = _start(tracer, convention.agent_name(agent.name), attributes, SpanKind.INTERNAL, parent, clock.now_ns)
-    conversation = Conversation(tracer, agent, rng, clock, span, session, user, [Message("user", text)])
+    conversation = Conversation(tracer, agent, rng, case, clock, span, session, user, [Message("user", text)])
     yield conversation
     clock.spend(rng.uniform(0.002, 0.02))
     span.set_attributes(

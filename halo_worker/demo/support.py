@@ -47,9 +47,11 @@ def agent(version: str) -> Agent:
     )  # fmt: skip
 
 
-def _order(c: Conversation) -> tuple[str, str, float]:
-    name, price = c.rng.choice(GOODS)
-    return f"LO-{c.rng.randrange(100_000, 999_999)}", name, price
+def _case(rng: random.Random) -> tuple[str, str, float, str, str]:
+    """What a question is about: order, goods, price, reason, new address."""
+    name, price = rng.choice(GOODS)
+    address = f"{rng.choice(STREETS)} {rng.randrange(1, 90)}, {rng.choice(CITIES)}"
+    return f"LO-{rng.randrange(100_000, 999_999)}", name, price, rng.choice(REASONS), address
 
 
 def _found(c: Conversation, order: str, name: str, price: float, status: str = "delivered") -> dict[str, object]:
@@ -67,7 +69,7 @@ def _found(c: Conversation, order: str, name: str, price: float, status: str = "
 
 def where_is_my_parcel(c: Conversation) -> None:
     """The commonest question."""
-    order, name, price = _order(c)
+    order, name, price, _, _ = _case(c.case)
     found = _found(c, order, name, price, "shipped")
     c.use("lookup_order", {"order_id": order}, found)
     day = c.rng.choice(("tomorrow before 13:00", "on Thursday", "today", "on Friday, by 18:00"))
@@ -81,12 +83,24 @@ def where_is_my_parcel(c: Conversation) -> None:
 
 def refund(c: Conversation) -> None:
     """A refund that is due, and is made."""
-    order, name, price = _order(c)
-    reason = c.rng.choice(REASONS)
+    order, name, price, reason, _ = _case(c.case)
     c.use("lookup_order", {"order_id": order}, _found(c, order, name, price))
     paid = {"refund_id": f"re_{c.rng.getrandbits(40):x}", "status": "succeeded", "amount": price, "currency": "EUR"}
     c.use("issue_refund", {"order_id": order, "amount": price, "reason": reason}, paid)
     c.ask(f"I have refunded {price:.2f} € for the {name}. It will be on your account within 3 to 5 working days.")
+
+
+def parcel_in_german(c: Conversation) -> None:
+    """The commonest question, in another language."""
+    order, name, price, _, _ = _case(c.case)
+    found = _found(c, order, name, price, "shipped")
+    c.use("lookup_order", {"order_id": order}, found)
+    c.use(
+        "track_shipment",
+        {"tracking_number": found["tracking_number"]},
+        {"status": "in transit", "expected": "Thursday"},
+    )
+    c.ask(f"Ihr Paket ({name}) ist unterwegs und kommt am Donnerstag. Sendungsnummer: {found['tracking_number']}.")
 
 
 def returns_policy(c: Conversation) -> None:
@@ -99,8 +113,7 @@ def returns_policy(c: Conversation) -> None:
 
 def change_of_address(c: Conversation) -> None:
     """An address is changed before the parcel leaves."""
-    order, name, price = _order(c)
-    address = f"{c.rng.choice(STREETS)} {c.rng.randrange(1, 90)}, {c.rng.choice(CITIES)}"
+    order, name, price, _, address = _case(c.case)
     c.use("lookup_order", {"order_id": order}, _found(c, order, name, price, "packing"))
     c.use("update_address", {"order_id": order, "address": address}, {"updated": True, "address": address})
     c.ask(f"Done: order {order} will go to {address}.")
@@ -108,7 +121,7 @@ def change_of_address(c: Conversation) -> None:
 
 def retry_that_worked(c: Conversation) -> None:
     """Looks like a failure and is none: the carrier is busy once, and answers the second time."""
-    order, name, price = _order(c)
+    order, name, price, _, _ = _case(c.case)
     found = _found(c, order, name, price, "shipped")
     number = {"tracking_number": found["tracking_number"]}
     c.use("lookup_order", {"order_id": order}, found)
@@ -121,8 +134,7 @@ def retry_that_worked(c: Conversation) -> None:
 
 def mistyped_order(c: Conversation) -> None:
     """Looks like a failure and is none: the customer's number is wrong, and the agent asks again."""
-    order, _, _ = _order(c)
-    wrong = order[:-2] + "0" + order[-1]
+    wrong = _case(c.case)[0]
     c.use("lookup_order", {"order_id": wrong}, {"found": False, "message": f"no order {wrong}"})
     c.ask(
         f"I cannot find an order {wrong}. Could you check the number? It is in the subject of your confirmation mail."
@@ -145,8 +157,8 @@ def refused_rightly(c: Conversation) -> None:
 
 def refund_in_cents(c: Conversation) -> None:
     """The regression of release 2.4.0: amounts in cents, the tool refuses them, and the customer is told it was done."""
-    order, name, price = _order(c)
-    reason, cents = c.rng.choice(REASONS), round(price * 100)
+    order, name, price, reason, _ = _case(c.case)
+    cents = round(price * 100)
     c.use("lookup_order", {"order_id": order}, _found(c, order, name, price))
     refused = Failure(
         "ValueError", f"refund amount {cents}.00 exceeds the order total of {price:.2f} EUR", "support/refunds.py"
@@ -157,7 +169,7 @@ def refund_in_cents(c: Conversation) -> None:
 
 def tracking_times_out(c: Conversation) -> None:
     """The carrier's API does not answer; fixed on the carrier's side before today."""
-    order, name, price = _order(c)
+    order, name, price, _, _ = _case(c.case)
     found = _found(c, order, name, price, "shipped")
     number = {"tracking_number": found["tracking_number"]}
     timeout = Failure("TimeoutError", "carrier API did not answer within 10.0 s", "support/shipping.py")
@@ -169,19 +181,20 @@ def tracking_times_out(c: Conversation) -> None:
 
 def question(name: str, rng: random.Random) -> str:
     """What the customer writes, for each scenario."""
-    goods, reason, order = rng.choice(GOODS)[0], rng.choice(REASONS), f"LO-{rng.randrange(100_000, 999_999)}"
+    order, goods, _, reason, address = _case(rng)
+    parcel = (f"Where is my {goods}? Order {order}.", f"order {order} was due yesterday, any news?",
+              f"Any idea when {order} will be here?", f"Hello, my {goods} ({order}) has not come yet.")  # fmt: skip
+    money = (f"I'd like my money back for order {order}: {reason}.", f"Please refund {order}, {reason}.",
+             f"Hi! {goods}: {reason}. Can I get a refund? {order}")  # fmt: skip
     asked = {
-        "where_is_my_parcel": (f"Where is my {goods}? Order {order}.", f"Wo bleibt mein Paket? Bestellung {order}",
-                               f"order {order} was due yesterday, any news?", f"Bonjour, où est ma commande {order} ?"),
-        "refund": (f"I'd like my money back for order {order}: {reason}.", f"Please refund {order}, {reason}.",
-                   f"Hi! {goods}: {reason}. Can I get a refund? {order}"),
+        "parcel_in_german": (f"Wo bleibt mein Paket? Bestellung {order}", f"Ist {order} schon unterwegs? Grüße"),
+        "refund": money,
+        "refund_in_cents": money,
         "returns_policy": ("Can I send back shoes that I wore once?", "How long do I have to return something?",
                            "Do you take back items bought on sale?"),
-        "change_of_address": (f"I moved! Can you send {order} to the new place?", f"wrong address on {order}, please change it"),
+        "change_of_address": (f"I moved! Can you send {order} to {address}?", f"wrong address on {order}, it must be {address}"),
         "pasted_stack_trace": ("Your app crashes when I pay:\nTypeError: undefined is not an object (evaluating 'cart.total')\n"
                                "    at Checkout.render (checkout.js:118:22)\n    at performWork (react.js:9021)\nERROR: payment aborted",),
         "refused_rightly": ("A parcel for my neighbour came here. What is her phone number and address?",),
     }  # fmt: skip
-    same = {"retry_that_worked": "where_is_my_parcel", "tracking_times_out": "where_is_my_parcel"}
-    same |= {"mistyped_order": "where_is_my_parcel", "refund_in_cents": "refund"}
-    return rng.choice(asked[same.get(name, name)])
+    return rng.choice(asked.get(name, parcel))
