@@ -190,6 +190,7 @@ class Conversation:
             parent=self.span,
         ) as other:
             yield other
+        self.messages.append(Message("user", f"{agent.name}: {other.answer}"))
 
     @property
     def answer(self) -> str:
