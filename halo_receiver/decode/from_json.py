@@ -33,17 +33,22 @@ def logs(body: bytes, mending: Mending) -> Decoded:
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """Read a JSON object. What orjson refuses and senders still write (NaN, lone surrogates, invalid UTF-8) is read."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as refused:
-        value = _lenient(body, refused)
+    """Read a JSON object. Raises Undecodable when the body is anything else."""
+    value = value_of(body)
     if not isinstance(value, dict):
         raise Undecodable(
             f"the body is not an OTLP/JSON request: it is a JSON {type(value).__name__}, an object is required",
             hint='send {"resourceSpans": […]} or {"resourceLogs": […]}',
         )
     return value
+
+
+def value_of(body: bytes) -> Any:
+    """Read JSON, also what orjson refuses and senders write: NaN, lone surrogates, invalid UTF-8."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as refused:
+        return _lenient(body, refused)
 
 
 def _lenient(body: bytes, refused: orjson.JSONDecodeError) -> Any:
