@@ -1,0 +1,73 @@
+"""The documents, tested against the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from halo_receiver.store.reader import Reader
+from halo_worker.cli import COMMANDS
+from halo_worker.config import SECTIONS
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_first_two_commands_of_the_readme_start_and_test() -> None:
+    """The gate runs them as they stand."""
+    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)).splitlines()
+    assert shell[:2] == ["sh deploy/start.sh demo", "sh deploy/test.sh"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_readme(command: str) -> None:
+    assert re.search(rf"`halo {command}\b", README)
+
+
+@pytest.mark.parametrize("view", ["spans", "traces", "logs"])
+def test_every_column_is_in_the_readme(tmp_path: Path, view: str) -> None:
+    (tmp_path / "segments").mkdir()
+    with Reader.open(tmp_path) as reader:
+        columns = {row["column_name"] for row in reader.query(f"DESCRIBE {view}")}
+    assert columns - set(re.findall(r"`(\w+)`", README)) == set()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_setting_is_shown_and_described(section: str) -> None:
+    """deploy/halo.toml holds each setting, commented out, with what it does."""
+    text = (REPOSITORY / "deploy" / "halo.toml").read_text(encoding="utf-8")
+    model = SECTIONS[section]
+    fields = (model[0] if isinstance(model, list) else model).model_fields
+    assert re.search(rf"^#? ?\[{section}(\.\w+)?\]", text, re.MULTILINE)
+    assert [name for name in fields if not re.search(rf"^#? ?{name} = ", text, re.MULTILINE)] == []
+    assert [name for name, field in fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"])
+def test_what_a_document_names_is_there(name: str) -> None:
+    text = (REPOSITORY / name).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    files = re.findall(r"`((?:deploy|proto|tests|benchmarks|halo_receiver|halo_worker|\.ci)/[\w./-]*)`", text)
+    assert [path for path in links + files if not (REPOSITORY / path).exists()] == []
+
+
+def test_the_collector_configuration_of_the_readme_is_the_one_deployed() -> None:
+    """What a reader copies and what deploy/collector.yaml holds differ in nothing but comments and the header."""
+    yaml = pytest.importorskip("yaml")
+    deployed = yaml.safe_load((REPOSITORY / "deploy" / "collector.yaml").read_text())["exporters"]["otlp_grpc"]
+    [shown] = [
+        block["exporters"]["otlp_grpc"]
+        for text in re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+        if "exporters" in (block := yaml.safe_load(text))
+    ]
+    shown.pop("headers")
+    assert shown == {key: value for key, value in deployed.items() if key != "headers"} | {
+        "sending_queue": {k: v for k, v in deployed["sending_queue"].items() if k in shown["sending_queue"]}
+    }
+
+
+def test_pins_name_no_place_to_install_from() -> None:
+    lines = (REPOSITORY / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not re.fullmatch(r"(#.*|[\w.-]+==[\w.]+( ; .*)?)", line)] == []
