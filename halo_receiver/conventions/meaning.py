@@ -133,7 +133,7 @@ def _texts(
         result.output_text = _tool_result(first(reading, convention.tool_result))
         return
     if kind == "llm":
-        result.input_text = messages.last_text(asked, _ASKED)
+        result.input_text = messages.last_text(asked, _ASKED) or messages.last_text(asked, ("assistant",))
         result.output_text = messages.all_text(answered)
         if asked is None:
             result.input_text = text(first(reading, convention.input_text))

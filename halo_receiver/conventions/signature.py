@@ -77,7 +77,14 @@ def meaningful_line(text: str) -> str:
     if start is not None:
         after = [candidate for candidate in lines[start + 1 :] if not candidate[0].isspace()]
         line = after[-1] if after else lines[start - 1] if start else lines[-1]
+        following = []
+    else:
+        following = lines[1:9]
     line = line.strip()[: 4 * MAX_LINE]
+    for more in following:  # a quotation or a heading goes on in the next line
+        if len(line) > MAX_LINE or (line.count("'") % 2 == 0 and not line.endswith(":")):
+            break
+        line = f"{line} {more.strip()}"[: 4 * MAX_LINE]
     said = _SAID.search(line)
     if said:
         brace = line.find("{")
