@@ -1,0 +1,94 @@
+"""Deterministic detectors: each a small named unit, computed in DuckDB over the whole window.
+
+Categories are leaves of the TRAIL taxonomy where one fits; else `Unhandled Error` (fails, in no known class),
+`Latency Outlier`, and `Broken Telemetry` (a fault of the instrumentation, not of the agent).
+"""
+
+from __future__ import annotations
+
+import time
+
+from halo_receiver.store.reader import Reader
+from halo_worker.analysis import overview
+from halo_worker.analysis.detectors import answers, calls, errors, shared, structure
+from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
+from halo_worker.report.model import Engine, Evidence
+
+DETECTORS: tuple[Unit, ...] = (*errors.UNITS, *calls.UNITS, *answers.UNITS, *structure.UNITS)
+
+MAX_FINDINGS = 60  # of one window; the largest are kept, the rest is counted
+QUOTES = 3  # evidence of one finding
+
+__all__ = ["DETECTORS", "Unit", "run_detectors"]
+
+
+def run_detectors(reader: Reader) -> Draft:
+    """Run every detector over the window and return what they found, the most frequent first.
+
+    Makes the shared tables `_s`, `_dimensions`, `_calls`, `_final`, `_errors` on the reader's connection.
+    """
+    started = time.monotonic()
+    overview.prepare(reader)
+    shared.prepare(reader)
+    execute = reader.connection.execute
+    execute("CREATE OR REPLACE TEMP TABLE _fleet_tools AS SELECT DISTINCT tool_name FROM _s WHERE span_type = 'tool'")
+    execute(
+        "CREATE OR REPLACE TEMP TABLE _hits (detector VARCHAR, key VARCHAR, subject VARCHAR, trace_id VARCHAR, "
+        "span_id VARCHAR, origin_span_id VARCHAR, field VARCHAR, quote VARCHAR)"
+    )
+    columns = "key, subject, trace_id, span_id, origin_span_id, field, quote"
+    for unit in DETECTORS:
+        execute(f"INSERT INTO _hits SELECT '{unit.name}', {columns} FROM ({unit.sql})")
+    shared.blame(reader)
+    findings = _findings(reader)
+    traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
+    draft = Draft(
+        engine=Engine(mode="detectors", seconds=round(time.monotonic() - started, 3)),
+        findings=findings[:MAX_FINDINGS],
+        traces_examined=traces,
+        unsupported=overview.unsupported(reader),
+    )
+    if len(findings) > MAX_FINDINGS:
+        draft.not_examined.append(f"{len(findings) - MAX_FINDINGS} rarer findings are left out of the report")
+    return draft
+
+
+def _findings(reader: Reader) -> list[DraftFinding]:
+    units = {unit.name: unit for unit in DETECTORS}
+    rows = reader.query(f"""
+        SELECT detector, key, any_value(subject) AS subject, count(DISTINCT trace_id) AS traces,
+          list({{'t': trace_id, 's': span_id, 'o': origin_span_id}} ORDER BY trace_id, span_id) AS seen,
+          list({{'t': trace_id, 's': span_id, 'f': field, 'q': quote}} ORDER BY trace_id, span_id)
+            FILTER (nth <= {QUOTES}) AS quotes
+        FROM (SELECT *, row_number() OVER (PARTITION BY detector, key, nth_of_trace ORDER BY trace_id) AS nth FROM (
+          SELECT *, row_number() OVER (PARTITION BY detector, key, trace_id ORDER BY span_id) AS nth_of_trace FROM _blamed
+        ) QUALIFY nth_of_trace = 1 OR true)
+        GROUP BY detector, key ORDER BY traces DESC, detector, key
+    """)
+    return [_finding(units[row["detector"]], row) for row in rows if row["traces"] >= units[row["detector"]].min_traces]
+
+
+def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
+    seen: list[dict[str, str]] = row["seen"]  # type: ignore[assignment]
+    quotes: list[dict[str, str]] = row["quotes"]  # type: ignore[assignment]
+    words = {"subject": str(row["subject"] or "an agent"), "key": str(row["key"])}
+
+    def fill(text: str) -> str:
+        return text.replace("{subject}", words["subject"]).replace("{key}", words["key"])
+
+    return DraftFinding(
+        title=fill(unit.title),
+        description=fill(unit.description),
+        category=unit.category,
+        source="detector",
+        confidence=unit.confidence,
+        key=words["key"],
+        detector_name=unit.name,
+        occurrences=[Occurrence(item["t"], item["o"], item["s"]) for item in seen],
+        evidence=[Evidence(trace_id=item["t"], span_id=item["s"], field=item["f"], quote=item["q"]) for item in quotes],
+        root_cause=unit.definition,
+        fix_summary=fill(unit.fix),
+        fix_validation=fill(unit.validation),
+        severity_hint=unit.severity,
+    )

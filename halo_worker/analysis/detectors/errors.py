@@ -1,0 +1,106 @@
+"""Errors: by class and signature, with the blame moved; swallowed ones; retry storms."""
+
+from __future__ import annotations
+
+from halo_worker.analysis.detectors.shared import ADMITS
+from halo_worker.analysis.detectors.unit import Unit
+
+_ADMITS = ADMITS.replace("'", "''")
+
+# What an error was quoted from: the message if the span has one, else its status, else its name.
+_QUOTED = """
+  CASE WHEN trim(coalesce(e.error_message, '')) <> '' THEN 'error_message'
+    WHEN trim(coalesce(e.status_message, '')) <> '' THEN 'status_message' ELSE 'name' END AS field,
+  left(CASE WHEN trim(coalesce(e.error_message, '')) <> '' THEN e.error_message
+    WHEN trim(coalesce(e.status_message, '')) <> '' THEN e.status_message ELSE e.name END, 300) AS quote
+"""
+
+
+def _of_class(name: str, category: str, phrase: str, fix: str, *, handled_is_fine: bool = False) -> Unit:
+    handled = (
+        f"""AND NOT EXISTS (SELECT 1 FROM _final f WHERE f.trace_id = e.trace_id AND f.end_time > e.start_time
+              AND regexp_matches(f.answer, '{_ADMITS}'))"""
+        if handled_is_fine
+        else ""
+    )
+    return Unit(
+        name=f"error_{name}",
+        category=category,
+        definition=f"A span ends in an error of class '{name}', the same work does not succeed later in the trace"
+        + (", and the answer does not tell the user" if handled_is_fine else ""),
+        source="OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)",
+        limits="classes are told by type and message; an error that no instrumentation records is not seen",
+        sql=f"""
+          SELECT coalesce(e.subject, '') || '|' || coalesce(e.error_signature, e.error_type, e.name) AS key, e.subject,
+            e.trace_id, e.span_id, NULL AS origin_span_id, {_QUOTED}
+          FROM _errors e WHERE e.class = '{name}' AND NOT e.passed {handled}
+        """,
+        title=f"{{subject}} {phrase}",
+        description=f"{{subject}} {phrase}, and nothing later in the trace makes up for it. Signature: {{key}}",
+        fix=fix,
+        validation="Replay the affected traces, or watch the next window: the signature should be gone.",
+    )
+
+
+_RETRY = "Retry with backoff and a bound, honour Retry-After, and tell the user when it stays down."
+
+UNITS = (
+    _of_class("authentication", "Authentication Errors", "is refused access", "Check the credentials and scopes the call uses, and fail early when they are missing."),
+    _of_class("rate_limit", "Rate Limiting", "is throttled", "Space the calls out, cache what repeats, and retry after the time the service names."),
+    _of_class("context_length", "Resource Exhaustion", "runs out of context", "Trim or summarise what is sent again on every turn, and cap the size of tool results."),
+    _of_class("turn_limit", "Task Orchestration", "hits its turn limit", "Give the agent a stopping rule, and look at what it repeats before the limit."),
+    _of_class("timeout", "Timeout Issues", "times out", "Set a timeout below the agent's own, retry idempotent calls once, and return a partial answer."),
+    _of_class("not_found", "Resource Not Found", "asks for something that is not there", "Validate ids before the call, and return the candidates that do exist.", handled_is_fine=True),
+    _of_class("service", "Service Errors", "fails in the service it calls", _RETRY),
+    _of_class("exhaustion", "Resource Exhaustion", "runs out of resources", "Bound what one call may take, and work in parts."),
+    _of_class("environment", "Environment Setup Errors", "finds its environment incomplete", "Install or declare what is missing, and check for it at start."),
+    _of_class("format", "Formatting Errors", "is given input it cannot use", "Show the model the schema and one example, validate arguments before the call, and return what was wrong in words it can act on.", handled_is_fine=True),
+    _of_class("other", "Unhandled Error", "fails", "Catch it where it happens, return what went wrong in words the model can act on, and record the exception."),
+    Unit(
+        name="swallowed_error",
+        category="Tool Output Misinterpretation",
+        definition="A tool returns something error-shaped while its status is not ERROR, no later call of the tool succeeds, and the answer does not tell the user",
+        source="'silent failures': OTel status UNSET or OK over a failed result",
+        limits="shapes: an error member in a JSON object, success false, or a text that begins as an error does",
+        sql=f"""
+          WITH bad AS (
+            SELECT *, coalesce(tool_name, name) AS work FROM _s
+            WHERE span_type IN ('tool', 'retriever') AND NOT failed AND regexp_matches(output_head,
+              '(?is)^\\s*(\\{{\\s*"(error|errors|exception)"\\s*:\\s*["\\{{\\[]\\s*[^\\s\\]\\}}"]|\\{{[^\\{{\\}}]*"(success|ok)"\\s*:\\s*false|\\{{[^\\{{\\}}]*"(status|state)"\\s*:\\s*"?(error|failed|failure|5\\d\\d)|(fatal |internal )?(error|exception|failure)\\s*[:(]|traceback \\(most recent call last\\)|[a-z_.]*(error|exception):)')
+          ),
+          good AS (
+            SELECT s.trace_id, coalesce(s.tool_name, s.name) AS work, max(s.start_time) AS at_ FROM _s s
+            ANTI JOIN bad b ON b.trace_id = s.trace_id AND b.span_id = s.span_id
+            WHERE s.span_type IN ('tool', 'retriever') AND NOT s.failed GROUP BY ALL
+          )
+          SELECT b.work AS key, b.work AS subject, b.trace_id, b.span_id, NULL AS origin_span_id,
+            'output_text' AS field, left(b.output_head, 300) AS quote
+          FROM bad b LEFT JOIN good g ON g.trace_id = b.trace_id AND g.work = b.work
+          LEFT JOIN _final f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
+          WHERE NOT coalesce(g.at_ > b.start_time, false) AND NOT coalesce(regexp_matches(f.answer, '{_ADMITS}'), false)
+        """,
+        title="{subject} fails silently: the error is in its result, its status is not ERROR",
+        description="{subject} returns an error as an ordinary result. The agent goes on as if it had worked, and the user is not told.",
+        fix="Raise in the tool, or mark the result as an error, so that the agent and the telemetry see it; tell the model what to do then.",
+        validation="The tool's spans should be ERROR when it fails, and the answers should say what did not work.",
+        confidence=0.85,
+    ),
+    Unit(
+        name="retry_storm",
+        category="Resource Abuse",
+        definition="The same work fails four or more times in one trace",
+        source="TRAIL, Resource Abuse; retry storms after 429, 5xx and timeouts",
+        limits="exporters may fold retries into one span, which hides them",
+        sql="""
+          SELECT subject || '|' || class AS key, subject, trace_id, arg_max(span_id, start_time) AS span_id,
+            NULL AS origin_span_id, 'name' AS field, arg_max(name, start_time) AS quote
+          FROM (SELECT s.*, coalesce(s.tool_name, s.name) AS subject, 'retry' AS class FROM _s s WHERE s.failed)
+          WHERE span_type IN ('tool', 'llm', 'retriever', 'embedding') OR span_type IS NULL AND kind = 'CLIENT'
+          GROUP BY trace_id, subject, class HAVING count(*) >= 4
+        """,
+        title="{subject} is tried again and again while it fails",
+        description="{subject} fails at least four times within one trace; the attempts cost time and money and change nothing.",
+        fix=_RETRY,
+        validation="No trace should have more than the bounded number of attempts.",
+    ),
+)  # fmt: skip

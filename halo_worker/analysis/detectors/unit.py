@@ -1,0 +1,32 @@
+"""What one detector is: a definition that names spans, and the words for what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from halo_worker.report.model import Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A deterministic check over the shared tables of `prepare`.
+
+    `sql` yields one row a sighting: key (what identifies the failure mode: ids and numbers masked), subject (the
+    tool, agent or model, for the title), trace_id, span_id (where it shows), origin_span_id (what caused it; NULL
+    lets the blame be looked for), field and quote (verbatim in that field of span_id). In `title` and the other
+    texts, `{subject}` and `{key}` are filled in.
+    """
+
+    name: str
+    category: str
+    definition: str
+    source: str
+    limits: str
+    sql: str
+    title: str
+    description: str
+    fix: str
+    validation: str
+    confidence: float = 0.9
+    severity: Severity | None = None
+    min_traces: int = 1

@@ -1,0 +1,59 @@
+"""What both engines hand over: findings before anything about them has been checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from halo_worker.report.model import Engine, Evidence, Severity, Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One affected trace: the span that caused it and the span where it showed, where they are known."""
+
+    trace_id: str
+    origin_span_id: str | None = None
+    symptom_span_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DraftFinding:
+    """A failure mode as an engine claims it. `key` is what identifies it across windows: ids and numbers masked.
+
+    Counts are not here: they are computed from `occurrences`, or from `sql` over the whole window.
+    """
+
+    title: str
+    description: str
+    category: str
+    source: Literal["detector", "rlm"]
+    confidence: float
+    key: str
+    detector_name: str
+    sql: str | None = None
+    occurrences: list[Occurrence] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+    counter_evidence: list[Evidence] = field(default_factory=list)
+    root_cause: str = ""
+    fix_summary: str = ""
+    fix_validation: str = ""
+    severity_hint: Severity | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """What one engine made of a window."""
+
+    engine: Engine
+    findings: list[DraftFinding] = field(default_factory=list)
+    answer: str | None = None
+    summary: str = ""
+    stopped_by: Stop | None = None
+    traces_examined: int = 0
+    sampled: bool = False
+    not_examined: list[str] = field(default_factory=list)
+    unsupported: list[str] = field(default_factory=list)
+    rejected_citations: int = 0
+    rejected_findings: int = 0
+    rejected_reasons: list[str] = field(default_factory=list)

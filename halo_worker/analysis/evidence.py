@@ -1,0 +1,215 @@
+"""The law of the report: quotes are looked up, counts are computed. What fails is dropped and counted.
+
+Nothing an engine says of numbers is used. A finding stands on the traces its detector names, or on those its
+verified quotes are from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from halo_receiver.errors import InputError
+from halo_receiver.store import queries
+from halo_receiver.store.reader import Reader
+from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
+from halo_worker.report.model import Breakdown, Evidence, Prevalence, Rejected, SpanRef
+from halo_worker.report.statistics import wilson
+
+MAX_AFFECTED_SHOWN = 50
+MAX_EVIDENCE = 5
+MAX_REASONS = 50
+MAX_QUOTE = 2000
+MAX_BREAKDOWN = 12
+
+_PLAIN = ("name", "input_text", "output_text", "status_message", "error_message")
+_ATTRIBUTE = re.compile(r'attributes\["(.+)"\]', re.DOTALL)
+_EVENT = re.compile(r'events\[(\d+)\]\.attributes\["(.+)"\]', re.DOTALL)
+
+
+@dataclass(slots=True)
+class VerifiedFinding:
+    """A finding whose quotes were found and whose counts were computed."""
+
+    draft: DraftFinding
+    evidence: list[Evidence]
+    counter_evidence: list[Evidence]
+    occurrences: list[Occurrence]
+    prevalence: Prevalence
+    breakdown: list[Breakdown]
+    first_seen_ns: int
+    last_seen_ns: int
+    failed_traces: int  # affected traces whose root, or any span, is in ERROR
+
+    @property
+    def affected(self) -> list[SpanRef]:
+        """The first affected spans, as the report shows them."""
+        return [
+            SpanRef(trace_id=item.trace_id, span_id=item.symptom_span_id or item.origin_span_id or "")
+            for item in self.occurrences[:MAX_AFFECTED_SHOWN]
+            if item.symptom_span_id or item.origin_span_id
+        ]
+
+
+@dataclass(slots=True)
+class Verified:
+    """What may be shipped, and an account of what may not."""
+
+    findings: list[VerifiedFinding] = field(default_factory=list)
+    rejected: Rejected = field(default_factory=Rejected)
+
+
+def decoded_text(value: Any) -> str | None:
+    """Return the text of a JSON value as a person reads it: strings as they are, the rest as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+class Spans:
+    """Looks fields of spans up, a few at a time."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._known: dict[tuple[str, str], dict[str, Any] | None] = {}
+
+    def text(self, trace_id: str, span_id: str, field_name: str) -> str | None:
+        """Return the decoded text of a field; None when there is no such span, field or value."""
+        if field_name in _PLAIN:
+            row = self._row(trace_id, span_id)
+            return None if row is None else decoded_text(row[field_name])
+        if match := _ATTRIBUTE.fullmatch(field_name):
+            row = self._row(trace_id, span_id)
+            return None if row is None else decoded_text((row["attributes"] or {}).get(match[1]))
+        if match := _EVENT.fullmatch(field_name):
+            row = self._row(trace_id, span_id)
+            events = row["events"] if row else []
+            index = int(match[1])
+            return decoded_text((events[index]["attributes"] or {}).get(match[2])) if index < len(events) else None
+        return None
+
+    def exists(self, trace_id: str, span_id: str) -> bool:
+        """Say whether the window has that span."""
+        return self._row(trace_id, span_id) is not None
+
+    def _row(self, trace_id: str, span_id: str) -> dict[str, Any] | None:
+        key = (trace_id, span_id)
+        if key not in self._known:
+            columns = ", ".join((*_PLAIN, "attributes", "events"))
+            rows = queries.json_rows(
+                self._reader, f"SELECT {columns} FROM spans WHERE trace_id = $1 AND span_id = $2", [trace_id, span_id]
+            )[1]
+            self._known[key] = rows[0] if rows else None
+        return self._known[key]
+
+
+def problem_of(spans: Spans, evidence: Evidence) -> str | None:
+    """Say why a quote does not stand; None when it does."""
+    where = f"{evidence.trace_id}/{evidence.span_id}"
+    if not evidence.quote.strip():
+        return f"{where}: the quote is empty"
+    text = spans.text(evidence.trace_id, evidence.span_id, evidence.field)
+    if text is None:
+        if not spans.exists(evidence.trace_id, evidence.span_id):
+            return f"{where}: there is no such span in the window"
+        return f"{where}: the span has no {evidence.field}"
+    if evidence.quote not in text:
+        return f"{where}: the quote is not in {evidence.field}"
+    return None
+
+
+def verify(reader: Reader, draft: Draft) -> Verified:
+    """Check every finding of a draft against the window, largest first."""
+    spans = Spans(reader)
+    verified = Verified()
+    citations, findings, reasons = draft.rejected_citations, draft.rejected_findings, list(draft.rejected_reasons)
+    total = reader.query("SELECT count(*) AS n FROM traces")[0]["n"]
+    for item in draft.findings:
+        kept: dict[str, list[Evidence]] = {"evidence": [], "counter_evidence": []}
+        for name, into in kept.items():
+            for quote in getattr(item, name):
+                problem = problem_of(spans, quote)
+                if problem is None:
+                    into.append(quote)
+                else:
+                    citations += 1
+                    reasons.append(f"{item.title[:80]}: {problem}")
+        occurrences = list(item.occurrences)
+        if item.sql and not occurrences:
+            named = _run_detector(reader, item.sql)
+            if isinstance(named, str):
+                reasons.append(f"{item.title[:80]}: {named}")
+            else:
+                occurrences = named
+        if not occurrences:
+            occurrences = [Occurrence(quote.trace_id, quote.span_id, quote.span_id) for quote in kept["evidence"]]
+        if not kept["evidence"] or not occurrences:
+            findings += 1
+            reasons.append(f"{item.title[:80]}: dropped, no quote of it stands")
+            continue
+        verified.findings.append(_measure(reader, item, kept, occurrences, total))
+    verified.findings.sort(key=lambda found: -found.prevalence.traces)
+    verified.rejected = Rejected(citations=citations, findings=findings, reasons=reasons[:MAX_REASONS])
+    return verified
+
+
+def _run_detector(reader: Reader, sql: str) -> list[Occurrence] | str:
+    """Run a detector an engine wrote; its words of failure when it cannot be used."""
+    try:
+        text = queries.check_readable(reader, sql)
+        rows = reader.query(f"SELECT DISTINCT trace_id, span_id FROM ({text}) JOIN spans USING (trace_id, span_id)")
+    except InputError as error:
+        return f"its detector cannot be run: {error}"
+    except Exception as error:  # noqa: BLE001 - DuckDB's errors are not this room's to know; the SQL is a model's
+        return f"its detector fails: {str(error).splitlines()[0]}"
+    return [Occurrence(row["trace_id"], row["span_id"], row["span_id"]) for row in rows]
+
+
+def _measure(
+    reader: Reader, item: DraftFinding, kept: dict[str, list[Evidence]], occurrences: list[Occurrence], total: int
+) -> VerifiedFinding:
+    ids = sorted({occurrence.trace_id for occurrence in occurrences})
+    connection = reader.connection
+    connection.execute("CREATE OR REPLACE TEMP TABLE _affected AS SELECT unnest(?::VARCHAR[]) AS trace_id", [ids])
+    facts = reader.query(
+        "SELECT count(*) AS n, coalesce(epoch_ns(min(start_time)), 0) AS first, "
+        "coalesce(epoch_ns(max(coalesce(end_time, start_time))), 0) AS last, "
+        "count(*) FILTER (error_count > 0) AS failed FROM traces WHERE trace_id IN (SELECT trace_id FROM _affected)"
+    )[0]
+    affected = min(facts["n"], total)
+    low, high = wilson(affected, total)
+    prevalence = Prevalence(traces=affected, of=total, rate=affected / total if total else 0.0, low=low, high=high)
+    return VerifiedFinding(
+        draft=item,
+        evidence=kept["evidence"][:MAX_EVIDENCE],
+        counter_evidence=kept["counter_evidence"][:MAX_EVIDENCE],
+        occurrences=sorted(occurrences, key=lambda one: (one.trace_id, one.symptom_span_id or "")),
+        prevalence=prevalence,
+        breakdown=_breakdown(reader),
+        first_seen_ns=facts["first"],
+        last_seen_ns=facts["last"],
+        failed_traces=facts["failed"],
+    )
+
+
+def _breakdown(reader: Reader) -> list[Breakdown]:
+    """Say in which agents, models, versions, tools and services the traces of `_affected` are, against all traces."""
+    rows = reader.query("""
+        SELECT d.dimension, d.value, count(*) FILTER (a.trace_id IS NOT NULL) AS hit, count(*) AS of
+        FROM _dimensions d LEFT JOIN _affected a ON a.trace_id = d.trace_id
+        GROUP BY ALL HAVING hit > 0 ORDER BY hit / of DESC, hit DESC, 1, 2
+    """)
+    shown: dict[str, int] = {}
+    breakdown = []
+    for row in rows:
+        shown[row["dimension"]] = shown.get(row["dimension"], 0) + 1
+        if shown[row["dimension"]] <= MAX_BREAKDOWN:
+            breakdown.append(
+                Breakdown(
+                    dimension=row["dimension"], value=row["value"], traces=row["hit"], of=row["of"],
+                    rate=row["hit"] / row["of"],
+                )
+            )  # fmt: skip
+    return breakdown

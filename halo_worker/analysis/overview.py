@@ -1,0 +1,133 @@
+"""Totals of a window, and the tables that several questions share. All of it is counted in the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from halo_receiver.store.reader import Reader
+from halo_worker.report.model import GroupTotals, Totals, iso_nano
+
+MAX_GROUPS = 20
+TIMELINE_BUCKETS = 24
+
+
+def prepare(reader: Reader) -> None:
+    """Make the tables `_s` (what detectors ask of a span, texts shortened) and `_dimensions` (where a trace belongs).
+
+    One scan: every detector reads `_s`, none reads the long texts again.
+    """
+    reader.connection.execute("""
+        CREATE OR REPLACE TEMP TABLE _s AS
+        SELECT trace_id, span_id, parent_span_id, name, span_type, kind, status_code, start_time, end_time, duration_ns,
+          service_name, agent_name, tool_name, tool_call_id, model, provider, finish_reason, max_output_tokens,
+          input_tokens, output_tokens, cost_usd, tools_offered, convention, error_type, error_signature,
+          left(error_message, 1000) AS error_message, left(status_message, 1000) AS status_message,
+          resource_attributes->>'service.version' AS version,
+          coalesce(status_code = 'ERROR' OR error_message IS NOT NULL, false) AS failed,
+          left(output_text, 2000) AS output_head, length(output_text) AS output_length,
+          CASE WHEN span_type IN ('tool', 'retriever') THEN md5(coalesce(input_text, '')) END AS input_hash,
+          CASE WHEN span_type IN ('tool', 'retriever') THEN md5(coalesce(output_text, '')) END AS output_hash,
+          CASE WHEN span_type = 'tool' THEN left(input_text, 2000) END AS arguments,
+          CASE WHEN span_type = 'llm' THEN
+            coalesce(len(output_messages->'$[*].tool_calls[*].name'), 0) END AS calls,
+          CASE WHEN span_type = 'llm' THEN output_messages IS NOT NULL END AS has_output
+        FROM spans
+    """)
+    reader.connection.execute("""
+        CREATE OR REPLACE TEMP TABLE _dimensions AS
+        SELECT DISTINCT trace_id, dimension, value FROM (
+          SELECT trace_id, unnest(['agent', 'model', 'version', 'tool', 'service']) AS dimension,
+            unnest([agent_name, model, version, tool_name, nullif(service_name, '')]) AS value FROM _s
+        ) WHERE value IS NOT NULL
+    """)
+
+
+_FIGURES = """
+    count(*) AS traces, sum(span_count)::BIGINT AS spans, count(*) FILTER (error_count > 0) AS error_traces,
+    coalesce(sum(input_tokens), 0)::BIGINT AS input_tokens, coalesce(sum(output_tokens), 0)::BIGINT AS output_tokens,
+    sum(cost_usd) AS cost_usd, quantile_cont(duration_ns, 0.5)::BIGINT AS duration_p50_ns,
+    quantile_cont(duration_ns, 0.95)::BIGINT AS duration_p95_ns
+"""
+
+
+def totals(reader: Reader, affected: list[str]) -> Totals:
+    """Count the window; `affected` are the traces that have a finding. Needs `prepare`."""
+    connection = reader.connection
+    connection.execute("CREATE OR REPLACE TEMP TABLE _t AS SELECT * FROM traces")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE _affected AS SELECT DISTINCT unnest(?::VARCHAR[]) AS trace_id", [affected]
+    )
+    figures = reader.query(f"SELECT {_FIGURES} FROM _t")[0]
+    hit = reader.query("SELECT count(*) AS n, sum(cost_usd) AS cost FROM _t SEMI JOIN _affected USING (trace_id)")[0]
+    return Totals(
+        **{name: value if value is not None or name.endswith(("usd", "ns")) else 0 for name, value in figures.items()},
+        affected_traces=hit["n"],
+        affected_cost_usd=hit["cost"],
+        by_agent=_groups(reader, "agent"),
+        by_model=_groups(reader, "model"),
+        by_service=_groups(reader, "service"),
+        timeline=_timeline(reader),
+    )
+
+
+def _groups(reader: Reader, dimension: str) -> list[GroupTotals]:
+    """Count the traces of each value of a dimension; tokens, cost and durations are those of its own spans."""
+    column = {"agent": "agent_name", "model": "model", "service": "service_name"}[dimension]
+    rows = reader.query(f"""
+        SELECT {column} AS name, count(DISTINCT trace_id) AS traces, count(*) AS spans,
+          count(DISTINCT trace_id) FILTER (failed) AS error_traces,
+          coalesce(sum(input_tokens) FILTER (span_type IN ('llm', 'embedding')), 0)::BIGINT AS input_tokens,
+          coalesce(sum(output_tokens) FILTER (span_type IN ('llm', 'embedding')), 0)::BIGINT AS output_tokens,
+          sum(cost_usd) FILTER (span_type IN ('llm', 'embedding')) AS cost_usd,
+          quantile_cont(duration_ns, 0.5)::BIGINT AS duration_p50_ns,
+          quantile_cont(duration_ns, 0.95)::BIGINT AS duration_p95_ns
+        FROM _s WHERE {column} IS NOT NULL AND {column} <> '' GROUP BY ALL ORDER BY traces DESC, name LIMIT {MAX_GROUPS}
+    """)
+    return [GroupTotals(**row) for row in rows]
+
+
+def _timeline(reader: Reader) -> list[dict[str, Any]]:
+    bounds = reader.query("SELECT epoch_ns(min(start_time)) AS first, epoch_ns(max(start_time)) AS last FROM _t")[0]
+    if bounds["first"] is None:
+        return []
+    width = max(1, (bounds["last"] - bounds["first"]) // TIMELINE_BUCKETS + 1)
+    rows = reader.query(
+        f"""
+        SELECT ((epoch_ns(start_time) - {bounds["first"]}) // {width})::BIGINT AS bucket, count(*) AS traces,
+          count(*) FILTER (error_count > 0) AS error_traces,
+          count(*) FILTER (a.trace_id IS NOT NULL) AS affected_traces,
+          coalesce(sum(input_tokens), 0)::BIGINT AS input_tokens,
+          coalesce(sum(output_tokens), 0)::BIGINT AS output_tokens, sum(cost_usd) AS cost_usd
+        FROM _t LEFT JOIN _affected a USING (trace_id) WHERE start_time IS NOT NULL GROUP BY ALL ORDER BY ALL
+        """
+    )
+    return [
+        {"start": iso_nano(bounds["first"] + row["bucket"] * width), **{k: v for k, v in row.items() if k != "bucket"}}
+        for row in rows
+    ]
+
+
+def unsupported(reader: Reader) -> list[str]:
+    """Say what the capture does not hold, and so which detectors cannot see. Needs `prepare`."""
+    row = reader.query("""
+        SELECT count(*) FILTER (span_type = 'llm') AS llm, count(*) FILTER (span_type = 'tool') AS tool,
+          count(*) FILTER (span_type = 'llm' AND has_output) AS content,
+          count(*) FILTER (span_type = 'llm' AND len(tools_offered) > 0) AS offered,
+          count(*) FILTER (span_type = 'llm' AND finish_reason IS NOT NULL) AS finish,
+          count(*) FILTER (span_type = 'llm' AND input_tokens IS NOT NULL) AS tokens,
+          count(*) FILTER (span_type = 'tool' AND output_length > 0) AS results, count(*) AS spans FROM _s
+    """)[0]
+    missing = []
+    if row["spans"] and not row["llm"] and not row["tool"]:
+        missing.append("no span follows a GenAI convention: only errors, latency and structure can be judged")
+    if row["llm"] and not row["content"]:
+        missing.append("message content is not captured: empty, refused and unfounded answers cannot be told")
+    if row["llm"] and row["tool"] and not row["offered"]:
+        missing.append("tool definitions are not captured: invented tools and wrong arguments cannot be told")
+    if row["llm"] and not row["finish"]:
+        missing.append("finish reasons are not captured: truncated output cannot be told")
+    if row["llm"] and not row["tokens"]:
+        missing.append("token counts are not captured: cost and token outliers cannot be told")
+    if row["tool"] and not row["results"]:
+        missing.append("tool results are not captured: errors swallowed inside results cannot be told")
+    return missing

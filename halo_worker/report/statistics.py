@@ -1,0 +1,61 @@
+"""Small exact statistics, standard library only.
+
+Wilson's score interval (Wilson 1927), Fisher's exact test (two-sided, by the sum of tables no more likely than the
+one seen), the Benjamini–Hochberg step-up procedure (1995).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Z95 = 1.959963984540054
+
+
+def wilson(hits: int, of: int, *, z: float = Z95) -> tuple[float, float]:
+    """Return the interval of a rate; (0, 1) when nothing was counted."""
+    if of <= 0:
+        return 0.0, 1.0
+    rate = hits / of
+    scale = 1 + z * z / of
+    middle = (rate + z * z / (2 * of)) / scale
+    half = z * math.sqrt(rate * (1 - rate) / of + z * z / (4 * of * of)) / scale
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def fisher_exact(a: int, b: int, c: int, d: int) -> float:
+    """Return the two-sided p-value of the table [[a, b], [c, d]]."""
+    row, column, total = a + b, a + c, a + b + c + d
+    if not row or not column or row == total or column == total:
+        return 1.0
+    base = _log_choose(total, column)
+    low, high = max(0, column - (total - row)), min(row, column)
+
+    def log_p(k: int) -> float:
+        return _log_choose(row, k) + _log_choose(total - row, column - k) - base
+
+    seen = log_p(a)
+    return min(1.0, sum(math.exp(p) for k in range(low, high + 1) if (p := log_p(k)) <= seen + 1e-7))
+
+
+def rates_differ(hits: int, of: int, previous_hits: int, previous_of: int) -> float | None:
+    """Return the p-value that two windows have the same rate; None when one of them is empty."""
+    if of <= 0 or previous_of <= 0:
+        return None
+    return fisher_exact(hits, of - hits, previous_hits, previous_of - previous_hits)
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Return the adjusted p-values (q-values), in the order given."""
+    count = len(p_values)
+    order = sorted(range(count), key=lambda index: p_values[index], reverse=True)
+    adjusted = [1.0] * count
+    smallest = 1.0
+    for rank, index in enumerate(order):
+        smallest = min(smallest, p_values[index] * count / (count - rank))
+        adjusted[index] = smallest
+    return adjusted
