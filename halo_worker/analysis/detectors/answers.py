@@ -63,7 +63,7 @@ UNITS = (
           SELECT coalesce(s.agent_name, s.model, s.name) AS key, coalesce(s.agent_name, s.model, s.name) AS subject, s.trace_id, s.span_id,
             s.span_id AS origin_span_id, 'name' AS field, s.name AS quote
           FROM _s s WHERE s.span_type = 'llm' AND NOT s.failed AND s.has_output AND s.calls = 0
-            AND coalesce(s.output_length, 0) = 0 AND coalesce(s.finish_reason, 'stop') = 'stop' AND coalesce(s.output_tokens, 0) <= 3
+            AND coalesce(s.output_length, 0) = 0 AND coalesce(s.finish_reason, 'stop') = 'stop' AND coalesce(s.output_tokens, 0) <= 16
             AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = s.trace_id AND n.span_type = 'llm'
               AND n.start_time > s.start_time AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0))
         """,

@@ -7,6 +7,7 @@ from halo_worker.analysis.detectors.unit import Unit
 MIN_SAMPLE = 40  # spans of one kind, below which nothing is an outlier
 ROBUST_Z = 8.0  # median absolute deviations of the logarithm
 MIN_RATIO = 5.0  # times the median
+MAX_SHARE = 0.03  # of the kind; what is more frequent is another way of working, not an outlier
 
 
 def _outliers(measure: str, least: float) -> str:
@@ -18,8 +19,9 @@ def _outliers(measure: str, least: float) -> str:
       middle AS (SELECT kind_key, median(x) AS m, count(*) AS n FROM groups GROUP BY ALL HAVING n >= {MIN_SAMPLE}),
       spread AS (SELECT kind_key, any_value(m) AS m, greatest(mad(x), 0.05) AS d FROM groups JOIN middle USING (kind_key) GROUP BY ALL),
       far AS (
-        SELECT g.* FROM groups g JOIN spread s USING (kind_key)
+        SELECT g.* FROM groups g JOIN spread s USING (kind_key) JOIN middle USING (kind_key)
         WHERE (g.x - s.m) / (1.4826 * s.d) > {ROBUST_Z} AND g.x - s.m > ln({MIN_RATIO}) AND g.{measure} >= {least}
+        QUALIFY count(*) OVER (PARTITION BY g.kind_key) <= {MAX_SHARE} * any_value(n) OVER (PARTITION BY g.kind_key)
       )
       SELECT coalesce(f.tool_name, f.agent_name, f.name) || '|' || f.name AS key, coalesce(f.tool_name, f.agent_name, f.name) AS subject,
         f.trace_id, f.span_id, f.span_id AS origin_span_id, 'name' AS field, f.name AS quote
@@ -33,7 +35,7 @@ UNITS = (
         category="Latency Outlier",
         definition=f"A span takes more than {MIN_RATIO:g} times the median of its agent, name and model, and more than {ROBUST_Z:g} robust standard deviations",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
-        limits=f"at least {MIN_SAMPLE} spans of the kind; the deepest slow span only; a second at least",
+        limits=f"at least {MIN_SAMPLE} spans of the kind, of which {MAX_SHARE:.0%} at most; the deepest slow span only; a second at least",
         sql=_outliers("duration_ns", 1e9),
         title="{subject} is sometimes far slower than usual",
         description="{subject} takes many times its usual time in some traces. The deepest span that is slow is named.",

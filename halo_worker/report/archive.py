@@ -1,0 +1,141 @@
+"""`reports/`: published whole or not at all, read back by everything that needs to know what was found before."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from halo_worker.errors import ReportError
+from halo_worker.report.model import Report
+
+REPORT_FILE = "report.json"
+
+
+def new_run_id(now_ns: int) -> str:
+    """Return an id that sorts by time, such as 20261124T060000Z-k3f2qa."""
+    suffix = base64.b32encode(secrets.token_bytes(5)).decode().lower()[:6]
+    return f"{datetime.fromtimestamp(now_ns // 1_000_000_000, UTC):%Y%m%dT%H%M%SZ}-{suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A folder that holds no readable report, and why."""
+
+    name: str
+    reason: str
+
+
+class Archive:
+    """The published reports of one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._read: dict[str, tuple[int, Report]] = {}
+
+    def publish(
+        self,
+        report: Report,
+        documents: Mapping[str, str],
+        *,
+        affected: Iterable[tuple[str, str, str]] = (),
+        trajectory: Path | None = None,
+    ) -> Path:
+        """Write a report's folder, and only then give it its name; return the folder.
+
+        `documents` are further files by name (report.md, report.html); `affected` (issue, trace, span) rows.
+        Raises ReportError when the disk refuses.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        making = self.directory / f".{report.id}.making"
+        folder = self.directory / report.id
+        try:
+            shutil.rmtree(making, ignore_errors=True)
+            (making / "receipts").mkdir(parents=True)
+            for name, text in documents.items():
+                (making / name).write_text(text, encoding="utf-8")
+            with (making / "affected.jsonl").open("w", encoding="utf-8") as file:
+                for issue_id, trace_id, span_id in affected:
+                    row = {"issue_id": issue_id, "trace_id": trace_id, "span_id": span_id}
+                    file.write(json.dumps(row) + "\n")
+            if trajectory is not None and trajectory.exists():
+                shutil.copyfile(trajectory, making / "trajectory.jsonl")
+            with (making / REPORT_FILE).open("w", encoding="utf-8") as file:
+                file.write(report.to_json())
+                file.flush()
+                os.fsync(file.fileno())
+            making.rename(folder)
+            _sync(self.directory)
+        except OSError as error:
+            shutil.rmtree(making, ignore_errors=True)
+            raise ReportError(
+                f"cannot publish {folder}: {error.strerror}", hint="free some disk, or name another place with --out"
+            ) from None
+        return folder
+
+    def ids(self) -> list[str]:
+        """Return the ids of the published reports, newest first."""
+        if not self.directory.is_dir():
+            return []
+        return sorted(
+            (
+                path.parent.name
+                for path in self.directory.glob(f"*/{REPORT_FILE}")
+                if not path.parent.name.startswith(".")
+            ),
+            reverse=True,
+        )
+
+    def load(self, run_id: str) -> Report:
+        """Read one report; a unique beginning of its id is enough. Raises ReportError."""
+        matching = [known for known in self.ids() if known.startswith(run_id)]
+        if len(matching) != 1:
+            what = "there is no report" if not matching else "more than one report begins with"
+            raise ReportError(f"{what} {run_id} in {self.directory}", hint="'halo reports' lists them")
+        path = self.directory / matching[0] / REPORT_FILE
+        try:
+            stamp = path.stat().st_mtime_ns
+            if matching[0] not in self._read or self._read[matching[0]][0] != stamp:
+                self._read[matching[0]] = (stamp, Report.model_validate_json(path.read_text(encoding="utf-8")))
+        except (OSError, ValidationError, ValueError) as error:
+            raise ReportError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        return self._read[matching[0]][1]
+
+    def reports(self) -> tuple[list[Report], list[Broken]]:
+        """Read every report, newest first, and name the folders that hold none that can be read."""
+        reports, broken = [], []
+        for run_id in self.ids():
+            try:
+                reports.append(self.load(run_id))
+            except ReportError as error:
+                broken.append(Broken(run_id, str(error)))
+        reports.sort(key=lambda report: (report.created_at, report.id), reverse=True)
+        return reports, broken
+
+    def watermark(self, schedule: str) -> int | None:
+        """Return where the last published window of a schedule ended; None before its first."""
+        ends = [report.window.end for report in self.reports()[0] if report.schedule == schedule]
+        return max(ends, default=None)
+
+    def write_beside(self, name: str, text: str) -> None:
+        """Write a page beside the reports, such as their index; whole or not at all."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        temporary = self.directory / f".{name}.new"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.rename(self.directory / name)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

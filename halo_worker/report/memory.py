@@ -1,0 +1,266 @@
+"""Issue memory: a failure mode keeps its identity across windows.
+
+Everything is derived from the published reports and an append-only file of decisions (`decisions.jsonl`): first and
+last seen, the history of its rate, and its state. Nothing else is stored, so nothing can disagree.
+
+States. `new`: never seen. `regressed`: seen, then gone for a window or resolved by a person, and back. `worsening`,
+`improving`: the rate differs from the window before (Fisher's exact test, p < 0.01, and by a quarter at least).
+`ongoing`: none of these, also when there is too little to tell. `resolved`: not seen in a window that had enough
+traces for it to show (five expected at its last rate).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from halo_worker.errors import ReportError
+from halo_worker.report.model import Finding, Report, Severity, State
+from halo_worker.report.statistics import rates_differ
+
+Action = Literal["mute", "resolve", "reopen", "note"]
+
+P_CHANGED = 0.01
+CHANGED_BY = 0.25  # relative change of the rate, below which a difference is not worth a word
+EXPECTED_TO_RESOLVE = 5.0
+SIMILAR = 0.8  # share of tokens (Jaccard) from which two signatures are one failure mode
+
+_MASKED = re.compile(r"<[a-z_]+>|[0-9a-f]{8,}|\d+")
+_TOKEN = re.compile(r"[a-z_]{2,}")
+
+
+def mask(key: str) -> str:
+    """Write a signature without what changes from day to day: ids, numbers, case, spacing."""
+    return " ".join(_MASKED.sub("#", key.lower()).split())
+
+
+def fingerprint(category: str, detector: str, key: str) -> str:
+    """Return the issue id of a failure mode."""
+    text = "\x1f".join((category.lower(), detector.lower(), mask(key)))
+    return f"HALO-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One window of an issue's history."""
+
+    run_id: str
+    end_ns: int
+    traces: int
+    of: int
+
+    @property
+    def rate(self) -> float:
+        """Affected of all."""
+        return self.traces / self.of if self.of else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person said of an issue."""
+
+    issue_id: str
+    action: Action
+    note: str
+    at_ns: int
+
+
+@dataclass(slots=True)
+class Issue:
+    """A failure mode over time, oldest window first."""
+
+    issue_id: str
+    finding: Finding  # as last reported
+    first_seen: int
+    last_seen: int
+    history: list[Point] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+    @property
+    def muted(self) -> bool:
+        """Whether a person asked not to be told."""
+        said = [item.action for item in self.decisions if item.action != "note"]
+        return bool(said) and said[-1] == "mute"
+
+    @property
+    def resolved_at(self) -> int | None:
+        """When a person said it was fixed, unless it was reopened since."""
+        said = [item for item in self.decisions if item.action != "note"]
+        return said[-1].at_ns if said and said[-1].action == "resolve" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the memory says of a finding of this window."""
+
+    issue_id: str
+    state: State
+    first_seen: int
+    previous_rate: float | None
+    p_value: float | None
+    history: list[Point]
+    muted: bool
+
+
+class IssueMemory:
+    """The issues of one data directory. `scope` keeps schedules with different filters apart."""
+
+    def __init__(self, reports: Sequence[Report], decisions_path: Path | None) -> None:
+        self._path = decisions_path
+        self.issues: dict[str, Issue] = {}
+        self._tokens: dict[str, set[str]] = {}
+        self._windows: list[Report] = sorted(reports, key=lambda report: (report.window.end, report.created_at))
+        for report in self._windows:
+            self._learn(report)
+        for decision in self._decisions():
+            if decision.issue_id in self.issues:
+                self.issues[decision.issue_id].decisions.append(decision)
+
+    def _learn(self, report: Report) -> None:
+        if report.status == "failed":
+            return
+        present = {}
+        for finding in report.findings:
+            issue = self.issues.get(finding.issue_id)
+            if issue is None:
+                issue = Issue(finding.issue_id, finding, finding.first_seen, finding.last_seen)
+                self.issues[finding.issue_id] = issue
+            if finding.state != "resolved":
+                issue.finding = finding
+                issue.last_seen = max(issue.last_seen, finding.last_seen)
+                present[finding.issue_id] = finding.prevalence.traces
+        total = report.totals.traces
+        for issue_id, issue in self.issues.items():
+            if report.engine.mode == "detectors" and issue.finding.source == "rlm" and issue_id not in present:
+                continue  # that engine could not have seen it
+            issue.history.append(Point(report.id, report.window.end, present.get(issue_id, 0), total))
+
+    def _decisions(self) -> list[Decision]:
+        if self._path is None or not self._path.exists():
+            return []
+        decisions = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                item = json.loads(line)
+                decisions.append(Decision(item["issue_id"], item["action"], item.get("note", ""), int(item["at_ns"])))
+            except (ValueError, KeyError, TypeError):
+                continue  # a torn last line
+        return decisions
+
+    def identify(self, category: str, detector: str, key: str) -> str:
+        """Return the id of a failure mode: that of a known one with nearly the same signature, else a new one."""
+        own = fingerprint(category, detector, key)
+        if own in self.issues or detector != "rlm":
+            return own
+        tokens = set(_TOKEN.findall(mask(key)))
+        for issue_id, issue in self.issues.items():
+            other = set(_TOKEN.findall(mask(issue.finding.title)))
+            both = tokens | other
+            same_kind = issue.finding.category == category and issue.finding.source == "rlm"
+            if same_kind and both and len(tokens & other) / len(both) >= SIMILAR:
+                return issue_id
+        return own
+
+    def assess(self, issue_id: str, *, traces: int, of: int, first_seen: int) -> Assessment:
+        """Compare a finding with the windows before."""
+        issue = self.issues.get(issue_id)
+        if issue is None:
+            return Assessment(issue_id, "new", first_seen, None, None, [], False)
+        previous = issue.history[-1] if issue.history else None
+        state: State = "ongoing"
+        p_value = None
+        if previous is not None:
+            p_value = rates_differ(traces, of, previous.traces, previous.of)
+            rate = traces / of if of else 0.0
+            resolved_at = issue.resolved_at
+            if (resolved_at is not None and first_seen > resolved_at) or (previous.traces == 0 and previous.of > 0):
+                state = "regressed"
+            elif p_value is not None and p_value < P_CHANGED:
+                if rate > previous.rate * (1 + CHANGED_BY):
+                    state = "worsening"
+                elif rate < previous.rate * (1 - CHANGED_BY):
+                    state = "improving"
+        return Assessment(
+            issue_id,
+            state,
+            min(issue.first_seen, first_seen),
+            previous.rate if previous else None,
+            p_value,
+            issue.history,
+            issue.muted,
+        )
+
+    def resolved_now(self, present: set[str], *, of: int) -> list[Issue]:
+        """Return the issues of the last window that are gone from this one, where it had traces enough to show them."""
+        gone = []
+        for issue in self.issues.values():
+            previous = issue.history[-1] if issue.history else None
+            if issue.issue_id in present or previous is None or previous.traces == 0:
+                continue
+            if previous.rate * of >= EXPECTED_TO_RESOLVE:
+                gone.append(issue)
+        return gone
+
+    def find(self, issue_id: str) -> Issue:
+        """Return one issue; a unique beginning of its id, with or without 'HALO-', is enough. Raises ReportError."""
+        wanted = issue_id.upper().removeprefix("HALO-").lower()
+        matching = [issue for known, issue in self.issues.items() if known.removeprefix("HALO-").startswith(wanted)]
+        if len(matching) != 1:
+            what = "there is no issue" if not matching else "more than one issue begins with"
+            raise ReportError(f"{what} {issue_id}", hint="'halo issues' lists them")
+        return matching[0]
+
+    def decide(self, issue_id: str, action: Action, *, note: str, now_ns: int) -> None:
+        """Append a decision to the file."""
+        assert self._path is not None
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        row = {"issue_id": issue_id, "action": action, "note": note, "at_ns": now_ns}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def state_of(issue: Issue) -> str:
+    """Return the state of an issue as the last window left it, decisions included."""
+    if issue.muted:
+        return "muted"
+    if issue.resolved_at is not None and issue.last_seen <= issue.resolved_at:
+        return "resolved"
+    if issue.history and issue.history[-1].traces == 0:
+        return "resolved"
+    return issue.finding.state
+
+
+def severity_of(
+    *, rate: float, traces: int, failed_share: float, state: State, hint: Severity | None
+) -> tuple[Severity, str]:
+    """Weigh prevalence, outcome and trend; return the severity and the reason in words."""
+    score = 0
+    reasons = [f"{traces} trace{'s' if traces != 1 else ''} affected ({rate:.1%})"]
+    score += 3 if rate >= 0.1 else 2 if rate >= 0.02 else 1 if rate >= 0.005 else 0
+    if failed_share >= 0.5:
+        score += 1
+        reasons.append(f"{failed_share:.0%} of them hold an error")
+    elif failed_share < 0.05:
+        reasons.append("no error status shows it")
+    if state in ("worsening", "regressed", "new"):
+        score += 1
+        reasons.append(
+            {"worsening": "it is getting worse", "regressed": "it had gone and is back", "new": "it is new"}[state]
+        )
+    elif state == "improving":
+        score -= 1
+        reasons.append("it is getting better")
+    level: Severity = "critical" if score >= 5 else "high" if score >= 3 else "medium" if score >= 2 else "low"
+    order: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+    if hint == "low" and level != "low":
+        level = "low"
+        reasons.append("it costs time or money, not answers")
+    elif hint is not None and hint != "low" and order.index(level) < order.index(hint):
+        level = hint
+        reasons.append("users are misled" if hint in ("high", "critical") else "users get no answer")
+    return level, "; ".join(reasons)
