@@ -60,7 +60,7 @@ def data_block(value: Any) -> Markup:
 
 
 def waterfall(rows: Sequence[Row], origin: str | None, symptom: str | None) -> list[Row]:
-    """Lay a trace out: depth, offset and width in percent, culprit and symptom marked; a long one is cut around them."""
+    """Lay a trace out: depth, offset and width in percent, culprit and symptom marked; a long one is cut to them."""
     known = {row["span_id"] for row in rows}
     children: dict[str | None, list[Row]] = {}
     for row in sorted(rows, key=lambda item: (item["start_ns"] or 0, item["span_id"])):

@@ -112,7 +112,8 @@ def _account(report: Report) -> list[str]:
         "## Totals",
         "",
         f"{words.plural(totals.traces, 'trace')}, {words.plural(totals.spans, 'span')}, "
-        f"{words.plural(totals.error_traces, 'trace')} with errors, {words.short(totals.input_tokens)} input and {words.short(totals.output_tokens)} output tokens, "
+        f"{words.plural(totals.error_traces, 'trace')} with errors, "
+        f"{words.short(totals.input_tokens)} input and {words.short(totals.output_tokens)} output tokens, "
         f"{words.dollars(totals.cost_usd)}; half of the traces under {words.duration(totals.duration_p50_ns)}, "
         f"95 % under {words.duration(totals.duration_p95_ns)}.",
         "",
