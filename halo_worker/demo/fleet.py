@@ -74,8 +74,8 @@ FLEET = (
         ),
         (
             Mode("refund_in_cents", "Refunds are asked for in cents, refused, and confirmed to the customer",
-                 support.refund_in_cents, _between(DEPLOYED, 0, 0.18)),
-            Mode("tracking_times_out", "The carrier's API times out", support.tracking_times_out, _between(ALWAYS, 24, 0.06)),
+                 support.refund_in_cents, _between(DEPLOYED, 0, 0.16)),
+            Mode("tracking_times_out", "The carrier's API times out", support.tracking_times_out, _between(ALWAYS, 24, 0.09)),
         ),
     ),
     Team(
