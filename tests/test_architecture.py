@@ -1,0 +1,134 @@
+"""The doors: which module may import which library. Floors and directions are import-linter's (pyproject.toml).
+
+A new library gets one named room, added here in the same commit.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+OURS = ("halo_receiver", "halo_worker")
+
+# Library → the modules (or packages, with a final dot) that may import it.
+DOORS: dict[str, tuple[str, ...]] = {
+    "aiohttp": ("halo_receiver.http_server",),
+    "apscheduler": ("halo_worker.schedule",),
+    "click": ("halo_worker.cli.",),
+    "duckdb": ("halo_receiver.store.",),
+    "genai_prices": ("halo_receiver.conventions.cost",),
+    "google.protobuf": ("halo_receiver.decode.", "halo_receiver.files.binary", "halo_receiver.http_server",
+                        "halo_receiver.otlp_messages", "halo_receiver.pb.", "halo_receiver.server"),
+    "google.rpc": ("halo_receiver.http_server", "halo_receiver.server"),
+    "grpc": ("halo_receiver.http_server", "halo_receiver.server",
+             "halo_worker.demo.emit", "halo_worker.segments_client"),
+    "grpc_health": ("halo_receiver.server",),
+    "httpx": ("halo_worker.delivery.",),
+    "jinja2": ("halo_worker.delivery.", "halo_worker.report.html"),
+    "jsonschema": ("halo_worker.analysis.",),
+    "markupsafe": ("halo_worker.report.html",),
+    "openai": ("halo_worker.rlm.openai_model",),
+    "opentelemetry.context": ("halo_worker.demo.", "halo_worker.telemetry"),
+    "opentelemetry.exporter": ("halo_worker.demo.", "halo_worker.telemetry"),
+    "opentelemetry.proto": ("halo_receiver.otlp_messages", "halo_receiver.server"),
+    "opentelemetry.sdk": ("halo_worker.demo.", "halo_worker.telemetry"),
+    "opentelemetry.trace": ("halo_worker.demo.", "halo_worker.telemetry"),
+    "opentelemetry.util": ("halo_worker.demo.",),
+    "orjson": ("halo_receiver.", "halo_worker."),  # JSON is everywhere
+    "prometheus_client": ("halo_receiver.metrics",),
+    "pyarrow": ("halo_receiver.store.",),
+    "pydantic": ("halo_receiver.config", "halo_worker.config", "halo_worker.report."),
+    "pydantic_monty": ("halo_worker.rlm.monty_interpreter",),
+    "rich": ("halo_worker.cli.",),
+    "slack_sdk": ("halo_worker.delivery.",),
+    "standardwebhooks": ("halo_worker.delivery.",),
+    "uvloop": ("halo_receiver.__main__",),
+    "zstandard": ("halo_receiver.files.streams",),
+}  # fmt: skip
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package in OURS:
+        for path in sorted((REPOSITORY / package).rglob("*.py")):
+            parts = path.relative_to(REPOSITORY).with_suffix("").parts
+            yield ".".join(parts).removesuffix(".__init__"), path
+
+
+def libraries(path: Path) -> set[str]:
+    """Third-party libraries that a file imports, anywhere in it; `google.x` and `opentelemetry.x` keep two words."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    found = set()
+    for name in names:
+        first, _, rest = name.partition(".")
+        if first not in sys.stdlib_module_names and first not in OURS:
+            found.add(f"{first}.{rest.partition('.')[0]}" if first in ("google", "opentelemetry") else first)
+    return found
+
+
+IMPORTS = [(module, library) for module, path in modules() for library in sorted(libraries(path))]
+
+
+@pytest.mark.parametrize(("module", "library"), IMPORTS)
+def test_a_library_enters_through_its_own_door(module: str, library: str) -> None:
+    doors = DOORS.get(library)
+    assert doors is not None, f"{library} is a stranger: name the one room that may import it in DOORS"
+    assert any(module == door or (door.endswith(".") and f"{module}.".startswith(door)) for door in doors), (
+        f"{module} imports {library}, whose doors are {', '.join(doors)}"
+    )
+
+
+def test_importing_either_package_loads_no_library() -> None:
+    """`halo --help` is quick, and a tool may look at a version without paying for DuckDB."""
+    for package in OURS:
+        assert libraries(REPOSITORY / package / "__init__.py") == set()
+
+
+# Distribution → the name it is imported by, where they differ.
+IMPORTED_AS = {
+    "googleapis-common-protos": "google.rpc",
+    "grpcio": "grpc",
+    "grpcio-health-checking": "grpc_health",
+    "grpcio-status": "grpc_status",
+    "opentelemetry-exporter-otlp-proto-grpc": "opentelemetry.exporter",
+    "opentelemetry-proto": "opentelemetry.proto",
+    "opentelemetry-sdk": "opentelemetry.sdk",
+    "protobuf": "google.protobuf",
+}
+
+# Import → the dependency that always brings it.
+COMES_WITH = {
+    "markupsafe": "jinja2",
+    "opentelemetry.context": "opentelemetry-sdk",
+    "opentelemetry.trace": "opentelemetry-sdk",
+    "opentelemetry.util": "opentelemetry-sdk",
+}
+
+
+def test_every_dependency_is_imported_and_every_import_is_a_dependency() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {line.split(">")[0].split("=")[0].split("[")[0].strip() for line in project["dependencies"]}
+    names = {IMPORTED_AS.get(name, name.replace("-", "_")) for name in wanted}
+    imported = {library for _, library in IMPORTS}
+    assert names - imported == set(), "declared, but imported nowhere"
+    assert imported - names - COMES_WITH.keys() == set(), "imported, but not declared"
+
+
+def test_layers_are_exhaustive() -> None:
+    """Every new module is placed on a floor."""
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layered = {c["containers"][0]: c for c in contracts if c["type"] == "layers"}
+    assert set(layered) == set(OURS)
+    assert all(contract["exhaustive"] for contract in layered.values())
