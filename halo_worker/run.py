@@ -1,1 +1,397 @@
-"""One run, the conductor: window → analyze → publish → deliver."""
+"""One run, the conductor: window → analyze → verify → publish → deliver."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from halo_receiver.store import queries
+from halo_receiver.store.reader import Reader, Settle
+from halo_worker import inputs, segments_client
+from halo_worker.analysis import analyst, detectors, evidence, overview
+from halo_worker.analysis.draft import Draft
+from halo_worker.analysis.evidence import VerifiedFinding
+from halo_worker.config import BudgetConfig, Settings
+from halo_worker.delivery.courier import Courier, Delivery
+from halo_worker.errors import ConfigError, HaloError, InputError
+from halo_worker.report import briefs, html, markdown
+from halo_worker.report.archive import Archive, new_run_id
+from halo_worker.report.memory import Assessment, Issue, IssueMemory, severity_of, state_of
+from halo_worker.report.model import (
+    SEVERITIES,
+    Coverage,
+    Detector,
+    Finding,
+    Fix,
+    Report,
+    ReportWindow,
+    SpanRef,
+)
+from halo_worker.report.words import headline
+from halo_worker.window import SECOND, Window
+
+DECISIONS_FILE = "decisions.jsonl"
+MAX_WATERFALLS = 30
+MAX_WATERFALL_SPANS = 2000
+
+_interrupted = threading.Event()
+
+
+def _silent(_: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one run is asked to do: a window of the store, or files. See contracts.md, section 2."""
+
+    window: Window | None = None
+    paths: tuple[str, ...] = ()
+    prompt: str | None = None
+    engine: str | None = None  # auto, detectors or rlm; None: as configured
+    schedule: str | None = None
+    services: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    sinks: tuple[str, ...] = ()
+    settle: bool = False
+    seal: bool = True
+    out: Path | None = None
+    remember: bool = True  # read and extend the issue memory
+    resume: str | None = None
+    telemetry: bool = False
+    say: Callable[[str], None] = _silent
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The published report and where it lies."""
+
+    report: Report
+    folder: Path
+    problems: tuple[str, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+
+
+def interrupt() -> None:
+    """Ask the run in progress to end: it publishes what is established as partial."""
+    _interrupted.set()
+
+
+def reports_dir(current: Settings) -> Path:
+    """Return where reports are published."""
+    return current.store.data_dir / "reports"
+
+
+def watermarks(current: Settings) -> Callable[[str], int | None]:
+    """Return the question: where did a schedule's last published window end?"""
+    return Archive(reports_dir(current)).watermark
+
+
+def memory(current: Settings) -> IssueMemory:
+    """Return the issues of the data directory."""
+    return IssueMemory(Archive(reports_dir(current)).reports()[0], reports_dir(current) / DECISIONS_FILE)
+
+
+def run_schedule(current: Settings, name: str, window: Window, *, now_ns: int) -> Result:
+    """Run one window of a schedule."""
+    config = current.schedules[name]
+    budget = BudgetConfig.model_validate({**current.budget.model_dump(), **config.budget})
+    request = Request(
+        window=window,
+        prompt=config.prompt,
+        engine=config.engine,
+        schedule=name,
+        services=tuple(config.services),
+        agents=tuple(config.agents),
+        sinks=tuple(config.sinks),
+        settle=True,
+    )
+    return run(replace(current, budget=budget), request, now_ns=now_ns)
+
+
+def run(current: Settings, request: Request, *, now_ns: int) -> Result:
+    """Analyse one window or some files, publish the report, and deliver it.
+
+    Raises ConfigError or InputError when it cannot begin. Whatever the engine meets on the way ends in a report.
+    """
+    engine = current.engine_for(request.engine)
+    if engine == "rlm" and not (current.model.api_key or current.model.base_url):
+        raise ConfigError(
+            "no model can be reached: neither a key nor a base URL is set",
+            hint="set OPENAI_API_KEY, or --base-url for a local model; '--detectors-only' needs neither",
+        )
+    if request.prompt and engine == "detectors":
+        raise ConfigError(
+            "a question (-p) needs a model, and neither a key nor a base URL is set",
+            hint="set OPENAI_API_KEY or --base-url; 'halo run --input PATH --detectors-only' reports without one",
+        )
+    run_id = request.resume or new_run_id(now_ns)
+    archive = Archive(request.out or reports_dir(current))
+    with _opened(current, request, now_ns) as (reader, window, problems):
+        known = memory(current) if request.remember else IssueMemory([], None)
+        found = detectors.run_detectors(reader)
+        draft = found
+        work_dir = current.store.data_dir / "runs" / run_id
+        trajectory = work_dir / "trajectory.jsonl"
+        if engine == "rlm":
+            draft = analyst.analyze(
+                reader,
+                prompt=request.prompt,
+                model=current.model,
+                budget=current.budget,
+                analysis=current.analysis,
+                hypotheses=found,
+                work_dir=work_dir,
+                cache_dir=current.store.data_dir / "cache",
+                say=request.say,
+                interrupted=_interrupted,
+                resume=bool(request.resume),
+                telemetry=request.telemetry,
+            )
+        verified = evidence.verify(reader, draft)
+        report, history, affected = _report(
+            reader, run_id, window, request, draft, verified, known, now_ns, problems=problems
+        )
+        documents = {
+            "report.md": markdown.render_markdown(report),
+            "report.html": html.render_html(report, traces=_waterfalls(reader, report), history=history),
+        }
+    folder = archive.publish(report, documents, affected=affected, trajectory=trajectory)
+    _write_index(current, archive, request)
+    deliveries = Courier(archive, current.sinks, current.redaction).deliver(report.id, request.sinks)
+    return Result(report, folder, tuple(problems), tuple(deliveries))
+
+
+@contextmanager
+def _opened(current: Settings, request: Request, now_ns: int) -> Iterator[tuple[Reader, Window, list[str]]]:
+    """Open what is to be analysed, with the window it stands for and what could not be read."""
+    options: dict[str, Any] = {
+        "memory_limit": f"{current.analysis.memory_limit_bytes}B",
+        "threads": current.store.threads,
+    }
+    if request.paths:
+        with tempfile.TemporaryDirectory(prefix="halo-") as folder:
+            imported = inputs.write_segments(request.paths, Path(folder), now_ns=now_ns, arrival="span-time")
+            problems = [*imported.problems]
+            if imported.rejected:
+                problems.append(f"{imported.rejected} items have no usable ids and were left out")
+            with Reader(imported.segments, **options) as reader:
+                bounds = reader.query(
+                    "SELECT coalesce(epoch_ns(min(start_time)), 0) AS a, "
+                    "coalesce(epoch_ns(max(end_time)), 0) AS b FROM traces"
+                )[0]
+                yield reader, Window(bounds["a"], max(bounds["a"], bounds["b"]) + 1), problems
+        return
+    window = request.window
+    assert window is not None
+    data_dir = current.store.data_dir
+    if not data_dir.is_dir():
+        raise InputError(
+            f"there is no data directory {data_dir}",
+            hint="'halo up' or 'halo import' make one; --data-dir names another",
+        )
+    problems = []
+    if request.seal:
+        sealed = segments_client.seal(data_dir)
+        if not sealed.answered and "no receiver" not in sealed.reason:
+            problems.append(f"{sealed.reason}; only sealed segments were read")
+    settle = None
+    if request.settle:
+        settle = Settle(
+            int(current.analysis.settle_seconds * SECOND), int(current.analysis.settle_max_seconds * SECOND)
+        )
+    with Reader.open(
+        data_dir,
+        start_ns=window.start_ns,
+        end_ns=window.end_ns,
+        whole_traces=True,
+        settle=settle,
+        only=queries.only(services=request.services, agents=request.agents),
+        **options,
+    ) as reader:
+        problems += [f"segment {item.path.name} could not be read: {item.reason}" for item in reader.set_aside]
+        yield reader, window, problems
+
+
+def _report(
+    reader: Reader,
+    run_id: str,
+    window: Window,
+    request: Request,
+    draft: Draft,
+    verified: evidence.Verified,
+    known: IssueMemory,
+    now_ns: int,
+    *,
+    problems: Sequence[str],
+) -> tuple[Report, dict[str, list[Any]], list[tuple[str, str, str]]]:
+    """Put the report together; also the history of its issues and its affected spans."""
+    findings, history, affected = [], {}, []
+    hit: set[str] = set()
+    for item in verified.findings:
+        issue_id = known.identify(item.draft.category, item.draft.detector_name, item.draft.key)
+        if issue_id in history:
+            continue  # two findings of one failure mode: the larger stands
+        assessed = known.assess(
+            issue_id, traces=item.prevalence.traces, of=item.prevalence.of, first_seen=item.first_seen_ns
+        )
+        history[issue_id] = assessed.history
+        ids = {occurrence.trace_id for occurrence in item.occurrences}
+        hit |= ids
+        affected += [
+            (issue_id, occurrence.trace_id, occurrence.symptom_span_id or occurrence.origin_span_id or "")
+            for occurrence in item.occurrences
+        ]
+        if not assessed.muted:
+            findings.append(_finding(item, assessed))
+    totals = overview.totals(reader, sorted(hit))
+    resolved = known.resolved_now(set(history), of=totals.traces)
+    for issue in resolved:
+        history[issue.issue_id] = issue.history
+    findings.sort(key=lambda one: (SEVERITIES.index(one.severity), -one.prevalence.traces, one.issue_id))
+    findings += [_resolved(issue, totals.traces) for issue in resolved if not issue.muted]
+    report = Report(
+        id=run_id,
+        window=ReportWindow(start=window.start_ns, end=window.end_ns),
+        created_at=now_ns,
+        schedule=request.schedule,
+        prompt=request.prompt,
+        answer=draft.answer,
+        summary=draft.summary,
+        status="partial" if draft.stopped_by else "complete",
+        stopped_by=draft.stopped_by,
+        engine=draft.engine,
+        coverage=Coverage(
+            traces=totals.traces,
+            spans=totals.spans,
+            traces_examined=min(draft.traces_examined, totals.traces),
+            sampled=draft.sampled,
+            not_examined=[*draft.not_examined, *problems],
+            unsupported=draft.unsupported,
+        ),
+        totals=totals,
+        findings=findings,
+        rejected=verified.rejected,
+    )
+    report = report.model_copy(update={"summary": report.summary or headline(report)})
+    return report, history, affected
+
+
+def _finding(item: VerifiedFinding, assessed: Assessment) -> Finding:
+    draft, prevalence = item.draft, item.prevalence
+    severity, reason = severity_of(
+        rate=prevalence.rate,
+        traces=prevalence.traces,
+        failed_share=item.failed_traces / max(1, prevalence.traces),
+        state=assessed.state,
+        hint=draft.severity_hint,
+    )
+    first = next((one for one in item.occurrences if one.trace_id == item.evidence[0].trace_id), item.occurrences[0])
+    finding = Finding(
+        issue_id=assessed.issue_id,
+        title=draft.title,
+        description=draft.description,
+        category=draft.category,
+        severity=severity,
+        severity_reason=reason,
+        confidence=draft.confidence,
+        source=draft.source,
+        state=assessed.state,
+        first_seen=assessed.first_seen,
+        last_seen=item.last_seen_ns,
+        detector=Detector(name=draft.detector_name, sql=draft.sql),
+        prevalence=prevalence.model_copy(update={"previous_rate": assessed.previous_rate, "p_value": assessed.p_value}),
+        breakdown=item.breakdown,
+        origin_span=_ref(first.trace_id, first.origin_span_id),
+        symptom_span=_ref(first.trace_id, first.symptom_span_id or first.origin_span_id),
+        affected=item.affected,
+        evidence=item.evidence,
+        counter_evidence=item.counter_evidence,
+        root_cause=draft.root_cause,
+        fix=Fix(summary=draft.fix_summary, validation=draft.fix_validation, brief=""),
+    )
+    brief = briefs.brief_of(finding)
+    return finding.model_copy(update={"fix": finding.fix.model_copy(update={"brief": brief})})
+
+
+def _ref(trace_id: str, span_id: str | None) -> SpanRef | None:
+    return SpanRef(trace_id=trace_id, span_id=span_id) if span_id else None
+
+
+def _resolved(issue: Issue, traces: int) -> Finding:
+    """Say of an issue of the last window that it is gone from this one; its evidence is that of then."""
+    last = issue.finding
+    return last.model_copy(
+        update={
+            "state": "resolved",
+            "severity": "low",
+            "severity_reason": "it is not seen any more",
+            "prevalence": last.prevalence.model_copy(
+                update={
+                    "traces": 0, "of": traces, "rate": 0.0, "low": 0.0,
+                    "high": min(1.0, 3 / traces) if traces else 1.0,
+                    "previous_rate": issue.history[-1].rate if issue.history else None, "p_value": None,
+                }
+            ),
+            "affected": [], "breakdown": [], "evidence": [], "counter_evidence": [],
+        }
+    )  # fmt: skip
+
+
+def _waterfalls(reader: Reader, report: Report) -> dict[str, list[dict[str, Any]]]:
+    ids = list(dict.fromkeys(item.symptom_span.trace_id for item in report.findings if item.symptom_span))
+    rows = reader.query(
+        "SELECT trace_id, span_id, parent_span_id, name, span_type, epoch_ns(start_time) AS start_ns, duration_ns, "
+        "failed FROM _s WHERE list_contains($1, trace_id) "
+        f"QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY start_time) <= {MAX_WATERFALL_SPANS}",
+        [ids[:MAX_WATERFALLS]],
+    )
+    traces: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        traces.setdefault(row["trace_id"], []).append(row)
+    return traces
+
+
+def _write_index(current: Settings, archive: Archive, request: Request) -> None:
+    """Write the page over all reports and issues; a disk that refuses costs the page alone."""
+    reports, _ = archive.reports()
+    issues = IssueMemory(reports, None if request.out else reports_dir(current) / DECISIONS_FILE).issues.values()
+    rows = [
+        {
+            "issue_id": issue.issue_id,
+            "title": issue.finding.title,
+            "severity": issue.finding.severity,
+            "state": state_of(issue),
+            "first_seen": issue.first_seen,
+            "last_seen": issue.last_seen,
+            "rate": issue.history[-1].rate if issue.history else None,
+        }
+        for issue in sorted(issues, key=lambda one: -one.last_seen)
+    ]
+    try:
+        archive.write_beside("index.html", html.render_index(reports, rows))
+    except OSError as error:
+        request.say(f"warning: the index of reports was not written: {error.strerror}")
+
+
+def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) -> list[Delivery]:
+    """Deliver one report again to what has no receipt of it: its schedule's sinks, or those named."""
+    archive = Archive(reports_dir(current))
+    report = archive.load(run_id)
+    if sinks is None:
+        schedule = current.schedules.get(report.schedule or "")
+        sinks = schedule.sinks if schedule else list(current.sinks)
+    return Courier(archive, current.sinks, current.redaction).deliver(report.id, sinks, again=True)
+
+
+def deliver_pending(current: Settings) -> list[Delivery]:
+    """Try again what sinks could not take; due retries only."""
+    try:
+        return Courier(Archive(reports_dir(current)), current.sinks, current.redaction).retry()
+    except HaloError:
+        return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -138,3 +139,13 @@ def trace_spans(reader: Reader, trace_id: str) -> list[dict[str, Any]]:
     if len(exact) > 1:
         raise InputError(f"more than one trace begins with {trace_id}", hint="write more of the id")
     return json_rows(reader, "SELECT * FROM spans WHERE trace_id = $1 ORDER BY start_time, span_id", [exact[0]])[1]
+
+
+def only(*, services: Sequence[str] = (), agents: Sequence[str] = ()) -> str | None:
+    """Return the condition on span rows that picks the traces of some services or agents; None for all."""
+    parts = []
+    for column, values in (("service_name", services), ("agent_name", agents)):
+        if values:
+            quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+            parts.append(f"{column} IN ({quoted})")
+    return " AND ".join(parts) or None

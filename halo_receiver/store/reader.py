@@ -43,7 +43,8 @@ class Reader:
     A span that a client sent twice is shown once, also when its copies lie in two segments; a trace that lies in
     several segments is one trace. `start_ns` and `end_ns` bound arrival. By default each span is judged alone; with
     `whole_traces` a trace of which any span arrived inside is shown with what arrived before, and with `settle`
-    the traces are those that settled inside: consecutive windows then show each trace once, whole.
+    the traces are those that settled inside: consecutive windows then show each trace once, whole. `only` is a
+    condition on span rows (`queries.only`) that at least one span of a trace must meet.
     """
 
     def __init__(
@@ -54,13 +55,15 @@ class Reader:
         end_ns: int | None = None,
         whole_traces: bool = False,
         settle: Settle | None = None,
+        only: str | None = None,
         memory_limit: str = "1GiB",
         threads: int = 2,
     ) -> None:
         self.start_ns = start_ns
         self.end_ns = end_ns
         self._settle = settle
-        self._whole = whole_traces or settle is not None
+        self._only = only
+        self._whole = whole_traces or settle is not None or only is not None
         self.segments: list[Path] = []
         self.set_aside: list[SetAside] = []
         self.connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": threads})
@@ -142,6 +145,9 @@ class Reader:
               ) AS moment FROM gaps GROUP BY trace_id
             )
             SELECT trace_id FROM settled WHERE moment >= {start} AND moment < {end}"""
+        if self._only is not None:
+            picked = " UNION ALL ".join(f"SELECT trace_id FROM s{i}.span_rows WHERE {self._only}" for i in range(count))
+            sql = f"SELECT trace_id FROM ({sql}) WHERE trace_id IN ({picked})"
         self.connection.execute(f"CREATE TABLE _chosen AS {sql}")
 
     def _union(self, table: str, *, hidden: bool = False) -> str:

@@ -60,10 +60,10 @@ def _findings(reader: Reader) -> list[DraftFinding]:
         SELECT detector, key, any_value(subject) AS subject, count(DISTINCT trace_id) AS traces,
           list({{'t': trace_id, 's': span_id, 'o': origin_span_id}} ORDER BY trace_id, span_id) AS seen,
           list({{'t': trace_id, 's': span_id, 'f': field, 'q': quote}} ORDER BY trace_id, span_id)
-            FILTER (nth <= {QUOTES}) AS quotes
+            FILTER (nth_of_trace = 1 AND nth <= {QUOTES}) AS quotes
         FROM (SELECT *, row_number() OVER (PARTITION BY detector, key, nth_of_trace ORDER BY trace_id) AS nth FROM (
           SELECT *, row_number() OVER (PARTITION BY detector, key, trace_id ORDER BY span_id) AS nth_of_trace FROM _blamed
-        ) QUALIFY nth_of_trace = 1 OR true)
+        ))
         GROUP BY detector, key ORDER BY traces DESC, detector, key
     """)
     return [_finding(units[row["detector"]], row) for row in rows if row["traces"] >= units[row["detector"]].min_traces]

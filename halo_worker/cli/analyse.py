@@ -1,0 +1,219 @@
+"""`halo run`, `halo import` and `halo demo`: analyse now."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markdown import Markdown
+
+from halo_worker import inputs, run
+from halo_worker.cli.common import bounds, everywhere, printable, settings, talk, window_of
+from halo_worker.errors import InputError
+from halo_worker.report import markdown, words
+from halo_worker.report.model import Report
+
+MAX_PROBLEMS = 10  # named on stderr; the rest is counted
+
+_MODEL = {
+    "model": "name", "sub_model": "sub_model", "base_url": "base_url", "api_key": "api_key", "api": "api",
+    "temperature": "temperature", "reasoning_effort": "reasoning_effort", "max_output_tokens": "max_output_tokens",
+    "parallel_tool_calls": "parallel_tool_calls", "refusal_retries": "refusal_retries",
+}  # fmt: skip
+_BUDGET = ("max_turns", "max_depth", "max_parallel", "max_tokens", "max_cost", "max_seconds")
+
+
+def _model_options(command: Any) -> Any:
+    efforts = click.Choice(["none", "minimal", "low", "medium", "high", "xhigh"])
+    for option in (
+        click.option("--telemetry", is_flag=True, help="Keep the run's own spans, viewable with 'halo trace'."),
+        click.option("--context", metavar="TEXT|@FILE", help="What a reader should know about these agents."),
+        click.option(
+            "--repo-path",
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            help="The agents' source, for the code and git tools.",
+        ),
+        click.option(
+            "--route",
+            type=click.Choice(["auto", "direct", "map", "loop"]),
+            help="How a window is worked; auto decides by size.",
+        ),
+        click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Budget: wall time."),
+        click.option(
+            "--max-cost", type=click.FloatRange(min=0, min_open=True), help="Budget: dollars, where the price is known."
+        ),
+        click.option("--max-tokens", type=click.IntRange(min=1), help="Budget: tokens of all calls."),
+        click.option("--max-parallel", type=click.IntRange(min=1), help="Budget: sub-calls at once, each depth."),
+        click.option("--max-depth", type=click.IntRange(min=0), help="Budget: how deep sub-agents nest."),
+        click.option("--max-turns", type=click.IntRange(min=1), help="Budget: turns of the root agent."),
+        click.option(
+            "--refusal-retries", type=click.IntRange(min=0), help="How often a refusal is answered with 'Continue.'"
+        ),
+        click.option("--parallel-tool-calls/--no-parallel-tool-calls", default=None, help="Several tools in one turn."),
+        click.option("--max-output-tokens", type=click.IntRange(min=1), help="Of one answer."),
+        click.option("--reasoning-effort", type=efforts, help="Of models that reason."),
+        click.option("--temperature", type=click.FloatRange(0, 2), help="Default: the provider's."),
+        click.option("--api", type=click.Choice(["chat", "responses"]), help="Which API the endpoint speaks."),
+        click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="Sent with every request."),
+        click.option("--api-key", help="Default: OPENAI_API_KEY."),
+        click.option("--base-url", help="An OpenAI-compatible endpoint; default: OPENAI_BASE_URL."),
+        click.option("--compaction-model", hidden=True, expose_value=False),
+        click.option("--sub-model", "--synthesis-model", "sub_model", help="Of sub-calls and syntheses."),
+        click.option("-m", "--model", help="The model of the root agent."),
+        click.option("--detectors-only", is_flag=True, help="Ask no model."),
+        click.option("-p", "--prompt", help="A question to answer; needs a model."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("run")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option(
+    "--input",
+    "given_paths",
+    multiple=True,
+    metavar="PATH",
+    help="Trace files instead of the store; repeatable, globs, directories, '-'.",
+)
+@bounds("24h")
+@_model_options
+@click.option("--out", type=click.Path(path_type=Path), help="Put the run's folder under this directory.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "markdown", "html"]), default="text", show_default=True
+)
+@click.option(
+    "--fail-on", type=click.Choice(["new", "regressed", "any"]), help="Exit 3 when a finding is in that state."
+)
+@click.option("--resume", metavar="RUN_ID", help="Go on with a run that was cut off.")
+@everywhere
+def run_command(
+    paths: tuple[str, ...], given_paths: tuple[str, ...], last_: str | None, since: str | None, until: str | None,
+    prompt: str | None, detectors_only: bool, out: Path | None, form: str, fail_on: str | None, resume: str | None,
+    telemetry: bool, context: str | None, repo_path: Path | None, route: str | None, headers: tuple[str, ...],
+    data_dir: Path | None, config: Path | None, **options: Any,
+) -> int:  # fmt: skip
+    """Analyse now: the last 24 hours of the store, or trace files. Prints the report and keeps it.
+
+    \b
+    halo run --last 1h
+    halo run --input traces.jsonl --detectors-only
+    halo traces.jsonl -p "Why do refunds fail?"
+    """
+    current = settings(
+        data_dir,
+        config,
+        model={setting: options[flag] for flag, setting in _MODEL.items()} | _headers(headers),
+        budget={name: options[name] for name in _BUDGET},
+        analysis={"route": route, "repo_path": repo_path, "context": _context(context)},
+    )
+    files = (*paths, *given_paths)
+    now_ns = time.time_ns()
+    if files and (last_ or since or until):
+        raise InputError("--last, --since and --until are for the store; with files the window is all that is in them")
+    outside = bool(files) and data_dir is None
+    request = run.Request(
+        window=None if files else window_of(last_, since, until, now_ns=now_ns, default="24h"),
+        paths=files,
+        prompt=prompt,
+        engine="detectors" if detectors_only else None,
+        out=out or (Path("halo-reports") if outside else None),
+        remember=not outside,
+        resume=resume,
+        telemetry=telemetry,
+        say=talk,
+    )
+    result = run.run(current, request, now_ns=now_ns)
+    _say_problems(result.problems)
+    _print(result, form)
+    for item in result.deliveries:
+        talk(f"{item.sink}: {item.state}{f', {item.reason}' if item.reason else ''}")
+    return _exit_code(result.report, fail_on)
+
+
+def _headers(given: tuple[str, ...]) -> dict[str, Any]:
+    headers = {}
+    for item in given:
+        name, colon, value = item.partition(":")
+        if not colon or not name.strip():
+            raise InputError(f"--header {item!r} is not 'NAME: VALUE'")
+        headers[name.strip()] = value.strip()
+    return {"headers": headers or None}
+
+
+def _context(text: str | None) -> str | None:
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--context {text}: {error}") from None
+
+
+def _say_problems(problems: tuple[str, ...]) -> None:
+    for problem in problems[:MAX_PROBLEMS]:
+        talk(f"warning: {problem}")
+    if len(problems) > MAX_PROBLEMS:
+        talk(f"warning: … and {len(problems) - MAX_PROBLEMS} more of the kind")
+
+
+def _print(result: run.Result, form: str) -> None:
+    report = result.report
+    if form == "json":
+        click.echo(report.to_json(), nl=False)
+    elif form in ("markdown", "html"):
+        click.echo(
+            (result.folder / f"report.{'md' if form == 'markdown' else 'html'}").read_text(encoding="utf-8"), nl=False
+        )
+    elif sys.stdout.isatty():
+        Console().print(Markdown(printable(markdown.render_markdown(report))))
+    else:
+        click.echo(printable(markdown.render_markdown(report)), nl=False)
+    talk(f"report: {result.folder / 'report.html'}")
+
+
+def _exit_code(report: Report, fail_on: str | None) -> int:
+    if report.status == "failed":
+        return 1
+    states = {finding.state for finding in report.findings} - {"resolved"}
+    matched = bool(states) if fail_on == "any" else fail_on in states
+    return 3 if fail_on and matched else 0
+
+
+@click.command("import")
+@click.argument("paths", nargs=-1, required=True)
+@click.option(
+    "--arrival",
+    type=click.Choice(["now", "span-time"]),
+    default="now",
+    show_default=True,
+    help="When the spans count as arrived.",
+)
+@everywhere
+def import_command(paths: tuple[str, ...], arrival: inputs.Arrival, data_dir: Path | None, config: Path | None) -> None:
+    """Put trace files into the store: OTLP protobuf, OTLP/JSON, HALO flat JSONL; plain, gzip or zstd."""
+    current = settings(data_dir, config)
+    imported = inputs.import_files(paths, current.store.data_dir, now_ns=time.time_ns(), arrival=arrival, say=talk)
+    _say_problems(tuple(imported.problems))
+    for what, count in sorted(imported.mended.items()):
+        talk(f"note: {what} ({count})")
+    talk(
+        f"imported {words.plural(imported.spans, 'span')} and {words.plural(imported.logs, 'log record')} "
+        f"from {words.plural(imported.files, 'file')}"
+        + (f"; {imported.rejected} rejected for want of usable ids" if imported.rejected else "")
+    )
+
+
+@click.command("demo")
+@everywhere
+def demo_command(data_dir: Path | None, config: Path | None) -> int:
+    """Show a fleet of agents over five days: received through a real exporter, analysed, reported. Needs no key."""
+    from halo_worker.demo import stage  # type: ignore[attr-defined]
+
+    current = settings(data_dir or Path("halo-demo"), config)
+    code: int = stage.show(current, say=talk)
+    return code

@@ -1,0 +1,154 @@
+"""`halo doctor`: what is set up, what is reachable, and what the captured spans can and cannot support."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from halo_receiver.store.reader import Reader
+from halo_receiver.store.segment import listed
+from halo_worker import run, schedule
+from halo_worker.analysis import overview
+from halo_worker.cli.common import everywhere, print_rows, settings
+from halo_worker.config import Settings
+from halo_worker.delivery.courier import make_sink
+from halo_worker.errors import HaloError
+from halo_worker.segments_client import ReceiverAddress
+from halo_worker.window import last
+
+Check = tuple[str, str, str]  # what, ok | note | problem, in words
+
+
+@click.command("doctor")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@everywhere
+def doctor_command(form: str, data_dir: Path | None, config: Path | None) -> int:
+    """Say what is set up, what is reachable, and what the captured spans can and cannot support."""
+    current = settings(data_dir, config)
+    checks = [
+        item for check in (_directory, _receiver, _model, _schedules, _sinks, _data) for item in _tried(check, current)
+    ]
+    rows = [{"check": what, "state": state, "says": says} for what, state, says in checks]
+    if form == "json":
+        print_rows(rows, "json")
+    else:
+        width = max(len(row["check"]) for row in rows)
+        for row in rows:
+            mark = {"ok": "✓", "note": "·", "problem": "✗"}[row["state"]]
+            click.echo(f"{mark} {row['check']:<{width}}  {row['says']}")
+    return 1 if any(state == "problem" for _, state, _ in checks) else 0
+
+
+def _tried(check: Callable[[Settings], Iterator[Check]], current: Settings) -> Iterator[Check]:
+    try:
+        yield from check(current)
+    except HaloError as error:
+        yield check.__name__.strip("_"), "problem", f"{error}. {error.hint}" if error.hint else str(error)
+
+
+def _directory(current: Settings) -> Iterator[Check]:
+    directory = current.store.data_dir
+    if not directory.is_dir():
+        yield "data directory", "note", f"{directory} is not there yet: 'halo up' makes it"
+        return
+    free = shutil.disk_usage(directory).free
+    state = "problem" if free < current.receiver.min_free_bytes else "ok"
+    segments = listed(directory / "segments")
+    size = sum(path.stat().st_size for path in segments)
+    yield "data directory", state, f"{directory}: {len(segments)} segments, {size >> 20} MiB, {free >> 30} GiB free"
+    broken = listed(directory / "segments", "broken")
+    if broken:
+        yield "segments", "problem", f"{len(broken)} set aside as broken, such as {broken[0].name}"
+    aside = directory / "spool" / "set-aside"
+    kept = sorted(aside.iterdir()) if aside.is_dir() else []
+    if kept:
+        yield "set aside", "problem", f"{len(kept)} requests could not be read and are kept in {aside}"
+
+
+def _receiver(current: Settings) -> Iterator[Check]:
+    address = ReceiverAddress.read(current.store.data_dir)
+    if address is None:
+        yield "receiver", "note", "none is running on this directory: 'halo up' starts one"
+        return
+    yield "receiver", "ok", f"process {address.pid}, gRPC {address.grpc or 'off'}, HTTP {address.http or 'off'}"
+    if address.http and not address.tls_ca_file:
+        try:
+            with urllib.request.urlopen(f"http://{address.http}/readyz", timeout=3) as answer:
+                yield "readiness", "ok", answer.read().decode().strip()
+            with urllib.request.urlopen(f"http://{address.http}/metrics", timeout=3) as answer:
+                yield from _counters(answer.read().decode())
+        except OSError as error:
+            yield "readiness", "problem", f"{address.http} does not say that it is ready: {error}"
+
+
+def _counters(text: str) -> Iterator[Check]:
+    """Show what was mended or refused: it may have been found after the acknowledgement."""
+    for line in text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if line.startswith("#") or float(value or 0) == 0:
+            continue
+        if name.startswith(("halo_rejected_total", "halo_refused_requests_total", "halo_loader_restarts_total")):
+            yield "receiver counters", "note", f"{name} {value}"
+        elif name.startswith("halo_loader_events") and ("mended" in name or "aside" in name or "damaged" in name):
+            yield "receiver counters", "note", f"{name.split(chr(34))[1]}: {float(value):.0f}"
+
+
+def _model(current: Settings) -> Iterator[Check]:
+    if current.engine_for() == "detectors":
+        yield "model", "note", "no key or base URL: detectors alone, at no cost"
+        return
+    where = current.model.base_url or "the provider's default endpoint"
+    yield "model", "ok", f"{current.model.name} at {where} ({current.model.api})"
+    if current.model.base_url:
+        from urllib.parse import urlsplit
+
+        parts = urlsplit(current.model.base_url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), timeout=3).close()
+        except OSError as error:
+            yield "model endpoint", "problem", f"{parts.hostname}:{port} cannot be reached: {error}"
+
+
+def _schedules(current: Settings) -> Iterator[Check]:
+    for item in schedule.plan(current.schedules, run.watermarks(current), time.time_ns()):
+        following = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(item.next_run / 1e9)) if item.next_run else "never"
+        yield f"schedule {item.name}", "ok", f"{item.when}, next {following}"
+
+
+def _sinks(current: Settings) -> Iterator[Check]:
+    for name, config in current.sinks.items():
+        try:
+            yield f"sink {name}", "ok", make_sink(name, config).where()
+        except HaloError as error:
+            yield f"sink {name}", "problem", f"{error}. {error.hint}" if error.hint else str(error)
+    if not current.sinks:
+        yield "sinks", "note", "none: reports stay in the data directory"
+
+
+def _data(current: Settings) -> Iterator[Check]:
+    directory = current.store.data_dir
+    if not directory.is_dir():
+        return
+    window = last(86_400, time.time_ns())
+    with Reader.open(directory, start_ns=window.start_ns, end_ns=window.end_ns) as reader:
+        for item in reader.set_aside:
+            yield "segments", "problem", f"{item.path.name} cannot be read: {item.reason}"
+        overview.prepare(reader)
+        rows = reader.query(
+            "SELECT service_name, coalesce(convention, 'none') AS convention, count(*) AS spans, "
+            "count(DISTINCT trace_id) AS traces FROM _s GROUP BY ALL ORDER BY spans DESC LIMIT 20"
+        )
+        for row in rows:
+            says = f"{row['spans']} spans in {row['traces']} traces, convention {row['convention']}"
+            yield f"service {row['service_name'] or '(unnamed)'}", "ok", says
+        if not rows:
+            yield "spans", "note", "nothing arrived in the last 24 hours"
+        for item_ in overview.unsupported(reader):
+            yield "capture", "note", item_

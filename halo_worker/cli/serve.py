@@ -1,0 +1,202 @@
+"""`halo up`, `halo receive`, `halo work` and `halo schedules`: what keeps running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from halo_receiver.store.lock import DirectoryLock
+from halo_worker import run as conductor
+from halo_worker import schedule
+from halo_worker.cli.common import everywhere, fail, print_rows, settings, talk
+from halo_worker.config import Settings
+from halo_worker.errors import HaloError, InputError
+from halo_worker.report.model import iso_nano
+from halo_worker.window import Window
+
+
+def _endpoints(command: Any) -> Any:
+    for option in (
+        click.option(
+            "--http-endpoint", metavar="HOST:PORT", help="OTLP/HTTP; 'off' for none.  [default: 127.0.0.1:4318]"
+        ),
+        click.option(
+            "--grpc-endpoint", metavar="HOST:PORT", help="OTLP/gRPC; 'off' for none.  [default: 127.0.0.1:4317]"
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _receiver_command(current: Settings, config: Path | None) -> list[str]:
+    command = [sys.executable, "-m", "halo_receiver", "--data-dir", str(current.store.data_dir)]
+    command += ["--grpc-endpoint", current.receiver.grpc_endpoint, "--http-endpoint", current.receiver.http_endpoint]
+    return [*command, "--config", str(config)] if config else command
+
+
+@click.command("receive")
+@_endpoints
+@everywhere
+def receive_command(
+    grpc_endpoint: str | None, http_endpoint: str | None, data_dir: Path | None, config: Path | None
+) -> None:
+    """Receive OTLP and keep it, until SIGTERM or Ctrl-C: then drain, seal and end."""
+    current = settings(data_dir, config, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint})
+    sys.stdout.flush()
+    os.execv(sys.executable, _receiver_command(current, config))  # noqa: S606 - the same process goes on as the receiver
+
+
+@click.command("work")
+@click.option("--once", is_flag=True, help="Run every schedule that is due now, then end.")
+@everywhere
+def work_command(once: bool, data_dir: Path | None, config: Path | None) -> int:
+    """Run the schedules on a data directory, until SIGTERM or Ctrl-C."""
+    current = settings(data_dir, config)
+    with _worker_lock(current):
+        if once:
+            return _work_once(current)
+        return _until_stopped(current, receiver=None)
+
+
+@click.command("up")
+@_endpoints
+@everywhere
+def up_command(grpc_endpoint: str | None, http_endpoint: str | None, data_dir: Path | None, config: Path | None) -> int:
+    """Run the receiver and the scheduled worker together on one data directory.
+
+    Ctrl-C and SIGTERM drain, seal and leave nothing half done; a second start continues.
+    """
+    current = settings(data_dir, config, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint})
+    with _worker_lock(current):
+        # In a session of its own, so that Ctrl-C reaches this process alone, which then ends both in order.
+        receiver = subprocess.Popen(_receiver_command(current, config), start_new_session=True)  # noqa: S603
+        return _until_stopped(current, receiver=receiver)
+
+
+@click.command("schedules")
+@click.argument("action", type=click.Choice(["list", "run"]), default="list")
+@click.argument("name", required=False)
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@everywhere
+def schedules_command(action: str, name: str | None, form: str, data_dir: Path | None, config: Path | None) -> int:
+    """List the schedules with their last window and next run, or run one NAME now."""
+    current = settings(data_dir, config)
+    if action == "run":
+        if name not in current.schedules:
+            known = ", ".join(current.schedules)
+            raise InputError(
+                f"there is no schedule '{name}'" if name else "which schedule?", hint=f"known are: {known}"
+            )
+        ran = _scheduler(current).run_due(name)
+        return 0 if ran else 1
+    planned = schedule.plan(current.schedules, conductor.watermarks(current), time.time_ns())
+    print_rows(
+        [
+            {
+                "name": item.name,
+                "when": item.when,
+                "last_window_end": iso_nano(item.last_window_end) if item.last_window_end else None,
+                "next_run": iso_nano(item.next_run) if item.next_run else None,
+            }
+            for item in planned
+        ],
+        form,
+    )
+    return 0
+
+
+def _worker_lock(current: Settings) -> DirectoryLock:
+    return DirectoryLock(current.store.data_dir / "reports" / "worker.lock", "a worker")
+
+
+def _scheduler(current: Settings) -> schedule.Scheduler:
+    def work(name: str, window: Window) -> None:
+        try:
+            conductor.run_schedule(current, name, window, now_ns=time.time_ns())
+        except HaloError as error:
+            talk(f"run failed schedule={name} reason={error}")
+        except Exception as error:  # noqa: BLE001 - one failing run must not end the worker; the next one is tried
+            talk(f"run failed schedule={name} reason={type(error).__name__}: {error}")
+
+    return schedule.Scheduler(
+        current.schedules,
+        data_dir=current.store.data_dir,
+        work=work,
+        watermark=conductor.watermarks(current),
+        clock=time.time_ns,
+        say=lambda message: talk(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {message}"),
+    )
+
+
+def _work_once(current: Settings) -> int:
+    scheduler = _scheduler(current)
+    watermark = conductor.watermarks(current)
+    now = time.time_ns()
+    due = 0
+    for name, config in current.schedules.items():
+        last = watermark(name)
+        trigger = schedule.trigger_of(name, config, anchor_ns=last or now)
+        if last is None or schedule.missed_fires(trigger, last, now):
+            due += scheduler.run_due(name)
+    conductor.deliver_pending(current)
+    talk(f"{due} run{'s' if due != 1 else ''} done")
+    return 0
+
+
+def _until_stopped(current: Settings, *, receiver: subprocess.Popen[bytes] | None) -> int:
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    scheduler = _scheduler(current)
+    code = 0
+    try:
+        if receiver is not None and not _wait_ready(current, receiver, stopping):
+            return receiver.wait() or 1
+        scheduler.start()
+        while not stopping.wait(1.0):
+            conductor.deliver_pending(current)
+            if receiver is not None and receiver.poll() is not None:
+                talk(f"receiver ended unexpectedly code={receiver.returncode}")
+                code = 1
+                break
+    finally:
+        conductor.interrupt()
+        scheduler.stop()
+        if receiver is not None and receiver.poll() is None:
+            receiver.send_signal(signal.SIGTERM)
+            try:
+                receiver.wait(current.receiver.drain_seconds + 30)
+            except subprocess.TimeoutExpired:
+                receiver.kill()
+                fail(HaloError("the receiver did not drain in time; what it acknowledged is in the spool"), code=1)
+            code = code or receiver.returncode
+    return code
+
+
+def _wait_ready(current: Settings, receiver: subprocess.Popen[bytes], stopping: threading.Event) -> bool:
+    """Wait until the child has left its address. False when it ended instead: it has said why."""
+    from halo_worker.segments_client import ReceiverAddress
+
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not stopping.is_set():
+        address = ReceiverAddress.read(current.store.data_dir)
+        if address is not None and address.pid == receiver.pid:
+            return True
+        if receiver.poll() is not None:
+            return False
+        stopping.wait(0.05)
+    return stopping.is_set() or fail(HaloError("the receiver did not start within 60 s"), code=1)

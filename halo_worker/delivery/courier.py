@@ -1,0 +1,150 @@
+"""Brings published reports to their sinks: a delivery is done when its receipt is there.
+
+Receipts lie in the report's folder, one file a sink. A receipt that is not `done` says when to try next, so that a
+restart, a kill or a sink that is down for a day lose nothing; what is permanent is kept for `halo deliver`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from halo_worker.config import RedactionConfig, SinkConfig
+from halo_worker.delivery.file import FileSink
+from halo_worker.delivery.redaction import redacted, redactor
+from halo_worker.delivery.sink import Parcel, Sink, filtered
+from halo_worker.delivery.slack import SlackSink
+from halo_worker.delivery.webhook import WebhookSink
+from halo_worker.errors import ConfigError, DeliveryError, ReportError, SinkUnavailable
+from halo_worker.report.archive import Archive
+from halo_worker.report.model import Report
+
+FIRST_RETRY_SECONDS = 5.0
+LONGEST_RETRY_SECONDS = 3600.0
+PENDING_REPORTS = 50  # newest reports that are looked through for receipts that wait
+
+State = Literal["done", "quiet", "waiting", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How one report stands with one sink."""
+
+    report_id: str
+    sink: str
+    state: State
+    reason: str = ""
+
+
+def make_sink(name: str, config: SinkConfig) -> Sink:
+    """Build a sink. Raises ConfigError that names what is wrong with its settings."""
+    if config.type == "file":
+        return FileSink(config)
+    return WebhookSink(name, config) if config.type == "webhook" else SlackSink(config)
+
+
+class Courier:
+    """Delivers the reports of one archive."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        sinks: Mapping[str, SinkConfig],
+        redaction: RedactionConfig,
+        *,
+        clock: Callable[[], float] = time.time,
+        make: Callable[[str, SinkConfig], Sink] = make_sink,
+    ) -> None:
+        self._archive = archive
+        self._configs = sinks
+        self._clock = clock
+        self._make = make
+        self._mask = redactor(redaction.patterns, enabled=redaction.enabled)
+
+    def deliver(self, run_id: str, sinks: Sequence[str], *, again: bool = False) -> list[Delivery]:
+        """Bring a report to the sinks named; those with a receipt are passed over, unless `again` and it failed."""
+        known = [name for name in sinks if name in self._configs]
+        unknown = [name for name in sinks if name not in self._configs]
+        if unknown:
+            raise ConfigError(
+                f"there is no sink '{unknown[0]}'", hint=f"configured are: {', '.join(self._configs) or 'none'}"
+            )
+        report = self._archive.load(run_id) if known else None
+        return [self._attempt(report, name, now=again) for name in known] if report is not None else []
+
+    def retry(self) -> list[Delivery]:
+        """Try again every delivery whose time has come."""
+        deliveries = []
+        for run_id in self._archive.ids()[:PENDING_REPORTS]:
+            for path in sorted((self._archive.directory / run_id / "receipts").glob("*.json")):
+                note = _read(path)
+                if note.get("state") == "waiting" and path.stem in self._configs and note["next"] <= self._clock():
+                    try:
+                        deliveries.append(self._attempt(self._archive.load(run_id), path.stem))
+                    except ReportError:
+                        continue
+        return deliveries
+
+    def _attempt(self, report: Report, name: str, *, now: bool = False) -> Delivery:
+        path = self._archive.directory / report.id / "receipts" / f"{name}.json"
+        note = _read(path)
+        state = note.get("state")
+        if state in ("done", "quiet") or (state == "failed" and not now):
+            return Delivery(report.id, name, state, note.get("reason", ""))
+        config = self._configs[name]
+        told = filtered(report, config)
+        if told is None:
+            return self._note(path, Delivery(report.id, name, "quiet"), note)
+        parcel = self._parcel(told, path.parent.parent, name, note.get("sink", {}))
+        attempts = int(note.get("attempts", 0)) + 1
+        note["attempts"] = attempts
+        # Noted before it is sent: after a kill the next start knows that it may have arrived, and uses the same key.
+        _write(path, {**note, "state": "waiting", "next": self._clock(), "sink": parcel.receipt})
+        try:
+            note["sink"] = self._make(name, config).deliver(parcel)
+        except SinkUnavailable as error:
+            note["sink"] = parcel.receipt
+            if attempts >= config.max_attempts:
+                return self._note(path, Delivery(report.id, name, "failed", f"{error}, {attempts} times"), note)
+            wait = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** (attempts - 1)) * random.uniform(0.8, 1.2)  # noqa: S311
+            note["next"] = self._clock() + max(wait, error.retry_after or 0.0)
+            return self._note(path, Delivery(report.id, name, "waiting", str(error)), note)
+        except (DeliveryError, ConfigError) as error:
+            note["sink"] = parcel.receipt
+            reason = f"{error}. {error.hint}" if error.hint else str(error)
+            return self._note(path, Delivery(report.id, name, "failed", reason), note)
+        return self._note(path, Delivery(report.id, name, "done"), note)
+
+    def _parcel(self, report: Report, folder: Path, name: str, receipt: dict[str, Any]) -> Parcel:
+        document = redacted(json.loads(report.to_json()), self._mask)
+        return Parcel(
+            report=Report.model_validate(document),
+            document=document,
+            folder=folder,
+            key=f"{report.id}-{name}",
+            receipt=dict(receipt),
+        )
+
+    def _note(self, path: Path, delivery: Delivery, note: dict[str, Any]) -> Delivery:
+        _write(path, {**note, "state": delivery.state, "reason": self._mask(delivery.reason), "at": self._clock()})
+        return delivery
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _write(path: Path, note: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(json.dumps(note, indent=2), encoding="utf-8")
+    temporary.rename(path)

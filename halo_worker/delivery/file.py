@@ -1,0 +1,48 @@
+"""A directory, or standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from halo_worker.config import SinkConfig
+from halo_worker.delivery.sink import Parcel
+from halo_worker.errors import SinkUnavailable
+from halo_worker.report.html import render_html
+from halo_worker.report.markdown import render_markdown
+
+_ENDINGS = {"json": "json", "markdown": "md", "html": "html"}
+
+
+class FileSink:
+    """Writes the report under its id, whole or not at all; writing it twice leaves one file."""
+
+    def __init__(self, config: SinkConfig) -> None:
+        self._path = config.path or "-"
+        self._format = config.format
+
+    def where(self) -> str:
+        return "standard output" if self._path == "-" else self._path
+
+    def deliver(self, parcel: Parcel) -> dict[str, Any]:
+        text = self._text(parcel)
+        if self._path == "-":
+            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+            sys.stdout.flush()
+            return {}
+        target = Path(self._path) / f"{parcel.report.id}.{_ENDINGS[self._format]}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.new")
+            temporary.write_text(text, encoding="utf-8")
+            temporary.rename(target)
+        except OSError as error:
+            raise SinkUnavailable(f"cannot write {target}: {error.strerror}") from None
+        return {"path": str(target)}
+
+    def _text(self, parcel: Parcel) -> str:
+        if self._format == "json":
+            return json.dumps(parcel.document, ensure_ascii=False, indent=2) + "\n"
+        return render_markdown(parcel.report) if self._format == "markdown" else render_html(parcel.report)

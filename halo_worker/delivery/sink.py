@@ -1,0 +1,82 @@
+"""What a sink is: it takes a report, or says whether it is worth trying again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+
+from halo_worker.config import FilterConfig, SinkConfig
+from halo_worker.errors import SinkRefused, SinkUnavailable
+from halo_worker.report.model import SEVERITIES, Finding, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One report on its way to one sink: filtered, redacted, with its folder for the files."""
+
+    report: Report
+    document: dict[str, Any]  # report.json as the sink may see it
+    folder: Path
+    key: str  # Idempotency-Key: the same however often it is sent
+    receipt: dict[str, Any] = field(default_factory=dict)  # what an earlier attempt left, to go on from
+
+
+class Sink(Protocol):
+    """Takes a parcel and returns what to note on its receipt. Raises SinkUnavailable or SinkRefused."""
+
+    def deliver(self, parcel: Parcel) -> dict[str, Any]: ...
+
+    def where(self) -> str:
+        """Say where it leads, without secrets."""
+        ...
+
+
+def passes(finding: Finding, config: FilterConfig) -> bool:
+    """Say whether a sink is told of a finding."""
+    if SEVERITIES.index(finding.severity) > SEVERITIES.index(config.min_severity):
+        return False
+    if config.states and finding.state not in config.states:
+        return False
+    agents = {item.value for item in finding.breakdown if item.dimension == "agent"}
+    return not config.agents or bool(agents & set(config.agents))
+
+
+def filtered(report: Report, config: SinkConfig) -> Report | None:
+    """Return the report with the findings this sink is told of; None when it asked for quiet and nothing changed."""
+    kept = [finding for finding in report.findings if passes(finding, config.filter)]
+    if config.quiet and not any(finding.state != "ongoing" for finding in kept):
+        return None
+    return report.model_copy(update={"findings": kept})
+
+
+def check_answer(answer: httpx.Response, where: str) -> None:
+    """Raise for an HTTP answer that is not a success: to be retried or not is its class."""
+    if answer.is_success:
+        return
+    text = f"{where} answered {answer.status_code}"
+    if answer.status_code in (408, 409, 425, 429) or answer.status_code >= 500:
+        raise SinkUnavailable(text, retry_after=retry_after(answer.headers))
+    detail = " ".join(answer.text[:200].split())
+    raise SinkRefused(f"{text}: {detail}" if detail else text, hint="mend the sink's settings, then 'halo deliver'")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read Retry-After, seconds or an HTTP date."""
+    value = headers.get("retry-after")
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        from datetime import UTC, datetime
+
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None

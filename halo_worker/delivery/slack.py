@@ -1,0 +1,94 @@
+"""Slack: an incoming webhook, or a bot that posts the message and answers it with the details."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+from slack_sdk.webhook import WebhookClient
+
+from halo_worker.config import SinkConfig
+from halo_worker.delivery.redaction import masked_url
+from halo_worker.delivery.sink import Parcel, retry_after
+from halo_worker.errors import SinkRefused, SinkUnavailable
+from halo_worker.report import slack
+
+# Slack's own words for what may pass.
+_PASSING = {"ratelimited", "rate_limited", "fatal_error", "internal_error", "service_unavailable", "request_timeout"}
+API_URL = "https://slack.com/api/"
+
+
+class SlackSink:
+    """Posts a report to a channel."""
+
+    def __init__(self, config: SinkConfig, *, api_url: str = API_URL) -> None:
+        self._config = config
+        self._api_url = api_url
+
+    def where(self) -> str:
+        if self._config.url is not None:
+            return masked_url(self._config.url.get_secret_value())
+        return f"Slack channel {self._config.channel}"
+
+    def deliver(self, parcel: Parcel) -> dict[str, Any]:
+        link = self._config.report_url.replace("{id}", parcel.report.id) if self._config.report_url else None
+        text, blocks = slack.message(parcel.report, link=link)
+        try:
+            if self._config.url is not None:
+                return self._post_webhook(text, blocks)
+            return self._post_bot(parcel, text, blocks)
+        except (OSError, TimeoutError) as error:
+            raise SinkUnavailable(f"{self.where()} cannot be reached: {type(error).__name__}") from None
+
+    def _post_webhook(self, text: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
+        assert self._config.url is not None
+        client = WebhookClient(
+            self._config.url.get_secret_value(), timeout=int(self._config.timeout_seconds), retry_handlers=[]
+        )
+        answer = client.send(text=text, blocks=blocks)
+        if answer.status_code == 200:
+            return {"status": 200}
+        self._refuse(answer.status_code, answer.body, dict(answer.headers))
+        return {}
+
+    def _post_bot(self, parcel: Parcel, text: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
+        assert self._config.token is not None
+        client = WebClient(
+            self._config.token.get_secret_value(),
+            base_url=self._api_url,
+            timeout=int(self._config.timeout_seconds),
+            retry_handlers=[],
+        )
+        note = dict(parcel.receipt)
+        try:
+            if "ts" not in note:
+                posted = client.chat_postMessage(channel=self._config.channel or "", text=text, blocks=blocks)
+                note["ts"], note["channel"], note["replies"] = posted["ts"], posted["channel"], 0
+            told = [finding for finding in parcel.report.findings if finding.state != "resolved"][: slack.MAX_THREAD]
+            for finding in told[note["replies"] :]:
+                reply, reply_blocks = slack.detail(finding)
+                client.chat_postMessage(channel=note["channel"], text=reply, blocks=reply_blocks, thread_ts=note["ts"])
+                note["replies"] += 1
+        except SlackApiError as error:
+            parcel.receipt.update(note)  # the message is there: the next attempt goes on in its thread
+            answer = error.response
+            word = str(answer.get("error", "")) if isinstance(answer.data, dict) else ""
+            if word in _PASSING:
+                wait = retry_after(_lower(answer.headers))
+                raise SinkUnavailable(f"Slack answered {word}", retry_after=wait) from None
+            self._refuse(answer.status_code, word, dict(answer.headers))
+        return note
+
+    def _refuse(self, status: int, said: str, headers: dict[str, Any]) -> None:
+        if status in (408, 429) or status >= 500:
+            raise SinkUnavailable(f"{self.where()} answered {status}", retry_after=retry_after(_lower(headers)))
+        raise SinkRefused(
+            f"{self.where()} answered {status}: {said[:200]}", hint="mend the sink's settings, then 'halo deliver'"
+        )
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {
+        str(name).lower(): value[0] if isinstance(value, list) else str(value) for name, value in dict(headers).items()
+    }

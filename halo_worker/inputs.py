@@ -1,0 +1,148 @@
+"""Trace files → segments, through the same decoder and columns as what comes over the wire."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from halo_receiver import conventions, files
+from halo_receiver.span import Decoded, LogRecord, Span
+from halo_receiver.store import columns
+from halo_receiver.store.lock import DirectoryLock
+from halo_receiver.store.segment import SegmentName, adopt
+from halo_receiver.store.writer import SegmentWriter
+from halo_worker import segments_client
+from halo_worker.errors import DirectoryInUse, InputError
+
+Arrival = Literal["now", "span-time"]
+
+BATCH_ROWS = 2048  # a whole row group, so that DuckDB compresses it once
+SEGMENT_BYTES = 256 * 2**20  # of a segment made from files
+MAX_PROBLEMS = 20  # named one by one; the rest is counted
+
+
+@dataclass(slots=True)
+class Imported:
+    """What was read: counts, and what was wrong in words."""
+
+    files: int = 0
+    spans: int = 0
+    logs: int = 0
+    rejected: int = 0
+    mended: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    segments: list[Path] = field(default_factory=list)
+
+
+def write_segments(
+    paths: Sequence[str], directory: Path, *, now_ns: int, arrival: Arrival, first_number: int = 1
+) -> Imported:
+    """Decode trace files into sealed segments in `directory`.
+
+    `arrival` span-time takes a span's end, or start, as its arrival; now gives all of them the same. A bad line or
+    item is named and left out; raises InputError when nothing could be read at all.
+    """
+    imported = Imported()
+    batch = _Batch(directory, now_ns, arrival, first_number)
+    seen: set[str] = set()
+    for part in files.read_files(paths, stdin=sys.stdin.buffer):
+        if str(part.path) not in seen:
+            seen.add(str(part.path))
+            imported.files += 1
+        imported.problems.extend(part.problems)
+        _count(imported, part.decoded)
+        for span in part.decoded.spans:
+            batch.add_span(span)
+        for log in part.decoded.logs:
+            batch.add_log(log)
+    imported.segments = batch.finish()
+    if not imported.spans and not imported.logs:
+        named = "; ".join(imported.problems[:3]) or "they are empty"
+        raise InputError(
+            f"no spans in {', '.join(str(path) for path in paths)}: {named}",
+            hint="OTLP protobuf, OTLP/JSON and HALO flat JSONL are read, plain, gzip or zstd",
+        )
+    return imported
+
+
+def _count(imported: Imported, decoded: Decoded) -> None:
+    imported.spans += len(decoded.spans)
+    imported.logs += len(decoded.logs)
+    imported.rejected += len(decoded.rejected)
+    for what, count in decoded.warnings.items():
+        imported.mended[what] = imported.mended.get(what, 0) + count
+
+
+class _Batch:
+    def __init__(self, directory: Path, now_ns: int, arrival: Arrival, number: int) -> None:
+        self._directory = directory
+        self._now = now_ns
+        self._span_time = arrival == "span-time"
+        self._number = number
+        self._spans: list[tuple[Span, int]] = []
+        self._logs: list[tuple[LogRecord, int]] = []
+        self._writer: SegmentWriter | None = None
+        self._sealed: list[Path] = []
+
+    def add_span(self, span: Span) -> None:
+        time = span.end_unix_nano or span.start_unix_nano if self._span_time else 0
+        self._spans.append((span, time or self._now))
+        if len(self._spans) >= BATCH_ROWS:
+            self._flush()
+
+    def add_log(self, log: LogRecord) -> None:
+        time = log.time_unix_nano or log.observed_unix_nano if self._span_time else 0
+        self._logs.append((log, time or self._now))
+        if len(self._logs) >= BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._spans and not self._logs:
+            return
+        if self._writer is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._writer = SegmentWriter(self._directory, SegmentName.at(self._now, self._number))
+        self._writer.append(
+            spans=columns.span_table((span, conventions.canonical(span), time) for span, time in self._spans),
+            logs=columns.log_table((log, conventions.from_log(log), time) for log, time in self._logs),
+        )
+        self._spans, self._logs = [], []
+        if self._writer.path.stat().st_size >= SEGMENT_BYTES:
+            self._seal()
+
+    def _seal(self) -> None:
+        if self._writer is not None:
+            self._sealed.append(self._writer.seal())
+            self._writer = None
+            self._number += 1
+
+    def finish(self) -> list[Path]:
+        self._flush()
+        self._seal()
+        return self._sealed
+
+
+def import_files(
+    paths: Sequence[str], data_dir: Path, *, now_ns: int, arrival: Arrival, say: Callable[[str], None]
+) -> Imported:
+    """Put trace files into a store: as segments in `incoming/`, which the store's one writer takes over.
+
+    That writer is the running receiver, or this process where there is none.
+    """
+    incoming = data_dir / "incoming"
+    imported = write_segments(paths, incoming / f"{now_ns}.part", now_ns=now_ns, arrival=arrival)
+    for path in imported.segments:
+        path.rename(incoming / f"{now_ns}-{path.name}")
+    (incoming / f"{now_ns}.part").rmdir()
+    try:
+        (data_dir / "segments").mkdir(parents=True, exist_ok=True)
+        with DirectoryLock(data_dir / "segments" / "writer.lock", "halo import"):
+            adopt(data_dir)
+    except DirectoryInUse:
+        sealed = segments_client.seal(data_dir)
+        if not sealed.answered:
+            say(f"warning: {sealed.reason}; the running receiver takes the import over when it next seals")
+    return imported
