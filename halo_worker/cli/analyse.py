@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from halo_worker import inputs, run
-from halo_worker.cli.common import bounds, everywhere, printable, settings, talk, window_of
+from halo_worker.cli.common import Context, bounds, everywhere, printable, settings, talk, window_of
 from halo_worker.errors import InputError
 from halo_worker.report import markdown, words
 from halo_worker.report.model import Report
@@ -212,8 +212,10 @@ def import_command(paths: tuple[str, ...], arrival: inputs.Arrival, data_dir: Pa
 @everywhere
 def demo_command(data_dir: Path | None, config: Path | None) -> int:
     """Show a fleet of agents over five days: received through a real exporter, analysed, reported. Needs no key."""
-    from halo_worker.demo import stage  # type: ignore[attr-defined]
+    from halo_worker.demo import stage
 
-    current = settings(data_dir or Path("halo-demo"), config)
-    code: int = stage.show(current, say=talk)
-    return code
+    before = click.get_current_context().find_object(Context)
+    directory = data_dir or (before.data_dir if before else None) or Path("halo-demo")
+    shown = stage.show(directory, now_ns=time.time_ns(), say=talk)
+    click.echo(printable(stage.describe(shown)))
+    return 0
