@@ -30,11 +30,12 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("HALO_", "OPENAI_", "OTEL_"))}
 
 
-def eventually(ask: Callable[[], Any], *, what: str, seconds: float = DEADLINE) -> Any:
-    """Ask until the answer is true, and return it; fails with the last answer when time is up."""
+def eventually(ask: Callable[[], Any], *, what: str | Callable[[], str], seconds: float = DEADLINE) -> Any:
+    """Ask until the answer is true, and return it; fails, saying what it waited for, when time is up."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()):
-        assert time.monotonic() < deadline, f"after {seconds:.0f} s still not so: {what} (last answer: {answer!r})"
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {seconds:.0f} s still not so: {what() if callable(what) else what}")
         time.sleep(0.05)
     return answer
 
