@@ -16,6 +16,11 @@ class Occurrence:
     origin_span_id: str | None = None
     symptom_span_id: str | None = None
 
+    @property
+    def span_id(self) -> str | None:
+        """The span a person should look at first: what caused it, else where it showed."""
+        return self.origin_span_id or self.symptom_span_id
+
 
 @dataclass(frozen=True, slots=True)
 class DraftFinding:

@@ -47,9 +47,9 @@ class VerifiedFinding:
     def affected(self) -> list[SpanRef]:
         """The first affected spans, as the report shows them."""
         return [
-            SpanRef(trace_id=item.trace_id, span_id=item.symptom_span_id or item.origin_span_id or "")
+            SpanRef(trace_id=item.trace_id, span_id=item.span_id or "")
             for item in self.occurrences[:MAX_AFFECTED_SHOWN]
-            if item.symptom_span_id or item.origin_span_id
+            if item.span_id
         ]
 
 

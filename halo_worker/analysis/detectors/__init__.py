@@ -10,12 +10,12 @@ import time
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import overview
-from halo_worker.analysis.detectors import answers, calls, errors, shared, structure
+from halo_worker.analysis.detectors import answers, calls, errors, plans, shared, structure
 from halo_worker.analysis.detectors.unit import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.report.model import Engine, Evidence
 
-DETECTORS: tuple[Unit, ...] = (*errors.UNITS, *calls.UNITS, *answers.UNITS, *structure.UNITS)
+DETECTORS: tuple[Unit, ...] = (*errors.UNITS, *calls.UNITS, *answers.UNITS, *plans.UNITS, *structure.UNITS)
 
 MAX_FINDINGS = 60  # of one window; the largest are kept, the rest is counted
 QUOTES = 3  # evidence of one finding
@@ -32,6 +32,7 @@ def run_detectors(reader: Reader) -> Draft:
     overview.prepare(reader)
     shared.prepare(reader)
     execute = reader.connection.execute
+    execute(plans.PREPARE)
     execute("CREATE OR REPLACE TEMP TABLE _fleet_tools AS SELECT DISTINCT tool_name FROM _s WHERE span_type = 'tool'")
     execute(
         "CREATE OR REPLACE TEMP TABLE _hits (detector VARCHAR, key VARCHAR, subject VARCHAR, trace_id VARCHAR, "

@@ -13,7 +13,7 @@ UNITS = (
         limits="polling whose results change is left out; arguments must be captured",
         sql="""
           SELECT coalesce(tool_name, name) AS key, coalesce(tool_name, name) AS subject, trace_id,
-            arg_max(span_id, start_time) AS span_id, NULL AS origin_span_id,
+            arg_max(span_id, start_time) AS span_id, arg_max(span_id, start_time) AS origin_span_id,
             CASE WHEN max(length(trim(arguments))) > 0 THEN 'input_text' ELSE 'name' END AS field,
             CASE WHEN max(length(trim(arguments))) > 0 THEN left(arg_max(arguments, start_time), 300)
               ELSE arg_max(name, start_time) END AS quote

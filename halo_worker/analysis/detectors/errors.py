@@ -16,7 +16,15 @@ _QUOTED = """
 """
 
 
-def _of_class(name: str, category: str, phrase: str, fix: str, *, handled_is_fine: bool = False) -> Unit:
+# Classes whose cause is what the call reached, not what the model wrote: the failing span itself is to blame.
+OUTSIDE = ("authentication", "rate_limit", "timeout", "service", "exhaustion", "environment")
+
+
+def _of_class(
+    name: str, category: str, phrase: str, fix: str, *, handled_is_fine: bool = False, even_if_passed: bool = False
+) -> Unit:
+    origin = "e.span_id" if name in OUTSIDE else "NULL"
+    passed = "" if even_if_passed else "AND NOT e.passed"
     handled = (
         f"""AND NOT EXISTS (SELECT 1 FROM _final f WHERE f.trace_id = e.trace_id AND f.end_time > e.start_time
               AND regexp_matches(f.answer, '{_ADMITS}'))"""
@@ -54,6 +62,8 @@ UNITS = (
     _of_class("service", "Service Errors", "fails in the service it calls", _RETRY),
     _of_class("exhaustion", "Resource Exhaustion", "runs out of resources", "Bound what one call may take, and work in parts."),
     _of_class("environment", "Environment Setup Errors", "finds its environment incomplete", "Install or declare what is missing, and check for it at start."),
+    _of_class("model_code", "Formatting Errors", "is given code or arguments by the model that cannot run", "Show the model the signature and one right example, check what it wrote before it runs, and return the parser's words.", even_if_passed=True),
+    _of_class("no_results", "Poor Information Retrieval", "finds nothing", "Teach the model to widen a query that found nothing, and let the tool suggest near matches.", handled_is_fine=True),
     _of_class("format", "Formatting Errors", "is given input it cannot use", "Show the model the schema and one example, validate arguments before the call, and return what was wrong in words it can act on.", handled_is_fine=True),
     _of_class("other", "Unhandled Error", "fails", "Catch it where it happens, return what went wrong in words the model can act on, and record the exception."),
     Unit(
@@ -88,18 +98,22 @@ UNITS = (
     Unit(
         name="retry_storm",
         category="Resource Abuse",
-        definition="The same work fails four or more times in one trace",
+        definition="The same work fails four or more times in one trace, or three times and never works again",
         source="TRAIL, Resource Abuse; retry storms after 429, 5xx and timeouts",
         limits="exporters may fold retries into one span, which hides them",
         sql="""
-          SELECT subject || '|' || class AS key, subject, trace_id, arg_max(span_id, start_time) AS span_id,
-            NULL AS origin_span_id, 'name' AS field, arg_max(name, start_time) AS quote
-          FROM (SELECT s.*, coalesce(s.tool_name, s.name) AS subject, 'retry' AS class FROM _s s WHERE s.failed)
-          WHERE span_type IN ('tool', 'llm', 'retriever', 'embedding') OR span_type IS NULL AND kind = 'CLIENT'
-          GROUP BY trace_id, subject, class HAVING count(*) >= 4
+          WITH tries AS (
+            SELECT trace_id, span_id, name, failed, start_time, coalesce(tool_name, name) AS subject,
+              max(start_time) FILTER (NOT failed) OVER (PARTITION BY trace_id, coalesce(tool_name, name)) AS last_good
+            FROM _s WHERE span_type IN ('tool', 'llm', 'retriever', 'embedding') OR span_type IS NULL AND kind = 'CLIENT'
+          )
+          SELECT subject || '|retry' AS key, subject, trace_id, arg_max(span_id, start_time) AS span_id,
+            arg_max(span_id, start_time) AS origin_span_id, 'name' AS field, arg_max(name, start_time) AS quote
+          FROM tries WHERE failed GROUP BY trace_id, subject
+          HAVING count(*) >= 4 OR count(*) = 3 AND coalesce(any_value(last_good) < max(start_time), true)
         """,
         title="{subject} is tried again and again while it fails",
-        description="{subject} fails at least four times within one trace; the attempts cost time and money and change nothing.",
+        description="{subject} fails three times or more within one trace; the attempts cost time and money and change nothing.",
         fix=_RETRY,
         validation="No trace should have more than the bounded number of attempts.",
     ),

@@ -11,11 +11,14 @@ ERROR_CLASSES = (
     ("context_length", r"context.?length|maximum context|context window|too many tokens|prompt is too long"),
     ("turn_limit", r"max(imum)?[ _]?(number of )?(turns|iterations|steps)|recursion.?limit|maxturns|step limit"),
     ("timeout", r"time[d]?[ -]?out|deadline.?exceeded"),
+    ("model_code", r"(unexpected keyword|missing \d+ required|takes \d+ positional) ?argument|pars(ing|er|e) ?(error|exception)|"
+                   r"syntax ?error|indentation ?error|name ?error|interpreter ?error|code execution failed"),
+    ("environment", r"modulenotfound|importerror|no module named|command not found|cannot import|environment variable"),
     ("not_found", r"\b404\b|not.?found|no such|does not exist|unknown (id|key|path)"),
     ("service", r"\b50[0-4]\b|internal server error|bad gateway|service.?unavailable|overloaded|connection ?"
                 r"(refused|reset|aborted|error)|upstream|remote end closed"),
     ("exhaustion", r"out of memory|memoryerror|no space left|disk quota|resource.?exhausted"),
-    ("environment", r"modulenotfound|importerror|no module named|command not found|cannot import|environment variable"),
+    ("no_results", r"no (results?|matches|documents|records) (were )?found|returned no results"),
     ("format", r"json|pars(e|ing)|syntax ?error|validation|invalid (argument|parameter|input|request|value)|schema|"
                r"missing (required|\d+ required)|unexpected (keyword|token|character)|badrequest|\b400\b|\b422\b"),
 )  # fmt: skip
