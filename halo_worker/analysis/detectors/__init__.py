@@ -17,7 +17,7 @@ from halo_worker.report.model import Engine, Evidence
 
 DETECTORS: tuple[Unit, ...] = (*errors.UNITS, *calls.UNITS, *answers.UNITS, *plans.UNITS, *structure.UNITS)
 
-MAX_FINDINGS = 60  # of one window; the largest are kept, the rest is counted
+MAX_FINDINGS = 250  # of one window; the largest are kept, the rest is counted
 QUOTES = 3  # evidence of one finding
 
 __all__ = ["DETECTORS", "Unit", "run_detectors"]

@@ -40,8 +40,8 @@ def _of_class(
         limits="classes are told by type and message; an error that no instrumentation records is not seen",
         sql=f"""
           SELECT coalesce(e.subject, '') || '|' || coalesce(e.error_signature, e.error_type, e.name) AS key, e.subject,
-            e.trace_id, e.span_id, NULL AS origin_span_id, {_QUOTED}
-          FROM _errors e WHERE e.class = '{name}' AND NOT e.passed {handled}
+            e.trace_id, e.span_id, {origin} AS origin_span_id, {_QUOTED}
+          FROM _errors e WHERE e.class = '{name}' {passed} {handled}
         """,
         title=f"{{subject}} {phrase}",
         description=f"{{subject}} {phrase}, and nothing later in the trace makes up for it. Signature: {{key}}",
