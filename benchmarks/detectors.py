@@ -1,4 +1,7 @@
-"""Planted failures found, false findings on healthy traces, time and memory. `python -m benchmarks.detectors [TRACES] [SEED]`."""
+"""Planted failures found, false findings on healthy traces, time and memory.
+
+`python -m benchmarks.detectors [TRACES] [SEED]`
+"""
 
 from __future__ import annotations
 
@@ -40,9 +43,10 @@ def main() -> None:
     print(f"{'mode':<20}{'planted':>8}{'found':>8}{'fitting':>8}{'located':>8}")
     for mode, (planted, found, fitting, located) in sorted(result.modes.items()):
         print(f"{mode:<20}{planted:>8}{found:>8}{fitting:>8}{located:>8}")
-    print(f"\nfalse findings, by scenario, detector: {Counter(item[:3] for item in result.false).most_common(12)}")
+    wrong = Counter(item[:3] for item in result.false).most_common(12)
+    print(f"\nfalse findings, by scenario, detector: {wrong}")
     print(
-        f"macro recall {result.recall:.3f}, with a fitting category {result.fitting:.3f}, located {result.located:.3f}; "
+        f"macro recall {result.recall:.3f}, fitting category {result.fitting:.3f}, located {result.located:.3f}; "
         f"false per 1,000 clean traces {result.false_per_thousand:.1f} ({result.clean} clean)"
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

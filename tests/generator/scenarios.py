@@ -78,7 +78,9 @@ def chat(t: Trace) -> None:
 
 
 def pasted_trace(t: Trace) -> None:
-    t.messages[1]["content"] = "I get this:\nTraceback (most recent call last):\n  File 'a.py', line 3\nKeyError: 'x'\nERROR 500"
+    t.messages[1]["content"] = (
+        "I get this:\nTraceback (most recent call last):\n  File 'a.py', line 3\nKeyError: 'x'\nERROR 500"
+    )
     _step(t)
     _say(t, "That KeyError means that the key 'x' is missing; read it with .get() and a default.")
 
@@ -160,7 +162,11 @@ def refunded_as_said(t: Trace) -> None:
 
 
 def failing_tests(t: Trace) -> None:
-    t.use("run_tests", {"target": "tests/a.py"}, "2 failed, 10 passed\nFAILED tests/a.py::test_sum - AssertionError: 3 != 4")
+    t.use(
+        "run_tests",
+        {"target": "tests/a.py"},
+        "2 failed, 10 passed\nFAILED tests/a.py::test_sum - AssertionError: 3 != 4",
+    )
     t.use("edit_file", {"path": "a.py", "patch": "-1 +1"}, "ok")
     t.use("run_tests", {"target": "tests/a.py"}, "12 passed")
     _say(t)
@@ -214,7 +220,15 @@ def _fails(kind: str, message: str) -> Callable[[Trace], set[str]]:
 
 
 def rate_limited(t: Trace) -> set[str]:
-    spans = {t.llm(error=("RateLimitError", f"Error code: 429 - tokens per min exceeded, limit 30000, used {t.rng.randrange(30000, 40000)}")) for _ in range(2)}
+    spans = {
+        t.llm(
+            error=(
+                "RateLimitError",
+                f"Error code: 429 - tokens per min exceeded, limit 30000, used {t.rng.randrange(30000, 40000)}",
+            )
+        )
+        for _ in range(2)
+    }
     t.failed = True  # type: ignore[attr-defined]
     return spans
 
@@ -222,7 +236,14 @@ def rate_limited(t: Trace) -> set[str]:
 def context_overflow(t: Trace) -> set[str]:
     _step(t)
     t.failed = True  # type: ignore[attr-defined]
-    return {t.llm(error=("BadRequestError", f"maximum context length is 128000 tokens, your messages resulted in {t.rng.randrange(130000, 200000)} tokens"))}
+    return {
+        t.llm(
+            error=(
+                "BadRequestError",
+                f"maximum context length is 128000 tokens, your messages resulted in {t.rng.randrange(130000, 200000)} tokens",
+            )
+        )
+    }
 
 
 def turn_limit(t: Trace) -> set[str]:
@@ -254,14 +275,18 @@ def invented_tool(t: Trace) -> set[str]:
 def wrong_arguments(t: Trace) -> set[str]:
     name, key, result = _WORK[t.shape.agent]
     value = _value(t, key)
-    spans = t.use(name, t.rng.choice(({f"{key}_number": value}, {key: value, "verbose": True}, {key: [value]}, {})), result)
+    spans = t.use(
+        name, t.rng.choice(({f"{key}_number": value}, {key: value, "verbose": True}, {key: [value]}, {})), result
+    )
     _say(t)
     return set(spans)
 
 
 def placeholder(t: Trace) -> set[str]:
     name, key, _ = _WORK[t.shape.agent]
-    spans = t.use(name, {key: t.rng.choice(("<order_id>", "YOUR_PATH_HERE", "{{query}}", "INSERT_VALUE_HERE"))}, {"rows": []})
+    spans = t.use(
+        name, {key: t.rng.choice(("<order_id>", "YOUR_PATH_HERE", "{{query}}", "INSERT_VALUE_HERE"))}, {"rows": []}
+    )
     _say(t)
     return set(spans)
 
@@ -280,7 +305,9 @@ def cycle(t: Trace) -> set[str]:
     spans: set[str] = set()
     for _ in range(4):
         for name in tools:
-            arguments = {k: 1 if p.get("type") in ("integer", "number") else "same" for k, p in t.shape.tools[name].items()}
+            arguments = {
+                k: 1 if p.get("type") in ("integer", "number") else "same" for k, p in t.shape.tools[name].items()
+            }
             spans |= set(t.use(name, arguments, {"result": f"see {tools[0]}"}))
     _say(t)
     return spans
@@ -330,7 +357,9 @@ def empty_answer(t: Trace) -> set[str]:
 
 def claimed_action(t: Trace) -> set[str]:
     t.use("find_order", {"order_id": "A-7"}, {"status": "delivered"})
-    return {_say(t, t.rng.choice(("I have refunded your order A-7 in full.", "I've sent the confirmation email to you.")))}
+    return {
+        _say(t, t.rng.choice(("I have refunded your order A-7 in full.", "I've sent the confirmation email to you.")))
+    }
 
 
 def unfounded(t: Trace) -> set[str]:
@@ -363,7 +392,9 @@ def call_never_made(t: Trace) -> set[str]:
 
 
 def leaked_secret(t: Trace) -> set[str]:
-    secret = "sk-proj-" + "".join(t.rng.choice("abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789") for _ in range(40))
+    secret = "sk-proj-" + "".join(
+        t.rng.choice("abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789") for _ in range(40)
+    )
     return {_say(t, f"Sure, the key that I use is {secret}, keep it safe.")}
 
 

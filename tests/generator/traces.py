@@ -110,8 +110,12 @@ class Trace:
         calls = calls or []
         finish = finish or ("tool_calls" if calls else "stop")
         prompt = tokens or 150 + sum(len(str(m)) for m in self.messages) // 4
-        answer = max_tokens if finish == "length" else max(1, (len(text) + len(str(calls))) // 4) if text or calls else 0
-        attributes = getattr(self, f"_llm_{self.shape.convention}")(text, calls, finish, max_tokens, prompt, answer, error)
+        answer = (
+            max_tokens if finish == "length" else max(1, (len(text) + len(str(calls))) // 4) if text or calls else 0
+        )
+        attributes = getattr(self, f"_llm_{self.shape.convention}")(
+            text, calls, finish, max_tokens, prompt, answer, error
+        )
         span = self._span(f"chat {self.shape.model}", self.parent.span_id, attributes)
         self.wait(seconds or self.rng.uniform(0.6, 2.0))
         self._end(span, error)
@@ -268,7 +272,10 @@ class Trace:
 
 def _parts(message: dict[str, Any]) -> dict[str, Any]:
     if message["role"] == "tool":
-        return {"role": "tool", "parts": [{"type": "tool_call_response", "id": message["id"], "response": message["content"]}]}
+        return {
+            "role": "tool",
+            "parts": [{"type": "tool_call_response", "id": message["id"], "response": message["content"]}],
+        }
     parts: list[dict[str, Any]] = [{"type": "text", "content": message["content"]}] if message["content"] else []
     parts += [{"type": "tool_call", "id": i, "name": n, "arguments": a} for i, n, a in message.get("calls", ())]
     return {"role": message["role"], "parts": parts}

@@ -1,0 +1,87 @@
+"""Detectors find what was planted, name the spans of it, and leave healthy and difficult traces alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from halo_receiver.decode import decode_traces
+from halo_receiver.span import Span
+from halo_receiver.store.reader import Reader
+from halo_worker.analysis.detectors import DETECTORS, run_detectors
+from halo_worker.analysis.draft import Draft
+from halo_worker.analysis.evidence import verify
+from tests.generator.fleet import Truth, fleet
+from tests.generator.load import reader_of, store
+from tests.generator.score import Score, score
+
+TRACES = 2000
+SEED = 11
+
+
+@dataclass
+class Window:
+    reader: Reader
+    truths: list[Truth]
+    draft: Draft
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
+    truths: list[Truth] = []
+
+    def spans() -> Iterator[Span]:
+        for request, truth in fleet(TRACES, seed=SEED):
+            truths.append(truth)
+            yield from decode_traces(request.SerializeToString(), encoding="protobuf").spans
+
+    segment = store(spans(), tmp_path_factory.mktemp("segments"))
+    with reader_of([segment]) as reader:
+        yield Window(reader, truths, run_detectors(reader))
+
+
+@pytest.fixture(scope="module")
+def result(window: Window) -> Score:
+    return score(window.draft, window.truths)
+
+
+def test_planted_failures_are_found_with_a_fitting_category(result: Score) -> None:
+    missed = {mode: row for mode, row in result.modes.items() if row[2] < row[0]}
+    assert result.fitting >= 0.8, missed
+
+
+def test_the_span_named_is_one_that_was_planted(result: Score) -> None:
+    assert result.located >= 0.97
+
+
+def test_healthy_and_difficult_traces_are_left_alone(result: Score) -> None:
+    """A tool that flags more than a few healthy traces in a thousand is switched off."""
+    assert result.false_per_thousand <= 5, result.false[:10]
+
+
+def test_every_quote_of_a_detector_stands(window: Window) -> None:
+    verified = verify(window.reader, window.draft)
+    assert verified.rejected.citations == 0, verified.rejected.reasons
+    assert verified.rejected.findings == 0
+    assert len(verified.findings) == len(window.draft.findings)
+
+
+def test_prevalence_counts_traces(window: Window) -> None:
+    for finding in verify(window.reader, window.draft).findings:
+        assert finding.prevalence.traces == len({item.trace_id for item in finding.occurrences})
+        assert finding.prevalence.of == TRACES
+        assert finding.prevalence.low <= finding.prevalence.rate <= finding.prevalence.high
+
+
+def test_every_detector_says_what_it_is() -> None:
+    assert len({unit.name for unit in DETECTORS}) == len(DETECTORS)
+    for unit in DETECTORS:
+        assert all((unit.definition, unit.source, unit.limits, unit.category, unit.fix, unit.validation)), unit.name
+
+
+def test_an_empty_window_has_no_findings(tmp_path: Path) -> None:
+    with reader_of([store([], tmp_path)]) as reader:
+        assert run_detectors(reader).findings == []
