@@ -17,7 +17,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 def test_the_first_two_commands_of_the_readme_start_and_test() -> None:
     """The gate runs them as they stand."""
-    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)).splitlines()
+    shell = "".join(re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)).splitlines()
     assert shell[:2] == ["sh deploy/start.sh demo", "sh deploy/test.sh"]
 
 

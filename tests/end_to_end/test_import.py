@@ -25,7 +25,7 @@ EXPECTED = {
     "otel-genai-openai-agents": (5, 2, 1, 0, None, None, None, "get_weather"),
     "vercel-ai-sdk-6-otlpjson": (10, 4, 2, 3, 360, 90, GPT, "get_weather"),
     "pydantic-ai-fmt6": (9, 3, 4, None, None, None, GPT, "get_weather"),
-    "claude-code": (6, 1, 0, 1, 130, 30, "claude-sonnet-4-5", None),
+    "claude-code": (6, 1, 0, 2, 260, 60, "claude-sonnet-4-5", "Bash"),
     "langfuse": (10, 1, 2, None, None, None, GPT, "get_weather"),
 }
 
