@@ -84,7 +84,7 @@ FLEET = (
         (
             Mode("invented_answer", "Answers without any document found", handbook.invented_answer,
                  lambda hours_ago: 0.11 if 72 <= hours_ago < 96 or hours_ago < 14 else 0.0),
-            Mode("empty_answer", "The model answers with nothing", handbook.empty_answer, _between(ALWAYS, 0, 0.02)),
+            Mode("empty_answer", "The model answers with nothing", handbook.empty_answer, _between(ALWAYS, 0, 0.05)),
         ),
     ),
     Team(

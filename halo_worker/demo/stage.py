@@ -87,11 +87,13 @@ def describe(shown: Shown) -> str:
     if len(current) > SHOWN:
         lines.append(f"   and {len(current) - SHOWN} more in the report")
     data_dir = shown.folder.parent.parent
+    halo = "halo" if shutil.which("halo") else Path(sys.executable).with_name("halo")
     lines += [
         "",
-        f"Report   {shown.html}",
-        f"Look on  halo issues --data-dir {data_dir}",
-        f'         halo query --data-dir {data_dir} "SELECT agent_name, count(*) FROM spans GROUP BY 1"',
+        f"Report   {shown.html.absolute()}",
+        f"Look on  {halo} issues --data-dir {data_dir}",
+        f"         {halo} traces --data-dir {data_dir}",
+        f'         {halo} query --data-dir {data_dir} "SELECT agent_name, count(*) FROM spans GROUP BY 1"',
     ]
     return "\n".join(lines)
 
