@@ -25,8 +25,8 @@ def prepare(reader: Reader) -> None:
           resource_attributes->>'service.version' AS version,
           coalesce(status_code = 'ERROR' OR error_message IS NOT NULL, false) AS failed,
           left(output_text, 2000) AS output_head, length(output_text) AS output_length,
-          CASE WHEN span_type IN ('tool', 'retriever') THEN md5(coalesce(input_text, '')) END AS input_hash,
-          CASE WHEN span_type IN ('tool', 'retriever') THEN md5(coalesce(output_text, '')) END AS output_hash,
+          CASE WHEN span_type IN ('tool', 'retriever') THEN hash(coalesce(input_text, '')) END AS input_hash,
+          CASE WHEN span_type IN ('tool', 'retriever', 'llm') THEN hash(coalesce(output_text, '')) END AS output_hash,
           CASE WHEN span_type = 'tool' THEN left(input_text, 2000) END AS arguments,
           CASE WHEN span_type = 'llm' THEN
             coalesce(len(output_messages->'$[*].tool_calls[*].name'), 0) END AS calls,

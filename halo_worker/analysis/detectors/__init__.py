@@ -10,12 +10,19 @@ import time
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import overview
-from halo_worker.analysis.detectors import answers, calls, errors, plans, shared, structure
+from halo_worker.analysis.detectors import answers, arguments, calls, errors, plans, shared, structure
 from halo_worker.analysis.detectors.unit import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.report.model import Engine, Evidence
 
-DETECTORS: tuple[Unit, ...] = (*errors.UNITS, *calls.UNITS, *answers.UNITS, *plans.UNITS, *structure.UNITS)
+DETECTORS: tuple[Unit, ...] = (
+    *errors.UNITS,
+    *calls.UNITS,
+    *arguments.UNITS,
+    *answers.UNITS,
+    *plans.UNITS,
+    *structure.UNITS,
+)
 
 MAX_FINDINGS = 250  # of one window; the largest are kept, the rest is counted
 QUOTES = 3  # evidence of one finding
@@ -33,6 +40,7 @@ def run_detectors(reader: Reader) -> Draft:
     shared.prepare(reader)
     execute = reader.connection.execute
     execute(plans.PREPARE)
+    arguments.prepare(reader)
     execute("CREATE OR REPLACE TEMP TABLE _fleet_tools AS SELECT DISTINCT tool_name FROM _s WHERE span_type = 'tool'")
     execute(
         "CREATE OR REPLACE TEMP TABLE _hits (detector VARCHAR, key VARCHAR, subject VARCHAR, trace_id VARCHAR, "
@@ -58,7 +66,8 @@ def run_detectors(reader: Reader) -> Draft:
 def _findings(reader: Reader) -> list[DraftFinding]:
     units = {unit.name: unit for unit in DETECTORS}
     rows = reader.query(f"""
-        SELECT detector, key, any_value(subject) AS subject, count(DISTINCT trace_id) AS traces,
+        SELECT detector, key, mode(subject) AS subject, count(DISTINCT subject) AS subjects,
+          count(DISTINCT trace_id) AS traces,
           list({{'t': trace_id, 's': span_id, 'o': origin_span_id}} ORDER BY trace_id, span_id) AS seen,
           list({{'t': trace_id, 's': span_id, 'f': field, 'q': quote}} ORDER BY trace_id, span_id)
             FILTER (nth_of_trace = 1 AND nth <= {QUOTES}) AS quotes
@@ -73,7 +82,9 @@ def _findings(reader: Reader) -> list[DraftFinding]:
 def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
     seen: list[dict[str, str]] = row["seen"]  # type: ignore[assignment]
     quotes: list[dict[str, str]] = row["quotes"]  # type: ignore[assignment]
-    words = {"subject": str(row["subject"] or "an agent"), "key": str(row["key"])}
+    others = int(str(row["subjects"] or 1)) - 1
+    subject = str(row["subject"] or "an agent")
+    words = {"subject": f"{subject} (and {others} more)" if others else subject, "key": str(row["key"])}
 
     def fill(text: str) -> str:
         return text.replace("{subject}", words["subject"]).replace("{key}", words["key"])

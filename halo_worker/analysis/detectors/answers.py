@@ -18,6 +18,36 @@ CLAIMS = (
     ("run", r"(i have|i''ve|i) (just |already |successfully )*(ran|executed|run) (all |the |your )*(tests?|test suite)", "test|run|exec|shell|bash|command|python|terminal"),
 )  # fmt: skip
 
+# What providers' keys, private keys and payment cards look like. Shapes that documentation shows (sk-..., a key cut
+# short, AKIAIOSFODNN7EXAMPLE) are left out by length and by the word.
+SECRET = (
+    r"\b(sk-(proj-|ant-|svcacct-)?[A-Za-z0-9_-]{32,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{50,}"
+    r"|xox[baprs]-[0-9A-Za-z-]{24,}|AIza[0-9A-Za-z_-]{35}|eyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|\b[45]\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}\b|\b\d{3}-\d{2}-\d{4}\b"
+)
+# A refusal from its first words on; what it refuses is not named, as models do by reflex.
+REFUSAL = (
+    r"(?i)^\W*(i('?m| am) (really |very |so )?sorry|sorry|i apologi[sz]e|unfortunately)?,?\W*(but )?(as an ai[^.]{0,40}, )?"
+    r"i (can('?t|not)|am (unable|not able) to|won'?t|'?m (unable|not able) to)( be able to)? "
+    r"(assist|help|comply|fulfil+|continue|engage|provide assistance|answer)( you)?( with)? ?(that|this|your request|the request|it)?"
+    r"( request| question| topic)?\W*($|[.!]\W)"
+)
+# What a right refusal is about.
+WRONG_REQUESTS = (
+    r"(?i)\b(hack|exploit|malware|ransomware|phish|weapon|bomb|explosiv|poison|drug|kill|suicid|steal|fraud|forge|fake|illegal|"
+    r"bypass|crack|pirat|credential|password|jailbreak|ignore (all|your|previous)|system prompt|someone else|another "
+    r"(customer|user|person|employee|patient)|other (customer|user|people)|personal (data|information)|home address|phone "
+    r"number|social security|salary|medical (record|advice)|legal advice|diagnos|racist|sexual|porn|nude|spy|stalk|track my)"
+)
+PROMISE = (
+    r"(?i)(^|[.!\n]\s*)(let me|i('ll| will)( now)?|i('m| am) going to|now i('ll| will)|next,? i('ll| will)) (just |quickly |first |go and )*"
+    r"(check|look (into|up|at)|search|find out|fetch|query|run|investigate|try|retrieve|call|open|read)\b[^.!?\n]*[.!:…]*\s*$"
+)
+
+
+def _quoted(pattern: str) -> str:
+    return pattern.replace("'", "''")
+
 
 def _claim(name: str, said: str, tool: str) -> str:
     return f"""
@@ -72,6 +102,89 @@ UNITS = (
         fix="Treat an empty completion as a failure: ask again once, then tell the user; look for a stop sequence or a filter that eats the text.",
         validation="No run should end in an empty completion.",
         confidence=0.95,
+    ),
+    Unit(
+        name="refusal",
+        category="Instruction Non-compliance",
+        definition="The final answer is a blanket refusal, the request holds nothing that asks for one, and the agent mostly answers",
+        source="Strands evaluations and TRAIL, non-compliance; refusal shapes of chat models",
+        limits="English; whether a refusal is right is only guessed from the words of the request",
+        sql=f"""
+          WITH refused AS (
+            SELECT f.*, coalesce(agent_name, 'the agent') AS subject FROM _final f WHERE regexp_matches(left(answer, 300), '{_quoted(REFUSAL)}')
+          ),
+          asked AS (
+            SELECT trace_id, bool_or(regexp_matches(left(input_text, 4000), '{_quoted(WRONG_REQUESTS)}')) AS wrong FROM spans
+            WHERE trace_id IN (SELECT trace_id FROM refused) AND span_type IN ('agent', 'llm', 'workflow', 'chain') GROUP BY ALL
+          ),
+          usual AS (SELECT count(*) AS n FROM _final)
+          SELECT subject AS key, subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 'output_text' AS field, left(answer, 300) AS quote
+          FROM refused r JOIN asked a USING (trace_id)
+          WHERE NOT coalesce(a.wrong, false) AND (SELECT count(*) FROM refused) <= 0.5 * (SELECT n FROM usual)
+        """,
+        title="{subject} refuses requests that look harmless",
+        description="The answer is a blanket refusal, although nothing in the request asks for one.",
+        fix="Say in the instructions what is allowed, show one such request with its answer, and offer a way to a human.",
+        validation="Ask the refused questions again: they should be answered.",
+        confidence=0.6,
+    ),
+    Unit(
+        name="leaked_secret",
+        category="Data Leak",
+        definition="A model writes something with the shape of an API key, a token, a private key, a payment card or a social security number",
+        source="the published formats of the providers' keys; OWASP LLM02, sensitive information disclosure",
+        limits="shapes only: the key may be revoked or an example; keys of other shapes are not seen",
+        sql=f"""
+          SELECT coalesce(agent_name, model, name) AS key, coalesce(agent_name, model, name) AS subject, trace_id, span_id,
+            span_id AS origin_span_id, 'output_text' AS field,
+            left(regexp_extract(output_head, '{_quoted(SECRET)}'), 12) AS quote
+          FROM _s WHERE span_type = 'llm' AND regexp_matches(output_head, '{_quoted(SECRET)}')
+            AND NOT regexp_matches(regexp_extract(output_head, '{_quoted(SECRET)}'), '(?i)example|xxxx|1234-?5678|000-00|(0000[ -]?){{2}}|(1111[ -]?){{2}}|your')
+        """,
+        title="{subject} writes what looks like a secret",
+        description="An answer holds a key, token, card or social security number. Only the first characters are quoted here.",
+        fix="Revoke it, find where the model read it (prompt, tool result, document), and filter answers for such shapes.",
+        validation="No answer should match the shape again.",
+        confidence=0.85,
+        severity="high",
+    ),
+    Unit(
+        name="repeated_answer",
+        category="Resource Abuse",
+        definition="A model writes the same text three or more times in one trace, without calling a tool",
+        source="MAST 1.3 step repetition",
+        limits="word for word; short answers (under 30 characters) are left out",
+        sql="""
+          SELECT coalesce(agent_name, model, name) AS key, coalesce(agent_name, model, name) AS subject, trace_id,
+            arg_max(span_id, start_time) AS span_id, arg_max(span_id, start_time) AS origin_span_id, 'output_text' AS field,
+            left(arg_max(output_head, start_time), 300) AS quote
+          FROM _s WHERE span_type = 'llm' AND NOT failed AND calls = 0 AND output_length >= 30
+          GROUP BY trace_id, output_hash, coalesce(agent_name, model, name) HAVING count(*) >= 3
+        """,
+        title="{subject} says the same thing over and over",
+        description="The model writes the same text at least three times in one trace: it makes no progress.",
+        fix="Stop the loop when an answer repeats, and tell the model what is missing.",
+        validation="No trace should hold the same answer three times.",
+    ),
+    Unit(
+        name="promise_not_kept",
+        category="Task Orchestration",
+        definition="The last model call of a trace announces a step, calls no tool, and nothing follows",
+        source="MAST 3.1, stops too early; 'reasoning mismatch' of AWS Strands evaluations",
+        limits="English; only where the agent has tools",
+        sql=f"""
+          SELECT coalesce(f.agent_name, 'the agent') AS key, coalesce(f.agent_name, 'the agent') AS subject, f.trace_id, f.span_id,
+            f.span_id AS origin_span_id, 'output_text' AS field, trim(right(f.answer, 300)) AS quote
+          FROM _final f JOIN _s s USING (trace_id, span_id)
+          WHERE s.output_length < 2000 AND len(s.tools_offered) > 0 AND regexp_matches(f.answer, '{_quoted(PROMISE)}')
+            AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = f.trace_id AND n.start_time > s.start_time
+              AND n.span_type IN ('llm', 'tool', 'retriever', 'agent'))
+        """,
+        title="{subject} announces a step and then stops",
+        description="The answer ends by saying what will be done next; no tool is called and the run is over.",
+        fix="Do not end a turn on an announcement: ask the model to go on, or to answer with what it has.",
+        validation="Final answers should not end in an announcement.",
+        confidence=0.8,
     ),
     Unit(
         name="content_filter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from halo_worker.analysis.detectors.shared import ENDING
 from halo_worker.analysis.detectors.unit import Unit
 
 UNITS = (
@@ -48,15 +49,15 @@ UNITS = (
     Unit(
         name="call_without_result",
         category="Task Orchestration",
-        definition="A model asks for a tool call whose id no tool span in the trace has, though others of the trace do, and the model is never asked again",
+        definition="A model asks for a tool call that no tool span in the trace answers, though the trace has tool spans, and the model is never asked again",
         source="NeMo Compass, missing tool result",
-        limits="sampling and late spans look the same; only judged when the trace has tool spans with ids",
-        sql="""
+        limits="sampling and late spans look the same; only judged when the trace has tool spans",
+        sql=f"""
           SELECT c.call_name AS key, c.call_name AS subject, c.trace_id, c.span_id, c.span_id AS origin_span_id,
             'name' AS field, s.name AS quote
           FROM _calls c JOIN _s s USING (trace_id, span_id)
-          WHERE coalesce(c.call_id, '') <> ''
-            AND EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = c.trace_id AND t.span_type = 'tool' AND t.tool_call_id IS NOT NULL)
+          WHERE coalesce(c.call_name, '') <> '' AND NOT regexp_matches(c.call_name, '{ENDING}')
+            AND EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = c.trace_id AND t.span_type = 'tool')
             AND NOT EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = c.trace_id AND t.tool_call_id = c.call_id)
             AND NOT EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = c.trace_id AND t.span_type = 'tool'
               AND t.tool_name = c.call_name AND t.start_time >= c.start_time)

@@ -39,7 +39,7 @@ def _of_class(
         source="OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)",
         limits="classes are told by type and message; an error that no instrumentation records is not seen",
         sql=f"""
-          SELECT coalesce(e.subject, '') || '|' || coalesce(e.error_signature, e.error_type, e.name) AS key, e.subject,
+          SELECT coalesce(e.error_signature, e.error_type, e.name) AS key, e.subject,
             e.trace_id, e.span_id, {origin} AS origin_span_id, {_QUOTED}
           FROM _errors e WHERE e.class = '{name}' {passed} {handled}
         """,
@@ -76,7 +76,7 @@ UNITS = (
           WITH bad AS (
             SELECT *, coalesce(tool_name, name) AS work FROM _s
             WHERE span_type IN ('tool', 'retriever') AND NOT failed AND regexp_matches(output_head,
-              '(?is)^\\s*(\\{{\\s*"(error|errors|exception)"\\s*:\\s*["\\{{\\[]\\s*[^\\s\\]\\}}"]|\\{{[^\\{{\\}}]*"(success|ok)"\\s*:\\s*false|\\{{[^\\{{\\}}]*"(status|state)"\\s*:\\s*"?(error|failed|failure|5\\d\\d)|(fatal |internal )?(error|exception|failure)\\s*[:(]|traceback \\(most recent call last\\)|[a-z_.]*(error|exception):)')
+              '(?is)^\\s*(\\{{\\s*"(error|errors|exception)"\\s*:\\s*["\\{{\\[]\\s*[^\\s\\]\\}}"]|\\{{[^\\{{\\}}]*"(success|ok)"\\s*:\\s*false|\\{{[^\\{{\\}}]*"is_?error"\\s*:\\s*true|\\{{[^\\{{\\}}]*"(status|state)"\\s*:\\s*"?(error|failed|failure|5\\d\\d)|(fatal |internal )?(error|exception|failure)\\s*[:(]|traceback \\(most recent call last\\)|[a-z_.]*(error|exception):)')
           ),
           good AS (
             SELECT s.trace_id, coalesce(s.tool_name, s.name) AS work, max(s.start_time) AS at_ FROM _s s

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from halo_worker.analysis.detectors.shared import ENDING
 from halo_worker.analysis.detectors.unit import Unit
-
-# Tools that only end a run: calling them does no work.
-ENDING = "(?i)^(final_?answer|finish|submit|done|respond|answer|end)"
 
 PLAN_CHARACTERS = 4000  # of an answer, and of its prompt, in which a plan is looked for
 NUMBERED = r"(?s)(^|\n)\W{0,4}1[.)].*\n\W{0,4}2[.)]"
@@ -61,13 +59,13 @@ UNITS = (
     Unit(
         name="planned_tool_unused",
         category="Tool Selection Errors",
-        definition="A plan names a tool that is on offer, and the run ends without one call of any tool",
+        definition="An agent that has tools makes a plan, and the run ends without one call of any tool",
         source="TRAIL, Tool Selection Errors: the wrong tool, or none where one was needed",
-        limits="needs the names of the tools on offer, and a plan written as a numbered list among the first answers",
-        sql=f"SELECT coalesce(named, usable[1]) AS key, coalesce(named, usable[1]) AS subject, {_ACTING}, {_SAID} "
+        limits="needs the names of the tools on offer, and a plan, asked for in the prompt, as a numbered list among the first two answers",
+        sql=f"SELECT coalesce(named, 'a tool') AS key, coalesce(named, 'a tool') AS subject, {_ACTING}, {_SAID} "
         "FROM _dropped_plans p",
-        title="The plan calls for {subject}, and no tool is ever used",
-        description="The agent plans to use {subject} and then answers without calling any tool.",
+        title="The plan needs {subject}, and no tool is ever used",
+        description="The agent plans its work, with {subject} to use, and then answers without calling any tool.",
         fix="Do not accept a final answer before the tools that the plan names were called, or have the agent say why not.",
         validation="Every tool that a plan names should be called in its trace.",
         confidence=0.7,

@@ -30,6 +30,11 @@ ADMITS = (
     r"went wrong|error occurred|please (check|verify|try again)|unavailable|i don'?t know)\b"
 )
 
+# Tools that only end a run: calling them does no work, and many frameworks run no span for them.
+ENDING = (
+    "(?i)^(final_?(answer|result|output|response)|finish|submit|done|respond|answer|end|complete|transfer_|handoff)"
+)
+
 
 def prepare(reader: Reader) -> None:
     """Make `_calls`, `_final` and `_errors` from `_s` and the spans."""
@@ -39,12 +44,17 @@ def prepare(reader: Reader) -> None:
     execute = reader.connection.execute
     execute("""
         CREATE OR REPLACE TEMP TABLE _calls AS
-        SELECT trace_id, span_id, start_time, end_time, agent_name, model, tools_offered, tool_definitions,
-          call->>'id' AS call_id, call->>'name' AS call_name, call->'arguments' AS arguments
+        SELECT trace_id, span_id, start_time, end_time, agent_name, model, tools_offered, definitions, call_id, call_name,
+          json_type(said) AS arguments_type,
+          CASE WHEN length(said::VARCHAR) <= 1000 THEN said END AS arguments,
+          CASE WHEN json_type(said) = 'OBJECT' AND length(said::VARCHAR) <= 20000 THEN json_structure(said)::VARCHAR END
+            AS structure
         FROM (
-          SELECT trace_id, span_id, start_time, end_time, agent_name, model, tools_offered, tool_definitions,
-            unnest(output_messages->'$[*].tool_calls[*]') AS call
-          FROM spans WHERE span_type = 'llm' AND output_messages IS NOT NULL
+          SELECT * EXCLUDE (call), call->>'id' AS call_id, call->>'name' AS call_name, call->'arguments' AS said FROM (
+            SELECT trace_id, span_id, start_time, end_time, agent_name, model, tools_offered,
+              hash(tool_definitions) AS definitions, unnest(output_messages->'$[*].tool_calls[*]') AS call
+            FROM spans WHERE span_type = 'llm' AND contains(output_messages::VARCHAR, '"tool_calls"')
+          )
         )
     """)
     # The answer a user saw: what the last model call without tool calls said.
