@@ -20,7 +20,7 @@ CLAIMS = (
 
 # What providers' keys, private keys and payment cards look like. Shapes that documentation shows (sk-..., a key cut
 # short, AKIAIOSFODNN7EXAMPLE) are left out by length and by the word.
-SECRET = (
+KEY_SHAPES = (
     r"\b(sk-(proj-|ant-|svcacct-)?[A-Za-z0-9_-]{32,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{50,}"
     r"|xox[baprs]-[0-9A-Za-z-]{24,}|AIza[0-9A-Za-z_-]{35}|eyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|\b[45]\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}\b|\b\d{3}-\d{2}-\d{4}\b"
@@ -137,9 +137,9 @@ UNITS = (
         sql=f"""
           SELECT coalesce(agent_name, model, name) AS key, coalesce(agent_name, model, name) AS subject, trace_id, span_id,
             span_id AS origin_span_id, 'output_text' AS field,
-            left(regexp_extract(output_head, '{_quoted(SECRET)}'), 12) AS quote
-          FROM _s WHERE span_type = 'llm' AND regexp_matches(output_head, '{_quoted(SECRET)}')
-            AND NOT regexp_matches(regexp_extract(output_head, '{_quoted(SECRET)}'), '(?i)example|xxxx|1234-?5678|000-00|(0000[ -]?){{2}}|(1111[ -]?){{2}}|your')
+            left(regexp_extract(output_head, '{_quoted(KEY_SHAPES)}'), 12) AS quote
+          FROM _s WHERE span_type = 'llm' AND regexp_matches(output_head, '{_quoted(KEY_SHAPES)}')
+            AND NOT regexp_matches(regexp_extract(output_head, '{_quoted(KEY_SHAPES)}'), '(?i)example|xxxx|1234-?5678|000-00|(0000[ -]?){{2}}|(1111[ -]?){{2}}|your')
         """,
         title="{subject} writes what looks like a secret",
         description="An answer holds a key, token, card or social security number. Only the first characters are quoted here.",
