@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from halo_receiver.store.reader import Reader
 from halo_worker.cli import COMMANDS
-from halo_worker.config import SECTIONS
+from halo_worker.config import SECTIONS, load_settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -43,6 +45,29 @@ def test_every_setting_is_shown_and_described(section: str) -> None:
     assert re.search(rf"^#? ?\[{section}(\.\w+)?\]", text, re.MULTILINE)
     assert [name for name in fields if not re.search(rf"^#? ?{name} = ", text, re.MULTILINE)] == []
     assert [name for name, field in fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_defaults_shown_are_the_defaults(section: str) -> None:
+    """Where a setting has none, an example stands there, and it is valid TOML too."""
+    text = (REPOSITORY / "deploy" / "halo.toml").read_text(encoding="utf-8")
+    part = re.split(r"^#? ?\[", text, flags=re.MULTILINE)
+    [lines] = [one for one in part if re.match(rf"{section}(\.\w+)?\]", one)]
+    shown = tomllib.loads("\n".join(re.findall(r"^# (\w+ = .*)$", lines, re.MULTILINE)))
+    model = SECTIONS[section]
+    for name, field in (model[0] if isinstance(model, list) else model).model_fields.items():
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        if default is None:
+            continue
+        if isinstance(default, BaseModel):
+            default = default.model_dump()
+        assert shown[name] == (str(default) if isinstance(default, Path) else default), name
+
+
+def test_the_file_as_it_lies_there_changes_nothing() -> None:
+    assert load_settings(file=REPOSITORY / "deploy" / "halo.toml", environment={}) == load_settings(
+        file=Path("/dev/null"), environment={}
+    )
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"])
