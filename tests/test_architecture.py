@@ -99,7 +99,6 @@ IMPORTED_AS = {
     "googleapis-common-protos": "google.rpc",
     "grpcio": "grpc",
     "grpcio-health-checking": "grpc_health",
-    "grpcio-status": "grpc_status",
     "opentelemetry-exporter-otlp-proto-grpc": "opentelemetry.exporter",
     "opentelemetry-proto": "opentelemetry.proto",
     "opentelemetry-sdk": "opentelemetry.sdk",

@@ -211,7 +211,10 @@ def import_command(paths: tuple[str, ...], arrival: inputs.Arrival, data_dir: Pa
 @click.command("demo")
 @everywhere
 def demo_command(data_dir: Path | None, config: Path | None) -> int:
-    """Show a fleet of agents over five days: received through a real exporter, analysed, reported. Needs no key."""
+    """Show a fleet of agents over five days: received through a real exporter, analysed, reported. Needs no key.
+
+    Works in ./halo-demo unless --data-dir names another directory; an earlier demo there is replaced.
+    """
     from halo_worker.demo import stage
 
     before = click.get_current_context().find_object(Context)
