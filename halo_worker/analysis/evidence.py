@@ -90,6 +90,23 @@ class Spans:
             return decoded_text((events[index]["attributes"] or {}).get(match[2])) if index < len(events) else None
         return None
 
+    def fetch(self, wanted: set[tuple[str, str]]) -> None:
+        """Read many spans at once: one scan of the window instead of one a span."""
+        rows = sorted(wanted - self._known.keys())
+        if not rows:
+            return
+        self._reader.connection.execute(
+            "CREATE OR REPLACE TEMP TABLE _wanted AS "
+            "SELECT unnest(?::VARCHAR[]) AS trace_id, unnest(?::VARCHAR[]) AS span_id",
+            [[row[0] for row in rows], [row[1] for row in rows]],
+        )
+        columns = ", ".join(("trace_id", "span_id", *_PLAIN, "attributes", "events"))
+        found = queries.json_rows(
+            self._reader, f"SELECT {columns} FROM spans SEMI JOIN _wanted USING (trace_id, span_id)"
+        )
+        self._known.update(dict.fromkeys(rows))
+        self._known.update({(row["trace_id"], row["span_id"]): row for row in found[1]})
+
     def exists(self, trace_id: str, span_id: str) -> bool:
         """Say whether the window has that span."""
         return self._row(trace_id, span_id) is not None
@@ -121,11 +138,14 @@ def problem_of(spans: Spans, evidence: Evidence) -> str | None:
 
 
 def verify(reader: Reader, draft: Draft) -> Verified:
-    """Check every finding of a draft against the window, largest first."""
+    """Check every finding of a draft against the window, largest first. Needs `overview.prepare`."""
     spans = Spans(reader)
     verified = Verified()
     citations, findings, reasons = draft.rejected_citations, draft.rejected_findings, list(draft.rejected_reasons)
-    total = reader.query("SELECT count(*) AS n FROM traces")[0]["n"]
+    total = reader.query("SELECT count(*) AS n FROM _t")[0]["n"]
+    quotes = [quote for item in draft.findings for quote in (*item.evidence, *item.counter_evidence)]
+    spans.fetch({(quote.trace_id, quote.span_id) for quote in quotes})
+    standing: list[_Standing] = []
     for item in draft.findings:
         kept: dict[str, list[Evidence]] = {"evidence": [], "counter_evidence": []}
         for name, into in kept.items():
@@ -149,7 +169,8 @@ def verify(reader: Reader, draft: Draft) -> Verified:
             findings += 1
             reasons.append(f"{item.title[:80]}: dropped, no quote of it stands")
             continue
-        verified.findings.append(_measure(reader, item, kept, occurrences, total))
+        standing.append((item, kept, occurrences))
+    verified.findings = _measure(reader, standing, total)
     verified.findings.sort(key=lambda found: -found.prevalence.traces)
     verified.rejected = Rejected(citations=citations, findings=findings, reasons=reasons[:MAX_REASONS])
     return verified
@@ -167,49 +188,65 @@ def _run_detector(reader: Reader, sql: str) -> list[Occurrence] | str:
     return [Occurrence(row["trace_id"], row["span_id"], row["span_id"]) for row in rows]
 
 
-def _measure(
-    reader: Reader, item: DraftFinding, kept: dict[str, list[Evidence]], occurrences: list[Occurrence], total: int
-) -> VerifiedFinding:
-    ids = sorted({occurrence.trace_id for occurrence in occurrences})
+_Standing = tuple[DraftFinding, dict[str, list[Evidence]], list[Occurrence]]
+
+
+def _measure(reader: Reader, standing: list[_Standing], total: int) -> list[VerifiedFinding]:
+    """Count all findings at once: two passes over the window, however many findings there are."""
     connection = reader.connection
-    connection.execute("CREATE OR REPLACE TEMP TABLE _affected AS SELECT unnest(?::VARCHAR[]) AS trace_id", [ids])
-    facts = reader.query(
-        "SELECT count(*) AS n, coalesce(epoch_ns(min(start_time)), 0) AS first, "
+    connection.execute("CREATE OR REPLACE TEMP TABLE _named (finding INTEGER, trace_id VARCHAR)")
+    for number, (_, _, occurrences) in enumerate(standing):
+        ids = sorted({occurrence.trace_id for occurrence in occurrences})
+        connection.execute("INSERT INTO _named SELECT ?::INTEGER, unnest(?::VARCHAR[])", [number, ids])
+    rows = reader.query(
+        "SELECT finding, count(*) AS n, coalesce(epoch_ns(min(start_time)), 0) AS first, "
         "coalesce(epoch_ns(max(coalesce(end_time, start_time))), 0) AS last, "
-        "count(*) FILTER (error_count > 0) AS failed FROM traces WHERE trace_id IN (SELECT trace_id FROM _affected)"
-    )[0]
-    affected = min(facts["n"], total)
-    low, high = wilson(affected, total)
-    prevalence = Prevalence(traces=affected, of=total, rate=affected / total if total else 0.0, low=low, high=high)
-    return VerifiedFinding(
-        draft=item,
-        evidence=kept["evidence"][:MAX_EVIDENCE],
-        counter_evidence=kept["counter_evidence"][:MAX_EVIDENCE],
-        occurrences=sorted(occurrences, key=lambda one: (one.trace_id, one.symptom_span_id or "")),
-        prevalence=prevalence,
-        breakdown=_breakdown(reader),
-        first_seen_ns=facts["first"],
-        last_seen_ns=facts["last"],
-        failed_traces=facts["failed"],
+        "count(*) FILTER (error_count > 0) AS failed FROM _t JOIN _named USING (trace_id) GROUP BY finding"
     )
+    facts = {row["finding"]: row for row in rows}
+    breakdowns = _breakdowns(reader)
+    findings = []
+    for number, (item, kept, occurrences) in enumerate(standing):
+        fact = facts.get(number, {"n": 0, "first": 0, "last": 0, "failed": 0})
+        low, high = wilson(fact["n"], total)
+        rate = fact["n"] / total if total else 0.0
+        findings.append(
+            VerifiedFinding(
+                draft=item,
+                evidence=kept["evidence"][:MAX_EVIDENCE],
+                counter_evidence=kept["counter_evidence"][:MAX_EVIDENCE],
+                occurrences=sorted(occurrences, key=lambda one: (one.trace_id, one.symptom_span_id or "")),
+                prevalence=Prevalence(traces=fact["n"], of=total, rate=rate, low=low, high=high),
+                breakdown=breakdowns.get(number, []),
+                first_seen_ns=fact["first"],
+                last_seen_ns=fact["last"],
+                failed_traces=fact["failed"],
+            )
+        )
+    return findings
 
 
-def _breakdown(reader: Reader) -> list[Breakdown]:
-    """Say in which agents, models, versions, tools and services the traces of `_affected` are, against all traces."""
-    rows = reader.query("""
-        SELECT d.dimension, d.value, count(*) FILTER (a.trace_id IS NOT NULL) AS hit, count(*) AS of
-        FROM _dimensions d LEFT JOIN _affected a ON a.trace_id = d.trace_id
-        GROUP BY ALL HAVING hit > 0 ORDER BY hit / of DESC, hit DESC, 1, 2
+def _breakdowns(reader: Reader) -> dict[int, list[Breakdown]]:
+    """Say in which agents, models, versions, tools and services the named traces are, against all traces."""
+    rows = reader.query(f"""
+        WITH whole AS (SELECT dimension, value, count(*) AS of_ FROM _dimensions GROUP BY ALL),
+        hits AS (
+          SELECT finding, dimension, value, count(*) AS hit FROM _named JOIN _dimensions USING (trace_id) GROUP BY ALL
+        )
+        SELECT finding, dimension, value, hit, of_ FROM hits JOIN whole USING (dimension, value)
+        QUALIFY row_number() OVER (PARTITION BY finding, dimension ORDER BY hit / of_ DESC, hit DESC, value)
+          <= {MAX_BREAKDOWN}
+        ORDER BY finding, hit / of_ DESC, hit DESC, dimension, value
     """)
-    shown: dict[str, int] = {}
-    breakdown = []
+    breakdowns: dict[int, list[Breakdown]] = {}
     for row in rows:
-        shown[row["dimension"]] = shown.get(row["dimension"], 0) + 1
-        if shown[row["dimension"]] <= MAX_BREAKDOWN:
-            breakdown.append(
-                Breakdown(
-                    dimension=row["dimension"], value=row["value"], traces=row["hit"], of=row["of"],
-                    rate=row["hit"] / row["of"],
-                )
-            )  # fmt: skip
-    return breakdown
+        breakdowns.setdefault(row["finding"], []).append(
+            Breakdown(
+                dimension=row["dimension"],
+                value=row["value"],
+                traces=row["hit"],
+                of=row["of_"],
+                rate=row["hit"] / row["of_"],
+            )
+        )
+    return breakdowns

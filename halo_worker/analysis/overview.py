@@ -12,10 +12,11 @@ TIMELINE_BUCKETS = 24
 
 
 def prepare(reader: Reader) -> None:
-    """Make the tables `_s` (what detectors ask of a span, texts shortened) and `_dimensions` (where a trace belongs).
+    """Make the tables `_t` (the traces), `_s` (what detectors ask of a span, texts shortened) and `_dimensions`.
 
     One scan: every detector reads `_s`, none reads the long texts again.
     """
+    reader.connection.execute("CREATE OR REPLACE TEMP TABLE _t AS SELECT * FROM traces")
     reader.connection.execute("""
         CREATE OR REPLACE TEMP TABLE _s AS
         SELECT trace_id, span_id, parent_span_id, name, span_type, kind, status_code, start_time, end_time, duration_ns,
@@ -53,7 +54,6 @@ _FIGURES = """
 def totals(reader: Reader, affected: list[str]) -> Totals:
     """Count the window; `affected` are the traces that have a finding. Needs `prepare`."""
     connection = reader.connection
-    connection.execute("CREATE OR REPLACE TEMP TABLE _t AS SELECT * FROM traces")
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE _affected AS SELECT DISTINCT unnest(?::VARCHAR[]) AS trace_id", [affected]
     )

@@ -1,0 +1,96 @@
+"""The whole detector pass over a window of many spans: time and memory. `python -m benchmarks.detectors_scale [SPANS]`.
+
+A pool of generated traces is stored, then multiplied in SQL with new trace and call ids, so that the window has as
+many traces, calls and texts as a real one of that size; segments are written by DuckDB alone.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from halo_receiver.decode import decode_traces
+from halo_receiver.span import Span
+from halo_receiver.store import schema
+from tests.generator.fleet import fleet
+from tests.generator.load import store
+
+POOL_TRACES = 4000
+MEMORY = "1GiB"  # what the worker gives DuckDB
+
+
+def pool() -> Iterator[Span]:
+    """Decode the generated traces."""
+    for request, _ in fleet(POOL_TRACES, seed=7, failing=0.1):
+        yield from decode_traces(request.SerializeToString(), encoding="protobuf").spans
+
+
+def multiply(source: Path, target: Path, spans: int) -> int:
+    """Write a segment of about that many spans, each round of the pool with ids of its own; return how many."""
+    connection = duckdb.connect(config={"memory_limit": "1GiB", "threads": 2})
+    connection.execute(f"ATTACH '{source}' AS p (READ_ONLY)")
+    connection.execute(
+        f"ATTACH '{target}' AS t (STORAGE_VERSION '{schema.STORAGE_VERSION}', ROW_GROUP_SIZE {schema.ROW_GROUP_SIZE})"
+    )
+    connection.execute("USE t")
+    connection.execute(schema.SCHEMA_SQL)
+    connection.execute(f"INSERT INTO meta VALUES ('schema_version', '{schema.SCHEMA_VERSION}')")
+    connection.execute("SET preserve_insertion_order = false")
+    have = connection.execute("SELECT count(*) FROM p.span_rows").fetchone()
+    assert have
+    rounds = max(1, spans // have[0])
+    for number in range(rounds):
+        connection.execute(
+            f"INSERT INTO span_rows SELECT * REPLACE (left(md5(trace_id || '{number}'), 32) AS trace_id, "
+            f"start_time + INTERVAL {number} MINUTE AS start_time, end_time + INTERVAL {number} MINUTE AS end_time) "
+            "FROM p.span_rows"
+        )
+    columns = ", ".join((*schema.TRACE_COLUMNS, "first_received_at", "last_received_at"))
+    connection.execute(f"INSERT INTO trace_rows ({columns}) SELECT {columns} FROM ({schema.rollup_query('span_rows')})")
+    connection.execute("CHECKPOINT t")
+    connection.close()
+    return rounds * have[0]
+
+
+def measure(segment: str) -> None:
+    """Run the detectors over one segment, in a process of its own, and print what it took."""
+    from halo_worker.analysis.detectors import run_detectors
+    from halo_worker.analysis.evidence import verify
+    from tests.generator.load import reader_of
+
+    with reader_of([Path(segment)], memory_limit=MEMORY, threads=2) as reader:
+        started = time.monotonic()
+        draft = run_detectors(reader)
+        detected = time.monotonic() - started
+        verified = verify(reader, draft)
+        total = time.monotonic() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"detectors {detected:.1f} s, verified {total:.1f} s, peak {peak:.0f} MiB, "
+        f"{len(verified.findings)} findings, {verified.rejected.citations} citations rejected"
+    )
+
+
+def main() -> None:
+    """Build the window, then measure in a fresh process."""
+    if len(sys.argv) > 2 and sys.argv[1] == "--measure":
+        measure(sys.argv[2])
+        return
+    spans = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        source = store(pool(), Path(folder) / "pool")
+        target = Path(folder) / "spans-20260101T000000Z-000001.duckdb"
+        count = multiply(source, target, spans)
+        print(f"{count} spans, {target.stat().st_size / 2**20:.0f} MiB", flush=True)
+        subprocess.run([sys.executable, "-m", "benchmarks.detectors_scale", "--measure", str(target)], check=True)
+
+
+if __name__ == "__main__":
+    main()
