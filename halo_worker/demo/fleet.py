@@ -74,7 +74,7 @@ FLEET = (
         ),
         (
             Mode("refund_in_cents", "Refunds are asked for in cents, refused, and confirmed to the customer",
-                 support.refund_in_cents, _between(DEPLOYED, 0, 0.13)),
+                 support.refund_in_cents, _between(DEPLOYED, 0, 0.17)),
             Mode("tracking_times_out", "The carrier's API times out", support.tracking_times_out, _between(ALWAYS, 24, 0.09)),
         ),
     ),
@@ -83,7 +83,7 @@ FLEET = (
         ((handbook.answered, 70), (handbook.followed_up, 22), (handbook.honest_about_nothing, 8)),
         (
             Mode("invented_answer", "Answers without any document found", handbook.invented_answer,
-                 lambda hours_ago: 0.11 if 72 <= hours_ago < 96 or hours_ago < 14 else 0.0),
+                 lambda hours_ago: 0.09 if 72 <= hours_ago < 96 or hours_ago < 14 else 0.0),
             Mode("empty_answer", "The model answers with nothing", handbook.empty_answer, _between(ALWAYS, 0, 0.05)),
         ),
     ),
