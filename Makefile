@@ -1,6 +1,6 @@
 # Shortcuts; each is one command that can be typed instead.
 UV ?= uv
-.PHONY: demo test check format ci lock
+.PHONY: demo test check format ci lock schema
 
 demo:    ## a realistic day of agent traffic, received, analysed and reported
 	sh deploy/start.sh demo
@@ -20,6 +20,9 @@ format:  ## put the code in shape
 
 ci:      ## everything the gate asks
 	.ci/run
+
+schema:  ## proto/report.schema.json, from the model
+	.venv/bin/python -c "from halo_worker.report.model import schema; print(schema(), end=str())" > proto/report.schema.json
 
 lock:    ## pin what development and the gate install (needs uv)
 	$(UV) pip compile -q --no-emit-index-url --no-emit-find-links --no-annotate --universal --python-version 3.11 \

@@ -146,7 +146,9 @@ class SinkConfig(Section):
     report_url: str | None = Field(None, description="slack: link to a report; '{id}' is its id.")
     quiet: bool = Field(False, description="Say nothing when no finding changed its state.")
     timeout_seconds: float = Field(20, gt=0, description="Of one request.")
-    max_attempts: int = Field(8, ge=1, description="Before a delivery waits for 'halo deliver'.")
+    max_attempts: int = Field(
+        40, ge=1, description="Before a delivery waits for 'halo deliver'; 40 take about 30 hours."
+    )
     filter: FilterConfig = Field(
         default_factory=lambda: FilterConfig.model_validate({}), description="What it is told."
     )

@@ -161,7 +161,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             "report.md": markdown.render_markdown(report),
             "report.html": html.render_html(report, traces=_waterfalls(reader, report), history=history),
         }
-    folder = archive.publish(report, documents, affected=affected, trajectory=trajectory)
+    folder = archive.publish(report, documents, affected=affected, trajectory=trajectory, sinks=request.sinks)
     _write_index(current, archive, request)
     deliveries = Courier(archive, current.sinks, current.redaction).deliver(report.id, request.sinks)
     return Result(report, folder, tuple(problems), tuple(deliveries))
@@ -335,7 +335,7 @@ def _resolved(issue: Issue, traces: int) -> Finding:
                 update={
                     "traces": 0, "of": traces, "rate": 0.0, "low": 0.0,
                     "high": min(1.0, 3 / traces) if traces else 1.0,
-                    "previous_rate": issue.history[-1].rate if issue.history else None, "p_value": None,
+                    "previous_rate": last.prevalence.rate, "p_value": None,
                 }
             ),
             "affected": [], "breakdown": [], "evidence": [], "counter_evidence": [],

@@ -26,7 +26,7 @@ from halo_worker.report.model import Report
 
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 3600.0
-PENDING_REPORTS = 50  # newest reports that are looked through for receipts that wait
+PENDING_REPORTS = 1000  # newest reports that are looked through for receipts that wait
 
 State = Literal["done", "quiet", "waiting", "failed"]
 
@@ -83,7 +83,7 @@ class Courier:
         for run_id in self._archive.ids()[:PENDING_REPORTS]:
             for path in sorted((self._archive.directory / run_id / "receipts").glob("*.json")):
                 note = _read(path)
-                if note.get("state") == "waiting" and path.stem in self._configs and note["next"] <= self._clock():
+                if note.get("state") == "waiting" and path.stem in self._configs and _due(note) <= self._clock():
                     try:
                         deliveries.append(self._attempt(self._archive.load(run_id), path.stem))
                     except ReportError:
@@ -100,7 +100,11 @@ class Courier:
         told = filtered(report, config)
         if told is None:
             return self._note(path, Delivery(report.id, name, "quiet"), note)
-        parcel = self._parcel(told, path.parent.parent, name, note.get("sink", {}))
+        try:
+            parcel = self._parcel(told, path.parent.parent, name, note.get("sink", {}))
+        except ValueError:
+            reason = "a pattern of [redaction] masks what a report is made of, such as its times or states"
+            return self._note(path, Delivery(report.id, name, "failed", reason), note)
         attempts = int(note.get("attempts", 0)) + 1
         note["attempts"] = attempts
         # Noted before it is sent: after a kill the next start knows that it may have arrived, and uses the same key.
@@ -133,6 +137,11 @@ class Courier:
     def _note(self, path: Path, delivery: Delivery, note: dict[str, Any]) -> Delivery:
         _write(path, {**note, "state": delivery.state, "reason": self._mask(delivery.reason), "at": self._clock()})
         return delivery
+
+
+def _due(note: Mapping[str, Any]) -> float:
+    due = note.get("next")
+    return float(due) if isinstance(due, int | float) else 0.0
 
 
 def _read(path: Path) -> dict[str, Any]:

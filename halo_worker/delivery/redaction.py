@@ -52,7 +52,12 @@ def redacted(value: Any, mask: Callable[[str], str]) -> Any:
 
 def masked_url(url: str) -> str:
     """Show where a URL leads without what may be secret in it: user, path beyond its first part, query."""
-    parts = urlsplit(url)
-    first = parts.path.strip("/").split("/")[0]
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname or ''}{port}/" + (f"{first}/…" if first else "")
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "a URL that cannot be read"
+    steps = [step for step in parts.path.split("/") if step]
+    return f"{parts.scheme}://{parts.hostname or ''}{port}/" + (
+        f"{steps[0]}/…" if len(steps) > 1 else "…" if steps else ""
+    )

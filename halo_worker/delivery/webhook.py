@@ -63,6 +63,9 @@ class WebhookSink:
             headers["webhook-signature"] = self._signer.sign(parcel.key, now, body)
         try:
             answer = httpx.post(self._url, content=body.encode(), headers=headers, timeout=self._timeout)
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            hint = "mend its url or headers, then 'halo deliver'"
+            raise SinkRefused(f"{self.where()} cannot be asked: {type(error).__name__}", hint=hint) from None
         except httpx.HTTPError as error:
             raise SinkUnavailable(f"{self.where()} cannot be reached: {type(error).__name__}") from None
         check_answer(answer, self.where())
@@ -73,5 +76,5 @@ class WebhookSink:
             return json.dumps(parcel.document, ensure_ascii=False)
         try:
             return self._template.render(report=parcel.document)
-        except TemplateError as error:
+        except Exception as error:  # noqa: BLE001 - a template may do anything, and divide by zero
             raise SinkRefused(f"the template fails: {error}", hint="mend it, then 'halo deliver'") from None

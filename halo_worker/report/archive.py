@@ -48,10 +48,12 @@ class Archive:
         *,
         affected: Iterable[tuple[str, str, str]] = (),
         trajectory: Path | None = None,
+        sinks: Iterable[str] = (),
     ) -> Path:
         """Write a report's folder, and only then give it its name; return the folder.
 
-        `documents` are further files by name (report.md, report.html); `affected` (issue, trace, span) rows.
+        `documents` are further files by name (report.md, report.html); `affected` (issue, trace, span) rows. For each
+        of `sinks` a receipt that waits is part of the report, so that a kill before its delivery loses none.
         Raises ReportError when the disk refuses.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -62,6 +64,11 @@ class Archive:
             (making / "receipts").mkdir(parents=True)
             for name, text in documents.items():
                 (making / name).write_text(text, encoding="utf-8")
+            for sink in sinks:
+                # Its run delivers it at once; whoever looks for receipts that wait leaves it a minute for that.
+                due = report.created_at / 1e9 + 60
+                waiting = json.dumps({"state": "waiting", "next": due, "attempts": 0})
+                (making / "receipts" / f"{sink}.json").write_text(waiting, encoding="utf-8")
             with (making / "affected.jsonl").open("w", encoding="utf-8") as file:
                 for issue_id, trace_id, span_id in affected:
                     row = {"issue_id": issue_id, "trace_id": trace_id, "span_id": span_id}
@@ -70,8 +77,8 @@ class Archive:
                 shutil.copyfile(trajectory, making / "trajectory.jsonl")
             with (making / REPORT_FILE).open("w", encoding="utf-8") as file:
                 file.write(report.to_json())
-                file.flush()
-                os.fsync(file.fileno())
+            for path in [*making.rglob("*"), making]:
+                _sync(path)
             making.rename(folder)
             _sync(self.directory)
         except OSError as error:
@@ -133,8 +140,8 @@ class Archive:
         temporary.rename(self.directory / name)
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -3,9 +3,10 @@
 Everything is derived from the published reports and an append-only file of decisions (`decisions.jsonl`): first and
 last seen, the history of its rate, and its state. Nothing else is stored, so nothing can disagree.
 
-States. `new`: never seen. `regressed`: seen, then gone for a window or resolved by a person, and back. `worsening`,
-`improving`: the rate differs from the window before (Fisher's exact test, p < 0.01, and by a quarter at least).
-`ongoing`: none of these, also when there is too little to tell. `resolved`: not seen in a window that had enough
+States. `new`: never seen. `regressed`: seen, then gone from windows that had enough traces for it to show (three
+expected at its last rate, so that chance alone hides it once in twenty), or resolved by a person, and back.
+`worsening`, `improving`: the rate differs from the window before (Fisher's exact test, p < 0.01, by a quarter or more).
+`ongoing`: none of these, also when there is too little to tell. `resolved`: not seen since in windows that had enough
 traces for it to show (five expected at its last rate).
 """
 
@@ -28,6 +29,7 @@ Action = Literal["mute", "resolve", "reopen", "note"]
 P_CHANGED = 0.01
 CHANGED_BY = 0.25  # relative change of the rate, below which a difference is not worth a word
 EXPECTED_TO_RESOLVE = 5.0
+EXPECTED_TO_REGRESS = 3.0  # rule of three: none seen of three expected has p = 0.05
 SIMILAR = 0.8  # share of tokens (Jaccard) from which two signatures are one failure mode
 
 _MASKED = re.compile(r"<[a-z_]+>|[0-9a-f]{8,}|\d+")
@@ -171,14 +173,16 @@ class IssueMemory:
         issue = self.issues.get(issue_id)
         if issue is None:
             return Assessment(issue_id, "new", first_seen, None, None, [], False)
-        previous = issue.history[-1] if issue.history else None
+        previous, absent_of = _last_present(issue)
         state: State = "ongoing"
         p_value = None
         if previous is not None:
             p_value = rates_differ(traces, of, previous.traces, previous.of)
             rate = traces / of if of else 0.0
             resolved_at = issue.resolved_at
-            if (resolved_at is not None and first_seen > resolved_at) or (previous.traces == 0 and previous.of > 0):
+            if (resolved_at is not None and first_seen > resolved_at) or (
+                previous.rate * absent_of >= EXPECTED_TO_REGRESS
+            ):
                 state = "regressed"
             elif p_value is not None and p_value < P_CHANGED:
                 if rate > previous.rate * (1 + CHANGED_BY):
@@ -196,13 +200,13 @@ class IssueMemory:
         )
 
     def resolved_now(self, present: set[str], *, of: int) -> list[Issue]:
-        """Return the issues of the last window that are gone from this one, where it had traces enough to show them."""
+        """Return the issues of which this window makes sure that they are gone: it had traces enough to show them."""
         gone = []
         for issue in self.issues.values():
-            previous = issue.history[-1] if issue.history else None
-            if issue.issue_id in present or previous is None or previous.traces == 0:
+            previous, absent_of = _last_present(issue)
+            if issue.issue_id in present or previous is None:
                 continue
-            if previous.rate * of >= EXPECTED_TO_RESOLVE:
+            if previous.rate * absent_of < EXPECTED_TO_RESOLVE <= previous.rate * (absent_of + of):
                 gone.append(issue)
         return gone
 
@@ -230,9 +234,20 @@ def state_of(issue: Issue) -> str:
         return "muted"
     if issue.resolved_at is not None and issue.last_seen <= issue.resolved_at:
         return "resolved"
-    if issue.history and issue.history[-1].traces == 0:
-        return "resolved"
-    return issue.finding.state
+    previous, absent_of = _last_present(issue)
+    if previous is None or not absent_of:
+        return issue.finding.state
+    return "resolved" if previous.rate * absent_of >= EXPECTED_TO_RESOLVE else "ongoing"
+
+
+def _last_present(issue: Issue) -> tuple[Point | None, int]:
+    """Return the last window that held an issue, and how many traces were looked at since."""
+    absent_of = 0
+    for point in reversed(issue.history):
+        if point.traces:
+            return point, absent_of
+        absent_of += point.of
+    return None, absent_of
 
 
 def severity_of(

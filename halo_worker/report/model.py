@@ -6,6 +6,7 @@ cites; every count is computed from the store; what fails is dropped and counted
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -240,3 +241,8 @@ class Report(_Timed):
     def to_json(self) -> str:
         """Write the report as `report.json` holds it: two-space indented, times as ISO-8601."""
         return self.model_dump_json(indent=2) + "\n"
+
+
+def schema() -> str:
+    """Write the JSON Schema of `report.json`; `make schema` puts it into `proto/report.schema.json`."""
+    return json.dumps(Report.model_json_schema(mode="serialization"), indent=2, ensure_ascii=False) + "\n"

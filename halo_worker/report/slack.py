@@ -6,6 +6,7 @@ Source: Slack, "Reference: blocks": 50 blocks a message, 150 characters in a hea
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from halo_worker.report import words
@@ -18,6 +19,7 @@ MAX_FINDINGS = 10  # in the message itself; the rest is counted
 MAX_THREAD = 20  # replies with details
 
 _MARKS = {"critical": "🔴", "high": "🟠", "medium": "🟡", "low": "⚪"}
+_LINK = re.compile(r"https?://[^\s<>|]{1,2000}")
 Block = dict[str, Any]
 
 
@@ -66,7 +68,7 @@ def message(report: Report, *, link: str | None = None) -> tuple[str, list[Block
     ]
     if len(report.findings) > MAX_FINDINGS:
         blocks.append(_section(f"… and {len(report.findings) - MAX_FINDINGS} more in the report."))
-    context = f"<{link}|Full report>" if link and "|" not in link and ">" not in link else f"report {report.id}"
+    context = f"<{link}|Full report>" if link and _LINK.fullmatch(link) else f"report {report.id}"
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": cut(context, MAX_TEXT)}]})
     return cut(escaped(headline), MAX_TEXT), blocks[:MAX_BLOCKS]
 

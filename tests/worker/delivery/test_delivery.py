@@ -1,0 +1,266 @@
+"""Every published report arrives, once where the key is honoured, whatever happens to the sink or to us."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from standardwebhooks import Webhook
+
+from halo_worker.config import RedactionConfig, SinkConfig
+from halo_worker.delivery.courier import Courier, make_sink
+from halo_worker.delivery.redaction import masked_url, redactor
+from halo_worker.delivery.slack import SlackSink
+from halo_worker.errors import ConfigError
+from halo_worker.report.archive import Archive
+from tests.builders import finding, report
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+class Endpoint:
+    """A server on loopback that answers what it is told to, then 200, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, dict[str, str], str]] = []
+        self.asked: list[tuple[str, dict[str, str], str]] = []
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                endpoint.asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                ok = json.dumps({"ok": True, "ts": f"{len(endpoint.asked)}.0", "channel": "C1"})
+                ok = "ok" if "services" in self.path else ok
+                status, headers, text = endpoint.answers.pop(0) if endpoint.answers else (200, {}, ok)
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", **headers}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    made = Endpoint()
+    yield made
+    made.close()
+
+
+class Desk:
+    """An archive with one published report, a courier and a clock that is set by hand."""
+
+    def __init__(self, folder: Path, redaction: dict[str, Any] | None = None, **sinks: dict[str, Any]) -> None:
+        self.now = 1_800_000_000.0
+        self.archive = Archive(folder / "reports")
+        self.report = report(finding(), finding("HALO-00000002", severity="low", state="ongoing"))
+        self.sinks = {name: SinkConfig.model_validate(values) for name, values in sinks.items()}
+        self.redaction = RedactionConfig.model_validate(redaction or {})
+        self.folder = self.archive.publish(self.report, {"report.md": "# x"}, sinks=sinks)
+
+    def courier(self, **options: Any) -> Courier:
+        return Courier(self.archive, self.sinks, self.redaction, clock=lambda: self.now, **options)
+
+    def deliver(self, **options: Any) -> list[str]:
+        return [one.state for one in self.courier().deliver(self.report.id, list(self.sinks), **options)]
+
+    def retry(self) -> list[str]:
+        return [one.state for one in self.courier().retry()]
+
+    def receipt(self, name: str) -> dict[str, Any]:
+        return json.loads((self.folder / "receipts" / f"{name}.json").read_text())
+
+
+def test_a_webhook_gets_the_report_signed_and_with_its_key(tmp_path: Path, endpoint: Endpoint) -> None:
+    url = f"{endpoint.url}/hook/very-secret"
+    desk = Desk(tmp_path, ops={"type": "webhook", "url": url, "secret": SECRET, "headers": {"X-Team": "agents"}})
+    assert desk.deliver() == ["done"]
+    assert desk.deliver() == ["done"]
+    assert desk.retry() == []
+    assert len(endpoint.asked) == 1, "a receipt ends it"
+    path, headers, body = endpoint.asked[0]
+    assert (path, headers["x-team"]) == ("/hook/very-secret", "agents")
+    assert headers["idempotency-key"] == headers["webhook-id"] == f"{desk.report.id}-ops"
+    assert Webhook(SECRET).verify(body, headers)["id"] == desk.report.id
+
+
+def test_a_fault_that_passes_is_retried_when_the_sink_asked_for_it(tmp_path: Path, endpoint: Endpoint) -> None:
+    desk = Desk(tmp_path, ops={"type": "webhook", "url": endpoint.url})
+    endpoint.answers = [(429, {"Retry-After": "120"}, ""), (503, {}, "")]
+    assert desk.deliver() == ["waiting"]
+    desk.now += 119
+    assert desk.retry() == []
+    desk.now += 2
+    assert desk.retry() == ["waiting"]
+    desk.now += 3600
+    assert desk.retry() == ["done"]
+    assert len({headers["idempotency-key"] for _, headers, _ in endpoint.asked}) == 1
+
+
+def test_a_sink_that_is_down_for_a_day_gets_its_report(tmp_path: Path) -> None:
+    """The schedule of retries outlives an outage of a day; nobody has to notice."""
+    down = Endpoint()
+    url = f"{down.url}/T0K3N"
+    down.close()
+    desk = Desk(tmp_path, ops={"type": "webhook", "url": url})
+    states = desk.deliver()
+    start = desk.now
+    while desk.now < start + 86_400:
+        desk.now += 600
+        states += desk.retry()
+    assert set(states) == {"waiting"}
+    assert "T0K3N" not in (desk.folder / "receipts" / "ops.json").read_text()
+
+
+def test_what_is_permanent_is_told_once_and_kept_for_halo_deliver(tmp_path: Path, endpoint: Endpoint) -> None:
+    desk = Desk(tmp_path, ops={"type": "webhook", "url": endpoint.url})
+    endpoint.answers = [(404, {}, "no such hook")]
+    assert desk.deliver() == ["failed"]
+    desk.now += 86_400
+    assert desk.retry() == []
+    assert "404: no such hook" in desk.receipt("ops")["reason"]
+    assert desk.deliver(again=True) == ["done"]
+
+
+def test_a_kill_before_or_in_a_delivery_loses_nothing(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Published with the receipt waiting; killed while sending, it is sent again under the same key."""
+    desk = Desk(tmp_path, ops={"type": "webhook", "url": endpoint.url})
+    assert desk.receipt("ops")["state"] == "waiting", "killed before any delivery"
+
+    class Killed(BaseException):
+        pass
+
+    class Dying:
+        def __init__(self, sink: Any) -> None:
+            self._sink = sink
+
+        def where(self) -> str:
+            return self._sink.where()
+
+        def deliver(self, parcel: Any) -> dict[str, Any]:
+            self._sink.deliver(parcel)
+            raise Killed
+
+    with pytest.raises(Killed):
+        desk.courier(make=lambda name, config: Dying(make_sink(name, config))).deliver(desk.report.id, ["ops"])
+    assert desk.retry() == ["done"]
+    assert len(endpoint.asked) == 2
+    assert len({headers["idempotency-key"] for _, headers, _ in endpoint.asked}) == 1
+
+
+def test_sinks_are_told_what_their_filter_lets_through(tmp_path: Path) -> None:
+    desk = Desk(
+        tmp_path,
+        high={"type": "file", "path": str(tmp_path / "high"), "filter": {"min_severity": "high"}},
+        still={"type": "file", "path": str(tmp_path / "still"), "quiet": True, "filter": {"states": ["ongoing"]}},
+        page={"type": "file", "path": str(tmp_path / "page"), "format": "html"},
+    )
+    assert desk.deliver() == ["done", "quiet", "done"]
+    told = json.loads((tmp_path / "high" / f"{desk.report.id}.json").read_text())
+    assert [one["issue_id"] for one in told["findings"]] == ["HALO-00000001"]
+    assert not (tmp_path / "still").exists()
+    assert (tmp_path / "page" / f"{desk.report.id}.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_template_makes_the_body_and_a_broken_one_says_where(tmp_path: Path, endpoint: Endpoint) -> None:
+    template = tmp_path / "body.j2"
+    template.write_text('{"text": {{ report.summary|json }}, "n": {{ report.findings|length }}}', encoding="utf-8")
+    desk = Desk(tmp_path, ops={"type": "webhook", "url": endpoint.url, "template": str(template)})
+    assert desk.deliver() == ["done"]
+    assert json.loads(endpoint.asked[0][2])["n"] == 2
+    for number, broken in enumerate(("{{ 1 / 0 }}", "{{ report.nothing.more }}", "{{ ''.__class__.__mro__[1] }}")):
+        template.write_text(broken, encoding="utf-8")
+        desk = Desk(tmp_path / str(number), ops={"type": "webhook", "url": endpoint.url, "template": str(template)})
+        assert desk.deliver() == ["failed"]
+        assert "template" in desk.receipt("ops")["reason"]
+    template.write_text("{% for %}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"\[sinks.ops\] template"):
+        make_sink("ops", desk.sinks["ops"])
+
+
+def test_secrets_in_quotes_do_not_leave_the_machine(tmp_path: Path, endpoint: Endpoint) -> None:
+    key, mail = "sk-proj-" + "a1B2" * 8, "jane.doe@example.org"
+    text = f"refused for {mail} with Authorization: Bearer {key} and case ACME-77"
+    desk = Desk(tmp_path, {"patterns": ["ACME-\\d+"]}, ops={"type": "webhook", "url": endpoint.url})
+    (desk.folder / "report.json").write_text(report(finding(text=text)).to_json(), encoding="utf-8")
+    assert desk.deliver() == ["done"]
+    sent = endpoint.asked[0][2]
+    assert "[redacted]" in sent
+    assert not [word for word in (key, mail, "ACME-77") if word in sent]
+    assert key in (desk.folder / "report.json").read_text(), "what stays on the machine stays whole"
+
+
+def test_a_pattern_that_masks_the_report_itself_is_said(tmp_path: Path, endpoint: Endpoint) -> None:
+    desk = Desk(tmp_path, {"patterns": ["\\d+"]}, ops={"type": "webhook", "url": endpoint.url})
+    assert desk.deliver() == ["failed"]
+    assert "[redaction]" in desk.receipt("ops")["reason"]
+
+
+def test_slack_by_webhook_says_what_slack_said(tmp_path: Path, endpoint: Endpoint) -> None:
+    url = f"{endpoint.url}/services/T000/B000/XXXX"
+    desk = Desk(tmp_path, chat={"type": "slack", "url": url, "report_url": "https://example.org/{id}/report.html"})
+    endpoint.answers = [(429, {"Retry-After": "30"}, ""), (400, {}, "invalid_blocks")]
+    assert desk.deliver() == ["waiting"]
+    desk.now += 31
+    assert desk.retry() == ["failed"]
+    assert "invalid_blocks" in desk.receipt("chat")["reason"]
+    assert "XXXX" not in json.dumps(desk.receipt("chat"))
+    assert desk.deliver(again=True) == ["done"]
+    assert f"https://example.org/{desk.report.id}/report.html" in endpoint.asked[-1][2]
+
+
+def test_a_bot_goes_on_in_its_thread_after_a_fault(tmp_path: Path, endpoint: Endpoint) -> None:
+    """The message is posted once; a rate limit between two replies costs a wait, never a second message."""
+    desk = Desk(tmp_path, chat={"type": "slack", "token": "xoxb-1", "channel": "#agents"})
+
+    def make(_: str, config: SinkConfig) -> SlackSink:
+        return SlackSink(config, api_url=f"{endpoint.url}/api/")
+
+    ok = json.dumps({"ok": True, "ts": "7.0", "channel": "C1"})
+    limited = json.dumps({"ok": False, "error": "ratelimited"})
+    endpoint.answers = [(200, {}, ok), (200, {}, ok), (429, {"Retry-After": "10"}, limited)]
+    assert [one.state for one in desk.courier(make=make).deliver(desk.report.id, ["chat"])] == ["waiting"]
+    desk.now += 11
+    assert [one.state for one in desk.courier(make=make).retry()] == ["done"]
+    bodies = [json.loads(body) if body.startswith("{") else body for _, _, body in endpoint.asked]
+    threads = [body.get("thread_ts") for body in bodies]
+    assert threads == [None, "7.0", "7.0", "7.0"]
+    assert desk.receipt("chat")["sink"]["replies"] == 2
+
+
+def test_a_torn_receipt_is_no_receipt(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, out={"type": "file", "path": str(tmp_path / "out")})
+    (desk.folder / "receipts" / "out.json").write_text('{"state": "wai', encoding="utf-8")
+    assert desk.deliver() == ["done"]
+
+
+@given(st.text(max_size=300))
+def test_urls_are_shown_without_what_is_secret(text: str) -> None:
+    assert "hunter2" not in masked_url("https://user:hunter2@hooks.example.org:99/services/" + "hunter2?k=hunter2")
+    masked_url(text)
+    redactor([])(text)
+
+
+def test_secrets_are_not_shown_by_the_settings() -> None:
+    config = SinkConfig.model_validate({"type": "slack", "token": SecretStr("xoxb-1"), "channel": "#x"})
+    assert "xoxb" not in repr(config)
