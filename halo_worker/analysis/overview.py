@@ -71,16 +71,22 @@ def totals(reader: Reader, affected: list[str]) -> Totals:
 
 
 def _groups(reader: Reader, dimension: str) -> list[GroupTotals]:
-    """Count the traces of each value of a dimension; tokens, cost and durations are those of its own spans."""
+    """Count the traces of each value of a dimension, and those with an error anywhere; the rest is of its own spans.
+
+    An agent's duration is that of its agent spans, where it has any; a model's that of its calls.
+    """
     column = {"agent": "agent_name", "model": "model", "service": "service_name"}[dimension]
+    whole = {"agent": "span_type = 'agent'", "model": "span_type IN ('llm', 'embedding')"}.get(dimension, "true")
     rows = reader.query(f"""
         SELECT {column} AS name, count(DISTINCT trace_id) AS traces, count(*) AS spans,
-          count(DISTINCT trace_id) FILTER (failed) AS error_traces,
+          count(DISTINCT trace_id) FILTER (trace_id IN (SELECT trace_id FROM _t WHERE error_count > 0)) AS error_traces,
           coalesce(sum(input_tokens) FILTER (span_type IN ('llm', 'embedding')), 0)::BIGINT AS input_tokens,
           coalesce(sum(output_tokens) FILTER (span_type IN ('llm', 'embedding')), 0)::BIGINT AS output_tokens,
           sum(cost_usd) FILTER (span_type IN ('llm', 'embedding')) AS cost_usd,
-          quantile_cont(duration_ns, 0.5)::BIGINT AS duration_p50_ns,
-          quantile_cont(duration_ns, 0.95)::BIGINT AS duration_p95_ns
+          coalesce(quantile_cont(duration_ns, 0.5) FILTER ({whole}), quantile_cont(duration_ns, 0.5))::BIGINT
+            AS duration_p50_ns,
+          coalesce(quantile_cont(duration_ns, 0.95) FILTER ({whole}), quantile_cont(duration_ns, 0.95))::BIGINT
+            AS duration_p95_ns
         FROM _s WHERE {column} IS NOT NULL AND {column} <> '' GROUP BY ALL ORDER BY traces DESC, name LIMIT {MAX_GROUPS}
     """)
     return [GroupTotals(**row) for row in rows]

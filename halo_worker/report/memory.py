@@ -184,6 +184,9 @@ class IssueMemory:
                 previous.rate * absent_of >= EXPECTED_TO_REGRESS
             ):
                 state = "regressed"
+                if absent_of:  # the change is against the windows without it
+                    previous = Point(previous.run_id, previous.end_ns, 0, absent_of)
+                    p_value = rates_differ(traces, of, 0, absent_of)
             elif p_value is not None and p_value < P_CHANGED:
                 if rate > previous.rate * (1 + CHANGED_BY):
                     state = "worsening"

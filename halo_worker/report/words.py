@@ -65,6 +65,8 @@ def since(finding: Finding) -> str:
         return f"new in this window, {now} of traces"
     if finding.state == "resolved":
         return f"not seen any more; it was in {percent(before)} of traces"
+    if finding.state == "regressed":
+        return f"back after it had gone, first seen {day(finding.first_seen)}, {now} of traces"
     if before is None:
         return f"{finding.state} since {day(finding.first_seen)}, {now} of traces"
     return f"{finding.state} since {day(finding.first_seen)}, {percent(before)} → {now} of traces"

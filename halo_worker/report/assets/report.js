@@ -30,7 +30,7 @@
   draw("c-traffic", { type: "bar", data: { labels: times, datasets: [bars("affected", pick(t, "affected_traces"), color("--high")), bars("others", healthy, color("--bar"))] }, options: stacked });
   draw("c-tokens", { type: "bar", data: { labels: times, datasets: [bars("input tokens", pick(t, "input_tokens"), color("--bar")), bars("output tokens", pick(t, "output_tokens"), color("--accent"))] }, options: stacked });
   var wide = { indexAxis: "y", scales: { x: { beginAtZero: true } } };
-  var names = function (rows) { return rows.map(function (row) { return row.name.length > 20 ? row.name.slice(0, 19) + "…" : row.name; }); };
+  var names = function (rows) { return rows.map(function (row) { return row.name.length > 18 ? row.name.slice(0, 17) + "…" : row.name; }); };
   draw("c-errors", { type: "bar", data: { labels: names(data.agents), datasets: [bars("traces", pick(data.agents, "traces"), color("--bar")), bars("with errors", pick(data.agents, "error_traces"), color("--critical"))] }, options: wide });
   draw("c-latency", { type: "bar", data: { labels: names(data.agents), datasets: [bars("median, s", pick(data.agents, "duration_p50_ns", 1e9), color("--bar")), bars("95 %, s", pick(data.agents, "duration_p95_ns", 1e9), color("--accent"))] }, options: wide });
   draw("c-cost", { type: "bar", data: { labels: names(data.models), datasets: [bars("cost, $", pick(data.models, "cost_usd"), color("--accent"))] }, options: wide });
