@@ -13,7 +13,7 @@ from typing import Any
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader, Settle
 from halo_worker import inputs, segments_client
-from halo_worker.analysis import analyst, detectors, evidence, overview
+from halo_worker.analysis import analyst, contrast, detectors, evidence, overview
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import VerifiedFinding
 from halo_worker.config import BudgetConfig, Settings
@@ -36,6 +36,7 @@ from halo_worker.report.words import headline
 from halo_worker.window import SECOND, Window
 
 DECISIONS_FILE = "decisions.jsonl"
+NO_FAILURE = ("Broken Telemetry", "Latency Outlier")  # categories of findings that are no failure of an agent
 MAX_WATERFALLS = 30
 MAX_WATERFALL_SPANS = 2000
 
@@ -250,6 +251,7 @@ def _report(
         if not assessed.muted:
             findings.append(_finding(item, assessed))
     totals = overview.totals(reader, sorted(hit))
+    outcomes, contrasts = contrast.contrasts(reader, _failed_of(verified))
     resolved = known.resolved_now(set(history), of=totals.traces)
     for issue in resolved:
         history[issue.issue_id] = issue.history
@@ -276,10 +278,18 @@ def _report(
         ),
         totals=totals,
         findings=findings,
+        outcomes=outcomes,
+        contrasts=contrasts,
         rejected=verified.rejected,
     )
     report = report.model_copy(update={"summary": report.summary or headline(report)})
     return report, history, affected
+
+
+def _failed_of(verified: evidence.Verified) -> list[str]:
+    """Return the traces in which an agent failed, by the findings: slow or unconnected ones are not among them."""
+    named = (item for item in verified.findings if item.draft.category not in NO_FAILURE)
+    return sorted({occurrence.trace_id for item in named for occurrence in item.occurrences})
 
 
 def _finding(item: VerifiedFinding, assessed: Assessment) -> Finding:

@@ -16,13 +16,14 @@ from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.report.model import Breakdown, Evidence, Prevalence, Rejected, SpanRef
-from halo_worker.report.statistics import wilson
+from halo_worker.report.statistics import benjamini_hochberg, fisher_exact, wilson
 
 MAX_AFFECTED_SHOWN = 50
 MAX_EVIDENCE = 5
 MAX_REASONS = 50
 MAX_QUOTE = 2000
 MAX_BREAKDOWN = 12
+MIN_COMPARED = 3  # affected traces with a value, below which it is not compared with the rest
 
 _PLAIN = ("name", "input_text", "output_text", "status_message", "error_message")
 _ATTRIBUTE = re.compile(r'attributes\["(.+)"\]', re.DOTALL)
@@ -204,7 +205,7 @@ def _measure(reader: Reader, standing: list[_Standing], total: int) -> list[Veri
         "count(*) FILTER (error_count > 0) AS failed FROM _t JOIN _named USING (trace_id) GROUP BY finding"
     )
     facts = {row["finding"]: row for row in rows}
-    breakdowns = _breakdowns(reader)
+    breakdowns = _breakdowns(reader, total)
     findings = []
     for number, (item, kept, occurrences) in enumerate(standing):
         fact = facts.get(number, {"n": 0, "first": 0, "last": 0, "failed": 0})
@@ -226,8 +227,8 @@ def _measure(reader: Reader, standing: list[_Standing], total: int) -> list[Veri
     return findings
 
 
-def _breakdowns(reader: Reader) -> dict[int, list[Breakdown]]:
-    """Say in which agents, models, versions, tools and services the named traces are, against all traces."""
+def _breakdowns(reader: Reader, total: int) -> dict[int, list[Breakdown]]:
+    """Say in which agents, models, versions, tools and services the named traces are, against all `total` traces."""
     rows = reader.query(f"""
         WITH whole AS (SELECT dimension, value, count(*) AS of_ FROM _dimensions GROUP BY ALL),
         hits AS (
@@ -238,15 +239,37 @@ def _breakdowns(reader: Reader) -> dict[int, list[Breakdown]]:
           <= {MAX_BREAKDOWN}
         ORDER BY finding, hit / of_ DESC, hit DESC, dimension, value
     """)
+    sizes = {
+        row["finding"]: row["n"] for row in reader.query("SELECT finding, count(*) AS n FROM _named GROUP BY finding")
+    }
+    compared = {n: table for n, row in enumerate(rows) if (table := _against_rest(row, sizes[row["finding"]], total))}
+    q_values = dict(
+        zip(compared, benjamini_hochberg([fisher_exact(*table) for table in compared.values()]), strict=True)
+    )
     breakdowns: dict[int, list[Breakdown]] = {}
-    for row in rows:
+    for number, row in enumerate(rows):
+        rate, ratio = row["hit"] / row["of_"], None
+        if number in compared:
+            _, _, rest, rest_without = compared[number]
+            ratio = rate / (rest / (rest + rest_without)) if rest else None
         breakdowns.setdefault(row["finding"], []).append(
             Breakdown(
                 dimension=row["dimension"],
                 value=row["value"],
                 traces=row["hit"],
                 of=row["of_"],
-                rate=row["hit"] / row["of_"],
+                rate=rate,
+                risk_ratio=ratio,
+                q_value=q_values.get(number),
             )
         )
     return breakdowns
+
+
+def _against_rest(row: dict[str, Any], affected: int, total: int) -> tuple[int, int, int, int] | None:
+    """Return the table of a value against the traces without it; None where there is too little to compare."""
+    hit, of = row["hit"], row["of_"]
+    if hit < MIN_COMPARED or of >= total:
+        return None
+    rest = max(0, affected - hit)
+    return hit, of - hit, rest, max(0, total - of - rest)

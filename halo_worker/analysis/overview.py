@@ -17,7 +17,7 @@ def prepare(reader: Reader) -> None:
     One scan: every detector reads `_s`, none reads the long texts again.
     """
     reader.connection.execute("CREATE OR REPLACE TEMP TABLE _t AS SELECT * FROM traces")
-    reader.connection.execute("""
+    reader.connection.execute(r"""
         CREATE OR REPLACE TEMP TABLE _s AS
         SELECT trace_id, span_id, parent_span_id, name, span_type, kind, status_code, start_time, end_time, duration_ns,
           service_name, agent_name, tool_name, tool_call_id, model, provider, finish_reason, max_output_tokens,
@@ -31,7 +31,10 @@ def prepare(reader: Reader) -> None:
           CASE WHEN span_type = 'tool' THEN left(input_text, 2000) END AS arguments,
           CASE WHEN span_type = 'llm' THEN
             coalesce(len(output_messages->'$[*].tool_calls[*].name'), 0) END AS calls,
-          CASE WHEN span_type = 'llm' THEN output_messages IS NOT NULL END AS has_output
+          CASE WHEN span_type = 'llm' THEN output_messages IS NOT NULL END AS has_output,
+          CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{"role":"system","content":"') THEN
+            left(md5(split_part(left(input_messages, 16000), '"},{"role":"', 1)), 8) || ' "'
+            || regexp_replace(input_messages[30:89], '"\}.*$', '') || '…"' END AS prompt
         FROM spans
     """)
     reader.connection.execute("""

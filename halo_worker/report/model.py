@@ -108,13 +108,55 @@ class Prevalence(Model):
 
 
 class Breakdown(Model):
-    """Where a finding concentrates: affected traces of the traces that have this value."""
+    """Where a finding concentrates: affected traces of the traces that have this value.
+
+    `risk_ratio` and `q_value` (against the traces without it; Fisher's exact test, Benjamini-Hochberg over all
+    breakdowns of the report) are there where three affected traces or more have it; a ratio of null with a q_value
+    means that no other trace is affected.
+    """
 
     dimension: str  # agent, model, version, tool, service
     value: str
     traces: int
     of: int
     rate: float
+    risk_ratio: float | None = None
+    q_value: float | None = None
+
+
+class Outcome(Model):
+    """How traces ended, as far as it is known, and from what: the ground that `contrasts` stand on."""
+
+    source: str  # evaluation, root status, detectors
+    known: int  # traces whose outcome it tells
+    failed: int
+    tested: int  # values compared; none where there is too little data
+    note: str
+
+
+class Contrast(Model):
+    """A value that goes with failure: traces that have it against those that do not.
+
+    Fisher's exact test, adjusted over all values tested in the window (Benjamini-Hochberg). It says that the two go
+    together, not that one causes the other.
+    """
+
+    outcome: str  # the source of the outcome
+    dimension: str  # agent, model, version, prompt, tool, tool sequence, provider, service
+    value: str
+    failed: int
+    of: int
+    rate: float
+    low: float
+    high: float
+    rest_failed: int
+    rest_of: int
+    rest_rate: float
+    support: float  # share of all failed traces that have the value
+    risk_ratio: float | None  # rate over rest_rate; null where no other trace failed
+    p_value: float
+    q_value: float
+    same_traces: list[str] = []  # other values that exactly the same traces have
 
 
 class Fix(Model):
@@ -236,6 +278,8 @@ class Report(_Timed):
     coverage: Coverage = Coverage()
     totals: Totals = Totals()
     findings: list[Finding] = []
+    outcomes: list[Outcome] = []
+    contrasts: list[Contrast] = []
     rejected: Rejected = Rejected()
 
     def to_json(self) -> str:

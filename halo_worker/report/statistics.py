@@ -28,18 +28,43 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def fisher_exact(a: int, b: int, c: int, d: int) -> float:
-    """Return the two-sided p-value of the table [[a, b], [c, d]]."""
+    """Return the two-sided p-value of the table [[a, b], [c, d]]; the time grows with the root of the counts."""
     row, column, total = a + b, a + c, a + b + c + d
     if not row or not column or row == total or column == total:
         return 1.0
     base = _log_choose(total, column)
     low, high = max(0, column - (total - row)), min(row, column)
+    mode = min(high, max(low, (row + 1) * (column + 1) // (total + 2)))
 
     def log_p(k: int) -> float:
         return _log_choose(row, k) + _log_choose(total - row, column - k) - base
 
-    seen = log_p(a)
-    return min(1.0, sum(math.exp(p) for k in range(low, high + 1) if (p := log_p(k)) <= seen + 1e-7))
+    def tail(k: int, step: int) -> float:
+        """Sum from k away from the mode: each term from the one before, until they no longer count."""
+        term = math.exp(log_p(k)) if low <= k <= high else 0.0
+        summed = 0.0
+        while term > summed * 1e-16 and low <= k <= high:
+            summed += term
+            up = (row - k) * (column - k) / ((k + 1) * (total - row - column + k + 1)) if step > 0 else 0.0
+            down = k * (total - row - column + k) / ((row - k + 1) * (column - k + 1)) if step < 0 else 0.0
+            term *= up or down
+            k += step
+        return summed
+
+    seen = log_p(a) + 1e-7
+    if log_p(mode) <= seen:
+        return 1.0
+    # Probabilities rise to the mode and fall after it: each tail begins where they are no larger than the one seen.
+    left, right = low - 1, mode  # the last k on the left that is as unlikely; -1 when none is
+    while right - left > 1:
+        middle = (left + right) // 2
+        left, right = (middle, right) if log_p(middle) <= seen else (left, middle)
+    lower = left
+    left, right = mode, high + 1
+    while right - left > 1:
+        middle = (left + right) // 2
+        left, right = (left, middle) if log_p(middle) <= seen else (middle, right)
+    return min(1.0, tail(lower, -1) + tail(right, 1))
 
 
 def rates_differ(hits: int, of: int, previous_hits: int, previous_of: int) -> float | None:

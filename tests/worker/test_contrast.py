@@ -1,0 +1,125 @@
+"""What goes with failure is found, and chance is not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from halo_receiver.decode import decode_traces
+from halo_receiver.span import Span
+from halo_worker.analysis import overview
+from halo_worker.analysis.contrast import contrasts
+from halo_worker.report.model import Contrast, Outcome
+from tests.generator.load import reader_of, store
+from tests.generator.traces import Shape, Trace
+
+TOOLS: dict[str, dict[str, Any]] = {name: {"q": {"type": "string"}} for name in ("search", "fetch", "sum_up")}
+TRACES = 400
+
+
+def spans(fails: Callable[[str, str, random.Random], float], *, root: bool = True, seed: int = 3) -> Iterator[Span]:
+    """Traces of two agents and two versions each; `fails` gives the probability that a root ends in ERROR."""
+    rng = random.Random(seed)
+    for number in range(TRACES):
+        agent, version = rng.choice(("planner", "helper")), rng.choice(("1.0", "1.1"))
+        shape = Shape(agent, "shop", "gpt-4o-mini", f"You are {agent}, release {version}.", TOOLS)
+        trace = Trace(shape, rng, 1_790_000_000_000_000_000 + number * 10**9, "?")
+        for name in rng.sample(list(TOOLS), 2):
+            trace.use(name, {"q": "x"}, {"ok": True})
+        trace.llm("Here you are.")
+        bad = rng.random() < fails(agent, version, rng)
+        trace.finish(error=("AgentError", "given up") if bad and root else None)
+        request = trace.request()
+        for attribute in request.resource_spans[0].resource.attributes:
+            if attribute.key == "service.version":
+                attribute.value.string_value = version
+        yield from decode_traces(request.SerializeToString(), encoding="protobuf").spans
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Traces of which no root failed."""
+    return store(spans(lambda *_: 0.0), tmp_path_factory.mktemp("plain"))
+
+
+def found(segment: Path, flagged: list[str] | None = None) -> tuple[dict[str, Outcome], list[Contrast]]:
+    with reader_of([segment]) as reader:
+        overview.prepare(reader)
+        outcomes, items = contrasts(reader, flagged or [])
+        return {item.source: item for item in outcomes}, items
+
+
+def test_the_version_that_fails_is_named_once_with_its_figures(tmp_path: Path) -> None:
+    """Its prompts go along with it and add nothing; tools, agent and sequences are everywhere alike."""
+    outcomes, items = found(store(spans(lambda _, version, __: 0.4 if version == "1.1" else 0.05), tmp_path))
+    assert outcomes["root status"].known == TRACES
+    assert [(item.outcome, item.dimension, item.value) for item in items] == [("root status", "version", "1.1")]
+    one = items[0]
+    assert (one.failed + one.rest_failed, one.of + one.rest_of) == (outcomes["root status"].failed, TRACES)
+    assert one.risk_ratio == pytest.approx(one.rate / one.rest_rate)
+    assert one.risk_ratio > 3
+    assert one.support == one.failed / outcomes["root status"].failed
+    assert one.q_value < 0.01
+
+
+def test_a_value_that_makes_a_difference_within_another_is_named_beside_it(tmp_path: Path) -> None:
+    def fails(agent: str, version: str, _: random.Random) -> float:
+        return {("planner", "1.1"): 0.8, ("helper", "1.1"): 0.3, ("planner", "1.0"): 0.3}.get((agent, version), 0.02)
+
+    _, items = found(store(spans(fails), tmp_path))
+    # The prompt is that of one agent in one version: it is the strongest, then what adds to it.
+    assert items[0].dimension == "prompt"
+    assert "You are planner, release 1.1" in items[0].value
+    assert {item.dimension for item in items[1:]} & {"version", "agent"}
+
+
+def test_under_permuted_labels_nothing_is_found(plain: Path) -> None:
+    """The same traces, a fifth of them failed, given out by lot, thirty times over."""
+    with reader_of([plain]) as reader:
+        overview.prepare(reader)
+        ids = [row["trace_id"] for row in reader.query("SELECT trace_id FROM traces ORDER BY trace_id")]
+        for seed in range(30):
+            outcomes, items = contrasts(reader, random.Random(seed).sample(ids, TRACES // 5))
+            assert {item.source: item.tested for item in outcomes}["detectors"] > 10
+            assert items == []
+
+
+def test_findings_are_an_outcome_where_no_root_tells_one(plain: Path) -> None:
+    with reader_of([plain]) as reader:
+        ids = [row["trace_id"] for row in reader.query("SELECT DISTINCT trace_id FROM spans WHERE tool_name = 'fetch'")]
+        some = random.Random(1).sample(ids, len(ids) // 2)
+    outcomes, items = found(plain, some)
+    assert outcomes["root status"].tested == 0
+    assert "too little data" in outcomes["root status"].note
+    assert (items[0].outcome, items[0].dimension, items[0].value) == ("detectors", "tool", "fetch")
+    assert items[0].rest_failed == 0
+    assert items[0].risk_ratio is None
+
+
+def test_few_traces_are_not_compared(tmp_path: Path) -> None:
+    few = [span for number, span in enumerate(spans(lambda *_: 0.5)) if number < 60]
+    outcomes, items = found(store(few, tmp_path))
+    assert items == []
+    assert all("too little data" in outcome.note for outcome in outcomes.values())
+
+
+def test_what_evaluators_say_is_an_outcome_of_its_own(tmp_path: Path) -> None:
+    """Scores and labels; of a hallucination score the high end is the bad one."""
+    made = list(spans(lambda *_: 0.0))
+    judged: dict[str, bool] = {}
+    for span in made:
+        if span.scope.resource_attributes.get("service.version") and not span.parent_span_id:
+            bad = span.scope.resource_attributes["service.version"] == "1.1"
+            judged[span.trace_id] = bad
+            span.attributes |= {
+                "evaluations.0.evaluation.name": "hallucination",
+                "evaluations.0.evaluation.score": 0.9 if bad else 0.1,
+            }
+    outcomes, items = found(store(made, tmp_path))
+    assert (outcomes["evaluation"].known, outcomes["evaluation"].failed) == (TRACES, sum(judged.values()))
+    assert "hallucination" in outcomes["evaluation"].note
+    assert [(item.outcome, item.dimension, item.value) for item in items] == [("evaluation", "version", "1.1")]
