@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.scripted_model import Scripted
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -23,3 +26,11 @@ def shared() -> Path:
 def captures(shared: Path) -> Path:
     """Payloads that real SDKs sent."""
     return shared / "otlp-captures"
+
+
+@pytest.fixture
+def scripted_model() -> Iterator[Scripted]:
+    """Start an OpenAI-compatible server that answers by a script: `scripted_model([Say("hello")]).base_url`."""
+    scripted = Scripted()
+    yield scripted
+    scripted.stop()

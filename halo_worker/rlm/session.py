@@ -31,7 +31,7 @@ class SubResult:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What came of looking at the arguments of a `final_answer`: problems a model can mend, in words; none: accepted."""
+    """What came of looking at the arguments of a `final_answer`: problems a model can mend; none: accepted."""
 
     problems: tuple[str, ...] = ()
 
