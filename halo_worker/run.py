@@ -12,7 +12,7 @@ from typing import Any
 
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader, Settle
-from halo_worker import inputs, segments_client
+from halo_worker import inputs, segments_client, telemetry
 from halo_worker.analysis import analyst, contrast, detectors, evidence, overview
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import VerifiedFinding
@@ -140,20 +140,24 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         work_dir = current.store.data_dir / "runs" / run_id
         trajectory = work_dir / "trajectory.jsonl"
         if engine == "rlm":
-            draft = analyst.analyze(
-                reader,
-                prompt=request.prompt,
-                model=current.model,
-                budget=current.budget,
-                analysis=current.analysis,
-                hypotheses=found,
-                work_dir=work_dir,
-                cache_dir=current.store.data_dir / "cache",
-                say=request.say,
-                interrupted=_interrupted,
-                resume=bool(request.resume),
-                telemetry=request.telemetry,
-            )
+            try:
+                draft = analyst.analyze(
+                    reader,
+                    prompt=request.prompt,
+                    model=current.model,
+                    budget=current.budget,
+                    analysis=current.analysis,
+                    hypotheses=found,
+                    work_dir=work_dir,
+                    cache_dir=current.store.data_dir / "cache",
+                    say=request.say,
+                    interrupted=_interrupted,
+                    resume=bool(request.resume),
+                    telemetry=request.telemetry,
+                )
+            finally:
+                if request.telemetry:
+                    _tell(current, run_id, trajectory, now_ns, request.say)
         verified = evidence.verify(reader, draft)
         report, history, affected = _report(
             reader, run_id, window, request, draft, verified, known, now_ns, problems=problems
@@ -166,6 +170,24 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     _write_index(current, archive, request)
     deliveries = Courier(archive, current.sinks, current.redaction).deliver(report.id, request.sinks)
     return Result(report, folder, tuple(problems), tuple(deliveries))
+
+
+def _tell(current: Settings, run_id: str, trajectory: Path, now_ns: int, say: Callable[[str], None]) -> None:
+    """Send the run's own spans where the environment says, else put them into the store. A run never fails by it."""
+    try:
+        if telemetry.endpoint():
+            run = telemetry.RunTelemetry(run_id, content=telemetry.captures_content())
+            if problem := telemetry.export(run.spans(trajectory)):
+                say(f"warning: {problem}")
+            return
+        run = telemetry.RunTelemetry(run_id)
+        with tempfile.TemporaryDirectory(prefix="halo-") as folder:
+            file = Path(folder) / "run.pb"
+            file.write_bytes(telemetry.encoded(run.spans(trajectory)))
+            inputs.import_files([str(file)], current.store.data_dir, now_ns=now_ns, arrival="now", say=say)
+        say(f"the run's own spans: halo trace {run.trace_id}")
+    except (HaloError, OSError) as error:
+        say(f"warning: the run's own spans were not kept: {error}")
 
 
 @contextmanager

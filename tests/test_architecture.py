@@ -43,7 +43,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "orjson": ("halo_receiver.", "halo_worker."),  # JSON is everywhere
     "prometheus_client": ("halo_receiver.metrics",),
     "pyarrow": ("halo_receiver.store.",),
-    "pydantic": ("halo_receiver.config", "halo_worker.config", "halo_worker.report."),
+    "pydantic": ("halo_receiver.config", "halo_worker.api.", "halo_worker.config", "halo_worker.report."),
     "pydantic_monty": ("halo_worker.rlm.monty_interpreter",),
     "rich": ("halo_worker.cli.",),
     "slack_sdk": ("halo_worker.delivery.",),
