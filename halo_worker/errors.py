@@ -48,11 +48,17 @@ class ModelError(HaloError):
 
 
 class ModelUnavailable(ModelError):  # noqa: N818
-    """A fault that may pass. `retry_after` is what the provider asked for, in seconds."""
+    """A fault that may pass. `retry_after` is what the provider asked for, in seconds.
 
-    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+    `received`: characters that came before the fault, when the provider worked on the request and may charge for it.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", retry_after: float | None = None, received: int | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
+        self.received = received
 
 
 class ModelRefused(ModelError):  # noqa: N818

@@ -5,86 +5,30 @@ Knows nothing of traces: what a window is, which tools there are and what a find
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from halo_worker.rlm.budget import BudgetLimits, Ledger, Stop
-from halo_worker.rlm.interpreter import OpenInterpreter
+from halo_worker.errors import ModelRefused, ModelUnavailable
+from halo_worker.rlm import checkpoint, trajectory
+from halo_worker.rlm.agent import Agent, Ended
+from halo_worker.rlm.asking import BACKOFF_SECONDS, Asking
+from halo_worker.rlm.budget import BudgetLimits, Denied, Ledger
+from halo_worker.rlm.cache import Cache
+from halo_worker.rlm.context import CONTEXT_TOKENS
+from halo_worker.rlm.interpreter import Limits, OpenInterpreter
 from halo_worker.rlm.model import LanguageModel, Message
+from halo_worker.rlm.schema import BadSchema, Validator
+from halo_worker.rlm.shared import Shared
+from halo_worker.rlm.subcalls import SubCalls, SubResult, ask_validated
+from halo_worker.rlm.task import Check, Event, Outcome, Task
 from halo_worker.rlm.tool import Tool
+from halo_worker.rlm.trajectory import Trajectory
 
+__all__ = ["Check", "Event", "Outcome", "Session", "SubResult", "Task"]
 
-@dataclass(frozen=True, slots=True)
-class SubResult:
-    """The outcome of one sub-call: `value` (text, or validated JSON when a schema was given), or a typed error.
-
-    An error is an object and never text in the data: `{"type": "budget" | "refused" | "unavailable" | "invalid" |
-    "truncated", "message": …}`.
-    """
-
-    value: Any = None
-    error: dict[str, str] | None = None
-    cached: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What came of looking at the arguments of a `final_answer`: problems a model can mend; none: accepted."""
-
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What the loop works on.
-
-    `system` and `child_system` are byte-stable for the whole run, so that providers' prefix caches hit. `status` is
-    asked before each turn and says, in a line or two, what only now is known (the engine adds budget and turn).
-    `check` looks at a root's `final_answer` arguments; a first failure goes back to the model once, after that the
-    caller gets them as they are and drops what does not stand.
-    """
-
-    system: str
-    child_system: str
-    messages: tuple[Message, ...]
-    tools: tuple[Tool, ...]
-    final_answer: dict[str, Any]  # JSON Schema of the arguments of final_answer
-    check: Callable[[dict[str, Any]], Awaitable[Check]]
-    status: Callable[[], str] = lambda: ""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What happened, in order over all agents: a message of an agent, or a piece of text as it streams.
-
-    `sequence` is strictly increasing. Exactly one message of a run is `final`, when it ends with an answer.
-    """
-
-    sequence: int
-    agent_id: str
-    parent_agent_id: str | None
-    parent_tool_call_id: str | None
-    agent_name: str
-    depth: int
-    item: Message | None = None
-    text_delta: str | None = None
-    item_id: str = ""
-    final: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the loop ended. `arguments` are those of `final_answer`; None when no valid one was given, and `salvaged`
-    is then the last thing the root agent said, if anything. `stopped_by` None: the model finished by itself."""
-
-    arguments: dict[str, Any] | None = None
-    salvaged: str | None = None
-    stopped_by: Stop | None = None
-    reason: str = ""  # of stopped_by, in words for the report: the provider's error, the limit that was reached
-    turns: int = 0
-    problems: tuple[str, ...] = field(default=())  # what `check` still finds wrong with `arguments`
+ROOT_ID = "root"
+ASK_OUTPUT_TOKENS = 16_384  # of one question outside of the loop
 
 
 class Session:
@@ -106,33 +50,146 @@ class Session:
         cache_dir: Path | None = None,
         max_retries: int = 6,
         refusal_retries: int = 0,
-        emit: Callable[[Event], None] = lambda _: None,
+        emit: Callable[[Event], None] | None = None,
         interrupted: Callable[[], bool] = lambda: False,
         resume: bool = False,
+        code_limits: Limits | None = None,
+        context_tokens: int = CONTEXT_TOKENS,
+        backoff_seconds: float = BACKOFF_SECONDS,
     ) -> None:
         self.ledger = Ledger(limits)
-        raise NotImplementedError
+        self._root, self._sub, self._limits = root, sub, limits
+        self._open_interpreter = open_interpreter
+        self._work_dir = work_dir
+        self._resume = resume
+        self._refusal_retries, self._context_tokens = refusal_retries, context_tokens
+        self._emit = emit
+        self._code_limits = code_limits or Limits()
+        record = work_dir / trajectory.NAME
+        if resume:
+            usage, calls, seconds = trajectory.spent(record)
+            self.ledger.resume(usage, model_calls=calls, seconds=seconds)
+        self._trajectory = Trajectory(record, lambda: self.ledger.seconds)
+        self._asking = Asking(
+            self.ledger,
+            self._trajectory,
+            max_retries=max_retries,
+            backoff_seconds=backoff_seconds,
+            interrupted=interrupted,
+        )
+        self._cache = Cache(cache_dir)
+        self._subcalls = SubCalls(sub, self._asking, self._cache, limits.parallel)
 
     async def query(self, prompt: str, *, schema: dict[str, Any] | None = None, system: str | None = None) -> SubResult:
         """Ask the sub model one thing; with `schema` the value is validated JSON, repaired once or twice."""
-        raise NotImplementedError
+        return await self._subcalls.query(prompt, schema=schema, system=system)
 
     async def batch(
         self, prompts: Sequence[str], *, schema: dict[str, Any] | None = None, system: str | None = None
     ) -> list[SubResult]:
         """Ask many things, as many at once as the budget's `parallel` allows; results in the order of the prompts."""
-        raise NotImplementedError
+        return await self._subcalls.batch(prompts, schema=schema, system=system)
 
     async def ask(
         self, messages: Sequence[Message], *, schema: dict[str, Any] | None = None, tools: Sequence[Tool] = ()
     ) -> SubResult:
-        """Ask the root model once, outside of the loop: the direct route, and syntheses."""
-        raise NotImplementedError
+        """Ask the root model once, outside of the loop: the direct route, and syntheses.
+
+        It may use what is held back from sub-calls. With `tools`, which are not called here, the value of a reply that
+        calls some is `{"content": …, "tool_calls": [{"name", "arguments"}]}`, arguments as text.
+        """
+        if tools:
+            return await self._ask_with(messages, tools, schema)
+        try:
+            validator = Validator(schema) if schema is not None else None
+        except BadSchema as error:
+            return SubResult(error={"type": "invalid", "message": str(error)})
+        return await ask_validated(
+            self._asking, self._root, messages, validator, purpose="ask", agent_id=ROOT_ID, output=ASK_OUTPUT_TOKENS,
+            final=True,
+        )  # fmt: skip
+
+    async def _ask_with(
+        self, messages: Sequence[Message], tools: Sequence[Tool], schema: dict[str, Any] | None
+    ) -> SubResult:
+        try:
+            reply = await self._asking.ask(
+                self._root, messages, purpose="ask", agent_id=ROOT_ID, tools=[tool.spec for tool in tools],
+                schema=schema, max_output_tokens=ASK_OUTPUT_TOKENS, final=True,
+            )  # fmt: skip
+        except Denied as denied:
+            self.ledger.stop(denied.stop, denied.reason)
+            return SubResult(error={"type": "budget", "message": denied.reason})
+        except ModelRefused as error:
+            return SubResult(error={"type": "refused", "message": f"{error.code}: {error}"})
+        except ModelUnavailable as error:
+            return SubResult(error={"type": "unavailable", "message": str(error)})
+        if reply.refusal:
+            return SubResult(error={"type": "refused", "message": reply.content or "the model declined"})
+        if not reply.tool_calls:
+            return SubResult(reply.content)
+        calls = [{"name": call.name, "arguments": call.arguments} for call in reply.tool_calls]
+        return SubResult({"content": reply.content, "tool_calls": calls})
 
     async def loop(self, task: Task) -> Outcome:
         """Work a task until `final_answer`, or until the budget ends."""
-        raise NotImplementedError
+        state = checkpoint.load(self._work_dir) if self._resume else None
+        shared = Shared(
+            task=task,
+            model=self._root,
+            asking=self._asking,
+            subcalls=self._subcalls,
+            limits=self._limits,
+            trajectory=self._trajectory,
+            open_interpreter=self._open_interpreter,
+            code_limits=self._code_limits,
+            refusal_retries=self._refusal_retries,
+            context_tokens=self._context_tokens,
+            tell=self._emit,
+            after_turn=lambda agent: self._after_turn(agent, shared),
+        )
+        root = Agent(shared, ROOT_ID, "root", 0, task.system)
+        for message in task.messages:
+            root.conversation.add(message)
+        if state is not None:
+            checkpoint.restore(state, self._work_dir, root)
+            shared.events.last, shared.children.last = state["sequence"], state["children"]
+        shared.began(root)
+        try:
+            ended = await root.run()
+        finally:
+            await root.hands.close()
+        self._tell_final(root, ended)
+        self._trajectory.write(
+            "end",
+            stopped_by=ended.stopped_by,
+            reason=ended.reason or None,
+            turns=root.turn,
+            answered=ended.arguments is not None,
+        )
+        return Outcome(
+            arguments=ended.arguments,
+            salvaged=None if ended.arguments is not None else ended.said,
+            stopped_by=ended.stopped_by,
+            reason=ended.reason,
+            turns=root.turn,
+            problems=ended.problems,
+        )
 
     async def close(self) -> None:
         """End interpreters and connections."""
-        raise NotImplementedError
+        for model in {id(self._root): self._root, id(self._sub): self._sub}.values():
+            await model.close()
+        self._cache.prune()
+        self._trajectory.close()
+
+    def _after_turn(self, agent: Agent, shared: Shared) -> None:
+        if not agent.root:
+            return
+        checkpoint.save(self._work_dir, agent, sequence=shared.events.last, children=shared.children.last)
+
+    def _tell_final(self, root: Agent, ended: Ended) -> None:
+        if ended.arguments is not None:
+            answer = ended.arguments.get("answer")
+            text = answer if isinstance(answer, str) else repr(ended.arguments)
+            root.shared.emit(root, Message("assistant", text), final=True)

@@ -1,0 +1,346 @@
+"""One agent: a conversation, an interpreter, and the loop of turns until it ends. The root is one, its children too."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from halo_worker.errors import ModelRefused, ModelUnavailable
+from halo_worker.rlm import actions, arguments, prompts
+from halo_worker.rlm.budget import Denied, Stop
+from halo_worker.rlm.context import Conversation
+from halo_worker.rlm.fit import text_of
+from halo_worker.rlm.hands import Hands
+from halo_worker.rlm.model import Message, Reply, ToolCall, ToolSpec, Usage
+from halo_worker.rlm.shared import Shared
+from halo_worker.rlm.subcalls import canonical
+from halo_worker.rlm.tool import MODEL_BYTES, ToolError
+
+FINAL_OUTPUT_TOKENS = 8_192  # of the last turn, kept for it
+MAX_CALLS_A_TURN = 64
+MAX_OVERFLOWS = 4  # elisions in a row before a context overflow is believed
+REPEATED = 3  # from which the same call is remarked upon
+NUDGES = 1  # how often prose without an action is answered with what to do
+
+_DECLINES = re.compile(
+    r"\s*(I'm sorry,? but I can(no|')t|I can(no|')t (assist|help)|I'm unable to (assist|help))", re.I
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an agent ended. `arguments` of an accepted final answer, else `said`: the last thing it wrote."""
+
+    arguments: dict[str, Any] | None = None
+    said: str | None = None
+    stopped_by: Stop | None = None
+    reason: str = ""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Agent:
+    """An agent of a run."""
+
+    shared: Shared
+    id: str
+    name: str
+    depth: int
+    system: str
+    parent_id: str | None = None
+    parent_tool_call_id: str | None = None
+    conversation: Conversation = field(default_factory=Conversation)
+    turn: int = 0
+    calls_made: int = 0
+    repaired: bool = False
+    idle: int = 0  # replies in a row without an action
+    declined: int = 0
+    native: bool = False  # whether it has made a native tool call
+    said: str | None = None
+    ended: Ended | None = None
+    made: Counter[str] = field(default_factory=Counter)
+    hands: Hands = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.conversation.tokens = self.shared.context_tokens
+        self.hands = Hands(self)
+
+    @property
+    def root(self) -> bool:
+        """Whether it is the one that answers the task."""
+        return self.depth == 0
+
+    @property
+    def turns(self) -> int:
+        """How many turns it has."""
+        return self.shared.limits.turns
+
+    async def run(self) -> Ended:
+        """Work until the end, whatever the model or the provider does."""
+        stop: Stop
+        try:
+            ended = await self._turns()
+            if ended is not None:
+                return ended
+            stop, reason = "turns", f"all {self.turns} turns are used"
+        except Denied as denied:
+            stop, reason = denied.stop, denied.reason
+        except (ModelRefused, ModelUnavailable) as error:
+            stop, reason = "error", _told(error)
+        if self.root:
+            self.shared.ledger.stop(stop, reason)
+        if stop == "turns" or (self.root and stop in ("tokens", "cost", "seconds")):
+            try:
+                return await self._last(stop, reason)
+            except Denied as denied:
+                reason += f"; no last answer: {denied.reason}"
+            except (ModelRefused, ModelUnavailable) as error:
+                reason += f"; no last answer: {_told(error)}"
+        return Ended(said=self.said, stopped_by=stop, reason=reason)
+
+    async def _turns(self) -> Ended | None:
+        """Turn by turn; None when only the last one is left."""
+        while self.turn < self.turns - 1:
+            self._begin_turn()
+            reply = await self._ask(self._status(), self.hands.specs)
+            ended = await self._act(reply)
+            self.shared.after_turn(self)
+            if ended is not None:
+                return ended
+        return None
+
+    async def _last(self, stop: Stop, reason: str) -> Ended:
+        """The forced end: one turn with nothing to call but final_answer."""
+        if self.turn < self.turns:
+            self._begin_turn()
+        line = self._status() if stop == "turns" else prompts.budget_ended(reason, root=self.root)
+        specs = [spec for spec in self.hands.specs if spec.name == actions.FINAL_ANSWER]
+        reply = await self._ask(line, specs, final=self.root)
+        reply = self._said(reply)
+        if self.root:
+            for call in self._actions(reply):
+                if call.name == actions.FINAL_ANSWER:
+                    await self._finish(call, last=True)
+                    if self.ended is not None:
+                        return replace(self.ended, stopped_by=stop, reason=reason)
+        return Ended(said=self.said, stopped_by=stop, reason=reason)
+
+    def _begin_turn(self) -> None:
+        self.turn += 1
+        if self.root:
+            ledger = self.shared.ledger
+            ledger.turns = self.turn
+            tokens = self._estimate(self.conversation.messages)
+            ledger.hold_back(tokens + FINAL_OUTPUT_TOKENS, self.shared.model.cost(Usage(tokens, FINAL_OUTPUT_TOKENS)))
+
+    def _estimate(self, messages: Sequence[Message]) -> int:
+        return self.shared.model.estimate(messages, self.hands.specs)
+
+    def _status(self) -> str:
+        return prompts.status(
+            turn=self.turn,
+            turns=self.turns,
+            left=self.shared.ledger.left(),
+            more=self.shared.status() if self.root else "",
+            root=self.root,
+            depth=self.depth,
+        )
+
+    async def _ask(self, line: str, specs: Sequence[ToolSpec], *, final: bool = False) -> Reply:
+        """Ask for the next step; a context overflow is answered by eliding and asking again."""
+        if gone := self.conversation.fit(self._estimate):
+            self.shared.trajectory.write("note", agent_id=self.id, note="elided", results=gone)
+        for overflows in itertools.count():
+            item_id = self.shared.item_id()
+            try:
+                return await self.shared.asking.ask(
+                    self.shared.model,
+                    with_line([Message("system", self.system), *self.conversation.messages], line),
+                    purpose="final" if final else "turn",
+                    agent_id=self.id,
+                    tools=specs,
+                    max_output_tokens=FINAL_OUTPUT_TOKENS if final else None,
+                    on_delta=self.shared.on_delta(self, item_id),
+                    final=final,
+                )
+            except ModelRefused as error:
+                if error.code != "context_length_exceeded" or overflows >= MAX_OVERFLOWS:
+                    raise
+                if not self.conversation.overflowed(self._estimate):
+                    raise
+                self.shared.trajectory.write("note", agent_id=self.id, note="context overflow: elided")
+        raise AssertionError("unreachable")
+
+    async def _act(self, reply: Reply) -> Ended | None:
+        """Do what a reply asks for; return how the agent ended, if it did."""
+        if reply.refusal or self._declines(reply):
+            return self._refused(reply)
+        reply = self._said(reply)
+        calls = self._actions(reply)
+        if not calls:
+            return self._prose(reply)
+        self.idle = 0
+        final = next((call for call in calls if call.name == actions.FINAL_ANSWER and self.root), None)
+        if final is not None:
+            text = await self._finish(final)
+            if self.ended is not None:
+                return self.ended
+            rest = {final.id: text} | {c.id: prompts.NOT_RUN for c in calls if c.id != final.id}
+            for call in calls:
+                self._result(call, rest[call.id], text_action=not reply.tool_calls)
+            return None
+        await self._do(calls, text_action=not reply.tool_calls, cut=reply.finish_reason == "length")
+        return self.ended
+
+    async def _do(self, calls: Sequence[ToolCall], *, text_action: bool, cut: bool) -> None:
+        """Make calls side by side; the results stand in the order of the calls, and every call has one."""
+        gate = asyncio.Semaphore(self.shared.limits.parallel)
+
+        async def one(call: ToolCall) -> str:
+            async with gate:
+                return await self._call(call)
+
+        done = await asyncio.gather(*(one(call) for call in calls[:MAX_CALLS_A_TURN]), return_exceptions=True)
+        raised: BaseException | None = None
+        for index, call in enumerate(calls):
+            text = done[index] if index < len(done) else prompts.TOO_MANY
+            if isinstance(text, BaseException):
+                raised = raised or text
+                text = f"not run: {text}"
+            if cut and index == len(calls) - 1:
+                text += f"\n{prompts.CUT_SHORT}"
+            self._result(call, text, text_action=text_action)
+        if raised is not None:
+            raise raised
+
+    async def _call(self, call: ToolCall) -> str:
+        """Make one call; return its result as the model reads it. Raises Denied when time or patience end."""
+        self.calls_made += 1
+        began = self.shared.ledger.seconds
+        failed = False
+        try:
+            name = arguments.resolve(call.name, self.hands.names)
+            given = arguments.read(name, call.arguments, self.hands.schema(name))
+            value = await self.hands.call(name, given, MODEL_BYTES, call.id)
+            text = prompts.as_data(name, text_of(value), MODEL_BYTES)
+            key = f"{name}{canonical(given).decode()}"
+            self.made[key] += 1
+            if self.made[key] >= REPEATED:
+                text += prompts.repeated(self.made[key])
+        except ToolError as error:
+            failed = True
+            text = text_of({"error": str(error)[:MODEL_BYTES]})
+        self.shared.trajectory.write(
+            "tool",
+            agent_id=self.id,
+            tool_call_id=call.id,
+            name=call.name,
+            arguments=call.arguments,
+            result=text,
+            failed=failed or None,
+            seconds=round(self.shared.ledger.seconds - began, 4),
+        )
+        return text
+
+    async def _finish(self, call: ToolCall, *, last: bool = False) -> str:
+        """Look at a final answer; accept it, or return what is to be mended."""
+        try:
+            given = arguments.read(call.name, call.arguments, self.hands.schema(actions.FINAL_ANSWER))
+        except ToolError as error:
+            return text_of({"error": str(error)})
+        return await self.offer(given, last=last)
+
+    async def offer(self, given: dict[str, Any], *, last: bool = False) -> str:
+        """Offer the arguments of final_answer; what fails the first look goes back once."""
+        if self.ended is not None:
+            return prompts.ACCEPTED
+        problems = await self.shared.check(given)
+        if problems and not self.repaired and not last:
+            self.repaired = True
+            self.shared.trajectory.write("note", agent_id=self.id, note="repair", problems=list(problems))
+            return prompts.rejected(problems)
+        self.ended = Ended(arguments=given, problems=problems)
+        return prompts.ACCEPTED
+
+    def _actions(self, reply: Reply) -> list[ToolCall]:
+        if reply.tool_calls:
+            self.native = True
+            return list(reply.tool_calls)
+        names = self.hands.names if self.root else self.hands.names | {actions.FINAL_ANSWER}
+        found = actions.actions_in(
+            reply.content, names, self.shared.task.final_answer, code=self.root or not self.native
+        )
+        return list(actions.numbered(found, self.calls_made))
+
+    def _said(self, reply: Reply) -> Reply:
+        """Keep what the model wrote; calls get ids that are unique in the conversation."""
+        used = {call.id for message in self.conversation.messages for call in message.tool_calls}
+        calls = []
+        for call in reply.tool_calls:
+            unique = call.id
+            for number in itertools.count(2):
+                if unique and unique not in used:
+                    break
+                unique = f"{call.id or 'call'}_{number}"
+            used.add(unique)
+            calls.append(replace(call, id=unique))
+        reply = replace(reply, tool_calls=tuple(calls))
+        if reply.content.strip():
+            self.said = reply.content
+        message = Message("assistant", reply.content or None, reply.tool_calls)
+        self.conversation.add(message)
+        self.shared.emit(self, message)
+        return reply
+
+    def _result(self, call: ToolCall, text: str, *, text_action: bool) -> None:
+        """Put a result into the conversation: of a native call as role tool, else as a message that says what it is."""
+        message = Message("tool", text, tool_call_id=call.id, name=call.name)
+        self.shared.emit(self, message)
+        if text_action:
+            message = Message("user", f"Result of {call.name}:\n{text}", name=call.name)
+        self.conversation.add(message)
+
+    def _prose(self, reply: Reply) -> Ended | None:
+        """Text without an action: a child's answer; of the root, one reminder, and then the end."""
+        if not self.root and reply.content.strip():
+            return Ended(said=reply.content)
+        self.idle += 1
+        if self.idle > NUDGES:
+            reason = "the model wrote text twice where a call was needed, and gave no final_answer"
+            self.shared.ledger.stop("error", reason)
+            return Ended(said=self.said, stopped_by="error", reason=reason)
+        self.shared.trajectory.write("note", agent_id=self.id, note="nudge")
+        cut = f"{prompts.CUT_SHORT} " if reply.finish_reason == "length" else ""
+        self.conversation.add(Message("user", cut + (prompts.NUDGE if self.root else prompts.NUDGE_CHILD)))
+        return None
+
+    def _declines(self, reply: Reply) -> bool:
+        return self.shared.refusal_retries > 0 and not reply.tool_calls and bool(_DECLINES.match(reply.content))
+
+    def _refused(self, reply: Reply) -> Ended | None:
+        self.declined += 1
+        if self.declined <= self.shared.refusal_retries:
+            self.conversation.add(Message("user", prompts.CONTINUE))
+            return None
+        reason = f"the model declined: {reply.content[:300] or 'without a word'}"
+        if self.root:
+            self.shared.ledger.stop("error", reason)
+        return Ended(said=self.said, stopped_by="error", reason=reason)
+
+
+def with_line(messages: list[Message], line: str) -> list[Message]:
+    """Add the line of the turn at the end; it joins a user's message that stands last: roles take turns."""
+    last = messages[-1]
+    if last.role == "user":
+        return [*messages[:-1], replace(last, content=f"{last.content or ''}\n\n{line}")]
+    return [*messages, Message("user", line)]
+
+
+def _told(error: ModelRefused | ModelUnavailable) -> str:
+    code = getattr(error, "code", "")
+    return f"{code}: {error}" if code else str(error)

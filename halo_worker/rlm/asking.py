@@ -1,0 +1,172 @@
+"""One rule for every request to a model: reserve, ask, reconcile, record, and try again what may pass."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from halo_worker.errors import ModelRefused, ModelUnavailable
+from halo_worker.rlm.budget import Denied, Ledger
+from halo_worker.rlm.model import LanguageModel, Message, Reply, ToolSpec, Usage
+from halo_worker.rlm.trajectory import Trajectory
+
+T = TypeVar("T")
+
+BACKOFF_SECONDS = 0.5  # doubled with every attempt, and a random part of it waited: full jitter
+BACKOFF_MOST_SECONDS = 30.0
+POLL_SECONDS = 0.2  # how soon an interruption is seen
+CHARACTERS_A_TOKEN = 3
+OUTPUT_TOKENS = 16_384  # of one answer, reasoning included, where neither the model nor the caller says how many
+# Whatever else would be asked gets the same answer, so nothing else is asked.
+FATAL_CODES = frozenset({"invalid_api_key", "permission_denied", "model_not_found", "insufficient_quota"})
+BREAKER = 3  # calls in a row whose every attempt failed: the provider is down
+
+
+class Asking:
+    """How the agents and the sub-calls of one run ask models. Raises Denied, ModelRefused, ModelUnavailable."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        trajectory: Trajectory,
+        *,
+        max_retries: int,
+        backoff_seconds: float = BACKOFF_SECONDS,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.ledger = ledger
+        self._trajectory = trajectory
+        self._max_retries = max_retries
+        self._backoff = backoff_seconds
+        self._interrupted = interrupted
+        self._fatal: ModelRefused | None = None
+        self._exhausted = 0  # calls in a row
+
+    async def ask(
+        self,
+        model: LanguageModel,
+        messages: Sequence[Message],
+        *,
+        purpose: str,
+        agent_id: str,
+        max_output_tokens: int | None = None,
+        tools: Sequence[ToolSpec] = (),
+        schema: dict[str, Any] | None = None,
+        on_delta: Callable[[str], None] | None = None,
+        final: bool = False,
+    ) -> Reply:
+        """Ask once, as often as it takes. `final`: the run's last call, which may use what was held back for it."""
+        if self._fatal is not None:
+            raise self._fatal
+        if self._exhausted >= BREAKER and not final:
+            raise ModelUnavailable(f"{self._exhausted} calls in a row failed at every attempt: the provider is down")
+        own = getattr(model, "max_output_tokens", None)
+        wanted = min(max_output_tokens or own or OUTPUT_TOKENS, own or OUTPUT_TOKENS)
+        attempt = 0
+        while True:
+            attempt += 1
+            estimate = model.estimate(messages, tools)
+            reservation = await self.within(self.ledger.reserve(estimate, wanted, model.cost, final=final), final=final)
+            began = self.ledger.seconds
+            used, estimated, reply, fault = Usage(), False, None, None
+            try:
+                asked = model.ask(
+                    messages,
+                    tools=tools,
+                    schema=schema,
+                    max_output_tokens=reservation.output_tokens,
+                    on_delta=on_delta,
+                )
+                reply = await self.within(asked, final=final)
+                used, estimated = _counted(reply, estimate)
+            except (ModelUnavailable, ModelRefused) as error:
+                fault = error
+                received = getattr(error, "received", None)
+                if received is not None:  # it worked on the request, and may charge for it
+                    used = Usage(estimate, received // CHARACTERS_A_TOKEN)
+                    estimated = True
+            except BaseException as error:
+                if isinstance(error, Exception) and not isinstance(error, Denied):
+                    fault = ModelUnavailable(f"{type(error).__name__}: {error}")
+                else:  # stopped in flight: it may charge for what it was sent
+                    used, estimated = Usage(estimate), True
+                    raise
+            finally:
+                if used.cost_usd is None and used.input_tokens + used.output_tokens:
+                    cost = model.cost(used)
+                    used = Usage(used.input_tokens, used.output_tokens, used.cached_tokens, used.reasoning_tokens, cost)
+                took = self.ledger.seconds - began
+                await self.ledger.settle(reservation, used, estimated=estimated, took=took)
+                self._trajectory.write(
+                    "model",
+                    agent_id=agent_id,
+                    purpose=purpose,
+                    attempt=attempt,
+                    model=(reply.model if reply else "") or model.name,
+                    seconds=round(took, 4),
+                    input_tokens=used.input_tokens,
+                    output_tokens=used.output_tokens,
+                    cached_tokens=used.cached_tokens,
+                    reasoning_tokens=used.reasoning_tokens,
+                    cost_usd=used.cost_usd,
+                    estimated=estimated or None,
+                    finish_reason=reply.finish_reason if reply else None,
+                    content=reply.content if reply else None,
+                    tool_calls=[[c.id, c.name, c.arguments] for c in reply.tool_calls] if reply else None,
+                    error=str(fault) if fault else (None if reply else "stopped in flight"),
+                    error_type=type(fault).__name__ if fault else None,
+                    error_code=getattr(fault, "code", None),
+                )
+            if reply is not None:
+                self._exhausted = 0
+                return reply
+            assert fault is not None
+            await self._after(fault, attempt, final=final)
+
+    async def _after(self, fault: ModelUnavailable | ModelRefused, attempt: int, *, final: bool) -> None:
+        """Wait until the next attempt, or raise when there is none."""
+        if isinstance(fault, ModelRefused):
+            if fault.code in FATAL_CODES:
+                self._fatal = fault
+                self.ledger.stop("error", str(fault))
+            raise fault
+        left = self.ledger.seconds_left(final=final)
+        pause = random.uniform(0, min(BACKOFF_MOST_SECONDS, self._backoff * 2 ** (attempt - 1)))  # noqa: S311
+        if fault.retry_after is not None:
+            pause = fault.retry_after
+        if attempt > self._max_retries or (left is not None and pause >= left):
+            self._exhausted += 1
+            if self._exhausted >= BREAKER:
+                self.ledger.stop("error", str(fault))
+            raise fault
+        await self.within(asyncio.sleep(pause), final=final)
+
+    async def within(self, awaited: Awaitable[T], *, final: bool = False) -> T:
+        """Await something until it is done; the deadline and an interruption cancel it, and raise Denied."""
+        task = asyncio.ensure_future(awaited)
+        try:
+            while True:
+                if self._interrupted():
+                    raise Denied("interrupted", "the run was interrupted")
+                left = self.ledger.seconds_left(final=final)
+                if left is not None and left <= 0:
+                    raise Denied("seconds", f"the time of {self.ledger.limits.seconds:g} s is used up")
+                done, _ = await asyncio.wait({task}, timeout=min(POLL_SECONDS, left or POLL_SECONDS))
+                if done:
+                    return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await task
+
+
+def _counted(reply: Reply, estimate: int) -> tuple[Usage, bool]:
+    """What the provider counted; where it says nothing, the estimate and the length of the answer."""
+    if reply.usage.input_tokens or reply.usage.output_tokens:
+        return reply.usage, False
+    said = len(reply.content) + sum(len(call.arguments) + len(call.name) for call in reply.tool_calls)
+    return Usage(estimate, said // CHARACTERS_A_TOKEN + 1), True

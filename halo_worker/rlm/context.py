@@ -1,0 +1,79 @@
+"""One agent's conversation, kept within its room: old results give way to one line each, which names where they are.
+
+No model is asked for it. Results go oldest first and many at once, so that the beginning of the conversation stays
+byte-equal for most turns and providers' prefix caches hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from halo_worker.rlm import prompts
+from halo_worker.rlm.fit import clip
+from halo_worker.rlm.model import Message
+
+CONTEXT_TOKENS = 120_000  # from which old results are elided; less once a model has said that it takes less
+ROOM_AFTER = 0.6  # of it is left filled by an elision, so that the next one is far
+SPARED = 3  # the newest results stay
+SMALL_BYTES = 400  # a result below is not worth a line in its place
+Estimate = Callable[[Sequence[Message]], int]
+
+
+@dataclass(slots=True)
+class Conversation:
+    """Messages, and the results that were taken out of them, by item id."""
+
+    messages: list[Message] = field(default_factory=list)
+    items: dict[str, tuple[str, str]] = field(default_factory=dict)  # id → name, text
+    tokens: int = CONTEXT_TOKENS
+
+    def add(self, message: Message) -> None:
+        """Append a message. A result is one of role tool, or of role user with a name (an action in plain text)."""
+        self.messages.append(message)
+
+    def fit(self, estimate: Estimate) -> int:
+        """Elide if it is fuller than allowed; return how many results went."""
+        return self._elide(estimate, self.tokens * ROOM_AFTER, SPARED) if estimate(self.messages) > self.tokens else 0
+
+    def overflowed(self, estimate: Estimate) -> bool:
+        """The model takes less than we thought: learn it, and elide. False when there is nothing left to take out."""
+        now = estimate(self.messages)
+        self.tokens = min(self.tokens, int(now * 0.9))
+        goal = self.tokens * ROOM_AFTER
+        gone = self._elide(estimate, goal, SPARED)
+        if estimate(self.messages) > self.tokens:
+            gone += self._elide(estimate, goal, 1)
+        if not gone:
+            gone = self._elide(estimate, goal, 0)
+        return gone > 0
+
+    def stub(self, index: int) -> Message:
+        """Take the text of a result out, and leave a line."""
+        message = self.messages[index]
+        text = message.content or ""
+        known = next((one for one, (_, kept) in self.items.items() if kept == text), None)
+        item_id = known or f"item-{len(self.items) + 1}"
+        name = message.name or "result"
+        self.items[item_id] = (name, text)
+        return replace(message, content=prompts.elided(item_id, name, len(text.encode("utf-8", "replace"))))
+
+    def item(self, item_id: str, limit: int) -> str | None:
+        """Return an elided result."""
+        found = self.items.get(item_id.strip().strip("'\""))
+        return None if found is None else clip(found[1], limit)
+
+    def _elide(self, estimate: Estimate, goal: float, spared: int) -> int:
+        gone = 0
+        results = [index for index, one in enumerate(self.messages) if _is_result(one)]
+        for index in results[: len(results) - spared]:
+            if gone and gone % 4 == 0 and estimate(self.messages) <= goal:
+                break
+            if len(self.messages[index].content or "") > SMALL_BYTES:
+                self.messages[index] = self.stub(index)
+                gone += 1
+        return gone
+
+
+def _is_result(message: Message) -> bool:
+    return message.role == "tool" or (message.role == "user" and message.name is not None)

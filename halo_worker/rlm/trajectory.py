@@ -1,0 +1,75 @@
+"""trajectory.jsonl: what happened in a run, one JSON object a line, in order; written as it happens.
+
+Every line has `kind`, `at_unix_nano` and `elapsed` (seconds of the run). Kinds: `agent` (one began), `model` (one
+attempt at a model, with its usage and cost), `tool` (one call and its result), `note` (elision, nudge, repair), `end`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from halo_worker.rlm.fit import clip
+from halo_worker.rlm.model import Usage
+
+NAME = "trajectory.jsonl"
+TEXT_BYTES = 16_000  # of one text in the record; what is longer is clipped and says so
+_COUNTED = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+
+
+class Trajectory:
+    """The record of one run. Each line is handed to the operating system at once, so that kill -9 loses none."""
+
+    def __init__(self, path: Path, elapsed: Callable[[], float]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._elapsed = elapsed
+        self._file: BinaryIO = path.open("ab", buffering=0)
+        if path.stat().st_size and not _ends_with_newline(path):
+            self._file.write(b"\n")  # the line that a kill cut
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Add one line."""
+        line = {"kind": kind, "at_unix_nano": time.time_ns(), "elapsed": round(self._elapsed(), 3)}
+        line |= {name: _clipped(value) for name, value in fields.items() if value is not None}
+        self._file.write(orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def spent(path: Path) -> tuple[Usage, int, float]:
+    """Add up the usage, the attempts and the seconds that a record holds; lines cut short are passed over."""
+    totals = dict.fromkeys(_COUNTED, 0)
+    cost: float | None = None
+    calls, seconds = 0, 0.0
+    if not path.exists():
+        return Usage(), 0, 0.0
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                record = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue
+            seconds = max(seconds, record.get("elapsed", 0.0))
+            if record.get("kind") == "model":
+                calls += 1
+                for name in _COUNTED:
+                    totals[name] += record.get(name, 0)
+                if record.get("cost_usd") is not None:
+                    cost = (cost or 0.0) + record["cost_usd"]
+    return Usage(**totals, cost_usd=cost), calls, seconds
+
+
+def _clipped(value: Any) -> Any:
+    return clip(value, TEXT_BYTES) if isinstance(value, str) else value
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) == b"\n"
