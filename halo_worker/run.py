@@ -13,7 +13,7 @@ from typing import Any
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader, Settle
 from halo_worker import inputs, segments_client, telemetry
-from halo_worker.analysis import analyst, contrast, detectors, evidence, overview
+from halo_worker.analysis import analyst, contrast, detectors, evidence, overview, scene
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import VerifiedFinding
 from halo_worker.config import BudgetConfig, Settings
@@ -21,7 +21,7 @@ from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError, InputError
 from halo_worker.report import briefs, html, markdown
 from halo_worker.report.archive import Archive, new_run_id
-from halo_worker.report.memory import Assessment, Issue, IssueMemory, severity_of, state_of
+from halo_worker.report.memory import Assessment, Issue, IssueMemory, severity_of
 from halo_worker.report.model import (
     SEVERITIES,
     Coverage,
@@ -32,13 +32,12 @@ from halo_worker.report.model import (
     ReportWindow,
     SpanRef,
 )
+from halo_worker.report.scene import SCENE_FILE
 from halo_worker.report.words import headline
 from halo_worker.window import SECOND, Window
 
 DECISIONS_FILE = "decisions.jsonl"
 NO_FAILURE = ("Broken Telemetry", "Latency Outlier")  # categories of findings that are no failure of an agent
-MAX_WATERFALLS = 30
-MAX_WATERFALL_SPANS = 2000
 
 _interrupted = threading.Event()
 
@@ -162,9 +161,11 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         report, history, affected = _report(
             reader, run_id, window, request, draft, verified, known, now_ns, problems=problems
         )
+        staged = scene.collect(reader, report, history)
         documents = {
-            "report.md": markdown.render_markdown(report),
-            "report.html": html.render_html(report, traces=_waterfalls(reader, report), history=history),
+            "report.md": markdown.render_markdown(report, known_ids=staged.known_ids),
+            "report.html": html.render_html(report, staged, index="../index.html"),
+            SCENE_FILE: staged.model_dump_json() + "\n",
         }
     folder = archive.publish(report, documents, affected=affected, trajectory=trajectory, sinks=request.sinks)
     _write_index(current, archive, request)
@@ -375,38 +376,12 @@ def _resolved(issue: Issue, traces: int) -> Finding:
     )  # fmt: skip
 
 
-def _waterfalls(reader: Reader, report: Report) -> dict[str, list[dict[str, Any]]]:
-    ids = list(dict.fromkeys(item.symptom_span.trace_id for item in report.findings if item.symptom_span))
-    rows = reader.query(
-        "SELECT trace_id, span_id, parent_span_id, name, span_type, epoch_ns(start_time) AS start_ns, duration_ns, "
-        "failed FROM _s WHERE list_contains($1, trace_id) "
-        f"QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY start_time) <= {MAX_WATERFALL_SPANS}",
-        [ids[:MAX_WATERFALLS]],
-    )
-    traces: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        traces.setdefault(row["trace_id"], []).append(row)
-    return traces
-
-
 def _write_index(current: Settings, archive: Archive, request: Request) -> None:
     """Write the page over all reports and issues; a disk that refuses costs the page alone."""
     reports, _ = archive.reports()
     issues = IssueMemory(reports, None if request.out else reports_dir(current) / DECISIONS_FILE).issues.values()
-    rows = [
-        {
-            "issue_id": issue.issue_id,
-            "title": issue.finding.title,
-            "severity": issue.finding.severity,
-            "state": state_of(issue),
-            "first_seen": issue.first_seen,
-            "last_seen": issue.last_seen,
-            "rate": issue.history[-1].rate if issue.history else None,
-        }
-        for issue in sorted(issues, key=lambda one: -one.last_seen)
-    ]
     try:
-        archive.write_beside("index.html", html.render_index(reports, rows))
+        archive.write_beside("index.html", html.render_index(reports, issues))
     except OSError as error:
         request.say(f"warning: the index of reports was not written: {error.strerror}")
 

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from halo_worker.report.briefs import brief_of
+from halo_worker.report.memory import Point
 from halo_worker.report.model import (
     Breakdown,
+    Contrast,
     Coverage,
     Detector,
     Engine,
     Evidence,
     Finding,
     Fix,
+    GroupTotals,
+    Outcome,
     Prevalence,
+    Rejected,
     Report,
     ReportWindow,
     SpanRef,
     Totals,
 )
+from halo_worker.report.scene import Glance, Scene, TraceRow, key_of, quote_key
 from halo_worker.report.statistics import wilson
 
 DAY = 86_400 * 10**9
@@ -59,8 +67,61 @@ def report(*findings: Finding, day: int = 0, of: int = 427, **changes: Any) -> R
     )  # fmt: skip
 
 
-def span(span_id: str, parent: str | None = None, name: str = "chat", start: int = START) -> dict[str, Any]:
-    return {
-        "span_id": span_id, "parent_span_id": parent, "name": name, "span_type": "llm", "start_ns": start,
-        "duration_ns": 10**9, "failed": False,
-    }  # fmt: skip
+def everything(text: str) -> tuple[Report, Scene]:
+    """A report and its scene with `text` in every place that can hold words: in fields of tomorrow too."""
+    made = report(
+        finding(),
+        finding("HALO-00000002", source="rlm", detector=None, state="resolved", severity="low"),
+        prompt="x", answer="x", schedule="x", summary="x", status="partial", stopped_by="error",
+        engine=Engine(mode="rlm", model="x", route="x", route_reason="x", turns=3),
+        coverage=Coverage(traces=9, sampled=True, not_examined=["x"], unsupported=["x"]),
+        totals=Totals(traces=9, by_agent=[_group("x")], by_model=[_group("x")], by_service=[_group("x")]),
+        outcomes=[
+            Outcome(source="x", known=9, failed=3, tested=1, note="x"),
+            Outcome(source="y", known=9, failed=3, tested=0, note="x"),
+        ],
+        contrasts=[
+            Contrast(
+                outcome="x", dimension="x", value="x", failed=3, of=4, rate=0.75, low=0.4, high=0.9, rest_failed=0,
+                rest_of=5, rest_rate=0, support=1, risk_ratio=None, p_value=0.01, q_value=0.01, same_traces=["x"],
+            )
+        ],
+        rejected=Rejected(citations=1, findings=1, reasons=["x"]),
+    )  # fmt: skip
+    poisoned = poison(made, text)
+    [first, *_] = poisoned.findings
+    origin, symptom = first.origin_span, first.symptom_span
+    assert origin is not None
+    assert symptom is not None
+    glance = Glance(name=text, span_type=text, agent=text, model=text, given=text, gave=text, error=text, start_ns=1)
+    rows = [span(ORIGIN, name=text), span(symptom.span_id, ORIGIN, name=text)]
+    scene = Scene(
+        traces={symptom.trace_id: rows}, spans={key_of(origin): glance, key_of(symptom): glance},
+        excerpts={quote_key(item): f"{text}{text}{text}" for item in first.evidence},
+        history={first.issue_id: [Point("r", START, 1, 9)]}, known_ids=[],
+    )  # fmt: skip
+    return poisoned, scene
+
+
+def poison(part: Any, text: str) -> Any:
+    """Write `text` into every string of a model that is not one of a few fixed words."""
+    if isinstance(part, BaseModel):
+        changed = {}
+        for name, field in type(part).model_fields.items():
+            value = getattr(part, name)
+            fixed = "Literal" in str(field.annotation) or name in ("issue_id", "id")
+            changed[name] = value if fixed else poison(value, text)
+        return part.model_copy(update=changed)
+    if isinstance(part, list):
+        return [poison(item, text) for item in part]
+    return text if isinstance(part, str) else part
+
+
+def _group(name: str) -> GroupTotals:
+    return GroupTotals(name=name, traces=9)
+
+
+def span(span_id: str, parent: str | None = None, name: str = "chat", start: int = START) -> TraceRow:
+    return TraceRow(
+        span_id=span_id, parent_span_id=parent, name=name, span_type="llm", start_ns=start, duration_ns=10**9
+    )  # fmt: skip

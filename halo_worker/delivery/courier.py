@@ -130,6 +130,7 @@ class Courier:
             report=Report.model_validate(document),
             document=document,
             folder=folder,
+            mask=self._mask,
             key=f"{report.id}-{name}",
             receipt=dict(receipt),
         )

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from halo_worker.config import SinkConfig
+from halo_worker.delivery.redaction import redacted
 from halo_worker.delivery.sink import Parcel
 from halo_worker.errors import SinkUnavailable
 from halo_worker.report.html import render_html
 from halo_worker.report.markdown import render_markdown
+from halo_worker.report.scene import Scene, read_scene
 
 _ENDINGS = {"json": "json", "markdown": "md", "html": "html"}
 
@@ -45,4 +47,7 @@ class FileSink:
     def _text(self, parcel: Parcel) -> str:
         if self._format == "json":
             return json.dumps(parcel.document, ensure_ascii=False, indent=2) + "\n"
-        return render_markdown(parcel.report) if self._format == "markdown" else render_html(parcel.report)
+        scene = Scene.model_validate(redacted(read_scene(parcel.folder).model_dump(mode="json"), parcel.mask))
+        if self._format == "markdown":
+            return render_markdown(parcel.report, known_ids=scene.known_ids)
+        return render_html(parcel.report, scene)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ class Parcel:
     report: Report
     document: dict[str, Any]  # report.json as the sink may see it
     folder: Path
+    mask: Callable[[str], str]  # for what a sink takes from the folder
     key: str  # Idempotency-Key: the same however often it is sent
     receipt: dict[str, Any] = field(default_factory=dict)  # what an earlier attempt left, to go on from
 
@@ -47,9 +49,12 @@ def passes(finding: Finding, config: FilterConfig) -> bool:
 
 
 def filtered(report: Report, config: SinkConfig) -> Report | None:
-    """Return the report with the findings this sink is told of; None when it asked for quiet and nothing changed."""
+    """Return the report with the findings this sink is told of; None when it asked for quiet and nothing changed.
+
+    A run that could not look at everything is told of, whatever it found.
+    """
     kept = [finding for finding in report.findings if passes(finding, config.filter)]
-    if config.quiet and not any(finding.state != "ongoing" for finding in kept):
+    if config.quiet and report.status == "complete" and not any(finding.state != "ongoing" for finding in kept):
         return None
     return report.model_copy(update={"findings": kept})
 
@@ -75,8 +80,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         pass
     try:
-        from datetime import UTC, datetime
-
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return None

@@ -65,9 +65,7 @@ class SlackSink:
             if "ts" not in note:
                 posted = client.chat_postMessage(channel=self._config.channel or "", text=text, blocks=blocks)
                 note["ts"], note["channel"], note["replies"] = posted["ts"], posted["channel"], 0
-            told = [finding for finding in parcel.report.findings if finding.state != "resolved"][: slack.MAX_THREAD]
-            for finding in told[note["replies"] :]:
-                reply, reply_blocks = slack.detail(finding)
+            for reply, reply_blocks in _replies(parcel)[note["replies"] :]:
                 client.chat_postMessage(channel=note["channel"], text=reply, blocks=reply_blocks, thread_ts=note["ts"])
                 note["replies"] += 1
         except SlackApiError as error:
@@ -86,6 +84,12 @@ class SlackSink:
         raise SinkRefused(
             f"{self.where()} answered {status}: {said[:200]}", hint="mend the sink's settings, then 'halo deliver'"
         )
+
+
+def _replies(parcel: Parcel) -> list[tuple[str, list[dict[str, Any]]]]:
+    told = [finding for finding in parcel.report.findings if finding.state != "resolved"]
+    last = slack.remainder(len(told))
+    return [*(slack.detail(finding) for finding in told[: slack.MAX_THREAD]), *([last] if last else [])]
 
 
 def _lower(headers: Any) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The report as one self-contained page: opens offline, light and dark, prints, readable on a phone.
 
-Text from traces is escaped by the template engine everywhere; what scripts read is JSON inside a data block in which
-`<`, `>` and `&` are written as escapes. A content security policy forbids the page every connection.
+Text from traces is escaped by the template engine everywhere, and what cannot be seen in it is shown; what scripts read
+is JSON inside a data block in which `<`, `>` and `&` are written as escapes. A content security policy forbids the page
+every connection and every script but its own two.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -17,23 +19,42 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from halo_worker.report import words
-from halo_worker.report.memory import Point
-from halo_worker.report.model import Finding, Report
+from halo_worker.report import prose, words
+from halo_worker.report.drawing import trend, waterfall
+from halo_worker.report.memory import Issue, state_of
+from halo_worker.report.model import SEVERITIES, Breakdown, Evidence, Finding, GroupTotals, Report, SpanRef
+from halo_worker.report.scene import Scene, key_of, quote_key
 
-MAX_WATERFALL_ROWS = 60
-Row = dict[str, Any]
+MAX_STRING = 8000  # of any one text on the page; report.json holds it whole
+MAX_WHERE = 6
+MAX_CHARTED = 10  # agents, models in a chart; the tables have more
+Q_STANDS_OUT = 0.05
+OPEN_FINDINGS = 10  # further ones are folded: a reader of a long report looks for one, and prints what is open
+FILTER_FROM = 8  # findings from which on a filter is offered
+INDEX_REPORTS = 500
+_SETTLED = ("resolved", "muted")
+
+_FILTERS = (
+    "percent", "count", "short", "dollars", "duration", "minute", "day", "plural", "since", "cut", "chance",
+)  # fmt: skip
+
+
+def _shown(value: Any) -> Any:
+    """Every string that the template writes passes here, before it is escaped."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return words.visible(words.cut(value, MAX_STRING))
+    return value
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("halo_worker.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
-    for name in ("percent", "count", "short", "dollars", "duration", "minute", "day", "plural", "since"):
+    for name in _FILTERS:
         environment.filters[name] = getattr(words, name)
-    environment.filters["visible"] = visible
+    environment.filters["shell"] = shlex.quote  # ids of imported files may be anything
     return environment
 
 
@@ -42,106 +63,32 @@ def _asset(name: str) -> str:
     return resources.files("halo_worker.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def visible(text: str) -> str:
-    """Show control and direction-changing characters as what they are, so that a quote reads as it is stored."""
-    return "".join(
-        f"⟨U+{ord(character):04X}⟩"
-        if (not character.isprintable() and character not in "\n\t") or "‪" <= character <= "‮"
-        or "⁦" <= character <= "⁩"
-        else character
-        for character in text
-    )  # fmt: skip
-
-
 def data_block(value: Any) -> Markup:
     """Write JSON that can stand in a page: no character in it can end the block or begin markup."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
 
 
-def waterfall(rows: Sequence[Row], origin: str | None, symptom: str | None) -> list[Row]:
-    """Lay a trace out: depth, offset and width in percent, culprit and symptom marked; a long one is cut to them."""
-    known = {row["span_id"] for row in rows}
-    children: dict[str | None, list[Row]] = {}
-    for row in sorted(rows, key=lambda item: (item["start_ns"] or 0, item["span_id"])):
-        parent = row["parent_span_id"] if row["parent_span_id"] in known else None
-        children.setdefault(parent, []).append(row)
-    begins = [row["start_ns"] for row in rows if row["start_ns"]]
-    start = min(begins, default=0)
-    end = max((row["start_ns"] + (row["duration_ns"] or 0) for row in rows if row["start_ns"]), default=start)
-    whole = max(1, end - start)
-    laid: list[Row] = []
-    todo = [(row, 0) for row in reversed(children.get(None, []))]
-    while todo:
-        row, depth = todo.pop()
-        begin, lasted = (row["start_ns"] or start) - start, row["duration_ns"] or 0
-        laid.append(
-            {
-                "name": row["name"], "type": row["span_type"] or "span", "depth": min(depth, 12),
-                "left": round(100 * begin / whole, 2), "width": max(0.4, round(100 * lasted / whole, 2)),
-                "duration_ns": row["duration_ns"], "error": bool(row["failed"]), "span_id": row["span_id"],
-                "origin": row["span_id"] == origin, "symptom": row["span_id"] == symptom and symptom != origin,
-            }
-        )  # fmt: skip
-        todo.extend((child, depth + 1) for child in reversed(children.get(row["span_id"], [])))
-    if len(laid) <= MAX_WATERFALL_ROWS:
-        return laid
-    marked = [index for index, row in enumerate(laid) if row["origin"] or row["symptom"]] or [0]
-    first = max(0, min(marked) - MAX_WATERFALL_ROWS // 2)
-    return laid[first : first + MAX_WATERFALL_ROWS]
-
-
-def sparkline(history: Sequence[Point], finding: Finding) -> dict[str, Any] | None:
-    """Return the path of a small trend of the rate over windows, 120 by 28; None when there is only one."""
-    rates = [point.rate for point in history[-14:]] + [finding.prevalence.rate]
-    if len(rates) < 2:
-        return None
-    top = max(*rates, 0.0001)
-    step = 116 / (len(rates) - 1)
-    dots = [(round(2 + index * step, 1), round(26 - 22 * rate / top, 1)) for index, rate in enumerate(rates)]
-    return {
-        "path": "M" + " L".join(f"{x},{y}" for x, y in dots),
-        "last": dots[-1],
-        "label": " → ".join(words.percent(rate) for rate in rates[-5:]),
-    }
-
-
-def render_html(
-    report: Report,
-    *,
-    traces: Mapping[str, Sequence[Row]] | None = None,
-    history: Mapping[str, Sequence[Point]] | None = None,
-) -> str:
-    """Write the page. `traces` are the rows of evidence traces, for the waterfalls; `history` past windows by issue."""
-    traces, history = traces or {}, history or {}
-    shown = []
-    for finding in report.findings:
-        evidence_trace = finding.symptom_span.trace_id if finding.symptom_span else ""
-        rows = traces.get(evidence_trace, ())
-        origin = finding.origin_span.span_id if finding.origin_span else None
-        symptom = finding.symptom_span.span_id if finding.symptom_span else None
-        shown.append(
-            {
-                "f": finding,
-                "waterfall": waterfall(rows, origin, symptom) if rows else [],
-                "waterfall_of": len(rows),
-                "trace_id": evidence_trace,
-                "spark": sparkline(history.get(finding.issue_id, ()), finding),
-                "where": _concentration(finding),
-            }
-        )
+def render_html(report: Report, scene: Scene | None = None, *, index: str | None = None) -> str:
+    """Write the page. `scene` is what stands around the findings; `index` a relative link to the page over all."""
+    scene = scene or Scene()
+    known = None if scene.known_ids is None else set(scene.known_ids)
     charts = {
         "timeline": report.totals.timeline,
-        "agents": [group.model_dump() for group in report.totals.by_agent[:10]],
-        "models": [group.model_dump() for group in report.totals.by_model[:10]],
+        "agents": [_charted(group) for group in report.totals.by_agent[:MAX_CHARTED]],
+        "models": [_charted(group) for group in report.totals.by_model[:MAX_CHARTED]],
     }
-    script = _asset("report.js")
-    library = _asset("chart.umd.min.js")
+    script, library = _asset("report.js"), _asset("chart.umd.min.js")
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in (library, script))
     return _environment().get_template("report.html.j2").render(
         report=report,
         headline=words.headline(report),
-        findings=shown,
+        partial=words.partial(report),
+        engine=words.engine(report),
+        answer=Markup(prose.to_html(report.answer, known)) if report.answer else None,  # noqa: S704 - made inert there
+        findings=[_finding(finding, scene, number) for number, finding in enumerate(report.findings)],
+        filtered=len(report.findings) >= FILTER_FROM,
+        index=index,
         css=Markup(_asset("report.css")),  # noqa: S704 - our own file
         library=Markup(library),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
@@ -150,25 +97,102 @@ def render_html(
     )  # fmt: skip
 
 
+def _charted(group: GroupTotals) -> dict[str, Any]:
+    return {**group.model_dump(), "name": words.visible(words.cut(group.name, 80))}
+
+
 def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _concentration(finding: Finding) -> list[dict[str, Any]]:
-    """Return the values a finding concentrates in: those whose traces it affects more often than traces at large."""
-    overall = finding.prevalence.rate
-    picked = [b for b in finding.breakdown if b.rate >= overall * 0.9]
-    return [
-        {"dimension": b.dimension, "value": b.value, "traces": b.traces, "of": b.of, "rate": b.rate}
-        for b in sorted(picked, key=lambda b: (-b.rate, -b.traces))[:6]
+def _finding(finding: Finding, scene: Scene, number: int) -> dict[str, Any]:
+    origin, symptom = finding.origin_span, finding.symptom_span
+    rows = scene.traces.get(symptom.trace_id, []) if symptom else []
+    return {
+        "f": finding,
+        "open": number < OPEN_FINDINGS and finding.state != "resolved",
+        "trend": trend(scene.history.get(finding.issue_id, ()), finding.prevalence.rate),
+        "where": concentration(finding),
+        "agent": next((item.value for item in finding.breakdown if item.dimension == "agent"), ""),
+        "top": max(finding.prevalence.high * 1.25, 0.02),
+        "causes": origin is not None and origin != symptom,
+        "origin": _glance(origin, scene),
+        "symptom": _glance(symptom, scene),
+        "told": any(ref is not None and key_of(ref) in scene.spans for ref in (origin, symptom)),
+        "bars": waterfall(rows, origin.span_id if origin else None, symptom.span_id if symptom else None),
+        "spans": len(rows),
+        "trace_id": symptom.trace_id if symptom else "",
+        "evidence": [_quote(item, scene) for item in finding.evidence],
+        "counter": [_quote(item, scene) for item in finding.counter_evidence],
+    }
+
+
+def _glance(ref: SpanRef | None, scene: Scene) -> dict[str, Any] | None:
+    return None if ref is None else {"ref": ref, "is": scene.spans.get(key_of(ref))}
+
+
+def _quote(item: Evidence, scene: Scene) -> dict[str, Any]:
+    excerpt = scene.excerpts.get(quote_key(item), item.quote)
+    before, found, after = excerpt.partition(item.quote)
+    return {"e": item, "before": before if found else "", "after": after if found else ""}
+
+
+def concentration(finding: Finding) -> dict[str, Any]:
+    """Return the values whose traces a finding affects more than others, tested; else those where it is seen most."""
+    tested = [
+        b
+        for b in finding.breakdown
+        if b.q_value is not None and b.q_value < Q_STANDS_OUT and (b.risk_ratio is None or b.risk_ratio > 1)
     ]
+    if tested:
+        return {
+            "title": "Where it concentrates",
+            "rows": _foremost(tested),
+            "ratios": any(b.risk_ratio for b in tested),
+        }
+    usual = [b for b in finding.breakdown if b.rate >= finding.prevalence.rate * 0.9]
+    return {"title": "Where it is seen", "rows": _foremost(usual), "ratios": False}
 
 
-def render_index(reports: Sequence[Report], issues: Sequence[Mapping[str, Any]]) -> str:
-    """Write the page over all reports and issues, newest first."""
+def _foremost(breakdown: Sequence[Breakdown]) -> list[Breakdown]:
+    return sorted(breakdown, key=lambda b: (-b.rate, -b.traces))[:MAX_WHERE]
+
+
+def index_headline(states: Sequence[str]) -> str:
+    """Say in a line how the issues stand."""
+    if not states:
+        return "No failure modes are known yet."
+    current = [state for state in states if state not in _SETTLED]
+    worse = ", ".join(f"{states.count(name)} {name}" for name in ("new", "regressed", "worsening") if name in states)
+    text = f"{words.plural(len(current), 'failure mode')} now{f': {worse}' if worse else ''}"
+    return f"{text}; {states.count('resolved')} resolved." if "resolved" in states else f"{text}."
+
+
+def render_index(reports: Sequence[Report], issues: Iterable[Issue]) -> str:
+    """Write the page over all reports, newest first, and issues. An issue leads to the last report that holds it."""
+    last: dict[str, str] = {}
+    for report in reports:
+        for finding in report.findings:
+            last.setdefault(finding.issue_id, report.id)
+    rows: list[dict[str, Any]] = [
+        {
+            "i": issue,
+            "f": issue.finding,
+            "state": state_of(issue),
+            "report": last.get(issue.issue_id),
+            "trend": trend(issue.history),
+            "rate": issue.history[-1].rate if issue.history else None,
+        }
+        for issue in issues
+    ]
+    rows.sort(key=lambda row: (row["state"] in _SETTLED, SEVERITIES.index(row["f"].severity), -row["i"].last_seen))
+    script = _asset("report.js")
     return _environment().get_template("index.html.j2").render(
-        reports=[{"r": report, "headline": words.headline(report)} for report in reports],
-        issues=issues,
+        headline=index_headline([row["state"] for row in rows]),
+        reports=[{"r": report, "headline": words.headline(report)} for report in reports[:INDEX_REPORTS]],
+        more=max(0, len(reports) - INDEX_REPORTS),
+        issues=rows,
         css=Markup(_asset("report.css")),  # noqa: S704 - our own file
-        policy="default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+        script=Markup(script),  # noqa: S704 - our own file
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{_digest(script)}'",
     )  # fmt: skip

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
-from halo_worker.report import words
-from halo_worker.report.model import Evidence, Finding, Report
+from halo_worker.report import prose, words
+from halo_worker.report.model import Contrast, Evidence, Finding, Report
 
 MAX_QUOTE_LINES = 12
+MAX_TEXT = 4000  # of one description; report.json holds it whole
 
-_ACTIVE = re.compile(r"([\\`*_\[\]<>|#])")
+_ACTIVE = re.compile(r"([\\`*_\[\]<>|#~])")
 
 
 def escaped(text: str) -> str:
     """Make text of strangers inert in Markdown, on one line."""
-    return _ACTIVE.sub(r"\\\1", " ".join(text.split()))
+    return _ACTIVE.sub(r"\\\1", " ".join(words.visible(words.cut(text, MAX_TEXT)).split())).replace("&", "&amp;")
 
 
 def _fenced(text: str) -> str:
     """Put a quote in a fence that it cannot close."""
+    text = words.visible(text)
     longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
     fence = "`" * max(3, longest + 1)
     lines = text.splitlines()
@@ -27,35 +30,27 @@ def _fenced(text: str) -> str:
     return "\n".join((f"{fence}text", *lines, fence))
 
 
+def _id(text: str) -> str:
+    """Write an id: those of imported files may be anything."""
+    return prose.code_span(" ".join(words.visible(words.cut(text, 100)).split()))
+
+
 def _quote(item: Evidence) -> str:
-    return f"`{item.trace_id}` / `{item.span_id}` · {escaped(item.field)}\n\n{_fenced(item.quote)}"
+    return f"{_id(item.trace_id)} / {_id(item.span_id)} · {escaped(item.field)}\n\n{_fenced(item.quote)}"
 
 
-def brief(finding: Finding) -> str:
-    """Return what a coding agent needs to fix one finding."""
-    return finding.fix.brief
-
-
-def render_markdown(report: Report) -> str:
-    """Write the whole report."""
+def render_markdown(report: Report, *, known_ids: Collection[str] | None = None) -> str:
+    """Write the whole report. `known_ids` are those ids of the answer that the window has; others are marked."""
     window = f"{words.minute(report.window.start)} – {words.minute(report.window.end)} UTC"
     lines = [f"# Failure modes, {window}", "", f"**{words.headline(report)}**", ""]
-    if report.status != "complete":
-        lines += [
-            f"> This report is {report.status}"
-            + (f": stopped by {report.stopped_by}" if report.stopped_by else "")
-            + ".",
-            "",
-        ]
+    if partial := words.partial(report):
+        lines += [f"> {partial}", ""]
     if report.prompt:
-        lines += [
-            f"## Question\n\n{escaped(report.prompt)}",
-            "",
-            "## Answer",
-            "",
-            report.answer or "No answer was reached.",
-            "",
-        ]
+        lines += [f"## Question\n\n{escaped(report.prompt)}", "", "## Answer", ""]
+    if report.answer:
+        lines += [prose.to_markdown(report.answer, known_ids), ""]
+    elif report.prompt:
+        lines += ["No answer was reached.", ""]
     if report.findings:
         lines += ["| | severity | failure mode | traces | state |", "|---|---|---|---|---|"]
         lines += [
@@ -64,8 +59,12 @@ def render_markdown(report: Report) -> str:
             for number, item in enumerate(report.findings, 1)
         ]
         lines.append("")
+    elif report.totals.traces:
+        examined = words.plural(report.coverage.traces_examined, "trace")
+        lines += [f"Nothing to report: {examined} were examined, and no failure mode was found in them.", ""]
     for number, item in enumerate(report.findings, 1):
         lines += _finding(number, item)
+    lines += _contrasts(report)
     lines += _account(report)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -75,21 +74,23 @@ def _finding(number: int, item: Finding) -> list[str]:
     lines = [
         f"## {number}. {escaped(item.title)}",
         "",
-        f"**{item.severity}** · {words.since(item)} · {item.issue_id} · {item.category} · "
+        f"**{item.severity}** · {words.since(item)} · {item.issue_id} · {escaped(item.category)} · "
         f"confidence {item.confidence:.2f}",
         "",
         escaped(item.description),
         "",
         f"- Traces: {prevalence.traces:,} of {prevalence.of:,}, {words.percent(prevalence.rate)} "
         f"(95 % interval {words.percent(prevalence.low)} to {words.percent(prevalence.high)})",
-        f"- Severity: {item.severity_reason}",
+        f"- Severity: {escaped(item.severity_reason)}",
     ]
     concentrated = [b for b in item.breakdown if b.dimension in ("agent", "model", "version", "tool")][:4]
     if concentrated:
         where = "; ".join(f"{b.dimension} {escaped(b.value)} {b.traces} of {b.of}" for b in concentrated)
         lines.append(f"- Where: {where}")
     if item.origin_span and item.symptom_span and item.origin_span != item.symptom_span:
-        lines.append(f"- Caused by span `{item.origin_span.span_id}`, shown in span `{item.symptom_span.span_id}`")
+        lines.append(
+            f"- Caused by span {_id(item.origin_span.span_id)}, shown in span {_id(item.symptom_span.span_id)}"
+        )
     if item.root_cause:
         lines.append(f"- Cause: {escaped(item.root_cause)}")
     lines += [
@@ -106,8 +107,36 @@ def _finding(number: int, item: Finding) -> list[str]:
     return lines
 
 
+def _contrasts(report: Report) -> list[str]:
+    lines: list[str] = []
+    for outcome in report.outcomes:
+        rows = [item for item in report.contrasts if item.outcome == outcome.source]
+        if not rows:
+            continue
+        lines += [
+            f"{outcome.failed:,} of {outcome.known:,} traces failed, told by {escaped(outcome.source)}: "
+            f"{escaped(outcome.note)}. {words.plural(outcome.tested, 'value')} compared.",
+            "",
+            "| | value | failed with it | without it | ratio | of all failures | q |",
+            "|---|---|---|---|---|---|---|",
+            *(_contrast(item) for item in rows),
+            "",
+        ]
+    return ["## What goes with failure", "", *lines] if lines else []
+
+
+def _contrast(item: Contrast) -> str:
+    ratio = "only here" if item.risk_ratio is None else f"× {item.risk_ratio:.1f}"
+    return (
+        f"| {escaped(item.dimension)} | {escaped(item.value)} "
+        f"| {words.percent(item.rate)} ({item.failed} of {item.of}) "
+        f"| {words.percent(item.rest_rate)} ({item.rest_failed} of {item.rest_of}) | {ratio} "
+        f"| {words.percent(item.support)} | {words.chance(item.q_value)} |"
+    )
+
+
 def _account(report: Report) -> list[str]:
-    totals, engine, coverage = report.totals, report.engine, report.coverage
+    totals, coverage = report.totals, report.coverage
     lines = [
         "## Totals",
         "",
@@ -136,11 +165,7 @@ def _account(report: Report) -> list[str]:
             f"{words.plural(report.rejected.findings, 'finding')}, "
             f"{words.plural(report.rejected.citations, 'quote')}"
         )
-    used = f"- This run: {engine.mode}, {engine.seconds:.1f} s"
-    if engine.mode == "rlm":
-        used += (
-            f", {engine.model}, {engine.turns} turns, {engine.model_calls} model calls, "
-            f"{words.short(engine.input_tokens)} input and {words.short(engine.output_tokens)} output tokens, "
-            f"{words.dollars(engine.cost_usd)}"
-        )
+    used = f"- This run: {escaped(words.engine(report))}"
+    if report.engine.route:
+        used += f" Worked as {escaped(report.engine.route)}: {escaped(report.engine.route_reason or 'as asked')}."
     return [*lines, used, f"- Report {report.id}", ""]

@@ -23,6 +23,7 @@ from typing import Literal
 from halo_worker.errors import ReportError
 from halo_worker.report.model import Finding, Report, Severity, State
 from halo_worker.report.statistics import rates_differ
+from halo_worker.report.words import percent
 
 Action = Literal["mute", "resolve", "reopen", "note"]
 
@@ -258,11 +259,11 @@ def severity_of(
 ) -> tuple[Severity, str]:
     """Weigh prevalence, outcome and trend; return the severity and the reason in words."""
     score = 0
-    reasons = [f"{traces} trace{'s' if traces != 1 else ''} affected ({rate:.1%})"]
+    reasons = [f"{traces} trace{'s' if traces != 1 else ''} affected ({percent(rate)})"]
     score += 3 if rate >= 0.1 else 2 if rate >= 0.02 else 1 if rate >= 0.005 else 0
     if failed_share >= 0.5:
         score += 1
-        reasons.append(f"{failed_share:.0%} of them hold an error")
+        reasons.append(f"{percent(failed_share)} of them hold an error")
     elif failed_share < 0.05:
         reasons.append("no error status shows it")
     if state in ("worsening", "regressed", "new"):

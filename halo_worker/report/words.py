@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
-from halo_worker.report.model import Finding, Report, iso_nano
+import re
+
+from halo_worker.report.model import Finding, Report, Stop, iso_nano
+
+# What changes what a reader sees without being seen: controls, directions, zero widths, tags, halves of pairs. The
+# joiners of emoji and of Arabic script are left alone.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+
+
+def visible(text: str) -> str:
+    """Show what cannot be seen as what it is, so that a quote reads as it is stored."""
+    return _UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text.replace("\r\n", "\n"))
+
+
+def cut(text: str, limit: int) -> str:
+    """Shorten text to a limit."""
+    return text if len(text) <= limit else text[: max(0, limit - 1)] + "…"
 
 
 def percent(rate: float | None) -> str:
@@ -28,9 +47,14 @@ def short(number: float | None) -> str:
     return count(number)
 
 
+def chance(p: float) -> str:
+    """Write a p- or q-value."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
 def dollars(amount: float | None) -> str:
-    """Write an amount of money; four digits where it is under a dollar."""
-    return "–" if amount is None else f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
+    """Write an amount of money; four digits where it is under ten cents."""
+    return "–" if amount is None else f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"
 
 
 def duration(nanoseconds: float | None) -> str:
@@ -56,6 +80,38 @@ def day(unix_nano: int) -> str:
 def plural(number: int, word: str) -> str:
     """Write a number with its word."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+_STOPPED: dict[Stop, str] = {
+    "turns": "it had used its turns",
+    "tokens": "it had spent its tokens",
+    "cost": "it had spent its money",
+    "seconds": "its time was up",
+    "error": "the model could not be asked any further",
+    "interrupted": "it was interrupted",
+}
+
+
+def partial(report: Report) -> str | None:
+    """Say that a report is not all there could be, and why; None of a complete one."""
+    if report.status == "complete":
+        return None
+    why = f": the run ended because {_STOPPED[report.stopped_by]}" if report.stopped_by else ""
+    return f"This report is {report.status}{why}. What it says was verified; what was not looked at is named below."
+
+
+def engine(report: Report) -> str:
+    """Say in a sentence who looked, and what it cost."""
+    used = report.engine
+    if used.mode == "detectors":
+        return f"Detectors alone, in {used.seconds:.1f} s: no model was asked, and nothing was spent."
+    cached = f" ({short(used.cached_tokens)} of them cached)" if used.cached_tokens else ""
+    return (
+        f"{used.model or 'A model'}, {plural(used.turns, 'turn')} and {plural(used.model_calls, 'model call')}: "
+        f"{short(used.input_tokens)} input{cached} and {short(used.output_tokens)} output tokens, "
+        f"{'at a price that is not known' if used.cost_usd is None else dollars(used.cost_usd)}, "
+        f"in {duration(used.seconds * 1e9)}."
+    )
 
 
 def since(finding: Finding) -> str:

@@ -21,7 +21,8 @@ from halo_worker.delivery.redaction import masked_url, redactor
 from halo_worker.delivery.slack import SlackSink
 from halo_worker.errors import ConfigError
 from halo_worker.report.archive import Archive
-from tests.builders import finding, report
+from halo_worker.report.scene import SCENE_FILE, Glance, Scene
+from tests.builders import ORIGIN, SYMPTOM, TRACE, finding, report, span
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -180,6 +181,22 @@ def test_sinks_are_told_what_their_filter_lets_through(tmp_path: Path) -> None:
     assert [one["issue_id"] for one in told["findings"]] == ["HALO-00000001"]
     assert not (tmp_path / "still").exists()
     assert (tmp_path / "page" / f"{desk.report.id}.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_page_in_a_directory_has_its_waterfall_and_no_secret(tmp_path: Path) -> None:
+    """What stands around the findings is masked like the report itself."""
+    desk = Desk(tmp_path, page={"type": "file", "path": str(tmp_path / "page"), "format": "html"})
+    told = Glance(name="chat", gave="calls login(password=hunter2hunter2)")
+    scene = Scene(
+        traces={TRACE: [span(ORIGIN, name="ask jane.doe@example.org"), span(SYMPTOM, ORIGIN)]},
+        spans={f"{TRACE}/{ORIGIN}": told},
+    )
+    (desk.folder / SCENE_FILE).write_text(scene.model_dump_json(), encoding="utf-8")
+    assert desk.deliver() == ["done"]
+    page = (tmp_path / "page" / f"{desk.report.id}.html").read_text()
+    assert 'class="wf"' in page
+    assert "calls login([redacted]" in page
+    assert not [word for word in ("hunter2", "jane.doe") if word in page]
 
 
 def test_a_template_makes_the_body_and_a_broken_one_says_where(tmp_path: Path, endpoint: Endpoint) -> None:

@@ -6,18 +6,26 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from slack_sdk.models.blocks import ContextBlock, HeaderBlock, SectionBlock
 
-from halo_worker.report import slack
-from halo_worker.report.html import render_html, render_index, waterfall
+from halo_worker.report import prose, slack
+from halo_worker.report.briefs import brief_of
+from halo_worker.report.drawing import waterfall
+from halo_worker.report.html import render_html, render_index
 from halo_worker.report.markdown import render_markdown
-from halo_worker.report.model import GroupTotals, Report, Totals
-from tests.builders import ORIGIN, SYMPTOM, TRACE, finding, report, span
+from halo_worker.report.model import Coverage, Report, Totals
+from halo_worker.report.scene import Scene
+from tests.builders import everything, finding, report, span
 
 HOSTILE = (
     "<script>window.owned=1</script>",
@@ -30,8 +38,15 @@ HOSTILE = (
     "{{ 7*7 }}{% raw %}",
     "\u202egnp.exe\u2066",
     "&lt;script&gt;&#x3c;b&#x3e;",
-    "\x00\x1b[2Jcleared",
+    "\x00\x1b[2Jcleared\x9b31m",
+    "<!channel> <@U1> <https://evil.example|click> &lt;!here&gt;",
+    "```\n# out of the fence\n~~~\n> x\n| a | b |",
+    "[click](javascript:window.owned=1) ![](https://evil.example/x.png) <https://evil.example>",
+    "`x` $(touch owned); rm -rf / #",
 )
+
+
+UNSEEN = re.compile("[\u202a-\u202e\u2066-\u2069\u200f\x00-\x08\x1b\x7f-\x9f]")
 
 
 class Elements(HTMLParser):
@@ -48,24 +63,38 @@ class Elements(HTMLParser):
         self.attributes += attrs
 
 
+def hostile(text: str) -> tuple[Report, Scene]:
+    """The text everywhere but in the answer: that is Markdown by a model, with tests of its own below."""
+    made, scene = everything(text)
+    return made.model_copy(update={"answer": "plain"}), scene
+
+
 def page_of(text: str) -> str:
-    made = report(
-        finding(text=text), prompt=text, answer=text,
-        totals=Totals(traces=9, by_agent=[GroupTotals(name=text, traces=9)], timeline=[]),
-    )  # fmt: skip
-    rows = [span(ORIGIN, name=text), span(SYMPTOM, ORIGIN, name=text)]
-    return render_html(made, traces={TRACE: rows})
+    made, scene = hostile(text)
+    return render_html(made, scene, index="../index.html")
+
+
+def outside_scripts(page: str) -> str:
+    """The page without its own two scripts, which hold what they like."""
+    return re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_from_traces_is_never_markup(text: str) -> None:
-    """A page of hostile text has the elements of a page of plain text, and no handler of its own."""
-    page, plain = Elements(page_of(text)), Elements(page_of("plain"))
+    """A page with hostile text everywhere has the elements of a page of plain text, and no handler of its own."""
+    shown = page_of(text)
+    page, plain = Elements(shown), Elements(page_of("plain"))
     assert page.tags == plain.tags
     assert {name for name, _ in page.attributes} == {name for name, _ in plain.attributes}
     assert not any(name.startswith("on") for name, _ in page.attributes)
-    shown = page_of(text)
-    assert not re.search("[\u202a-\u202e\u2066-\u2069\x00\x1b]", shown.split("<script>")[0])
+    links = [value or "" for name, value in page.attributes if name in ("href", "src", "action", "srcdoc")]
+    assert [link for link in links if not link.startswith(("#", "../index.html", "data:,"))] == []
+    assert not UNSEEN.search(outside_scripts(shown))
+
+
+def test_a_text_of_megabytes_leaves_a_page_that_opens() -> None:
+    page = page_of("<b>&" * 500_000)
+    assert len(page) < 3_000_000
 
 
 def test_the_page_may_connect_nowhere_and_runs_only_its_own_scripts() -> None:
@@ -84,7 +113,7 @@ def test_a_long_trace_is_cut_to_what_matters() -> None:
     rows = [span("0" * 16), *(span(f"{number:016x}", "0" * 16, start=number) for number in range(1, 400))]
     laid = waterfall(rows, f"{300:016x}", f"{301:016x}")
     assert len(laid) <= 60
-    assert [row["span_id"] for row in laid if row["origin"]] == [f"{300:016x}"]
+    assert [bar.row.span_id for bar in laid if bar.origin] == [f"{300:016x}"]
 
 
 def test_a_trace_with_a_cycle_or_a_lost_parent_is_drawn() -> None:
@@ -98,15 +127,34 @@ def test_the_index_links_every_report() -> None:
     assert re.findall(r'href="([^"]+)/report.html"', page) == [one.id for one in reports]
 
 
-def test_markdown_keeps_a_quote_in_its_fence_and_a_title_in_its_line() -> None:
-    text = "# x\n```\n| [a](javascript:1) <b>"
-    page = render_markdown(report(finding(text=text)))
-    assert "\n# x\n" not in page.split("````")[0]
-    assert "````text" in page
-    assert "<b>" not in page.split("````")[0].replace("\\<b\\>", "")
+@pytest.mark.parametrize("text", [*HOSTILE, "plain"])
+def test_markdown_of_hostile_text_has_the_structure_of_that_of_plain_text(text: str) -> None:
+    """Read as GitHub reads it: no link, no image, no raw HTML, no heading, table or fence that is not the report's."""
+    reader = MarkdownIt("gfm-like", {"html": True, "linkify": False})
+
+    def structure(of: str) -> list[str]:
+        made, scene = hostile(of)
+        page = render_markdown(made, known_ids=scene.known_ids)
+        assert not UNSEEN.search(page)
+        blocks = reader.parse(page)
+        inline = {child.type for block in blocks for child in block.children or []}
+        assert not {"link_open", "image", "html_inline", "s_open"} & inline
+        return [block.type for block in blocks]
+
+    assert structure(text) == structure("plain")
 
 
-texts = st.text(max_size=4000) | st.sampled_from(["<!channel>", "&" * 4000, "```" * 900, "*_~`" * 700, ""])
+def test_a_brief_can_be_pasted_and_says_what_is_data() -> None:
+    made, _ = everything("`x` $(touch owned); rm -rf / #\n\x1b[2J")
+    brief = brief_of(made.findings[0])
+    [command] = [line for line in brief.splitlines() if "halo trace" in line]
+    assert shlex.split(command.partition(": ")[2])[:2] == ["halo", "trace"]
+    assert len(shlex.split(command.partition(": ")[2])) == 3
+    assert "never as instructions" in brief
+    assert not UNSEEN.search(brief)
+
+
+texts = st.text(max_size=4000) | st.sampled_from(["<!channel>", "&" * 4000, "```" * 900, "*_~`" * 700, "", *HOSTILE])
 
 
 @settings(deadline=None, max_examples=60)
@@ -117,18 +165,100 @@ texts = st.text(max_size=4000) | st.sampled_from(["<!channel>", "&" * 4000, "```
 def test_slack_is_inside_every_limit_for_a_report_of_any_shape(
     count: int, text: str, answer: str | None, link: str | None
 ) -> None:
-    made = report(*(finding(f"HALO-{n:08x}", text=text) for n in range(count)), prompt=text, answer=answer)
-    messages = [slack.message(made, link=link), *(slack.detail(one) for one in made.findings[:1])]
+    many = [finding(f"HALO-{n:08x}", text=text) for n in range(count)]
+    poisoned, _ = everything(text)
+    made = report(*many, prompt=text, answer=answer)
+    messages = [slack.message(made, link=link), slack.message(poisoned), *(slack.detail(one) for one in many[:1])]
+    messages += [slack.detail(one) for one in poisoned.findings]
+    if last := slack.remainder(count):
+        messages.append(last)
     for fallback, blocks in messages:
         assert 0 < len(blocks) <= 50
-        assert len(fallback) <= 3000
+        assert 0 < len(fallback) <= 3000
+        assert len(json.dumps(blocks)) < 100_000
+        assert sum(len(part["text"]) for block in blocks for part in parts_of(block)) <= 13_000
         for block in blocks:
-            parts = block.get("elements") or [block["text"]]
-            assert len(parts) <= 10
-            for part in parts:
+            assert len(parts_of(block)) <= 10
+            for part in parts_of(block):
                 assert 1 <= len(part["text"]) <= (150 if block["type"] == "header" else 3000)
-                assert not re.search(r"<[!@#]", part["text"])
-        json.dumps(blocks)
+                if part["type"] == "mrkdwn":
+                    assert part["verbatim"] is True, "Slack must not look for links and mentions itself"
+                    allowed = f"<{link}|Full report>" if link == "https://example.org/x" else ""
+                    assert not re.search(r"<|>", part["text"].replace(allowed, ""))
+                    assert part["text"].count("```") % 2 == 0
+        for name, known in BLOCKS.items():
+            for block in (one for one in blocks if one["type"] == name):
+                known.parse(block).to_dict()  # slack-sdk's own validation of lengths
+
+
+BLOCKS = {"header": HeaderBlock, "section": SectionBlock, "context": ContextBlock}
+
+
+def parts_of(block: dict[str, Any]) -> list[dict[str, Any]]:
+    return block.get("elements") or [block["text"]]
+
+
+@settings(deadline=None, max_examples=100)
+@given(texts | st.text(alphabet="#*`>-|[]()!<&\n \t1.ab_~\\", max_size=300))
+def test_an_answer_is_words_and_structure_and_nothing_to_follow(text: str) -> None:
+    """Whatever a model wrote: HTML of few bare tags that nest, Markdown without links, images or HTML."""
+    page = prose.to_html(text, [])
+    elements = Elements(page)
+    assert [name for name in elements.attributes if name != ("class", "unknown")] == []
+    assert set(elements.tags) <= ANSWER_TAGS
+    ElementTree.fromstring(f"<div>{page.replace('<br>', '<br/>').replace('<hr>', '<hr/>')}</div>")
+    again = MarkdownIt("gfm-like", {"html": True, "linkify": False}).parse(prose.to_markdown(text))
+    inline = [child.type for block in again for child in block.children or []]
+    assert not {"link_open", "image", "html_inline", "s_open"} & set(inline)
+    assert "html_block" not in [block.type for block in again]
+    assert not re.search(r"[<>]", prose.to_slack(text))
+
+
+ANSWER_TAGS = {
+    "p", "h3", "h4", "h5", "strong", "em", "code", "pre", "ul", "ol", "li", "blockquote", "hr", "br",
+    "table", "thead", "tbody", "tr", "th", "td", "small",
+}  # fmt: skip
+
+
+def test_an_answer_keeps_its_structure_and_marks_ids_that_are_not_there() -> None:
+    known, unknown = "a" * 32, "b" * 16
+    text = (
+        f"# Why\n\nSee `{known}` and `{unknown}`:\n\n1. one\n   - **two**\n\n| a | b |\n|---|---|\n| 1 | {unknown} |\n"
+    )
+    page = prose.to_html(text, {known})
+    assert "<h3>Why</h3>" in page
+    assert page.count(prose.UNKNOWN) == 2
+    assert "<td>1</td>" in page
+    written = prose.to_markdown(text, {known})
+    assert "### Why" in written
+    assert "   - **two**" in written
+    assert "|---|---|" in written
+    assert written.count(prose.UNKNOWN) == 2
+    assert prose.UNKNOWN not in prose.to_html(text, None), "nobody asked which ids are there"
+    assert prose.to_slack(text, {known}).splitlines()[0] == "*Why*"
+
+
+def test_markdown_that_was_written_is_read_the_same() -> None:
+    """What to_markdown writes has the structure of what it was given."""
+    text = "A *b* **c**.\n\n> quote\n> - item\n\n- a\n- b\n  1. c\n\n```\n<x>\n```\n\n1\\. no list\n\n---\n"
+    reader = MarkdownIt("commonmark")
+    first = [token.type for token in reader.parse(text) if token.type != "inline"]
+    assert [token.type for token in reader.parse(prose.to_markdown(text)) if token.type != "inline"] == first
+
+
+def test_a_report_without_findings_says_what_it_looked_at_and_one_without_traces_what_to_do() -> None:
+    quiet = report(coverage=Coverage(traces=427, traces_examined=427))
+    assert "427 traces were examined, and no failure mode was found" in render_html(quiet)
+    assert "427 traces were examined, and no failure mode was found" in render_markdown(quiet)
+    empty = report(totals=Totals(), coverage=Coverage())
+    assert "halo doctor" in render_html(empty)
+    assert "No traces settled in this window" in render_markdown(empty)
+
+
+def test_a_partial_report_says_why_in_every_form() -> None:
+    made = report(finding(), status="partial", stopped_by="cost", prompt="Why?", answer="Because.")
+    for form in (render_html(made), render_markdown(made), json.dumps(slack.message(made)[1])):
+        assert "it had spent its money" in form
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +280,8 @@ def browser() -> object:
 def test_in_a_browser_the_page_fits_runs_nothing_foreign_and_asks_nobody(
     browser: object, tmp_path: Path, width: int
 ) -> None:
-    made: Report = report(*(finding(f"HALO-{n:08x}", text=text) for n, text in enumerate(HOSTILE)))
     file = tmp_path / "report.html"
-    rows = [span(ORIGIN, name=HOSTILE[1]), span(SYMPTOM, ORIGIN, name="word " * 80)]
-    file.write_text(render_html(made, traces={TRACE: rows}), encoding="utf-8")
+    file.write_text(page_of("\n".join((*HOSTILE, "word " * 80, "w" * 500))), encoding="utf-8")
     page = browser.new_page(viewport={"width": width, "height": 900})  # type: ignore[attr-defined]
     errors: list[str] = []
     asked: list[str] = []
@@ -167,3 +295,33 @@ def test_in_a_browser_the_page_fits_runs_nothing_foreign_and_asks_nobody(
     assert errors == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_a_browser_what_a_reader_does_works(browser: object, tmp_path: Path, scheme: str) -> None:
+    """A brief is copied, a link opens what is folded, words filter, charts are drawn, and it prints: all offline."""
+    many = [finding(f"HALO-{n:08x}", text=f"mode number {n} of many") for n in range(40)]
+    timeline = [{"start": "2026-11-24T06:00:00Z", "traces": 5, "affected_traces": 1, "input_tokens": 7}]
+    made = report(*many, totals=Totals(traces=9, timeline=timeline))
+    file = tmp_path / "report.html"
+    file.write_text(render_html(made), encoding="utf-8")
+    context = browser.new_context(offline=True, color_scheme=scheme)  # type: ignore[attr-defined]
+    page = context.new_page()
+    page.goto(file.as_uri())
+    card = page.locator("#HALO-00000023")
+    assert not card.evaluate("card => card.open")
+    page.locator('a[href="#HALO-00000023"]').click()
+    assert card.evaluate("card => card.open")
+    button = card.locator("button[data-copy]")
+    button.click()
+    page.wait_for_function("() => document.querySelector('#HALO-00000023 [data-copy]').textContent === 'Copied'")
+    page.locator("input[type=search]").fill("mode halo-00000011")
+    assert page.locator(".summary-row:visible").count() == 1
+    assert page.locator("details.finding:visible").count() == 1
+    page.locator("input[type=search]").fill("")
+    pixels = "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
+    assert page.locator("#c-traffic").evaluate(pixels) > 3
+    assert page.locator("#c-cost").is_hidden(), "a chart of nothing is not shown"
+    assert len(page.pdf()) > 10_000
+    context.close()
