@@ -59,6 +59,28 @@ def json_rows(
     return list(kinds), rows
 
 
+def bounded_rows(
+    reader: Reader, text: str, parameters: list[Any] | None = None, *, max_rows: int, max_bytes: int
+) -> tuple[list[str], list[dict[str, Any]], bool]:
+    """Run a SELECT that was checked, and return its column names, its first rows as `json_rows` writes them, and
+    whether there are more. Rows are read until there are `max_rows`, or until their text passes `max_bytes`."""
+    try:
+        described = reader.connection.execute(f"DESCRIBE {text}", parameters).fetchall()
+        kinds = {row[0]: row[1] for row in described}
+        cursor = reader.connection.execute(f"SELECT to_json(_row)::VARCHAR FROM ({text}) _row", parameters)
+        rows: list[dict[str, Any]] = []
+        size, more = 0, False
+        while (fetched := cursor.fetchone()) is not None:
+            size += len(fetched[0])
+            if len(rows) >= max_rows or (rows and size > max_bytes):
+                more = True
+                break
+            rows.append({name: _times(value, kinds.get(name, "")) for name, value in _loads(fetched[0]).items()})
+    except duckdb.Error as error:
+        raise InputError(f"the query failed: {_first_lines(error)}", hint=_hint(error)) from None
+    return list(kinds), rows, more
+
+
 def _loads(text: str) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = orjson.loads(text)

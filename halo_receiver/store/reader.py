@@ -44,7 +44,8 @@ class Reader:
     several segments is one trace. `start_ns` and `end_ns` bound arrival. By default each span is judged alone; with
     `whole_traces` a trace of which any span arrived inside is shown with what arrived before, and with `settle`
     the traces are those that settled inside: consecutive windows then show each trace once, whole. `only` is a
-    condition on span rows (`queries.only`) that at least one span of a trace must meet.
+    condition on span rows (`queries.only`) that at least one span of a trace must meet. `options` and `segments`
+    open the same window again, in another process.
     """
 
     def __init__(
@@ -59,6 +60,9 @@ class Reader:
         memory_limit: str = "1GiB",
         threads: int = 2,
     ) -> None:
+        self.options: dict[str, Any] = {
+            "start_ns": start_ns, "end_ns": end_ns, "whole_traces": whole_traces, "settle": settle, "only": only,
+        }  # fmt: skip
         self.start_ns = start_ns
         self.end_ns = end_ns
         self._settle = settle

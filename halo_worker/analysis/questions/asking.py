@@ -1,0 +1,182 @@
+"""Ask the window from the event loop: a few processes, each question with its rows, bytes and time bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from halo_receiver.store.reader import Reader
+from halo_worker.analysis.questions.process import GRACE_SECONDS, LENGTH
+from halo_worker.rlm.tool import ToolError
+
+PROCESSES = 2  # at most; started when they are needed
+SECONDS = 20.0  # of one question
+MAX_ROWS = 10_000
+MAX_BYTES = 8 * 2**20
+MEMORY_BYTES = 512 * 2**20  # of DuckDB in one process
+ADDRESS_SPACE = 3 * 2**30  # of one process; libraries and threads reserve more than they use
+TEMP_BYTES = 2 * 2**30  # of disk for what does not fit into memory
+OPEN_SECONDS = 300.0
+
+_KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "TZ")
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows as the JSON contract writes them. `more`: there were more than these; `total` how many, where counted."""
+
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    more: bool = False
+    total: int | None = None
+
+
+@dataclass(slots=True)
+class _Child:
+    process: asyncio.subprocess.Process
+
+    async def exchange(self, document: dict[str, Any]) -> dict[str, Any]:
+        text = orjson.dumps(document)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(LENGTH.pack(len(text)) + text)
+        await self.process.stdin.drain()
+        head = await self.process.stdout.readexactly(LENGTH.size)
+        reply: dict[str, Any] = orjson.loads(await self.process.stdout.readexactly(LENGTH.unpack(head)[0]))
+        return reply
+
+    async def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+
+
+@dataclass(slots=True)
+class Questions:
+    """Answers SQL over one window. Ours comes with parameters; a model's is checked first (`select`).
+
+    Nothing a question does reaches this process but its bounded answer. Raises ToolError, in words for whoever asked.
+    """
+
+    segments: Sequence[Path]
+    options: dict[str, Any]
+    temp_dir: Path
+    threads: int = 2
+    memory_bytes: int = MEMORY_BYTES
+    seconds: float = SECONDS
+    _idle: list[_Child] = field(default_factory=list)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROCESSES))
+    restarts: int = 0
+
+    @classmethod
+    def of(cls, reader: Reader, temp_dir: Path, *, threads: int = 2) -> Questions:
+        """Ask the window that a reader has open."""
+        options = dict(reader.options)
+        if options.get("settle") is not None:
+            options["settle"] = asdict(options["settle"])
+        return cls(tuple(reader.segments), options, temp_dir, threads=threads)
+
+    async def rows(
+        self,
+        sql: str,
+        parameters: Sequence[Any] = (),
+        *,
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = MAX_BYTES,
+        count: bool = False,
+    ) -> Rows:
+        """Run SQL of ours."""
+        return await self._ask(
+            {"sql": sql, "parameters": list(parameters), "max_rows": max_rows, "max_bytes": max_bytes, "count": count}
+        )
+
+    async def select(
+        self,
+        sql: str,
+        *,
+        within: str | None = None,
+        needs: Sequence[str] = (),
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = MAX_BYTES,
+        count: bool = True,
+    ) -> Rows:
+        """Run SQL that a model wrote: one SELECT over spans, traces and logs. `within` is a statement of ours around
+        `{sql}`; `needs` are the columns that the SQL must name."""
+        return await self._ask(
+            {
+                "sql": sql, "guarded": True, "within": within, "needs": list(needs), "max_rows": max_rows,
+                "max_bytes": max_bytes, "count": count,
+            }
+        )  # fmt: skip
+
+    async def start(self) -> None:
+        """Open the first process ahead of the first question."""
+        async with self._slots:
+            if not self._idle:
+                self._idle.append(await self._open())
+
+    async def close(self) -> None:
+        """End the processes."""
+        while self._idle:
+            await self._idle.pop().end()
+
+    async def _ask(self, request: dict[str, Any]) -> Rows:
+        async with self._slots:
+            child = self._idle.pop() if self._idle else await self._open()
+            try:
+                reply = await asyncio.wait_for(
+                    child.exchange({**request, "seconds": self.seconds}), self.seconds + 2 * GRACE_SECONDS
+                )
+            except (TimeoutError, asyncio.IncompleteReadError, OSError):
+                await child.end()
+                self.restarts += 1
+                raise ToolError(
+                    f"the question took more than {self.seconds:.0f} s or more memory than one may: ask less at once "
+                    "(filter by time, agent or name; count before listing; no cross joins)"
+                ) from None
+            except BaseException:  # cancelled: what the process still answers belongs to nobody
+                await child.end()
+                raise
+            self._idle.append(child)
+        if reply.get("late"):
+            raise ToolError(f"the question took more than {self.seconds:.0f} s: filter, or count before listing")
+        if reply.get("error"):
+            raise ToolError(f"{reply['error']}{'; ' + reply['hint'] if reply.get('hint') else ''}")
+        return Rows(reply["columns"], reply["rows"], reply["more"], reply.get("total"))
+
+    async def _open(self) -> _Child:
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        self.temp_dir.mkdir(parents=True, exist_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "halo_worker.analysis.questions.process",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            env=environment, start_new_session=True, limit=2**20,
+        )  # fmt: skip
+        child = _Child(process)
+        recipe = {
+            "segments": [str(Path(path).absolute()) for path in self.segments],
+            "options": {**self.options, "memory_limit": f"{self.memory_bytes}B", "threads": self.threads},
+            "address_space": ADDRESS_SPACE,
+            "temp_bytes": TEMP_BYTES,
+            "temp_dir": str((self.temp_dir / f"{process.pid}").absolute()),
+        }
+        try:
+            reply = await asyncio.wait_for(child.exchange(recipe), OPEN_SECONDS)
+        except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+            await child.end()
+            raise ToolError(f"the window cannot be read: {type(error).__name__}") from None
+        except BaseException:
+            await child.end()
+            raise
+        if reply.get("error"):
+            await child.end()
+            raise ToolError(reply["error"])
+        return child

@@ -1,0 +1,116 @@
+"""Trace filters, as HALO's engine has them and a few more, turned into a condition on traces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from halo_worker.config import moment
+from halo_worker.rlm.tool import ToolError
+
+MAX_NAMES = 100  # of one list in a filter
+
+FILTERS_SCHEMA: dict[str, Any] = {"type": "object", "description": "see 'Filters'; {} for all"}
+
+# What the prompt says of them.
+FILTERS_TEXT = (
+    "has_errors (bool: any span with status ERROR), model_names[], service_names[], agent_names[], tool_names[], "
+    "span_names[], project_id, session_id, user_id, start_time_gte, end_time_lte (ISO-8601), min_duration_ms, "
+    "min_tokens, min_spans, hypothesis (such as 'D3': traces of that hypothesis), regex_pattern (RE2, over all texts "
+    "of a trace: slow, narrow with others first)"
+)
+
+# Where the text of a span is; the fields a quote may come from.
+TEXT_COLUMNS = ("name", "status_message", "error_message", "input_text", "output_text")
+
+# Any text of a span, attributes and events included, for a pattern that may be anywhere.
+MATCHES_ANY = " OR ".join(
+    [
+        *(f"regexp_matches(coalesce({column}, ''), ?)" for column in TEXT_COLUMNS),
+        "regexp_matches(attributes::VARCHAR, ?)",
+        "(len(events) > 0 AND regexp_matches(to_json(events)::VARCHAR, ?))",
+    ]
+)
+MATCHES_ANY_PARAMETERS = len(TEXT_COLUMNS) + 2
+
+Hypotheses = Mapping[str, Sequence[str]]  # trace ids of each
+
+
+def _names(value: Any, name: str) -> list[str]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ToolError(f"the filter {name} is a list of names")
+    if len(value) > MAX_NAMES:
+        raise ToolError(f"the filter {name} takes at most {MAX_NAMES} names; use query_sql for more")
+    return value
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ToolError(f"the filter {name} is a number")
+    return float(value)
+
+
+def _time(value: Any, name: str) -> int:
+    try:
+        return moment(str(value))
+    except ValueError as error:
+        raise ToolError(f"the filter {name}: {error}") from None
+
+
+_SPANS = "t.trace_id IN (SELECT trace_id FROM spans WHERE {})"
+
+_SIMPLE: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
+    "model_names": ("list_has_any(t.models, ?)", _names),
+    "service_names": ("list_has_any(t.service_names, ?)", _names),
+    "agent_names": ("list_has_any(t.agent_names, ?)", _names),
+    "tool_names": (_SPANS.format("list_contains(?, tool_name)"), _names),
+    "span_names": (_SPANS.format("list_contains(?, name)"), _names),
+    "session_id": ("t.session_id = ?", lambda value, _: str(value)),
+    "user_id": ("t.user_id = ?", lambda value, _: str(value)),
+    "start_time_gte": ("t.start_time >= make_timestamp_ns(?)", _time),
+    "end_time_lte": ("t.end_time <= make_timestamp_ns(?)", _time),
+    "min_duration_ms": ("t.duration_ns >= ? * 1000000", _number),
+    "min_tokens": ("coalesce(t.input_tokens, 0) + coalesce(t.output_tokens, 0) >= ?", _number),
+    "min_spans": ("t.span_count >= ?", _number),
+}
+
+NAMES = ("has_errors", "project_id", "regex_pattern", "hypothesis", *_SIMPLE)
+
+
+def condition(filters: Any, hypotheses: Hypotheses) -> tuple[str, list[Any]]:
+    """Return the condition on `traces t`, all filters taken together, and its parameters in order.
+
+    Raises ToolError for what is no filter, naming those there are.
+    """
+    if filters is None:
+        return "true", []
+    if not isinstance(filters, dict):
+        raise ToolError("filters is an object, such as {\"has_errors\": true}")
+    parts, parameters = [], []
+    # What reads texts comes last: the plain conditions have narrowed by then.
+    for name, value in sorted(filters.items(), key=lambda item: item[0] in ("project_id", "regex_pattern")):
+        if value is None:
+            continue
+        if name == "has_errors":
+            parts.append("t.error_count > 0" if value else "t.error_count = 0")
+        elif name == "project_id":
+            wanted = "coalesce(attributes->>'inference.project_id', resource_attributes->>'openinference.project.name')"
+            parts.append(_SPANS.format(f"{wanted} = ?"))
+            parameters.append(str(value))
+        elif name == "hypothesis":
+            if str(value) not in hypotheses:
+                raise ToolError(f"there is no hypothesis {value}; there are {', '.join(hypotheses) or 'none'}")
+            parts.append("list_contains(?, t.trace_id)")
+            parameters.append(list(hypotheses[str(value)]))
+        elif name == "regex_pattern":
+            parts.append(_SPANS.format(MATCHES_ANY))
+            parameters += [str(value)] * MATCHES_ANY_PARAMETERS
+        elif name in _SIMPLE:
+            sql, read = _SIMPLE[name]
+            parts.append(sql)
+            parameters.append(read(value, name))
+        else:
+            raise ToolError(f"there is no filter {name}; there are {', '.join(NAMES)}")
+    return " AND ".join(parts) or "true", parameters

@@ -1,0 +1,90 @@
+"""What every tool works with, and small things several of them ask."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from halo_worker.analysis.questions import Questions
+from halo_worker.rlm.model import ToolSpec
+from halo_worker.rlm.tool import Tool, ToolError
+
+MAX_IDS = 200_000  # remembered of what a run has seen
+
+
+@dataclass(slots=True)
+class Desk:
+    """The window as the tools see it, and what they have shown so far: the ids and numbers an answer may name."""
+
+    questions: Questions
+    hypotheses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    seen_traces: set[str] = field(default_factory=set)
+    seen_numbers: set[float] = field(default_factory=set)
+
+    def saw(self, value: Any) -> None:
+        """Remember the numbers of a result."""
+        if len(self.seen_numbers) > MAX_IDS:
+            return
+        if isinstance(value, bool):
+            return
+        if isinstance(value, (int, float)):
+            self.seen_numbers.add(float(value))
+        elif isinstance(value, list):
+            for item in value:
+                self.saw(item)
+        elif isinstance(value, dict):
+            for item in value.values():
+                self.saw(item)
+
+    async def trace_id(self, given: Any) -> str:
+        """Return the id of the trace that is meant; a beginning that only one trace has is enough. Raises ToolError."""
+        text = str(given or "").strip()
+        if not text:
+            raise ToolError("trace_id is missing; query_traces lists the traces")
+        found = await self.questions.rows(
+            "SELECT trace_id FROM traces WHERE trace_id = ? OR starts_with(trace_id, lower(?)) LIMIT 3", [text, text]
+        )
+        ids = [row["trace_id"] for row in found.rows]
+        if text in ids:
+            ids = [text]
+        if len(ids) != 1:
+            what = "there is no trace" if not ids else "more than one trace begins with"
+            raise ToolError(f"{what} {text[:80]}: use ids that query_traces, search_spans or the overview returned")
+        self.seen_traces.add(ids[0])
+        return str(ids[0])
+
+    async def check_pattern(self, pattern: Any) -> str:
+        """Return a regular expression that RE2 takes. Raises ToolError, in RE2's words, for one that it does not."""
+        text = str(pattern or "")
+        if not text:
+            raise ToolError("regex_pattern is missing")
+        try:
+            await self.questions.rows("SELECT regexp_matches('', ?) AS ok", [text])
+        except ToolError as error:
+            raise ToolError(
+                f"the pattern is not valid in RE2 (no lookaround, no backreferences; escape ( [ . with \\): {error}"
+            ) from None
+        return text
+
+
+Call = Callable[[dict[str, Any], int], Awaitable[Any]]
+
+
+def tool(name: str, description: str, properties: dict[str, Any], call: Call, *, required: Sequence[str] = ()) -> Tool:
+    """Put a tool together."""
+    parameters: dict[str, Any] = {"type": "object", "properties": properties}
+    if required:
+        parameters["required"] = list(required)
+    return Tool(ToolSpec(name, description, parameters), call)
+
+
+def whole(arguments: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
+    """Return an argument that is a whole number, brought within its bounds."""
+    value = arguments.get(name)
+    if value is None:
+        return default
+    try:
+        return max(low, min(high, int(value)))
+    except (TypeError, ValueError):
+        raise ToolError(f"{name} is a whole number from {low} to {high}") from None

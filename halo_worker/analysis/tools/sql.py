@@ -1,0 +1,51 @@
+"""query_sql: one SELECT over the contract's tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from halo_worker.analysis.tools.fit import NOTE_BYTES, cut_values, size, take
+from halo_worker.analysis.tools.shared import Desk, tool
+from halo_worker.rlm.tool import Tool, ToolError
+
+CELL_CHARACTERS = (2000, 500, 160)  # the first under which a good part of the rows fits
+
+
+def sql_tool(desk: Desk) -> Tool:
+    """Return the tool."""
+
+    async def call(arguments: dict[str, Any], max_bytes: int) -> Any:
+        sql = arguments.get("sql") or arguments.get("query")
+        if not isinstance(sql, str) or not sql.strip():
+            raise ToolError("sql is missing: one SELECT over spans, traces and logs")
+        return await query_sql(desk, sql, max_bytes)
+
+    return tool(
+        "query_sql",
+        "One SELECT (DuckDB) over spans, traces and logs. For counting, grouping, joining.",
+        {"sql": {"type": "string"}},
+        call,
+        required=["sql"],
+    )
+
+
+async def query_sql(desk: Desk, sql: str, max_bytes: int) -> dict[str, Any]:
+    """Return the rows as lists, the number of all of them, and what was left out."""
+    found = await desk.questions.select(sql, max_bytes=max(max_bytes * 4, 2**20))
+    total = found.total if found.total is not None else len(found.rows)
+    rows = [[row.get(name) for name in found.columns] for row in found.rows]
+    head: dict[str, Any] = {"columns": found.columns, "total": total}
+    shown: list[Any] = []
+    for characters in (len(sql) and 10**9, *CELL_CHARACTERS):
+        short = [cut_values(row, characters) for row in rows]
+        shown = take(short, max_bytes - size(head) - NOTE_BYTES)
+        if len(shown) == len(rows) or characters == CELL_CHARACTERS[-1]:
+            break
+    result = {**head, "rows": shown}
+    if len(shown) < total:
+        result["left_out"] = f"{total - len(shown)} rows: group, filter, or page with LIMIT and OFFSET"
+    desk.saw(shown)
+    desk.saw(total)
+    for name, place in ((name, place) for place, name in enumerate(found.columns) if name == "trace_id"):
+        desk.seen_traces.update(str(row[place]) for row in shown if name)
+    return result
