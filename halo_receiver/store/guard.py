@@ -33,7 +33,7 @@ _HINT = "the tables are spans, traces and logs; try: SELECT name, count(*) FROM 
 
 
 def check_select(reader: Reader, sql: str) -> str:
-    """Return `sql` without its last semicolon. Raises InputError unless it is one SELECT over spans, traces and logs."""
+    """Return `sql` without its last semicolon. Raises InputError unless it is one SELECT of the contract's tables."""
     if len(sql) > MAX_SQL:
         raise InputError(f"the SQL has {len(sql)} characters, {MAX_SQL} are allowed", hint="ask less at once")
     try:
@@ -50,7 +50,8 @@ def check_select(reader: Reader, sql: str) -> str:
     known = TABLES | {name.lower() for node in nodes for name in _ctes(node)}
     for node in nodes:
         _check(node, known)
-    return str(statements[0].query).strip().rstrip(";").strip()
+    # The line break ends a comment on the last line, which would swallow what is put after it.
+    return str(statements[0].query).strip().rstrip(";").strip() + "\n"
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:

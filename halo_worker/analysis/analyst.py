@@ -1,30 +1,321 @@
-"""Traces meet the engine."""
+"""Traces meet the engine: a window, its hypotheses and a question become a draft that stands."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis.draft import Draft
+from halo_worker.analysis import hypotheses as guesses
+from halo_worker.analysis import prompts, routes
+from halo_worker.analysis.answer import FINAL_ANSWER
+from halo_worker.analysis.draft import Draft, DraftFinding
+from halo_worker.analysis.examiner import Examiner, Looked
+from halo_worker.analysis.questions import Questions
+from halo_worker.analysis.repository import repository_tools
+from halo_worker.analysis.tools import Desk, window_tools
+from halo_worker.analysis.tools.overview import dataset_overview
 from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
+from halo_worker.report.model import Engine, Stop, iso_nano
+from halo_worker.rlm.budget import BudgetLimits
+from halo_worker.rlm.model import LanguageModel, Message
+from halo_worker.rlm.monty_interpreter import open_monty
+from halo_worker.rlm.openai_model import OpenAIModel
+from halo_worker.rlm.session import Check, Event, Session, Task
+from halo_worker.rlm.tool import Tool, ToolError
+from halo_worker.window import Window
+
+OVERVIEW_BYTES = 5_000  # of the first message
+
+# Columns that a model is not told of: they are rarely asked for, and every turn would carry them.
+_UNTOLD = {
+    "trace_state", "flags", "scope_name", "scope_version", "scope_attributes", "links", "dropped_attributes",
+    "dropped_events", "dropped_links", "resource_schema_url", "scope_schema_url", "resource_dropped_attributes",
+    "scope_dropped_attributes", "cost_estimated", "convention",
+}  # fmt: skip
 
 
-def analyze(
-    reader: Reader,
-    *,
-    prompt: str | None,
-    model: ModelConfig,
-    budget: BudgetConfig,
-    analysis: AnalysisConfig,
-    hypotheses: Draft,
-    work_dir: Path,
-    cache_dir: Path,
-    say: Callable[[str], None],
-    interrupted: threading.Event,
-    resume: bool = False,
-    telemetry: bool = False,
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is, for a person who waits."""
+
+    doing: str
+    turns: int
+    max_turns: int
+    findings: int
+    tokens: int
+    cost_usd: float | None
+    seconds: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one analysis is given. `messages`: a conversation to go on with, of which a leading system message takes
+    the place of ours."""
+
+    prompt: str | None
+    model: ModelConfig
+    budget: BudgetConfig
+    analysis: AnalysisConfig
+    window: Window
+    work_dir: Path
+    cache_dir: Path | None
+    threads: int = 2
+    messages: Sequence[Message] = ()
+    emit: Callable[[Event], None] = lambda _: None
+    progress: Callable[[Progress], None] = lambda _: None
+    interrupted: Callable[[], bool] = lambda: False
+    resume: bool = False
+    models: tuple[LanguageModel, LanguageModel] | None = None  # root and sub, where they are not OpenAI's
+
+
+def analyze(reader: Reader, found: Draft, work: Work) -> Draft:
+    """Have a model work the window, with the detectors' findings as its starting hypotheses.
+
+    Whatever a model or its provider does ends in a draft: what is not reached is said in it. Raises InputError when
+    there is no repository where one was named. This is the border: the engine is asynchronous, what calls it is not.
+    """
+    return asyncio.run(work_window(reader, found, work))
+
+
+async def work_window(reader: Reader, found: Draft, work: Work) -> Draft:
+    """Do the same from within a loop. The reader is used from one thread at a time."""
+    repository = repository_tools(work.analysis.repo_path) if work.analysis.repo_path else ()
+    work.work_dir.mkdir(parents=True, exist_ok=True)
+    questions = Questions.of(reader, work.work_dir / "tmp", threads=work.threads)
+    root, sub = work.models or models_of(work.model)
+    doing = ["starting"]
+
+    def emit(event: Event) -> None:
+        work.emit(event)
+        if event.item is not None and event.item.role == "assistant" and event.item.tool_calls:
+            doing[0] = ", ".join(call.name for call in event.item.tool_calls[:3])
+        work.progress(_progress(session, work, found, doing[0]))
+
+    session = Session(
+        root=root, sub=sub, limits=limits_of(work.budget), open_interpreter=open_monty, work_dir=work.work_dir,
+        cache_dir=work.cache_dir, max_retries=work.model.max_retries, refusal_retries=work.model.refusal_retries,
+        emit=emit, interrupted=work.interrupted, resume=work.resume,
+    )  # fmt: skip
+    try:
+        return await _worked(reader, found, work, session, questions, repository)
+    except ToolError as error:  # the window's own questions failed: not a model's fault, and not the end of the report
+        return _with_usage(_partial(found, "error", f"the window could not be asked: {error}"), session, work, None)
+    finally:
+        with contextlib.suppress(Exception):
+            await session.close()
+        await questions.close()
+
+
+def models_of(config: ModelConfig) -> tuple[LanguageModel, LanguageModel]:
+    """Return the root model and the sub model of a configuration."""
+
+    def one(name: str) -> OpenAIModel:
+        return OpenAIModel(
+            name, base_url=config.base_url, api_key=config.api_key.get_secret_value() if config.api_key else None,
+            headers=config.headers, api=config.api, temperature=config.temperature,
+            reasoning_effort=config.reasoning_effort, max_output_tokens=config.max_output_tokens,
+            parallel_tool_calls=config.parallel_tool_calls, request_timeout_seconds=config.request_timeout_seconds,
+            input_usd_per_million=config.input_usd_per_million, output_usd_per_million=config.output_usd_per_million,
+        )  # fmt: skip
+
+    return one(config.name), one(config.sub_model or config.name)
+
+
+def limits_of(budget: BudgetConfig) -> BudgetLimits:
+    """Return the engine's limits of a configuration."""
+    return BudgetLimits(
+        turns=budget.max_turns, depth=budget.max_depth, parallel=budget.max_parallel, tokens=budget.max_tokens,
+        cost_usd=budget.max_cost, seconds=budget.max_seconds,
+    )  # fmt: skip
+
+
+def schema_text(reader: Reader) -> str:
+    """Return the contract's tables and columns in a line each; types where they are not text."""
+    lines = []
+    for view in ("spans", "traces", "logs"):
+        columns = [
+            row["column_name"] + ("" if row["column_type"] == "VARCHAR" else f" {_type(row['column_type'])}")
+            for row in reader.query(f"DESCRIBE {view}")
+            if row["column_name"] not in _UNTOLD
+        ]
+        lines.append(f"{view}({', '.join(columns)})")
+    return "\n".join(lines) + "\nJSON: attributes->>'key'. One row a span; span_type is agent, llm, tool, retriever …"
+
+
+def _type(name: str) -> str:
+    return "STRUCT[]" if name.startswith("STRUCT") else name
+
+
+async def _worked(
+    reader: Reader, found: Draft, work: Work, session: Session, questions: Questions, repository: Sequence[Tool]
 ) -> Draft:
-    """Have a model work the window, with the detectors' findings as its starting hypotheses."""
-    raise NotImplementedError
+    hypotheses = guesses.named(found.findings)
+    desk = Desk(questions, guesses.trace_ids(hypotheses))
+    schema = schema_text(reader)
+    overview = await dataset_overview(desk, None, OVERVIEW_BYTES)
+    examiner = Examiner(
+        reader, desk, hypotheses, traces=overview["traces"], needs_answer=work.prompt is not None and not work.messages
+    )
+    if not overview["traces"]:
+        draft = replace(found, not_examined=[*found.not_examined, "the window holds no traces: no model was asked"])
+        return _with_usage(draft, session, work, None)
+    size = await routes.measured(desk)
+    route, reason = routes.chosen(
+        "loop" if work.messages or (repository and work.analysis.route == "auto") else work.analysis.route,
+        size,
+        max_tokens=work.budget.max_tokens,
+    )
+    stopped: Stop | None = None
+    if route == "loop":
+        looked, stopped, notes, said = await _loop(
+            work, session, desk, examiner, _first(work, found, hypotheses, overview, reader), schema, repository
+        )
+        draft = _merged(found, hypotheses, looked, work, said)
+        draft.not_examined += notes
+    else:
+        task = prompts.question(work.prompt)
+        worked = await (routes.direct if route == "direct" else routes.mapped)(
+            session, desk, examiner, task=task, schema=schema, hypotheses=guesses.listed(hypotheses), size=size
+        )
+        draft = _merged(found, hypotheses, worked.looked, work, None)
+        draft.not_examined += worked.not_examined
+        draft.sampled = worked.sampled
+        stopped = session.ledger.stopped or ("error" if worked.looked is None else None)
+        if stopped:
+            draft.not_examined.append(_why(stopped, session.ledger.reason or worked.error))
+    draft.stopped_by = stopped
+    opened = len(desk.opened)
+    if opened < overview["traces"]:
+        draft.not_examined.append(
+            f"the model opened {opened} of {overview['traces']} traces; detectors and counts judged the others"
+        )
+    if work.prompt and draft.answer is None:
+        draft.not_examined.append("the question was not answered")
+    return _with_usage(draft, session, work, (route, reason))
+
+
+def _first(work: Work, found: Draft, hypotheses: guesses.Hypotheses, overview: dict[str, Any], reader: Reader) -> str:
+    return prompts.FIRST.format(
+        start=iso_nano(max(0, work.window.start_ns)),
+        end=iso_nano(work.window.end_ns),
+        overview=orjson.dumps(overview).decode(),
+        traces=overview["traces"],
+        hypotheses=guesses.listed(hypotheses),
+        unsupported="; ".join(found.unsupported) or "nothing that is known of",
+        question=prompts.question(work.prompt),
+    )
+
+
+async def _loop(
+    work: Work,
+    session: Session,
+    desk: Desk,
+    examiner: Examiner,
+    first: str,
+    schema: str,
+    repository: Sequence[Tool],
+) -> tuple[Looked | None, Stop | None, list[str], str | None]:
+    root, child = prompts.system(
+        turns=work.budget.max_turns, depth=work.budget.max_depth, parallel=work.budget.max_parallel, schema=schema,
+        context=work.analysis.context, repository=bool(repository),
+    )  # fmt: skip
+    messages: tuple[Message, ...] = (Message("user", first),)
+    if work.messages:
+        messages = tuple(work.messages)
+        if messages[0].role == "system":
+            root, messages = messages[0].content or "", messages[1:]
+
+    async def check(arguments: dict[str, Any]) -> Check:
+        return Check(tuple((await examiner.look(arguments)).problems))
+
+    outcome = await session.loop(
+        Task(
+            system=root,
+            child_system=child,
+            messages=messages,
+            tools=(*window_tools(desk, session.query), *repository),
+            final_answer=FINAL_ANSWER,
+            check=check,
+            status=lambda: f"{len(desk.opened)} traces opened",
+        )
+    )
+    notes = [_why(outcome.stopped_by, outcome.reason)] if outcome.stopped_by else []
+    if outcome.arguments is not None:
+        return await examiner.look(outcome.arguments), outcome.stopped_by, notes, None
+    notes.append("the model gave no final answer")
+    return None, outcome.stopped_by, notes, await examiner.said(outcome.salvaged)
+
+
+def _why(stopped: Stop | None, reason: str) -> str:
+    words = {
+        "turns": "the turns were used up", "tokens": "the tokens were used up", "cost": "the dollars were used up",
+        "seconds": "the time was used up", "error": "the model could not be asked", "interrupted": "it was interrupted",
+    }  # fmt: skip
+    return f"{words.get(stopped or '', 'it was stopped')}{f': {reason}' if reason else ''}; the rest was not looked at"
+
+
+def _merged(found: Draft, hypotheses: guesses.Hypotheses, looked: Looked | None, work: Work, said: str | None) -> Draft:
+    """Put the model's findings beside the detectors', one failure mode once."""
+    draft = replace(
+        found, findings=list(found.findings), not_examined=list(found.not_examined),
+        rejected_reasons=list(found.rejected_reasons),
+    )  # fmt: skip
+    if looked is None:
+        draft.answer = said if work.prompt else None
+        return draft
+    findings: list[DraftFinding] = [
+        guesses.explained(hypothesis, looked.confirmed[name]) if name in looked.confirmed else hypothesis
+        for name, hypothesis in hypotheses.items()
+    ]
+    draft.findings = [*looked.findings, *findings]
+    draft.answer = looked.answer if work.prompt or work.messages else None
+    draft.rejected_citations += looked.citations
+    draft.rejected_findings += looked.dropped
+    draft.rejected_reasons += looked.reasons
+    return draft
+
+
+def _partial(found: Draft, stopped: Stop, reason: str) -> Draft:
+    return replace(found, stopped_by=stopped, not_examined=[*found.not_examined, reason])
+
+
+def _with_usage(draft: Draft, session: Session, work: Work, route: tuple[str, str] | None) -> Draft:
+    ledger = session.ledger
+    draft.engine = Engine(
+        mode="rlm",
+        model=work.model.name,
+        route=route[0] if route else None,
+        route_reason=route[1] if route else None,
+        turns=ledger.turns,
+        model_calls=ledger.model_calls,
+        input_tokens=ledger.usage.input_tokens,
+        output_tokens=ledger.usage.output_tokens,
+        cached_tokens=ledger.usage.cached_tokens,
+        cost_usd=ledger.usage.cost_usd,
+        seconds=round(ledger.seconds, 3),
+    )
+    return draft
+
+
+def _progress(session: Session, work: Work, found: Draft, doing: str) -> Progress:
+    ledger = session.ledger
+    seconds = ledger.seconds
+    limit = work.budget.max_seconds
+    return Progress(
+        doing=doing,
+        turns=ledger.turns,
+        max_turns=work.budget.max_turns,
+        findings=len(found.findings),
+        tokens=ledger.usage.input_tokens + ledger.usage.output_tokens,
+        cost_usd=ledger.usage.cost_usd,
+        seconds=seconds,
+        seconds_left=max(0.0, limit - seconds) if limit is not None else None,
+    )

@@ -25,7 +25,7 @@ MAX_QUOTE = 2000
 MAX_BREAKDOWN = 12
 MIN_COMPARED = 3  # affected traces with a value, below which it is not compared with the rest
 
-_PLAIN = ("name", "input_text", "output_text", "status_message", "error_message")
+PLAIN_FIELDS = ("name", "input_text", "output_text", "status_message", "error_message")
 _ATTRIBUTE = re.compile(r'attributes\["(.+)"\]', re.DOTALL)
 _EVENT = re.compile(r'events\[(\d+)\]\.attributes\["(.+)"\]', re.DOTALL)
 
@@ -78,7 +78,7 @@ class Spans:
 
     def text(self, trace_id: str, span_id: str, field_name: str) -> str | None:
         """Return the decoded text of a field; None when there is no such span, field or value."""
-        if field_name in _PLAIN:
+        if field_name in PLAIN_FIELDS:
             row = self._row(trace_id, span_id)
             return None if row is None else decoded_text(row[field_name])
         if match := _ATTRIBUTE.fullmatch(field_name):
@@ -101,7 +101,7 @@ class Spans:
             "SELECT unnest(?::VARCHAR[]) AS trace_id, unnest(?::VARCHAR[]) AS span_id",
             [[row[0] for row in rows], [row[1] for row in rows]],
         )
-        columns = ", ".join(("trace_id", "span_id", *_PLAIN, "attributes", "events"))
+        columns = ", ".join(("trace_id", "span_id", *PLAIN_FIELDS, "attributes", "events"))
         found = queries.json_rows(
             self._reader, f"SELECT {columns} FROM spans SEMI JOIN _wanted USING (trace_id, span_id)"
         )
@@ -115,7 +115,7 @@ class Spans:
     def _row(self, trace_id: str, span_id: str) -> dict[str, Any] | None:
         key = (trace_id, span_id)
         if key not in self._known:
-            columns = ", ".join((*_PLAIN, "attributes", "events"))
+            columns = ", ".join((*PLAIN_FIELDS, "attributes", "events"))
             rows = queries.json_rows(
                 self._reader, f"SELECT {columns} FROM spans WHERE trace_id = $1 AND span_id = $2", [trace_id, span_id]
             )[1]

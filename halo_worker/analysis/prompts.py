@@ -54,7 +54,7 @@ EXAMPLE = (
     '{"title":"Refund tool is called before the order is looked up","description":"…","category":"Task Orchestration",'
     '"severity":"high","confidence":0.8,"evidence":[{"trace_id":"…","span_id":"…","field":"output_text","quote":"no such '
     'order"}],"detector":"SELECT trace_id, span_id FROM spans WHERE tool_name = \'refund\' AND output_text LIKE '
-    "'%no such order%'\",\"root_cause\":\"…\",\"fix\":\"…\",\"validation\":\"…\"}"
+    '\'%no such order%\'","root_cause":"…","fix":"…","validation":"…"}'
 )
 
 FIELDS = (

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+CUT = "…[cut:"  # begins the mark of a shortened text
 NOTE_BYTES = 400  # kept free for the words about what was left out
 
 
@@ -22,7 +23,7 @@ def cut(text: str | None, characters: int, length: int | None = None) -> str | N
     whole = length if length is not None else len(text)
     if whole <= characters:
         return text
-    return f"{text[:characters]}…[cut: {characters} of {whole} characters]"
+    return f"{text[:characters]}{CUT} {characters} of {whole} characters]"
 
 
 def cut_values(value: Any, characters: int) -> Any:

@@ -47,7 +47,7 @@ SELECT tool_name AS name, count(*) AS calls, count(DISTINCT trace_id) AS traces,
   count(*) FILTER (status_code = 'ERROR' OR error_type IS NOT NULL) AS failed
 FROM spans WHERE span_type = 'tool' AND tool_name IS NOT NULL
   AND trace_id IN (SELECT trace_id FROM traces t WHERE {where})
-GROUP BY name ORDER BY calls DESC, name
+GROUP BY tool_name ORDER BY calls DESC, tool_name
 """
 
 # By signature, in which ids and numbers are masked: one cause is one group. Spans of status ERROR, so that the groups
@@ -147,7 +147,6 @@ async def dataset_overview(desk: Desk, filters: Any, max_bytes: int) -> dict[str
         )
     result["health"] = health.rows[0]
     result["sample_trace_ids"] = [row["trace_id"] for row in samples.rows]
-    desk.seen_traces.update(result["sample_trace_ids"])
     desk.saw(result)
     return _shrunk(compact(result) | {"traces": result["traces"]}, max_bytes)
 
@@ -194,6 +193,5 @@ async def query_traces(desk: Desk, arguments: dict[str, Any], max_bytes: int) ->
     result["has_more"] = shown < count
     if shown < count:
         result["next_offset"] = shown
-    desk.seen_traces.update(row["trace_id"] for row in result["traces"])
     desk.saw(count)
     return result

@@ -13,7 +13,7 @@ from halo_worker.analysis.tools.filters import (
 )
 from halo_worker.analysis.tools.fit import compact, cut, fitted
 from halo_worker.analysis.tools.shared import Desk, tool, whole
-from halo_worker.rlm.tool import Tool
+from halo_worker.rlm.tool import Tool, ToolError
 
 MATCH_CHARACTERS = 300  # of one match, however much it takes in
 MAX_LISTED_SPANS = 200
@@ -22,16 +22,16 @@ MAX_LISTED_SPANS = 200
 _FIELDS = ", ".join(f"{{'f': '{name}', 't': {name}}}" for name in TEXT_COLUMNS)
 _TEXTS = f"""
 texts AS (
-  SELECT i, span_id, x.f AS field, x.t AS text FROM (SELECT i, span_id, unnest([{_FIELDS}]) AS x FROM s)
+  SELECT i, trace_id, span_id, x.f AS field, x.t AS text FROM (SELECT i, trace_id, span_id, unnest([{_FIELDS}]) AS x FROM s)
   UNION ALL
-  SELECT i, span_id, 'attributes["' || key || '"]', CASE WHEN type = 'VARCHAR' THEN value->>'$' ELSE value::VARCHAR END
-  FROM (SELECT i, span_id, e.key, e.value, e.type FROM s, json_each(s.attributes) e)
+  SELECT i, trace_id, span_id, 'attributes["' || key || '"]', CASE WHEN type = 'VARCHAR' THEN value->>'$' ELSE value::VARCHAR END
+  FROM (SELECT i, trace_id, span_id, e.key, e.value, e.type FROM s, json_each(s.attributes) e)
   UNION ALL
-  SELECT i, span_id, 'events[' || (n - 1) || '].attributes["' || key || '"]',
+  SELECT i, trace_id, span_id, 'events[' || (n - 1) || '].attributes["' || key || '"]',
     CASE WHEN type = 'VARCHAR' THEN value->>'$' ELSE value::VARCHAR END
   FROM (
-    SELECT i, span_id, n, e.key, e.value, e.type FROM (
-      SELECT i, span_id, unnest(events) AS event, generate_subscripts(events, 1) AS n FROM s WHERE len(events) > 0
+    SELECT i, trace_id, span_id, n, e.key, e.value, e.type FROM (
+      SELECT i, trace_id, span_id, unnest(events) AS event, generate_subscripts(events, 1) AS n FROM s WHERE len(events) > 0
     ), json_each(event.attributes) e
   )
 )
@@ -40,19 +40,19 @@ texts AS (
 # A text between matches and the matches themselves put the text together again, so lengths give each match its place.
 _MATCHES = """
 found AS (
-  SELECT i, span_id, field, text, regexp_extract_all(text, ?) AS hits, regexp_split_to_array(text, ?) AS between
+  SELECT i, trace_id, span_id, field, text, regexp_extract_all(text, ?) AS hits, regexp_split_to_array(text, ?) AS between
   FROM texts WHERE regexp_matches(text, ?)
 ),
 placed AS (
-  SELECT i, span_id, field, text, len(hits) AS n,
+  SELECT i, trace_id, span_id, field, text, len(hits) AS n,
     list_transform(hits[:{most}], lambda h: length(h)) AS sizes, list_transform(between[:{most}], lambda b: length(b)) AS gaps
   FROM found
 )
-SELECT i, span_id, field, n, list_transform(range(1, least(n, {most}) + 1), lambda k: {{
+SELECT i, trace_id, span_id, field, n, list_transform(range(1, least(n, {most}) + 1), lambda k: {{
   'start': coalesce(list_sum(gaps[:k]), 0) + coalesce(list_sum(sizes[:k - 1]), 0), 'size': coalesce(sizes[k], 0),
   'context': substr(text, greatest(1, (coalesce(list_sum(gaps[:k]), 0) + coalesce(list_sum(sizes[:k - 1]), 0)
     - {context} + 1)::BIGINT), ({context} + least(sizes[k], {match}) + {context})::BIGINT)
-}}) AS matches FROM placed ORDER BY i, field
+}}) AS matches FROM placed ORDER BY i, contains(field, '['), field
 """
 
 
@@ -116,8 +116,6 @@ async def search_trace(desk: Desk, arguments: dict[str, Any], max_bytes: int, *,
         parameters.append(str(arguments.get("span_id") or ""))
         known = await desk.questions.rows(f"SELECT count(*) AS n FROM spans WHERE {where}", parameters)
         if not known.rows[0]["n"]:
-            from halo_worker.rlm.tool import ToolError
-
             raise ToolError(f"the trace has no span {parameters[1][:80]}: view_trace and search_trace return its ids")
     rows = await _matches(desk, where, parameters, pattern, context=context, most=most, max_bytes=max_bytes)
     total = sum(row["n"] for row in rows)
@@ -140,7 +138,9 @@ async def _matches(
         "WITH s AS (SELECT *, row_number() OVER (ORDER BY start_time, span_id) - 1 AS i FROM spans "
         f"WHERE {where}), {_TEXTS}, {_MATCHES.format(most=most, context=context, match=MATCH_CHARACTERS)}"
     )
-    found = await desk.questions.rows(sql, [*parameters, pattern, pattern, pattern], max_bytes=max(max_bytes * 20, 2**22))
+    found = await desk.questions.rows(
+        sql, [*parameters, pattern, pattern, pattern], max_bytes=max(max_bytes * 20, 2**22)
+    )
     return found.rows
 
 
@@ -186,18 +186,17 @@ async def search_spans(desk: Desk, arguments: dict[str, Any], max_bytes: int) ->
         [[f"{one['t']}/{one['s']}" for one in listed]],
         pattern, context=80, most=1, max_bytes=max_bytes,
     ) if listed else []  # fmt: skip
-    traces = {one["s"]: one["t"] for one in listed}
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     shown = []
     for row in rows:
-        if row["span_id"] in seen or row["span_id"] not in traces:
+        if (row["trace_id"], row["span_id"]) in seen:
             continue
-        seen.add(row["span_id"])
+        seen.add((row["trace_id"], row["span_id"]))
         match = _listed(row, 80)[0]
         shown.append(
             compact(
                 {
-                    "trace_id": traces[row["span_id"]],
+                    "trace_id": row["trace_id"],
                     "span_id": row["span_id"],
                     "field": row["field"],
                     "match_text": match["match_text"],
@@ -207,7 +206,7 @@ async def search_spans(desk: Desk, arguments: dict[str, Any], max_bytes: int) ->
         )
     head = {"spans_total": facts["spans"], "traces_total": facts["traces"]}
     desk.saw(head)
-    desk.seen_traces.update(row["trace_id"] for row in shown)
+    desk.opened.update(row["trace_id"] for row in shown)
     result = fitted(head, "spans", shown, max_bytes, lambda left: f"{left} for size: narrow with filters")
     result["has_more"] = len(result["spans"]) < facts["spans"]
     return result

@@ -15,11 +15,11 @@ MAX_IDS = 200_000  # remembered of what a run has seen
 
 @dataclass(slots=True)
 class Desk:
-    """The window as the tools see it, and what they have shown so far: the ids and numbers an answer may name."""
+    """The window as the tools see it, and what they have shown so far: numbers an answer may name, traces opened."""
 
     questions: Questions
     hypotheses: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    seen_traces: set[str] = field(default_factory=set)
+    opened: set[str] = field(default_factory=set)  # traces of which texts were shown
     seen_numbers: set[float] = field(default_factory=set)
 
     def saw(self, value: Any) -> None:
@@ -51,7 +51,8 @@ class Desk:
         if len(ids) != 1:
             what = "there is no trace" if not ids else "more than one trace begins with"
             raise ToolError(f"{what} {text[:80]}: use ids that query_traces, search_spans or the overview returned")
-        self.seen_traces.add(ids[0])
+        if len(self.opened) < MAX_IDS:
+            self.opened.add(ids[0])
         return str(ids[0])
 
     async def check_pattern(self, pattern: Any) -> str:

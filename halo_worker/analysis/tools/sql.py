@@ -36,7 +36,7 @@ async def query_sql(desk: Desk, sql: str, max_bytes: int) -> dict[str, Any]:
     rows = [[row.get(name) for name in found.columns] for row in found.rows]
     head: dict[str, Any] = {"columns": found.columns, "total": total}
     shown: list[Any] = []
-    for characters in (len(sql) and 10**9, *CELL_CHARACTERS):
+    for characters in (10**9, *CELL_CHARACTERS):
         short = [cut_values(row, characters) for row in rows]
         shown = take(short, max_bytes - size(head) - NOTE_BYTES)
         if len(shown) == len(rows) or characters == CELL_CHARACTERS[-1]:
@@ -46,6 +46,4 @@ async def query_sql(desk: Desk, sql: str, max_bytes: int) -> dict[str, Any]:
         result["left_out"] = f"{total - len(shown)} rows: group, filter, or page with LIMIT and OFFSET"
     desk.saw(shown)
     desk.saw(total)
-    for name, place in ((name, place) for place, name in enumerate(found.columns) if name == "trace_id"):
-        desk.seen_traces.update(str(row[place]) for row in shown if name)
     return result

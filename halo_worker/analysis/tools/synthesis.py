@@ -31,7 +31,9 @@ def synthesis_tool(desk: Desk, ask: Ask) -> Tool:
             raise ToolError("trace_ids is a list of ids; query_traces returns them")
         ids = [await desk.trace_id(one) for one in wanted[:MAX_TRACES]]
         texts = await asyncio.gather(*(rendered(desk, one) for one in ids))
-        answer = await ask(SYNTHESIS.format(focus=arguments.get("focus") or "what goes wrong in them", data=marked("\n".join(texts))))
+        answer = await ask(
+            SYNTHESIS.format(focus=arguments.get("focus") or "what goes wrong in them", data=marked("\n".join(texts)))
+        )
         if answer.error is not None:
             raise ToolError(f"the traces were not summed up: {answer.error.get('message', '')[:500]}")
         result = {"summary": cut(str(answer.value), max_bytes // 2), "traces": len(ids)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from halo_worker.analysis.tools.fit import compact, cut, size, take
+from halo_worker.analysis.tools.fit import CUT, NOTE_BYTES, compact, cut, size, take
 from halo_worker.analysis.tools.shared import Desk, tool
 from halo_worker.rlm.tool import Tool, ToolError
 
@@ -69,9 +69,7 @@ def view_tools(desk: Desk) -> list[Tool]:
 
 async def view_trace(desk: Desk, trace_id: str, max_bytes: int) -> dict[str, Any]:
     """Return every span, with the longest texts that fit; where not even their names do, what the trace consists of."""
-    [facts] = (
-        await desk.questions.rows("SELECT span_count FROM traces WHERE trace_id = ?", [trace_id])
-    ).rows
+    [facts] = (await desk.questions.rows("SELECT span_count FROM traces WHERE trace_id = ?", [trace_id])).rows
     if facts["span_count"] * SKELETON_BYTES <= max_bytes:
         found = await desk.questions.rows(
             f"SELECT {_SKELETON}, {_texts(CAPS[0])} FROM spans WHERE trace_id = ? ORDER BY start_time, span_id",
@@ -82,8 +80,10 @@ async def view_trace(desk: Desk, trace_id: str, max_bytes: int) -> dict[str, Any
         if not found.more:
             for cap in CAPS:
                 result: dict[str, Any] = {"trace_id": trace_id, "spans": [_shown(row, cap) for row in found.rows]}
-                if any("…[cut:" in str(span) for span in result["spans"]):
-                    result["left_out"] = f"texts after {cap} characters: view_spans shows more of a span, search_trace finds"
+                if any(CUT in str(span) for span in result["spans"]):
+                    result["left_out"] = (
+                        f"texts after {cap} characters: view_spans shows more of a span, search_trace finds"
+                    )
                 if size(result) <= max_bytes:
                     return result
     return await _summary(desk, trace_id, max_bytes)
@@ -116,9 +116,7 @@ async def _summary(desk: Desk, trace_id: str, max_bytes: int) -> dict[str, Any]:
             "median": int(statistics.median(characters)),
             "max": max(characters),
         },
-        "top_span_names": [
-            {**row, "name": cut(row["name"], 80)} for row in names.rows[:TOP_NAMES]
-        ],
+        "top_span_names": [{**row, "name": cut(row["name"], 80)} for row in names.rows[:TOP_NAMES]],
         "error_span_count": errors.total if errors.total is not None else len(errors.rows),
         "first_error_spans": take([compact(row) for row in errors.rows], max_bytes // 3),
         "recommendation": "search_trace(trace_id, regex_pattern) for what matters, view_spans for single spans, "
@@ -150,12 +148,18 @@ async def view_spans(desk: Desk, trace_id: str, span_ids: Any, max_bytes: int) -
     for cap in SPAN_CAPS:
         spans = [_whole_span(row, cap) for row in found.rows]
         result = {**head, "spans": spans}
-        if any("…[cut:" in str(span) for span in spans):
-            result["left_out"] = f"texts after {cap} characters: ask for fewer spans at once, or search_span for the place"
+        if any(CUT in str(span) for span in spans):
+            result["left_out"] = (
+                f"texts after {cap} characters: ask for fewer spans at once, or search_span for the place"
+            )
         if size(result) <= max_bytes and not found.more:
             return result
-    shown = take(spans, max_bytes - size(head) - 300)
-    return {**head, "spans": shown, "left_out": f"{len(wanted) - len(shown)} spans: ask for them in further calls"}
+    note = "their attributes (search_span finds in them, query_sql reads one)"
+    spans = [{name: value for name, value in span.items() if name not in ("attributes", "events")} for span in spans]
+    shown = take(spans, max_bytes - size(head) - NOTE_BYTES)
+    if len(shown) < len(wanted) - len(unknown):
+        note += f", and {len(wanted) - len(unknown) - len(shown)} spans: ask for them in further calls"
+    return {**head, "spans": shown, "left_out": note}
 
 
 def _whole_span(row: dict[str, Any], cap: int) -> dict[str, Any]:
@@ -178,6 +182,7 @@ def _whole_span(row: dict[str, Any], cap: int) -> dict[str, Any]:
 
 def _cut_event(event: dict[str, Any], cap: int) -> dict[str, Any]:
     attributes = {
-        key: cut(value, cap) if isinstance(value, str) else value for key, value in (event.get("attributes") or {}).items()
+        key: cut(value, cap) if isinstance(value, str) else value
+        for key, value in (event.get("attributes") or {}).items()
     }
     return compact({**event, "attributes": attributes})

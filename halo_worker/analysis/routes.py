@@ -1,0 +1,224 @@
+"""How a window is worked: in one call, as a map over its traces, or by the loop. Size decides, where nobody else does.
+
+On short inputs a model that reads everything is better than one that explores (the crossing lies near 16,000 tokens);
+over long ones it is the other way round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Literal
+
+import orjson
+
+from halo_worker.analysis import prompts
+from halo_worker.analysis.answer import FINAL_ANSWER, NOTES
+from halo_worker.analysis.examiner import Examiner, Looked
+from halo_worker.analysis.tools import Desk
+from halo_worker.analysis.tools.fit import size, take
+from halo_worker.analysis.tools.views import view_trace
+from halo_worker.report.model import Evidence
+from halo_worker.rlm.model import Message
+from halo_worker.rlm.session import Session
+
+Route = Literal["direct", "map", "loop"]
+
+BYTES_A_TOKEN = 3.5
+DIRECT_TOKENS = 16_000
+DIRECT_SPANS = 600
+MAP_TOKENS = 400_000
+MAP_TRACES = 400
+MAP_SPANS = 12_000
+MAP_SHARE = 0.5  # of the run's tokens, that a map may take
+TRACE_BYTES = 40_000  # of one trace in a prompt
+GROUP_BYTES = 24_000  # of traces in one prompt of a map
+NOTES_A_TRACE = 5
+REDUCE_BYTES = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much there is."""
+
+    traces: int
+    spans: int
+    tokens: int | None  # None: so many spans that nobody counted
+
+
+@dataclass(slots=True)
+class Worked:
+    """What came of a route: what stands, and what was not read."""
+
+    looked: Looked | None = None
+    error: str = ""
+    not_examined: list[str] = field(default_factory=list)
+    sampled: bool = False
+
+
+async def measured(desk: Desk) -> Size:
+    """Measure the window; texts only where there are few spans."""
+    [facts] = (
+        await desk.questions.rows(
+            "SELECT count(*) AS traces, coalesce(sum(span_count), 0)::BIGINT AS spans FROM traces"
+        )
+    ).rows
+    if facts["spans"] > MAP_SPANS:
+        return Size(facts["traces"], facts["spans"], None)
+    [texts] = (
+        await desk.questions.rows(
+            "SELECT coalesce(sum(least(coalesce(length(input_text), 0), 4096) + "
+            "least(coalesce(length(output_text), 0), 4096) + 250), 0)::BIGINT AS n FROM spans"
+        )
+    ).rows
+    return Size(facts["traces"], facts["spans"], int(texts["n"] / BYTES_A_TOKEN))
+
+
+def chosen(asked: str, size: Size, *, max_tokens: int | None) -> tuple[Route, str]:
+    """Return the route and its reason in words."""
+    about = f"{size.traces} traces, {size.spans} spans" + (
+        f", about {size.tokens} tokens" if size.tokens is not None else ""
+    )
+    if asked in ("direct", "map", "loop"):
+        return asked, f"asked for; the window holds {about}"  # type: ignore[return-value]
+    if size.tokens is None:
+        return "loop", f"{about}: more than a map reads ({MAP_SPANS} spans)"
+    if size.tokens <= DIRECT_TOKENS and size.spans <= DIRECT_SPANS:
+        return "direct", f"{about}: fits one call ({DIRECT_TOKENS} tokens)"
+    affordable = MAP_TOKENS if max_tokens is None else min(MAP_TOKENS, int(max_tokens * MAP_SHARE))
+    if size.tokens <= affordable and size.traces <= MAP_TRACES:
+        return "map", f"{about}: read trace by trace (up to {MAP_TRACES} traces, {affordable} tokens)"
+    return "loop", f"{about}: more than a map reads ({MAP_TRACES} traces, {affordable} tokens)"
+
+
+async def _texts(desk: Desk, limit: int, trace_bytes: int) -> list[str]:
+    """Return traces as lines of JSON, those with errors first."""
+    found = await desk.questions.rows(
+        f"SELECT trace_id FROM traces ORDER BY error_count > 0 DESC, hash(trace_id), trace_id LIMIT {limit}"
+    )
+    ids = [row["trace_id"] for row in found.rows]
+    desk.opened.update(ids)
+    views = await asyncio.gather(*(view_trace(desk, one, trace_bytes) for one in ids))
+    return [orjson.dumps(view).decode() for view in views]
+
+
+async def direct(
+    session: Session, desk: Desk, examiner: Examiner, *, task: str, schema: str, hypotheses: str, size: Size
+) -> Worked:
+    """Show everything in one call."""
+    worked = Worked()
+    texts = await _texts(desk, MAP_TRACES, TRACE_BYTES)
+    if size.traces > len(texts):
+        worked.sampled = True
+        worked.not_examined.append(f"{size.traces - len(texts)} of {size.traces} traces were not shown to the model")
+    prompt = prompts.DIRECT.format(
+        untrusted=prompts.UNTRUSTED,
+        data=prompts.marked("\n".join(texts)),
+        task=task,
+        rules=prompts.rules(schema, hypotheses),
+    )
+    await _final(session, examiner, prompt, worked)
+    return worked
+
+
+async def mapped(
+    session: Session, desk: Desk, examiner: Examiner, *, task: str, schema: str, hypotheses: str, size: Size
+) -> Worked:
+    """Read the traces in groups, many at once, and put together what was noted."""
+    worked = Worked()
+    texts = await _texts(desk, MAP_TRACES, GROUP_BYTES)
+    groups = _grouped(texts)
+    asked = [
+        prompts.MAP.format(
+            untrusted=prompts.UNTRUSTED, data=prompts.marked("\n".join(group)), number=len(group), traces=size.traces,
+            task=task, most=NOTES_A_TRACE * len(group), fields=prompts.FIELDS,
+        )
+        for group in groups
+    ]  # fmt: skip
+    results = await session.batch(asked, schema=NOTES)
+    notes: list[dict[str, str]] = []
+    unread, why = 0, ""
+    for group, result in zip(groups, results, strict=True):
+        if result.error is not None:
+            unread += len(group)
+            why = result.error.get("message", result.error.get("type", ""))[:300]
+        else:
+            notes += [item for item in result.value.get("notes", []) if isinstance(item, dict)]
+    read = len(texts) - unread
+    if size.traces > len(texts):
+        worked.sampled = True
+        worked.not_examined.append(
+            f"{size.traces - len(texts)} of {size.traces} traces were not read by the model; "
+            "those with errors came first"
+        )
+    if unread:
+        worked.not_examined.append(f"{unread} of {size.traces} traces were not read by the model: {why}")
+    if not read:
+        worked.error = why
+        return worked
+    kept, rejected = await _verified(examiner, notes)
+    lines = take(kept, REDUCE_BYTES)
+    if len(lines) < len(kept):
+        worked.not_examined.append(f"{len(kept) - len(lines)} of {len(kept)} notes did not fit the synthesis")
+    prompt = prompts.REDUCE.format(
+        untrusted=prompts.UNTRUSTED, read=read, traces=size.traces, task=task, rules=prompts.rules(schema, hypotheses),
+        data=prompts.marked("\n".join(orjson.dumps(line).decode() for line in lines)),
+    )  # fmt: skip
+    await _final(session, examiner, prompt, worked)
+    if worked.looked is not None:
+        worked.looked.citations += rejected
+        if rejected:
+            worked.looked.reasons.append(f"notes of readers: {rejected} quotes are not in the spans they cite")
+    return worked
+
+
+def _grouped(texts: list[str]) -> list[list[str]]:
+    groups: list[list[str]] = []
+    used = 0
+    for text in texts:
+        if not groups or used + size(text) > GROUP_BYTES:
+            groups.append([])
+            used = 0
+        groups[-1].append(text)
+        used += size(text)
+    return groups
+
+
+async def _verified(examiner: Examiner, notes: list[dict[str, str]]) -> tuple[list[dict[str, str]], int]:
+    """Keep the notes whose quotes are found; one that was made up does not reach the synthesis."""
+    names = ("trace_id", "span_id", "field", "quote")
+    quotes = [Evidence(**{name: str(note.get(name) or "") for name in names}) for note in notes]
+    standing = {(one.trace_id, one.span_id): one for one in await examiner.standing(quotes)}
+    kept = []
+    for note, quote in zip(notes, quotes, strict=True):
+        found = await examiner.standing([quote]) if (quote.trace_id, quote.span_id) in standing else []
+        if found:
+            kept.append({**{name: str(value)[:600] for name, value in note.items()}, **found[0].model_dump()})
+    return kept, len(notes) - len(kept)
+
+
+async def _final(session: Session, examiner: Examiner, prompt: str, worked: Worked) -> None:
+    """Ask for the answer, look at it, and send it back once when something does not stand."""
+    messages = [Message("user", prompt)]
+    for attempt in range(2):
+        result = await session.ask(messages, schema=FINAL_ANSWER)
+        if result.error is not None:
+            if worked.looked is None:
+                worked.error = result.error.get("message", result.error.get("type", "error"))
+            return
+        arguments = result.value if isinstance(result.value, dict) else {"answer": str(result.value)}
+        looked = await examiner.look(arguments)
+        # The second answer counts only where it is no worse: a repair may lose what stood.
+        if worked.looked is None or _standing(looked) >= _standing(worked.looked):
+            worked.looked = looked
+        if not looked.problems or attempt:
+            return
+        problems = "\n".join(f"- {problem}" for problem in looked.problems)
+        messages += [
+            Message("assistant", orjson.dumps(arguments).decode()),
+            Message("user", prompts.REPAIR.format(problems=problems)),
+        ]
+
+
+def _standing(looked: Looked) -> int:
+    return len(looked.findings) + len(looked.confirmed) + (looked.answer is not None)
