@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +15,7 @@ from typing import Any
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader, Settle
 from halo_worker import inputs, segments_client, telemetry
-from halo_worker.analysis import analyst, contrast, detectors, evidence, overview, scene
+from halo_worker.analysis import analyst, contrast, detectors, evidence, learned, overview, scene
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import VerifiedFinding
 from halo_worker.config import BudgetConfig, Settings
@@ -31,6 +33,7 @@ from halo_worker.report.model import (
     Report,
     ReportWindow,
     SpanRef,
+    Status,
 )
 from halo_worker.report.scene import SCENE_FILE
 from halo_worker.report.words import headline
@@ -38,6 +41,8 @@ from halo_worker.window import SECOND, Window
 
 DECISIONS_FILE = "decisions.jsonl"
 NO_FAILURE = ("Broken Telemetry", "Latency Outlier")  # categories of findings that are no failure of an agent
+REQUEST_FILE = "request.json"
+_ASKED = ("prompt", "engine", "schedule", "services", "agents", "sinks", "settle")
 
 _interrupted = threading.Event()
 
@@ -65,6 +70,7 @@ class Request:
     resume: str | None = None
     telemetry: bool = False
     say: Callable[[str], None] = _silent
+    progress: Callable[[analyst.Progress], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,29 +136,40 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             "a question (-p) needs a model, and neither a key nor a base URL is set",
             hint="set OPENAI_API_KEY or --base-url; 'halo run --input PATH --detectors-only' reports without one",
         )
+    if request.resume:
+        request = resumed(current, request)
     run_id = request.resume or new_run_id(now_ns)
     archive = Archive(request.out or reports_dir(current))
+    work_dir = _work_root(current, request) / run_id
     with _opened(current, request, now_ns) as (reader, window, problems):
         known = memory(current) if request.remember else IssueMemory([], None)
         found = detectors.run_detectors(reader)
+        again, unmeasured = learned.remeasure(
+            reader, list(known.issues.values()), work_dir / "tmp", threads=current.store.threads
+        )
+        found.findings = [*again, *found.findings]
+        found.not_examined += unmeasured
         draft = found
-        work_dir = current.store.data_dir / "runs" / run_id
         trajectory = work_dir / "trajectory.jsonl"
         if engine == "rlm":
+            _remember(work_dir, request, window)
             try:
                 draft = analyst.analyze(
                     reader,
-                    prompt=request.prompt,
-                    model=current.model,
-                    budget=current.budget,
-                    analysis=current.analysis,
-                    hypotheses=found,
-                    work_dir=work_dir,
-                    cache_dir=current.store.data_dir / "cache",
-                    say=request.say,
-                    interrupted=_interrupted,
-                    resume=bool(request.resume),
-                    telemetry=request.telemetry,
+                    found,
+                    analyst.Work(
+                        prompt=request.prompt,
+                        model=current.model,
+                        budget=current.budget,
+                        analysis=current.analysis,
+                        window=window,
+                        work_dir=work_dir,
+                        cache_dir=current.store.data_dir / "cache" if request.remember else None,
+                        threads=current.store.threads,
+                        progress=request.progress,
+                        interrupted=_interrupted.is_set,
+                        resume=bool(request.resume),
+                    ),
                 )
             finally:
                 if request.telemetry:
@@ -168,9 +185,58 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             SCENE_FILE: staged.model_dump_json() + "\n",
         }
     folder = archive.publish(report, documents, affected=affected, trajectory=trajectory, sinks=request.sinks)
+    if report.status == "complete":
+        shutil.rmtree(work_dir, ignore_errors=True)  # else it is kept: 'halo run --resume' goes on from it
     _write_index(current, archive, request)
     deliveries = Courier(archive, current.sinks, current.redaction).deliver(report.id, request.sinks)
     return Result(report, folder, tuple(problems), tuple(deliveries))
+
+
+def _work_root(current: Settings, request: Request) -> Path:
+    """Return where runs keep what they need until they are published."""
+    if request.remember or request.out is None:
+        return current.store.data_dir / "runs"
+    return request.out / ".runs"
+
+
+def _remember(work_dir: Path, request: Request, window: Window) -> None:
+    """Write down what was asked, so that `--resume` asks the same of the same window."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    asked = {
+        "window": [window.start_ns, window.end_ns] if request.window else None,
+        "paths": [str(Path(path).absolute()) if Path(path).exists() else path for path in request.paths],
+        **{name: getattr(request, name) for name in _ASKED},
+    }
+    (work_dir / REQUEST_FILE).write_text(json.dumps(asked), encoding="utf-8")
+
+
+def resumed(current: Settings, request: Request) -> Request:
+    """Return the request of the run that is to go on, as it was made. Raises InputError when there is no such run."""
+    roots = [current.store.data_dir / "runs", (request.out or Path("halo-reports")) / ".runs"]
+    for root in roots:
+        file = root / str(request.resume) / REQUEST_FILE
+        if not request.resume or not file.is_file():
+            continue
+        asked: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        outside = root.name == ".runs"
+        return replace(
+            request,
+            window=Window(*asked["window"]) if asked["window"] else None,
+            paths=tuple(asked["paths"]),
+            out=root.parent if outside else request.out,
+            remember=not outside,
+            seal=False,
+            **_tuples(asked),
+        )
+    there = sorted(path.parent.name for root in roots for path in root.glob(f"*/{REQUEST_FILE}"))
+    raise InputError(
+        f"there is no run {request.resume} to go on with",
+        hint=f"there are: {', '.join(there[-5:])}" if there else "runs that ended well are not kept",
+    )
+
+
+def _tuples(asked: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(asked[name]) if isinstance(asked[name], list) else asked[name] for name in _ASKED}
 
 
 def _tell(current: Settings, run_id: str, trajectory: Path, now_ns: int, say: Callable[[str], None]) -> None:
@@ -258,7 +324,7 @@ def _report(
     findings, history, affected = [], {}, []
     hit: set[str] = set()
     for item in verified.findings:
-        issue_id = known.identify(item.draft.category, item.draft.detector_name, item.draft.key)
+        issue_id = item.draft.issue_id or known.identify(item.draft.category, item.draft.detector_name, item.draft.key)
         if issue_id in history:
             continue  # two findings of one failure mode: the larger stands
         assessed = known.assess(
@@ -288,7 +354,7 @@ def _report(
         prompt=request.prompt,
         answer=draft.answer,
         summary=draft.summary,
-        status="partial" if draft.stopped_by else "complete",
+        status=_status(request, draft, findings),
         stopped_by=draft.stopped_by,
         engine=draft.engine,
         coverage=Coverage(
@@ -313,6 +379,13 @@ def _failed_of(verified: evidence.Verified) -> list[str]:
     """Return the traces in which an agent failed, by the findings: slow or unconnected ones are not among them."""
     named = (item for item in verified.findings if item.draft.category not in NO_FAILURE)
     return sorted({occurrence.trace_id for item in named for occurrence in item.occurrences})
+
+
+def _status(request: Request, draft: Draft, findings: list[Finding]) -> Status:
+    """A question without an answer, and nothing else that is verified, is a failed run; what stopped is partial."""
+    if request.prompt and draft.answer is None and not findings:
+        return "failed"
+    return "partial" if draft.stopped_by or (request.prompt and draft.answer is None) else "complete"
 
 
 def _finding(item: VerifiedFinding, assessed: Assessment) -> Finding:

@@ -44,6 +44,7 @@ class DraftFinding:
     fix_summary: str = ""
     fix_validation: str = ""
     severity_hint: Severity | None = None
+    issue_id: str | None = None  # where it is known already
 
 
 @dataclass(slots=True)

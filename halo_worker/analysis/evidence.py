@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from halo_receiver.errors import InputError
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
@@ -157,13 +156,8 @@ def verify(reader: Reader, draft: Draft) -> Verified:
                 else:
                     citations += 1
                     reasons.append(f"{item.title[:80]}: {problem}")
+        # A model's SQL has been run by then, where it can do no harm (`examiner`); it is not run here.
         occurrences = list(item.occurrences)
-        if item.sql and not occurrences:
-            named = _run_detector(reader, item.sql)
-            if isinstance(named, str):
-                reasons.append(f"{item.title[:80]}: {named}")
-            else:
-                occurrences = named
         if not occurrences:
             occurrences = [Occurrence(quote.trace_id, quote.span_id, quote.span_id) for quote in kept["evidence"]]
         if not kept["evidence"] or not occurrences:
@@ -175,18 +169,6 @@ def verify(reader: Reader, draft: Draft) -> Verified:
     verified.findings.sort(key=lambda found: -found.prevalence.traces)
     verified.rejected = Rejected(citations=citations, findings=findings, reasons=reasons[:MAX_REASONS])
     return verified
-
-
-def _run_detector(reader: Reader, sql: str) -> list[Occurrence] | str:
-    """Run a detector an engine wrote; its words of failure when it cannot be used."""
-    try:
-        text = queries.check_readable(reader, sql)
-        rows = reader.query(f"SELECT DISTINCT trace_id, span_id FROM ({text}) JOIN spans USING (trace_id, span_id)")
-    except InputError as error:
-        return f"its detector cannot be run: {error}"
-    except Exception as error:  # noqa: BLE001 - DuckDB's errors are not this room's to know; the SQL is a model's
-        return f"its detector fails: {str(error).splitlines()[0]}"
-    return [Occurrence(row["trace_id"], row["span_id"], row["span_id"]) for row in rows]
 
 
 _Standing = tuple[DraftFinding, dict[str, list[Evidence]], list[Occurrence]]

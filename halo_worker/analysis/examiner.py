@@ -171,7 +171,7 @@ class Examiner:
             severity_hint=claimed.severity,
         )
         if sql is not None and not found.counter_evidence:
-            found.counter_evidence = await self._counter_evidence(occurrences)
+            found.counter_evidence.extend(await self._counter_evidence(occurrences))
         if claimed.hypothesis and hypothesis is None:
             problems.append(f"there is no hypothesis {claimed.hypothesis}")
         return found
@@ -234,7 +234,7 @@ class Examiner:
         wrong = numbers.unverified(text, computed, rates, quoted)
         if wrong:
             looked.problems.append(
-                f"the answer says {', '.join(repr(one) for one in wrong[:5])}, which no tool returned: count, or leave it"
+                f"the answer says {', '.join(repr(one) for one in wrong[:5])}, which no tool returned: count first"
             )
             looked.reasons += [f"answer: {one!r} is not verified" for one in wrong]
             text, _ = numbers.without_unverified(text, computed, rates, quoted)

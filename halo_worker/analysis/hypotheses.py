@@ -61,7 +61,11 @@ def same_failure(one: DraftFinding, other: DraftFinding) -> bool:
 def confirmed(hypotheses: Hypotheses, claimed: str | None, found: DraftFinding) -> str | None:
     """Return the name of the hypothesis that a model's finding confirms: the one it names, if it quotes a trace of it;
     else one that names the same traces in the same category."""
-    if claimed in hypotheses and _traces(hypotheses[claimed]) & {quote.trace_id for quote in found.evidence}:
+    if (
+        claimed is not None
+        and claimed in hypotheses
+        and _traces(hypotheses[claimed]) & {quote.trace_id for quote in found.evidence}
+    ):
         return claimed
     for name, hypothesis in hypotheses.items():
         if same_failure(found, hypothesis):

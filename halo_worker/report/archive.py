@@ -79,6 +79,8 @@ class Archive:
                 file.write(report.to_json())
             for path in [*making.rglob("*"), making]:
                 _sync(path)
+            if folder.exists():  # a run that was resumed: what it had published was partial
+                shutil.rmtree(folder)
             making.rename(folder)
             _sync(self.directory)
         except OSError as error:

@@ -139,7 +139,7 @@ class IssueMemory:
                 present[finding.issue_id] = finding.prevalence.traces
         total = report.totals.traces
         for issue_id, issue in self.issues.items():
-            if report.engine.mode == "detectors" and issue.finding.source == "rlm" and issue_id not in present:
+            if report.engine.mode == "detectors" and _needs_a_model(issue.finding) and issue_id not in present:
                 continue  # that engine could not have seen it
             issue.history.append(Point(report.id, report.window.end, present.get(issue_id, 0), total))
 
@@ -230,6 +230,11 @@ class IssueMemory:
         row = {"issue_id": issue_id, "action": action, "note": note, "at_ns": now_ns}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _needs_a_model(finding: Finding) -> bool:
+    """Whether only a model can see it again: what has a detector of its own is measured in every window."""
+    return finding.source == "rlm" and not (finding.detector and finding.detector.sql)
 
 
 def state_of(issue: Issue) -> str:
