@@ -184,7 +184,9 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             "report.html": html.render_html(report, staged, index="../index.html"),
             SCENE_FILE: staged.model_dump_json() + "\n",
         }
-    folder = archive.publish(report, documents, affected=affected, trajectory=trajectory, sinks=request.sinks)
+    folder = archive.publish(
+        report, documents, affected=affected, trajectory=trajectory, sinks=request.sinks, again=bool(request.resume)
+    )
     if report.status == "complete":
         shutil.rmtree(work_dir, ignore_errors=True)  # else it is kept: 'halo run --resume' goes on from it
     _write_index(current, archive, request)

@@ -25,7 +25,7 @@ from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
 from halo_worker.report.model import Engine, Stop, iso_nano
 from halo_worker.rlm.budget import BudgetLimits
 from halo_worker.rlm.model import LanguageModel, Message
-from halo_worker.rlm.monty_interpreter import open_monty
+from halo_worker.rlm.monty_interpreter import OpenMonty
 from halo_worker.rlm.openai_model import OpenAIModel
 from halo_worker.rlm.session import Check, Event, Session, Task
 from halo_worker.rlm.tool import Tool, ToolError
@@ -100,7 +100,7 @@ async def work_window(reader: Reader, found: Draft, work: Work) -> Draft:
         work.progress(_progress(session, work, found, doing[0]))
 
     session = Session(
-        root=root, sub=sub, limits=limits_of(work.budget), open_interpreter=open_monty, work_dir=work.work_dir,
+        root=root, sub=sub, limits=limits_of(work.budget), open_interpreter=OpenMonty(), work_dir=work.work_dir,
         cache_dir=work.cache_dir, max_retries=work.model.max_retries, refusal_retries=work.model.refusal_retries,
         emit=emit, interrupted=work.interrupted, resume=work.resume,
     )  # fmt: skip

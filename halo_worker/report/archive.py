@@ -49,12 +49,14 @@ class Archive:
         affected: Iterable[tuple[str, str, str]] = (),
         trajectory: Path | None = None,
         sinks: Iterable[str] = (),
+        again: bool = False,
     ) -> Path:
         """Write a report's folder, and only then give it its name; return the folder.
 
         `documents` are further files by name (report.md, report.html); `affected` (issue, trace, span) rows. For each
         of `sinks` a receipt that waits is part of the report, so that a kill before its delivery loses none.
-        Raises ReportError when the disk refuses.
+        `again`: a run that was resumed takes the place of what it had published as partial; else nothing is ever
+        published over another. Raises ReportError when the disk refuses.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         making = self.directory / f".{report.id}.making"
@@ -79,7 +81,7 @@ class Archive:
                 file.write(report.to_json())
             for path in [*making.rglob("*"), making]:
                 _sync(path)
-            if folder.exists():  # a run that was resumed: what it had published was partial
+            if again and folder.exists():
                 shutil.rmtree(folder)
             making.rename(folder)
             _sync(self.directory)

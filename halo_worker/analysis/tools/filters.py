@@ -88,7 +88,8 @@ def condition(filters: Any, hypotheses: Hypotheses) -> tuple[str, list[Any]]:
         return "true", []
     if not isinstance(filters, dict):
         raise ToolError('filters is an object, such as {"has_errors": true}')
-    parts, parameters = [], []
+    parts: list[str] = []
+    parameters: list[Any] = []
     # What reads texts comes last: the plain conditions have narrowed by then.
     for name, value in sorted(filters.items(), key=lambda item: item[0] in ("project_id", "regex_pattern")):
         if value is None:
