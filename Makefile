@@ -1,6 +1,6 @@
 # Shortcuts; each is one command that can be typed instead.
 UV ?= uv
-.PHONY: demo test check format ci lock schema
+.PHONY: demo test check format ci lock schema proto
 
 demo:    ## a realistic day of agent traffic, received, analysed and reported
 	sh deploy/start.sh demo
@@ -23,6 +23,10 @@ ci:      ## everything the gate asks
 
 schema:  ## proto/report.schema.json, from the model
 	.venv/bin/python -c "from halo_worker.report.model import schema; print(schema(), end=str())" > proto/report.schema.json
+
+proto:   ## halo_receiver/pb and proto/otlp.protoset, from proto/ and the installed opentelemetry-proto
+	.venv/bin/python -m grpc_tools.protoc -Ihalo_receiver/pb=proto/halo/v1 --python_out=. --pyi_out=. halo_receiver/pb/segments.proto
+	.venv/bin/python -m tests.protoset > proto/otlp.protoset
 
 lock:    ## pin what development and the gate install (needs uv)
 	$(UV) pip compile -q --no-emit-index-url --no-emit-find-links --no-annotate --universal --python-version 3.11 \

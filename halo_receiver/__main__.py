@@ -23,7 +23,7 @@ from halo_receiver.intake import Intake
 from halo_receiver.loader_client import LoaderClient, LoaderGone
 from halo_receiver.logs import event, set_up
 from halo_receiver.metrics import Metrics
-from halo_receiver.server import GrpcServer
+from halo_receiver.server import GrpcServer, LocalServer, SegmentsService
 from halo_receiver.store.lock import DirectoryLock
 
 log = logging.getLogger("halo.receiver")
@@ -61,19 +61,22 @@ class Receiver:
         )
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
-        self._addresses: dict[str, str | None] = {"grpc": None, "http": None}
+        self._local: LocalServer | None = None
+        self._addresses: dict[str, str | None] = {"grpc": None, "http": None, "local": None}
 
     async def start(self) -> None:
         """Recover what a crash left, then listen. Raises HaloError that says what is in the way."""
         spool_dir = self._data_dir / "spool"
+        await self._loader.start()
+        last_arrival = spool.last_written_ns(spool_dir)
         try:
-            writer = spool.SpoolWriter(spool_dir)
+            writer = spool.SpoolWriter(spool_dir, after=self._loader.position.file)
         except OSError as error:
             raise DirectoryUnusable(
                 f"cannot write {spool_dir}: {error.strerror}", hint="make it writable, or free some disk"
             ) from None
-        await self._loader.start()
-        self._ingest = ingest.Ingest(writer, clock=time.time_ns, on_synced=lambda _: None)
+        self._note_backlog(spool_dir, writer)
+        self._ingest = ingest.Ingest(writer, clock=time.time_ns, on_synced=self._synced, last_arrival_ns=last_arrival)
         self._intake = Intake(
             self._config,
             sink=self._ingest,
@@ -82,17 +85,42 @@ class Receiver:
             local_token=self._token,
             metrics=self._metrics,
         )
+        self._synced(writer.position)
         self._warn_if_open()
-        if self._config.grpc_endpoint != "off":
-            self._grpc = GrpcServer(self._config, self._intake, directory=self._data_dir / "segments", seal=self._seal)
-            self._addresses["grpc"] = await _listening("grpc", self._config.grpc_endpoint, self._grpc.start())
-        if self._config.http_endpoint != "off":
-            self._http = HttpServer(self._config, self._intake, self._metrics, self._not_ready)
-            self._addresses["http"] = await _listening("http", self._config.http_endpoint, self._http.start())
+        await self._listen()
         self._leave_address()
         event(
             log, "receiver ready", grpc=self._addresses["grpc"], http=self._addresses["http"], data_dir=self._data_dir
         )
+
+    def _note_backlog(self, spool_dir: Path, writer: spool.SpoolWriter) -> None:
+        """What an earlier start acknowledged may still wait."""
+        waiting = spool.oldest_waiting_ns(spool_dir, self._loader.position)
+        if waiting is not None:
+            self._metrics.lag.synced(writer.position, age=max(0, time.time_ns() - waiting) / 1e9)
+            event(log, "backlog found", bytes=spool.backlog(spool_dir, self._loader.position))
+
+    def _synced(self, position: spool.Position) -> None:
+        self._loader.synced = position
+        self._metrics.lag.synced(position)
+
+    async def _listen(self) -> None:
+        config = self._config
+        segments = SegmentsService(
+            self._intake,
+            directory=self._data_dir / "segments",
+            seal=self._seal,
+            report=lambda: (self._not_ready(), self._metrics.text()),
+        )
+        if config.grpc_endpoint != "off":
+            self._grpc = GrpcServer(config, self._intake, segments)
+            self._addresses["grpc"] = await _listening("grpc", config.grpc_endpoint, self._grpc.start())
+        if config.http_endpoint != "off":
+            self._http = HttpServer(config, self._intake, self._metrics, self._not_ready)
+            self._addresses["http"] = await _listening("http", config.http_endpoint, self._http.start())
+        if config.grpc_endpoint == "off" or config.tls_cert_file:
+            self._local = LocalServer(segments)
+            self._addresses["local"] = await self._local.start()
 
     def _warn_if_open(self) -> None:
         for name in ("grpc_endpoint", "http_endpoint"):
@@ -119,9 +147,7 @@ class Receiver:
         temporary.rename(path)
 
     def _not_ready(self) -> str | None:
-        if self._loader.stuck:
-            return f"the loader has been silent for {self._loader.silent_for:.0f} s"
-        return self._intake.trouble() or self._loader.trouble
+        return self._intake.trouble() or self._loader.not_ready()
 
     async def _seal(self) -> None:
         try:
@@ -151,8 +177,11 @@ class Receiver:
         if self._grpc is not None:
             await self._grpc.set_serving(False)
             await self._grpc.stop(grace)
+        grace = max(0.1, grace - (time.monotonic() - started))
         if self._http is not None:
-            await self._http.stop()
+            await self._http.stop(grace)
+        if self._local is not None:
+            await self._local.stop()
         self._ingest.close()
         left = max(1.0, self._config.drain_seconds - (time.monotonic() - started))
         loaded = await self._loader.stop(self._ingest.position, timeout=left)

@@ -6,28 +6,36 @@ Source: OTLP specification, "OTLP/HTTP".
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import grpc
 from aiohttp import web
 from google.protobuf import json_format
 from google.rpc import status_pb2
 
 from halo_receiver.config import ReceiverConfig
 from halo_receiver.intake import Answer, Intake, Kind
+from halo_receiver.logs import event
 from halo_receiver.metrics import CONTENT_TYPE, Metrics
 from halo_receiver.server import response, status_details
+
+log = logging.getLogger("halo.receiver")
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 PATHS: dict[str, Kind] = {"/v1/traces": "traces", "/v1/logs": "logs", "/v1/metrics": "metrics"}
 RELOAD_SECONDS = 5.0  # between two looks at the certificate's file
+SHUTDOWN_SECONDS = 5.0  # for which a stop waits for requests in flight
+
+MAX_READING_BYTES = 256 * 2**20  # of requests that are being read; above it clients are told to come back
 
 _HTTP_STATUS = {
     "OK": 200,
     "INVALID_ARGUMENT": 400,
     "UNAUTHENTICATED": 401,
+    "NOT_FOUND": 404,
     "RESOURCE_EXHAUSTED": 413,
     "UNAVAILABLE": 503,
 }
@@ -41,15 +49,32 @@ class HttpServer:
         self._intake = intake
         self._metrics = metrics
         self._ready = ready
-        app = web.Application()
+        self._reading = 0
+        app = web.Application(middlewares=[self._in_kind])
         for path in PATHS:
             app.router.add_route("*", path, self._export)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._show_metrics)
         # Bodies are inflated by ourselves, only as far as the limit.
-        self._runner = web.AppRunner(app, auto_decompress=False, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, auto_decompress=False, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
+        )
         self._reloading: asyncio.Task[None] | None = None
+
+    @web.middleware
+    async def _in_kind(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Answer errors in the request's own encoding, and no error of ours with a code that loses the spans."""
+        try:
+            answer: web.StreamResponse = await handler(request)
+        except web.HTTPException as error:
+            if request.content_type not in (PROTOBUF, JSON):
+                raise
+            return _status(error.status, 5, f"{error.status} {error.reason}: {request.path}", request, {})
+        except Exception as error:  # noqa: BLE001 - 500 is permanent to a client
+            event(log, "request failed", level=logging.ERROR, reason=f"{type(error).__name__}: {error}")
+            answer = self._answer("traces", self._intake.busy("traces", "http", "the receiver failed"), request)
+        return answer
 
     async def start(self) -> str:
         """Listen; return the address with the port that was given. Raises OSError when it cannot."""
@@ -87,59 +112,57 @@ class HttpServer:
 
     async def _export(self, request: web.Request) -> web.Response:
         kind = PATHS[request.path]
-        if request.method != "POST":
-            return web.Response(status=405, text="405 method not allowed, supported: [POST]", headers={"Allow": "POST"})
         content_type = request.content_type
+        if request.method != "POST":
+            text, headers = "405 method not allowed, supported: [POST]", {"Allow": "POST"}
+            if content_type in (PROTOBUF, JSON):
+                return _status(405, 12, text, request, headers)
+            return web.Response(status=405, text=text, headers=headers)
         if content_type not in (PROTOBUF, JSON):
             text = f"415 unsupported media type, supported: [{JSON}, {PROTOBUF}]"
             return web.Response(status=415, text=text)
-        as_json = content_type == JSON
         if not self._intake.authorized(request.headers.get("Authorization")):
-            return self._answer(
-                kind, Answer("UNAUTHENTICATED", "a valid 'Authorization: Bearer KEY' is required"), as_json
-            )
+            return self._answer(kind, self._intake.unauthorized(kind, "http"), request)
         compression = request.headers.get("Content-Encoding", "identity").strip().lower()
         if compression not in ("identity", "", "gzip", "deflate"):
-            text = f"415 unsupported Content-Encoding '{compression}', supported: [gzip, deflate, identity]"
-            return web.Response(status=415, text=text)
-        body = await self._read(request)
-        if body is None:
-            limit = self._config.max_request_bytes
-            return self._answer(kind, Answer("RESOURCE_EXHAUSTED", f"the request is over {limit} bytes"), as_json)
+            text = f"unsupported Content-Encoding '{compression}', supported: [gzip, deflate, identity]"
+            return _status(415, 3, text, request, {"Accept-Encoding": "gzip, deflate, identity"})
+        try:
+            body = await self._read(request)
+        except _TooLargeError as error:
+            return self._answer(kind, self._intake.too_large(kind, "http", error.size), request)
+        except _TooMuchError:
+            return self._answer(kind, self._intake.busy(kind, "http", "too much is being received"), request)
         packed = "gzip" if compression in ("gzip", "deflate") else "none"
-        answer = await self._intake.export(kind, "json" if as_json else "protobuf", packed, body, "http")
-        return self._answer(kind, answer, as_json)
+        encoding: Literal["json", "protobuf"] = "json" if content_type == JSON else "protobuf"
+        answer = await self._intake.export(kind, encoding, packed, body, "http")
+        return self._answer(kind, answer, request)
 
-    async def _read(self, request: web.Request) -> bytes | None:
-        """Read the body as it came; None when it is over the limit."""
+    async def _read(self, request: web.Request) -> bytes:
+        """Read the body as it came, as far as it may be read."""
         limit = self._config.max_request_bytes
         if request.content_length is not None and request.content_length > limit:
-            return None
+            raise _TooLargeError(request.content_length)
         parts, size = [], 0
-        async for part in request.content.iter_any():
-            size += len(part)
-            if size > limit:
-                return None
-            parts.append(part)
+        try:
+            async for part in request.content.iter_any():
+                size += len(part)
+                self._reading += len(part)
+                if size > limit:
+                    raise _TooLargeError(size)
+                if self._reading > MAX_READING_BYTES:
+                    raise _TooMuchError
+                parts.append(part)
+        finally:
+            self._reading -= size
         return b"".join(parts)
 
-    def _answer(self, kind: Kind, answer: Answer, as_json: bool) -> web.Response:
+    def _answer(self, kind: Kind, answer: Answer, request: web.Request) -> web.Response:
         headers = {"Retry-After": str(max(1, round(self._config.retry_seconds)))} if answer.retry else {}
-        message: Any
         if answer.code == "OK":
-            message = response(kind, answer)
-        else:
-            message = status_pb2.Status.FromString(status_details(answer, self._config.retry_seconds))
-            if as_json:
-                message = status_pb2.Status(code=grpc.StatusCode[answer.code].value[0], message=answer.message)
-        if as_json:
-            text = json_format.MessageToJson(message, indent=None)
-            return web.Response(
-                status=_HTTP_STATUS[answer.code], text=text, content_type=JSON, charset="utf-8", headers=headers
-            )
-        return web.Response(
-            status=_HTTP_STATUS[answer.code], body=message.SerializeToString(), content_type=PROTOBUF, headers=headers
-        )
+            return _message(200, response(kind, answer), request, headers)
+        status = status_pb2.Status.FromString(status_details(answer, self._config.retry_seconds))
+        return _message(_HTTP_STATUS[answer.code], status, request, headers)
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -151,8 +174,31 @@ class HttpServer:
     async def _show_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
-    async def stop(self) -> None:
-        """Take no new requests and wait for those in flight."""
+    async def stop(self, seconds: float) -> None:
+        """Take no new requests and wait so long for those in flight."""
         if self._reloading is not None:
             self._reloading.cancel()
-        await self._runner.cleanup()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._runner.cleanup(), seconds)
+
+
+class _TooLargeError(Exception):
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class _TooMuchError(Exception):
+    pass
+
+
+def _status(http: int, code: int, text: str, request: web.Request, headers: dict[str, str]) -> web.Response:
+    return _message(http, status_pb2.Status(code=code, message=text), request, headers)
+
+
+def _message(http: int, message: Any, request: web.Request, headers: dict[str, str]) -> web.Response:
+    """Write a message in the encoding of the request."""
+    if request.content_type == JSON:
+        text = json_format.MessageToJson(message, indent=None)
+        return web.Response(status=http, text=text, content_type=JSON, charset="utf-8", headers=headers)
+    return web.Response(status=http, body=message.SerializeToString(), content_type=PROTOBUF, headers=headers)

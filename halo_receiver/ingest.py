@@ -1,13 +1,17 @@
 """Bounded queue into the spool: a request is acknowledged after the fdatasync of its group.
 
-One thread writes. While it waits for the disk, requests gather; the next sync takes them all.
+One thread writes. While it waits for the disk, requests gather; the next sync takes them all. Whatever goes wrong with
+a group is told to its requests, and the thread goes on with the next.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import queue
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,11 +19,19 @@ from typing import Any, Literal
 
 from halo_receiver import decode, spool
 from halo_receiver.errors import HaloError
+from halo_receiver.logs import event
 from halo_receiver.otlp_messages import LogsRequest, TraceRequest
 from halo_receiver.span import Decoded
 
+log = logging.getLogger("halo.receiver")
+
 MAX_PENDING_BYTES = 256 * 2**20  # received, not yet on disk
 MAX_SERVICES = 200  # label values of the per-service counters; the rest counts as "other"
+CLOCK_BACK_NS = 3_600_000_000_000  # up to which a clock that goes back is not followed: arrivals stay in order
+CLOSE_SECONDS = 5.0  # a disk that hangs longer than this does not keep the process
+# In one request. A message may have two bytes: without a bound, 64 MiB of them would be looked at for minutes.
+MAX_GROUPS = 100_000  # resources, and scopes
+MAX_ITEMS = 2_000_000  # spans, or log records
 _MAX_REASONS = 3  # named in a partial success
 
 
@@ -38,7 +50,8 @@ class Checked:
     items: int = 0
     rejected: int = 0
     reasons: list[str] = field(default_factory=list)
-    services: dict[str, int] = field(default_factory=dict)
+    services: dict[str, int] = field(default_factory=dict)  # items of each, rejected ones included
+    rejected_services: dict[str, int] = field(default_factory=dict)
 
 
 def inflate(body: bytes, limit: int) -> bytes:
@@ -82,19 +95,24 @@ def _counted(decoded: Decoded) -> Checked:
     for scope in (*(span.scope for span in decoded.spans), *(item.scope for item in decoded.logs)):
         name = scope.service_name
         services[name] = services.get(name, 0) + 1
+    rejected = len(decoded.rejected)
+    if rejected:
+        services[""] = services.get("", 0) + rejected  # what was rejected does not say whose it is
     return Checked(
-        len(decoded.spans) + len(decoded.logs) + len(decoded.rejected),
-        len(decoded.rejected),
+        len(decoded.spans) + len(decoded.logs) + rejected,
+        rejected,
         [item.reason for item in decoded.rejected[:_MAX_REASONS]],
         services,
+        {"": rejected} if rejected else {},
     )
 
 
 def _check_traces(body: bytes) -> Checked:
     checked = Checked()
     request = decode.parse(TraceRequest, body)
+    _refuse_swarm(request.resource_spans, "scope_spans", "spans")
     for resource_spans in request.resource_spans:
-        count = 0
+        count, rejected = 0, checked.rejected
         for scope_spans in resource_spans.scope_spans:
             for span in scope_spans.spans:
                 count += 1
@@ -106,26 +124,45 @@ def _check_traces(body: bytes) -> Checked:
                     reason = decode.id_problem(trace_id.hex(), 32, "trace_id")
                     reason = reason or decode.id_problem(span_id.hex(), 16, "span_id") or ""
                     checked.reasons.append(f"span {checked.items + count}: {reason}")
-        _add_service(checked, resource_spans.resource, count)
+        _add_service(checked, resource_spans.resource, count, checked.rejected - rejected)
     return checked
 
 
 def _check_logs(body: bytes) -> Checked:
     checked = Checked()
-    for resource_logs in decode.parse(LogsRequest, body).resource_logs:
+    request = decode.parse(LogsRequest, body)
+    _refuse_swarm(request.resource_logs, "scope_logs", "log_records")
+    for resource_logs in request.resource_logs:
         count = sum(len(scope_logs.log_records) for scope_logs in resource_logs.scope_logs)
         _add_service(checked, resource_logs.resource, count)
     return checked
 
 
-def _add_service(checked: Checked, resource: Any, count: int) -> None:
+def _refuse_swarm(groups: Any, scopes: str, items: str) -> None:
+    """Raise Undecodable when a request holds absurdly many messages."""
+    scopes_, items_ = 0, 0
+    if len(groups) <= MAX_GROUPS:
+        for group in groups:
+            inside = getattr(group, scopes)
+            scopes_ += len(inside)
+            if scopes_ > MAX_GROUPS:
+                break
+            items_ += sum(len(getattr(scope, items)) for scope in inside)
+    if len(groups) > MAX_GROUPS or scopes_ > MAX_GROUPS or items_ > MAX_ITEMS:
+        what = f"{MAX_GROUPS} resources, {MAX_GROUPS} scopes and {MAX_ITEMS} {items}"
+        raise decode.Undecodable(f"the request holds more than {what}", hint="send smaller batches")
+
+
+def _add_service(checked: Checked, resource: Any, count: int, rejected: int = 0) -> None:
     checked.items += count
+    name = ""
     for pair in resource.attributes:
         if pair.key == b"service.name":
             name = pair.value.string_value.decode("utf-8", "replace")
-            checked.services[name] = checked.services.get(name, 0) + count
-            return
-    checked.services[""] = checked.services.get("", 0) + count
+            break
+    checked.services[name] = checked.services.get(name, 0) + count
+    if rejected:
+        checked.rejected_services[name] = checked.rejected_services.get(name, 0) + rejected
 
 
 @dataclass(slots=True)
@@ -136,7 +173,11 @@ class _Pending:
 
 
 class Ingest:
-    """The way into the spool. `store` is called on the event loop; the disk is waited for on a thread."""
+    """The way into the spool. `store` is called on the event loop; the disk is waited for on a thread.
+
+    `last_arrival_ns` is the latest arrival known from before this start; `on_synced` hears, on the thread, up to where
+    everything is durable.
+    """
 
     def __init__(
         self,
@@ -144,6 +185,7 @@ class Ingest:
         *,
         clock: Callable[[], int],
         on_synced: Callable[[spool.Position], None],
+        last_arrival_ns: int = 0,
         max_pending_bytes: int = MAX_PENDING_BYTES,
     ) -> None:
         self._writer = writer
@@ -151,16 +193,32 @@ class Ingest:
         self._on_synced = on_synced
         self._max_pending = max_pending_bytes
         self._pending_bytes = 0
-        self._last_arrival = 0
+        self._last_arrival = last_arrival_ns
+        self._busy_since: float | None = None
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self.position = writer.position
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
     def arrival(self) -> int:
-        """Return the time of arrival. It never goes back, even when the clock does: windows are cut on it."""
-        self._last_arrival = max(self._last_arrival, self._clock())
+        """Return the time of arrival. It does not go back when the clock does: windows are cut on it.
+
+        A clock that goes back by more than an hour was wrong before, and is followed.
+        """
+        now = self._clock()
+        if self._last_arrival - now > CLOCK_BACK_NS:
+            seconds = (self._last_arrival - now) / 1e9
+            what = "clock went back: what arrives now may fall into windows that were analysed already"
+            event(log, what, level=logging.WARNING, seconds=seconds)
+            self._last_arrival = now
+        self._last_arrival = max(self._last_arrival, now)
         return self._last_arrival
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds for which the disk has not answered."""
+        since = self._busy_since
+        return time.monotonic() - since if since is not None else 0.0
 
     async def store(self, *, kind: str, encoding: str, compression: str, body: bytes) -> None:
         """Make a request durable. Raises Busy when too much waits already, or the disk refuses."""
@@ -172,13 +230,16 @@ class Ingest:
         )
         done: asyncio.Future[spool.Position] = loop.create_future()
         self._pending_bytes += len(body)
+        done.add_done_callback(lambda done: self._written(done, len(body)))
         self._queue.put(_Pending(frame, done, loop))
         try:
-            await done
+            await asyncio.shield(done)  # who gives up waiting does not take the request out of the queue
         except OSError as error:
             raise Busy(f"the spool cannot be written: {error.strerror}") from None
-        finally:
-            self._pending_bytes -= len(body)
+
+    def _written(self, done: asyncio.Future[spool.Position], size: int) -> None:
+        self._pending_bytes -= size
+        done.exception()  # looked at, also when nobody waits any more
 
     def _groups(self) -> Iterator[list[_Pending]]:
         while True:
@@ -196,22 +257,31 @@ class Ingest:
 
     def _run(self) -> None:
         for group in self._groups():
+            self._busy_since = time.monotonic()
             try:
                 position = self._writer.append([item.frame for item in group])
-            except OSError as error:
-                for item in group:
-                    item.loop.call_soon_threadsafe(_fail, item.done, error)
+            except Exception as error:  # noqa: BLE001 - a thread that ended would leave every later request unanswered
+                event(log, "spool refused", level=logging.ERROR, reason=f"{type(error).__name__}: {error}")
+                _settle(group, _fail, error)
                 continue
+            finally:
+                self._busy_since = None
             self.position = position
-            for item in group:
-                item.loop.call_soon_threadsafe(_succeed, item.done, position)
+            _settle(group, _succeed, position)
             self._on_synced(position)
 
     def close(self) -> None:
         """Write what waits and stop."""
         self._queue.put(None)
-        self._thread.join()
-        self._writer.close()
+        self._thread.join(CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            self._writer.close()
+
+
+def _settle(group: list[_Pending], how: Callable[..., None], value: Any) -> None:
+    for item in group:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits for the answer
+            item.loop.call_soon_threadsafe(how, item.done, value)
 
 
 def _succeed(done: asyncio.Future[spool.Position], position: spool.Position) -> None:
@@ -219,6 +289,6 @@ def _succeed(done: asyncio.Future[spool.Position], position: spool.Position) -> 
         done.set_result(position)
 
 
-def _fail(done: asyncio.Future[spool.Position], error: OSError) -> None:
+def _fail(done: asyncio.Future[spool.Position], error: Exception) -> None:
     if not done.done():
         done.set_exception(error)

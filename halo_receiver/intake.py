@@ -9,14 +9,16 @@ Source: OTLP specification, "OTLP/gRPC Response", "OTLP/HTTP Response", "Failure
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from halo_receiver import ingest, spool
 from halo_receiver.config import ReceiverConfig
@@ -28,6 +30,8 @@ log = logging.getLogger("halo.receiver")
 
 Kind = Literal["traces", "logs", "metrics"]
 DISK_LOOK_SECONDS = 1.0
+STALL_SECONDS = 10.0  # for which the disk does not answer, after which clients are told to come back
+HEAVY_BYTES = 4 * 2**20  # of a request, above which it is looked into on a thread
 MAX_MESSAGE = 1000  # characters of an error or warning told to a client
 
 
@@ -63,6 +67,7 @@ class Intake:
         self._metrics = metrics
         self._looked_at = 0.0
         self._trouble: str | None = None
+        self._heavy = ThreadPoolExecutor(1, "heavy")
         self.draining = False
 
     def authorized(self, header: str | None) -> bool:
@@ -82,16 +87,23 @@ class Intake:
     def trouble(self) -> str | None:
         """Say why nothing more can be taken now; None when all is well. Looks at the disk at most once a second."""
         if self.draining:
+            self._metrics.ready.set(0)
             return "the receiver is shutting down"
         now = time.monotonic()
         if now - self._looked_at >= DISK_LOOK_SECONDS:
             self._looked_at = now
-            self._trouble = self._look()
+            try:
+                self._trouble = self._look()
+            except OSError as error:
+                self._trouble = f"the spool cannot be looked at: {error.strerror}: {self._spool_dir}"
+            self._metrics.ready.set(self._trouble is None)
         return self._trouble
 
     def _look(self) -> str | None:
         free = shutil.disk_usage(self._spool_dir).free
         waiting = spool.backlog(self._spool_dir, self._loaded())
+        if self._sink.stalled_for > STALL_SECONDS:
+            return f"the disk has not answered for {self._sink.stalled_for:.0f} s"
         self._metrics.free_bytes.set(free)
         self._metrics.backlog_bytes.set(waiting)
         if free < self._config.min_free_bytes:
@@ -107,6 +119,9 @@ class Intake:
         started = time.perf_counter()
         try:
             answer = await self._export(kind, encoding, compression, body)
+        except asyncio.CancelledError:  # the client went away; what it sent may still become durable, and come again
+            self._metrics.request(kind, transport, "CANCELLED", len(body), time.perf_counter() - started)
+            raise
         except ingest.Busy as error:
             answer = Answer("UNAVAILABLE", f"{error}; please retry", retry=True)
         except ingest.TooLarge as error:
@@ -119,6 +134,28 @@ class Intake:
         self._metrics.request(kind, transport, answer.code, len(body), time.perf_counter() - started)
         return answer
 
+    async def _aside(self, heavy: bool, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Do heavy work on a thread, one piece at a time: others are answered meanwhile, and memory has a bound."""
+        if not heavy:
+            return work(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._heavy, work, *arguments)
+
+    def unauthorized(self, kind: Kind, transport: str) -> Answer:
+        """Return the answer to a caller without a valid key."""
+        self._metrics.request(kind, transport, "UNAUTHENTICATED", 0, 0.0)
+        return Answer("UNAUTHENTICATED", "a valid 'authorization: Bearer KEY' is required")
+
+    def too_large(self, kind: Kind, transport: str, size: int) -> Answer:
+        """Return the answer to a request that is over the limit before it was read."""
+        self._metrics.request(kind, transport, "RESOURCE_EXHAUSTED", size, 0.0)
+        limit = self._config.max_request_bytes
+        return Answer("RESOURCE_EXHAUSTED", f"the request has over {limit} bytes, {limit} are allowed")
+
+    def busy(self, kind: Kind, transport: str, why: str) -> Answer:
+        """Return the answer to a request that should come again."""
+        self._metrics.request(kind, transport, "UNAVAILABLE", 0, 0.0)
+        return Answer("UNAVAILABLE", f"{why}; please retry", retry=True)
+
     async def _export(
         self, kind: Kind, encoding: Literal["protobuf", "json"], compression: str | None, body: bytes
     ) -> Answer:
@@ -129,11 +166,13 @@ class Intake:
         limit = self._config.max_request_bytes
         if len(body) > limit:
             raise ingest.TooLarge(f"the request has {len(body)} bytes, {limit} are allowed")
-        plain = ingest.inflate(body, limit) if compression == "gzip" else body
+        plain = body
+        if compression == "gzip":
+            plain = await self._aside(len(body) > HEAVY_BYTES // 8, ingest.inflate, body, limit)
         if kind == "metrics":
             self._metrics.ignored_metrics.inc()
             return Answer()
-        checked = ingest.check(kind, encoding, plain)
+        checked = await self._aside(len(plain) > HEAVY_BYTES, ingest.check, kind, encoding, plain)
         accepted = checked.items - checked.rejected
         if accepted:
             await self._sink.store(kind=kind, encoding=encoding, compression=compression, body=body)

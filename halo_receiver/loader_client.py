@@ -3,52 +3,66 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
 import time
 from typing import Any
 
+from halo_receiver.errors import HaloError
 from halo_receiver.logs import event
 from halo_receiver.metrics import Metrics
 from halo_receiver.spool import Position
 
 log = logging.getLogger("halo.receiver")
 
-SILENT_SECONDS = 30.0  # of a loader with work to do, after which it is taken to be stuck
-RESTART_SECONDS = 1.0
+SILENT_SECONDS = 15.0  # of a loader that says every second that it lives, after which it is taken to be stopped
+STUCK_SECONDS = 300.0  # without getting on, after which it is taken to be stuck; sealing a large segment takes seconds
+LOOK_SECONDS = 0.5
+RESTART_SECONDS = (0.2, 5.0)  # pause before a start: the first, and the longest after ends without progress
+SYNCED_SECONDS = 0.025  # between two words on how far the spool is synced
+PIPE_BYTES = 2**16  # unread by the loader, above which it is not told more
+CAREFUL_DEATHS = 1  # at a place where one died already, after which a loader is started careful
 
 
 class LoaderGone(Exception):  # noqa: N818
-    """The loader cannot answer now; it is being started again."""
+    """The loader cannot do it now; it may later."""
 
 
 class LoaderClient:
     """One loader process at a time."""
 
-    def __init__(self, settings: dict[str, Any], metrics: Metrics, *, silent_seconds: float = SILENT_SECONDS) -> None:
+    def __init__(self, settings: dict[str, Any], metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._silent_seconds = silent_seconds
         self._process: asyncio.subprocess.Process | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._next_id = 0
         self._ready = asyncio.Event()
-        self._heard = time.monotonic()
+        self._failed: HaloError | None = None
+        self._heard = self._moved = time.monotonic()
+        self._turn = -1
+        self._deaths = 0  # without getting on in between
+        self._died_at: Position | None = None
         self._stopping = False
         self._watch: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self.position = Position(0, 0)
+        self.synced = Position(0, 0)  # set by the ingest's thread, read here
         self.trouble: str | None = None
         self.counters: dict[str, int] = {}
 
     async def start(self) -> None:
-        """Start the loader and wait until it has recovered what a crash left."""
+        """Start the loader and wait until it has recovered what a crash left. Raises HaloError when it cannot."""
         self._watch = asyncio.create_task(self._keep_running())
+        self._telling = asyncio.create_task(self._tell_synced())
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait({ready, self._watch}, return_when=asyncio.FIRST_COMPLETED)
         if not self._ready.is_set():
             ready.cancel()
             self._watch.result()
+            raise self._failed or HaloError("the loader did not start", hint="what it said is above")
 
     @property
     def silent_for(self) -> float:
@@ -57,85 +71,151 @@ class LoaderClient:
 
     @property
     def stuck(self) -> bool:
-        """Whether it should have said something by now."""
-        return self.silent_for > self._silent_seconds
+        """Whether it should have said something, or got on, by now."""
+        return self.silent_for > SILENT_SECONDS or time.monotonic() - self._moved > STUCK_SECONDS
+
+    def not_ready(self) -> str | None:
+        """Say why nothing is loaded now; None when all is well."""
+        if self.silent_for > SILENT_SECONDS / 3:
+            return f"the loader has been silent for {self.silent_for:.0f} s"
+        return self.trouble
 
     async def _keep_running(self) -> None:
         while not self._stopping:
-            self._heard = time.monotonic()
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "halo_receiver.loader", json.dumps(self._settings),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**20,
-            )  # fmt: skip
-            listening = asyncio.create_task(self._listen(self._process))
-            while not listening.done():
-                await asyncio.wait({listening}, timeout=0.5)
-                self._metrics.loader_lag.set(self.silent_for)
-                if self.stuck and not listening.done():
-                    event(log, "loader stuck", level=logging.ERROR, silent_seconds=self.silent_for)
-                    self._process.kill()
-                    break
-            await listening
-            code = await self._process.wait()
+            started = time.monotonic()
+            code = await self._run_once()
             for future in self._waiting.values():
                 if not future.done():
                     future.set_exception(LoaderGone("the loader ended"))
             self._waiting.clear()
-            if not self._stopping:
-                event(log, "loader ended", level=logging.ERROR, code=code)
-                self._metrics.loader_restarts.inc()
-                self.trouble = "the loader is being started again"
-                await asyncio.sleep(RESTART_SECONDS)
+            if self._stopping or (self._failed and not self._ready.is_set()):
+                return
+            if not self._ready.is_set() and self._deaths >= CAREFUL_DEATHS:
+                return
+            self._count_death()
+            event(log, "loader ended", level=logging.ERROR, code=code, seconds=time.monotonic() - started)
+            self._metrics.loader_restarts.inc()
+            self.trouble = str(self._failed or "the loader is being started again")
+            first, longest = RESTART_SECONDS
+            await asyncio.sleep(min(longest, first * 2 ** min(self._deaths, 10)))
+
+    def _count_death(self) -> None:
+        self._deaths = self._deaths + 1 if self._died_at == self.position else 0
+        self._died_at = self.position
+
+    async def _run_once(self) -> int:
+        """Run one loader to its end; end it when it is stuck."""
+        self._heard = self._moved = time.monotonic()
+        self.counters = {}
+        settings = {**self._settings, "careful": self._deaths >= CAREFUL_DEATHS}
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "halo_receiver.loader_process", json.dumps(settings),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**24,
+        )  # fmt: skip
+        listening = asyncio.create_task(self._listen(process))
+        while not listening.done():
+            await asyncio.wait({listening}, timeout=LOOK_SECONDS)
+            self._metrics.loader_silent.set(self.silent_for)
+            self._metrics.loader_lag.set(self._metrics.lag.seconds())
+            if self.stuck and not listening.done():
+                event(log, "loader stuck", level=logging.ERROR, silent_seconds=self.silent_for)
+                self._metrics.loader_stuck.inc()
+                process.kill()
+                break
+        with contextlib.suppress(ValueError):  # a line beyond all bounds: nothing more can be read from it
+            await listening
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        return await process.wait()
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         async for line in process.stdout:
             self._heard = time.monotonic()
             try:
-                message = json.loads(line)
-            except ValueError:
-                continue
-            if "position" in message:
-                self.position = Position(*message["position"])
-            if "trouble" in message:
-                self.trouble = message["trouble"]
-            if message.get("ready"):
-                self.trouble = None
-                self._ready.set()
-            if "counters" in message:
-                self.counters = message["counters"]
-                for name, value in self.counters.items():
-                    self._metrics.loader.labels(name).set(value)
-            if "segments" in message:
-                self._metrics.segments.set(message["segments"])
-            if "sealed" in message and (future := self._waiting.pop(message["sealed"], None)) and not future.done():
-                future.set_result(None)
+                self._hear(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                event(log, "loader not understood", level=logging.ERROR, reason=repr(error))
 
-    async def _send(self, message: dict[str, Any]) -> None:
+    def _hear(self, message: dict[str, Any]) -> None:
+        if message.get("turn", self._turn) != self._turn or message.get("ready"):
+            self._turn, self._moved = message.get("turn", -1), self._heard
+        if "position" in message:
+            self.position = Position(*message["position"])
+            self._metrics.lag.loaded(self.position)
+        if "trouble" in message:
+            self.trouble = message["trouble"]
+        if message.get("ready"):
+            self.trouble = self._failed = None
+            self._ready.set()
+        if "failed" in message:
+            self._failed = HaloError(message["failed"], hint=message["hint"])
+        if "counters" in message:
+            for name, value in message["counters"].items():
+                self._metrics.loader.labels(name).inc(max(0, value - self.counters.get(name, 0)))
+            self.counters = message["counters"]
+        if "segments" in message:
+            self._metrics.segments.set(message["segments"])
+        if "sealed" in message and (future := self._waiting.pop(message["sealed"], None)) and not future.done():
+            future.set_result(None)
+        if "not_sealed" in message and (future := self._waiting.pop(message["not_sealed"], None)) and not future.done():
+            future.set_exception(LoaderGone(message["reason"]))
+
+    async def _tell_synced(self) -> None:
+        told: tuple[int, Position] | None = None
+        while True:
+            await asyncio.sleep(SYNCED_SECONDS)
+            process, synced = self._process, self.synced
+            if process is None or process.returncode is not None or told == (process.pid, synced):
+                continue
+            assert process.stdin is not None
+            if process.stdin.transport.get_write_buffer_size() > PIPE_BYTES:
+                continue  # it does not read: the next word says it all
+            with contextlib.suppress(LoaderGone):
+                self._write({"do": "synced", "to": synced})
+                told = (process.pid, synced)
+
+    def _write(self, message: dict[str, Any]) -> None:
         if self._process is None or self._process.stdin is None or self._process.returncode is not None:
             raise LoaderGone("the loader is not running")
         try:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            await self._process.stdin.drain()
         except (ConnectionError, RuntimeError):
             raise LoaderGone("the loader ended") from None
 
     async def seal(self, until: Position, *, timeout: float) -> None:
-        """Have everything before a spool position in sealed segments. Raises LoaderGone or TimeoutError."""
+        """Have everything before a spool position in sealed segments, also when the loader has to be started again.
+
+        Raises LoaderGone or TimeoutError when that is not so in time.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                await asyncio.wait_for(self._seal(until), deadline - time.monotonic())
+            except LoaderGone:
+                if time.monotonic() + LOOK_SECONDS > deadline:
+                    raise
+                await asyncio.sleep(LOOK_SECONDS)
+            else:
+                return
+
+    async def _seal(self, until: Position) -> None:
         self._next_id += 1
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._write({"do": "seal", "id": self._next_id, "until": until})
         self._waiting[self._next_id] = done
-        await self._send({"do": "seal", "id": self._next_id, "until": until})
-        await asyncio.wait_for(done, timeout)
+        await done
 
     async def stop(self, until: Position, *, timeout: float) -> bool:
         """Load what is left, seal and end. False when that took too long: the spool keeps what is not loaded."""
         self._stopping = True
+        if self._telling is not None:
+            self._telling.cancel()
         process = self._process
         if process is None:
             return True
         try:
-            await self._send({"do": "stop", "until": until})
+            self._write({"do": "stop", "until": until})
             await asyncio.wait_for(process.wait(), timeout)
         except (LoaderGone, TimeoutError):
             if process.returncode is None:

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from halo_receiver.ingest import MAX_SERVICES, Checked
+from halo_receiver.spool import Position
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+
+LAG_RESOLUTION = 0.1  # seconds between two remembered moments of the spool
+
+
+class Lag:
+    """How old the oldest acknowledged request is that is not loaded yet."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._waiting: deque[tuple[float, Position]] = deque()
+        self._lock = threading.Lock()
+
+    def synced(self, position: Position, *, age: float = 0.0) -> None:
+        """Note that everything before a position is acknowledged since now, or for `age` seconds."""
+        now = self._clock() - age
+        with self._lock:
+            if self._waiting and now - self._waiting[-1][0] < LAG_RESOLUTION:
+                now = self._waiting.pop()[0]
+            self._waiting.append((now, position))
+
+    def loaded(self, position: Position) -> None:
+        """Note that everything before a position is loaded."""
+        with self._lock:
+            while self._waiting and self._waiting[0][1] <= position:
+                self._waiting.popleft()
+
+    def seconds(self) -> float:
+        """Return the age; 0 when nothing waits."""
+        with self._lock:
+            return self._clock() - self._waiting[0][0] if self._waiting else 0.0
 
 
 class Metrics:
@@ -21,7 +57,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         new: Any = {"registry": self.registry}
         self.accepted = Counter("halo_accepted", "Items synced to the spool", ["signal", "service"], **new)
-        self.rejected = Counter("halo_rejected", "Items invalid for good, told in partial_success", ["signal"], **new)
+        self.rejected = Counter(
+            "halo_rejected", "Items invalid for good, told in partial_success", ["signal", "service"], **new
+        )
         self.requests = Counter("halo_requests", "Export requests by answer", ["signal", "transport", "code"], **new)
         self.refused = Counter("halo_refused_requests", "Requests told to come back", ["signal"], **new)
         self.bytes = Counter("halo_received_bytes", "Bytes of requests, as they came", ["signal"], **new)
@@ -32,9 +70,15 @@ class Metrics:
         self.backlog_bytes = Gauge("halo_spool_backlog_bytes", "Acknowledged, not loaded yet", **new)
         self.free_bytes = Gauge("halo_disk_free_bytes", "Left on the data directory's disk", **new)
         self.segments = Gauge("halo_segments", "Sealed segments", **new)
-        self.loader_lag = Gauge("halo_loader_silent_seconds", "Since the loader last reported", **new)
+        self.ready = Gauge("halo_ready", "1 while requests are taken, 0 while clients are told to come back", **new)
+        self.lag = Lag()
+        self.loader_lag = Gauge("halo_loader_lag_seconds", "Age of the oldest acknowledged request not loaded", **new)
+        self.loader_silent = Gauge("halo_loader_silent_seconds", "Since the loader last said that it lives", **new)
         self.loader_restarts = Counter("halo_loader_restarts", "Times the loader was started again", **new)
-        self.loader = Gauge("halo_loader_events", "What the loader counted since it started", ["event"], **new)
+        self.loader_stuck = Counter("halo_loader_stuck", "Times the loader was ended because it was stuck", **new)
+        self.loader = Counter(
+            "halo_loader_events", "What the loader counted: mended, set aside, sealed …", ["event"], **new
+        )
         self._services: set[str] = set()
 
     def request(self, signal: str, transport: str, code: str, size: int, seconds: float) -> None:
@@ -48,12 +92,18 @@ class Metrics:
     def items(self, signal: str, checked: Checked) -> None:
         """Count what one acknowledged request held."""
         for service, number in checked.services.items():
-            if service not in self._services and len(self._services) >= MAX_SERVICES:
-                service = "other"
-            self._services.add(service)
-            self.accepted.labels(signal, service).inc(number)
-        if checked.rejected:
-            self.rejected.labels(signal).inc(checked.rejected)
+            rejected = checked.rejected_services.get(service, 0)
+            label = self._label(service)
+            if number > rejected:
+                self.accepted.labels(signal, label).inc(number - rejected)
+            if rejected:
+                self.rejected.labels(signal, label).inc(rejected)
+
+    def _label(self, service: str) -> str:
+        if service not in self._services and len(self._services) >= MAX_SERVICES:
+            return "other"
+        self._services.add(service)
+        return service
 
     def text(self) -> bytes:
         """Write them all."""

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
@@ -33,8 +34,11 @@ TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 LOGS_SERVICE = "opentelemetry.proto.collector.logs.v1.LogsService"
 METRICS_SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 SEGMENTS_SERVICE = "halo.v1.Segments"
+MAX_ANSWER_BYTES = 4 * 2**20  # as OTLP recommends; messages in answers are far below
+MAX_STREAMS = 64  # requests at a time on one connection
 
 Seal = Callable[[], Awaitable[None]]
+Report = Callable[[], tuple[str | None, bytes]]  # why not ready, and the metrics' text
 
 
 def status_details(answer: Answer, retry_seconds: float) -> bytes:
@@ -69,20 +73,97 @@ def response(kind: Kind, answer: Answer) -> Any:
     return message
 
 
-class GrpcServer:
-    """The receiver's gRPC port."""
+class SegmentsService:
+    """`halo.v1.Segments`: what the worker on the same machine asks. Every call needs the token in receiver.json."""
 
-    def __init__(self, config: ReceiverConfig, intake: Intake, *, directory: Path, seal: Seal) -> None:
-        self._config = config
+    def __init__(self, intake: Intake, *, directory: Path, seal: Seal, report: Report) -> None:
         self._intake = intake
         self._directory = directory
         self._seal = seal
+        self._report = report
+
+    def add_to(self, server: Any) -> None:
+        """Serve it from a server."""
+        methods = {"Seal": self._do_seal, "List": self._do_list, "Status": self._do_status}
+        handlers = {name: self._method(act) for name, act in methods.items()}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SEGMENTS_SERVICE, handlers),))
+
+    def _method(self, act: Callable[[bytes, Any], Awaitable[Any]]) -> Any:
+        async def handle(body: bytes, context: Any) -> bytes:
+            if not self._intake.local(_authorization(context)):
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token in receiver.json is required")
+            return bytes((await act(body, context)).SerializeToString())
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    async def _do_seal(self, _body: bytes, context: Any) -> segments_pb2.SealResponse:
+        try:
+            await self._seal()
+        except (TimeoutError, RuntimeError) as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the loader cannot catch up now: {error}")
+        return segments_pb2.SealResponse(segments=await self._list(None, None))
+
+    async def _do_list(self, body: bytes, context: Any) -> segments_pb2.ListResponse:
+        try:
+            asked = segments_pb2.ListRequest.FromString(body)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the body is not a protobuf ListRequest")
+        start, end = asked.start_received_unix_nano or None, asked.end_received_unix_nano or None
+        return segments_pb2.ListResponse(segments=await self._list(start, end))
+
+    async def _do_status(self, _body: bytes, _context: Any) -> segments_pb2.StatusResponse:
+        trouble, metrics = self._report()
+        return segments_pb2.StatusResponse(trouble=trouble or "", metrics=metrics.decode())
+
+    async def _list(self, start_ns: int | None, end_ns: int | None) -> list[segments_pb2.Segment]:
+        entries = await asyncio.to_thread(lambda: manifest.load(self._directory, listed(self._directory)))
+        return [
+            segments_pb2.Segment(
+                name=entry.name,
+                bytes=entry.bytes,
+                spans=entry.spans,
+                logs=entry.logs,
+                first_received_unix_nano=entry.first_received_ns,
+                last_received_unix_nano=entry.last_received_ns,
+            )
+            for entry in entries
+            if entry.may_hold(start_ns, end_ns)
+        ]
+
+
+class LocalServer:
+    """The Segments service alone, on a loopback port: for where the gRPC port has TLS, or there is none."""
+
+    def __init__(self, segments: SegmentsService) -> None:
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        segments.add_to(self._server)
+
+    async def start(self) -> str:
+        """Listen; return the address."""
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        return f"127.0.0.1:{port}"
+
+    async def stop(self) -> None:
+        """End at once: callers come again."""
+        await self._server.stop(None)
+
+
+class GrpcServer:
+    """The receiver's gRPC port."""
+
+    def __init__(self, config: ReceiverConfig, intake: Intake, segments: SegmentsService) -> None:
+        self._config = config
+        self._intake = intake
+        self._segments = segments
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", config.max_request_bytes),
-                ("grpc.max_send_message_length", 4 * 2**20),
+                ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
                 ("grpc.per_message_decompression", 0),
+                # What one connection can have us hold; clients queue what is beyond, without an error.
+                ("grpc.max_concurrent_streams", MAX_STREAMS),
                 # Collectors ping as often as every ten seconds, also without calls; the defaults would cut them off.
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -97,8 +178,8 @@ class GrpcServer:
             TRACE_SERVICE: {"Export": self._export("traces")},
             LOGS_SERVICE: {"Export": self._export("logs")},
             METRICS_SERVICE: {"Export": self._export("metrics")},
-            SEGMENTS_SERVICE: {"Seal": self._segments(self._do_seal), "List": self._segments(self._do_list)},
         }
+        self._segments.add_to(self._server)
         for service, methods in handlers.items():
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -153,9 +234,10 @@ class GrpcServer:
 
     def _export(self, kind: Kind) -> Any:
         async def handle(body: bytes, context: Any) -> bytes:
-            if not self._intake.authorized(_authorization(context)):
-                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a valid 'authorization: Bearer KEY' is required")
-            answer = await self._intake.export(kind, "protobuf", None, body, "grpc")
+            if self._intake.authorized(_authorization(context)):
+                answer = await self._intake.export(kind, "protobuf", None, body, "grpc")
+            else:
+                answer = self._intake.unauthorized(kind, "grpc")
             if answer.code != "OK":
                 await context.abort(
                     grpc.StatusCode[answer.code],
@@ -165,41 +247,6 @@ class GrpcServer:
             return bytes(response(kind, answer).SerializeToString())
 
         return grpc.unary_unary_rpc_method_handler(handle)
-
-    def _segments(self, act: Callable[[bytes, Any], Awaitable[Any]]) -> Any:
-        async def handle(body: bytes, context: Any) -> bytes:
-            if not self._intake.local(_authorization(context)):
-                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token in receiver.json is required")
-            return bytes((await act(body, context)).SerializeToString())
-
-        return grpc.unary_unary_rpc_method_handler(handle)
-
-    async def _do_seal(self, _body: bytes, context: Any) -> segments_pb2.SealResponse:
-        try:
-            await self._seal()
-        except (TimeoutError, RuntimeError) as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the loader cannot catch up now: {error}")
-        return segments_pb2.SealResponse(segments=await self._list(None, None))
-
-    async def _do_list(self, body: bytes, _context: Any) -> segments_pb2.ListResponse:
-        asked = segments_pb2.ListRequest.FromString(body)
-        start, end = asked.start_received_unix_nano or None, asked.end_received_unix_nano or None
-        return segments_pb2.ListResponse(segments=await self._list(start, end))
-
-    async def _list(self, start_ns: int | None, end_ns: int | None) -> list[segments_pb2.Segment]:
-        entries = await asyncio.to_thread(lambda: manifest.load(self._directory, listed(self._directory)))
-        return [
-            segments_pb2.Segment(
-                name=entry.name,
-                bytes=entry.bytes,
-                spans=entry.spans,
-                logs=entry.logs,
-                first_received_unix_nano=entry.first_received_ns,
-                last_received_unix_nano=entry.last_received_ns,
-            )
-            for entry in entries
-            if entry.may_hold(start_ns, end_ns)
-        ]
 
     async def stop(self, grace: float) -> None:
         """Take no new calls and wait for those in flight."""

@@ -2,10 +2,12 @@
 
 A frame is a header and the request's bytes as they came, compressed or not:
 
-    magic "HSP1" | kind u8 | encoding u8 | compression u8 | 0 | arrival i64 (unix ns) | length u32 | crc32 u32 | bytes
+    magic "HSP2" | kind u8 | encoding u8 | compression u8 | 0 | arrival i64 (unix ns) | length u32
+    | crc32 of the bytes u32 | crc32 of this header u32 | the bytes
 
-little-endian; the checksum covers the header before it and the bytes. Files are numbered and never reused: a start
-begins a new one, so that a torn tail is never written over. What does not check is skipped to the next magic.
+little-endian. The header has a checksum of its own, so that its length can be believed before the bytes are there, and
+text inside a request that looks like a header is not one. Files are numbered and never reused: a start begins a new
+one, so that a torn tail is never written over. What does not check is skipped to the next header that does.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-MAGIC = b"HSP1"
-_HEADER = struct.Struct("<4sBBBxqI")
+MAGIC = b"HSP2"
+_HEADER = struct.Struct("<4sBBBxqII")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CRC.size
 
@@ -28,6 +30,7 @@ ENCODINGS = ("protobuf", "json")
 COMPRESSIONS = ("none", "gzip")
 
 FILE_BYTES = 256 * 2**20  # of a spool file, above which the next one begins
+ASIDE = "set-aside"  # below the spool: what could not be read, kept for a person
 
 
 class Position(NamedTuple):
@@ -52,7 +55,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A stretch of a spool file that is not a frame: torn at the end, or damaged in the middle."""
+    """A stretch of a spool file that is no whole frame: torn at the end, or damaged in the middle."""
 
     start: Position
     length: int
@@ -72,21 +75,23 @@ def file_numbers(directory: Path) -> list[int]:
 
 def encode(*, kind: str, encoding: str, compression: str, arrival_ns: int, body: bytes) -> tuple[bytes, bytes]:
     """Return a frame's header and its bytes."""
-    head = _HEADER.pack(
-        MAGIC, KINDS.index(kind), ENCODINGS.index(encoding), COMPRESSIONS.index(compression), arrival_ns, len(body)
-    )
-    return head + _CRC.pack(zlib.crc32(body, zlib.crc32(head))), body
+    what = KINDS.index(kind), ENCODINGS.index(encoding), COMPRESSIONS.index(compression)
+    head = _HEADER.pack(MAGIC, *what, arrival_ns, len(body), zlib.crc32(body))
+    return head + _CRC.pack(zlib.crc32(head)), body
 
 
 class SpoolWriter:
-    """Appends to the newest spool file. Only one thread may use it."""
+    """Appends to the newest spool file. Only one thread may use it.
 
-    def __init__(self, directory: Path, *, file_bytes: int = FILE_BYTES) -> None:
+    `after` is the number of a file that is known from elsewhere, such as the position in the segments: numbers go on
+    behind it even when the spool's own files are gone, for what is behind that position counts as loaded.
+    """
+
+    def __init__(self, directory: Path, *, after: int = 0, file_bytes: int = FILE_BYTES) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._file_bytes = file_bytes
-        numbers = file_numbers(directory)
-        self._number = numbers[-1] if numbers else 0
+        self._number = max([after, *file_numbers(directory)])
         self._descriptor = -1
         self._offset = 0
         self._next_file()
@@ -102,34 +107,39 @@ class SpoolWriter:
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC,
             0o600,
         )
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        self.close()
         self._descriptor = descriptor
         self._number += 1
         self._offset = 0
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(self._directory)
 
     def append(self, frames: Sequence[tuple[bytes, bytes]]) -> Position:
         """Write frames and make them durable together; return where they end.
 
-        On an OSError nothing of them counts: the file is cut back to where it was.
+        On an OSError nothing of them counts: the file is cut back to where it was, and when even that fails, left.
         """
-        if self._offset >= self._file_bytes:
+        if self._offset >= self._file_bytes or self._descriptor < 0:
             self._next_file()
+        size = self._write_and_sync(frames)
+        if os.fstat(self._descriptor).st_nlink == 0:  # somebody deleted the file: what is written to it goes with us
+            self._next_file()
+            size = self._write_and_sync(frames)
+        self._offset += size
+        return self.position
+
+    def _write_and_sync(self, frames: Sequence[tuple[bytes, bytes]]) -> int:
         parts = [memoryview(part) for frame in frames for part in frame if part]
         size = sum(len(part) for part in parts)
         try:
             self._write(parts)
             os.fdatasync(self._descriptor)
         except OSError:
-            os.ftruncate(self._descriptor, self._offset)
+            try:
+                os.ftruncate(self._descriptor, self._offset)
+            except OSError:
+                self.close()  # its end is unknown: the next group begins another file
             raise
-        self._offset += size
-        return self.position
+        return size
 
     def _write(self, parts: list[memoryview]) -> None:
         while parts:
@@ -146,14 +156,25 @@ class SpoolWriter:
             self._descriptor = -1
 
 
-def read_file(directory: Path, number: int, offset: int) -> Iterator[Frame | Damage]:
-    """Yield the frames of one spool file from `offset` on.
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
-    An unfinished frame at the end is Damage with `torn` set: in a file that is still written, more will come.
+
+def read_file(directory: Path, number: int, offset: int, *, limit: int | None = None) -> Iterator[Frame | Damage]:
+    """Yield the frames of one spool file from `offset` on, not beyond `limit`.
+
+    What is not a whole frame comes as Damage; with `torn` set when nothing readable follows, as at the end of a file
+    whose writer was killed.
     """
     path = directory / file_name(number)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
+        size = size if limit is None else min(size, limit)
         while offset < size:
             file.seek(offset)
             frame = _frame(file.read(HEADER_BYTES), file, number, offset, size)
@@ -161,23 +182,36 @@ def read_file(directory: Path, number: int, offset: int) -> Iterator[Frame | Dam
                 yield frame
                 offset = frame.end.offset
                 continue
-            following = _next_magic(file, offset + 1, size)
+            following = frame if frame is not None else _next_header(file, offset + 1, size)
             end = following if following is not None else size
             yield Damage(Position(number, offset), end - offset, following is None, Position(number, end))
             offset = end
 
 
-def _frame(head: bytes, file: BinaryIO, number: int, offset: int, size: int) -> Frame | None:
+def _header(head: bytes) -> tuple[int, int, int, int, int, int] | None:
+    """Return kind, encoding, compression, arrival, length and checksum of the bytes; None when it is no header."""
     if len(head) < HEADER_BYTES or not head.startswith(MAGIC):
         return None
-    _, kind, encoding, compression, arrival, length = _HEADER.unpack_from(head)
+    if _CRC.unpack_from(head, _HEADER.size)[0] != zlib.crc32(head[: _HEADER.size]):
+        return None
+    _, kind, encoding, compression, arrival, length, checksum = _HEADER.unpack_from(head)
+    if kind >= len(KINDS) or encoding >= len(ENCODINGS) or compression >= len(COMPRESSIONS):
+        return None
+    return kind, encoding, compression, arrival, length, checksum
+
+
+def _frame(head: bytes, file: BinaryIO, number: int, offset: int, size: int) -> Frame | int | None:
+    """Read one frame: where it ends when only its bytes are damaged, None when it is no frame at all."""
+    header = _header(head)
+    if header is None:
+        return None
+    kind, encoding, compression, arrival, length, checksum = header
     end = offset + HEADER_BYTES + length
-    if end > size or kind >= len(KINDS) or encoding >= len(ENCODINGS) or compression >= len(COMPRESSIONS):
+    if end > size:
         return None
     body = file.read(length)
-    (expected,) = _CRC.unpack_from(head, _HEADER.size)
-    if zlib.crc32(body, zlib.crc32(head[: _HEADER.size])) != expected:
-        return None
+    if zlib.crc32(body) != checksum:
+        return end
     return Frame(
         KINDS[kind],
         ENCODINGS[encoding],  # type: ignore[arg-type]
@@ -189,16 +223,34 @@ def _frame(head: bytes, file: BinaryIO, number: int, offset: int, size: int) -> 
     )
 
 
-def _next_magic(file: BinaryIO, offset: int, size: int) -> int | None:
+def _next_header(file: BinaryIO, offset: int, size: int) -> int | None:
+    """Return where the next header begins, judged by its checksum; None when there is none."""
     step = 2**20
     while offset < size:
         file.seek(offset)
-        block = file.read(step + len(MAGIC) - 1)
+        block = file.read(min(step + HEADER_BYTES - 1, size - offset))
         found = block.find(MAGIC)
-        if found >= 0:
-            return offset + int(found)
+        while found >= 0:
+            if found < step and _header(block[found : found + HEADER_BYTES]) is not None:
+                return offset + found
+            found = block.find(MAGIC, found + 1)
         offset += step
     return None
+
+
+def set_aside(directory: Path, name: str, content: bytes) -> bool:
+    """Keep what cannot be read for a person, durably; False when it is kept already."""
+    aside = directory / ASIDE
+    aside.mkdir(exist_ok=True)
+    path = aside / name
+    if path.exists():
+        return False
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(aside)
+    return True
 
 
 def backlog(directory: Path, loaded: Position) -> int:
@@ -222,3 +274,25 @@ def drop_loaded(directory: Path, sealed: Position) -> int:
             (directory / file_name(number)).unlink(missing_ok=True)
             dropped += 1
     return dropped
+
+
+def last_written_ns(directory: Path) -> int:
+    """Return when the spool was last written, by the clock of that time, in unix nanoseconds; 0 when it never was."""
+    return max((_modified_ns(directory, number) for number in file_numbers(directory)), default=0)
+
+
+def oldest_waiting_ns(directory: Path, loaded: Position) -> int | None:
+    """Return when the oldest file with requests after a position was last written; None when nothing waits."""
+    for number in file_numbers(directory):
+        if number >= loaded.file:
+            size = (directory / file_name(number)).stat().st_size
+            if size > (loaded.offset if number == loaded.file else 0):
+                return _modified_ns(directory, number)
+    return None
+
+
+def _modified_ns(directory: Path, number: int) -> int:
+    try:
+        return (directory / file_name(number)).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

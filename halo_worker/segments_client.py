@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -12,6 +13,7 @@ from halo_receiver.pb import segments_pb2
 
 ADDRESS_FILE = "receiver.json"
 SEAL_SECONDS = 30.0
+STATUS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class ReceiverAddress:
     http: str | None
     token: str
     tls_ca_file: str | None = None
+    local: str | None = None  # halo.v1.Segments without TLS, on loopback; None where the gRPC port has none itself
 
     @classmethod
     def read(cls, data_dir: Path) -> ReceiverAddress | None:
@@ -35,6 +38,7 @@ class ReceiverAddress:
                 http=document.get("http"),
                 token=str(document.get("token", "")),
                 tls_ca_file=document.get("tls_ca_file"),
+                local=document.get("local"),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -51,28 +55,44 @@ class Sealed:
 def seal(data_dir: Path, *, timeout: float = SEAL_SECONDS) -> Sealed:
     """Ask the receiver of `data_dir` to seal. Without one the sealed files alone are read, and `reason` says so."""
     address = ReceiverAddress.read(data_dir)
-    if address is None or not address.grpc:
+    if address is None:
         return Sealed(False, "no receiver is running on this directory")
-    with _channel(address) as channel:
-        call = channel.unary_unary(
-            "/halo.v1.Segments/Seal",
-            request_serializer=segments_pb2.SealRequest.SerializeToString,
-            response_deserializer=segments_pb2.SealResponse.FromString,
-        )
-        try:
-            call(
-                segments_pb2.SealRequest(),
-                timeout=timeout,
-                metadata=(("authorization", f"Bearer {address.token}"),),
-            )
-        except grpc.RpcError as error:
-            return Sealed(False, f"the receiver at {address.grpc} did not seal: {error.code().name}: {error.details()}")
+    try:
+        _call(address, "Seal", segments_pb2.SealRequest(), segments_pb2.SealResponse, timeout)
+    except grpc.RpcError as error:
+        return Sealed(False, f"the receiver at {_target(address)} did not seal: {error.code().name}: {error.details()}")
     return Sealed(True)
 
 
-def _channel(address: ReceiverAddress) -> grpc.Channel:
-    target = address.grpc or ""
-    if address.tls_ca_file is None:
-        return grpc.insecure_channel(target)
-    credentials = grpc.ssl_channel_credentials(Path(address.tls_ca_file).read_bytes())
-    return grpc.secure_channel(target, credentials)
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a running receiver is: why it takes nothing now (empty when it does), and its metrics."""
+
+    trouble: str
+    metrics: str
+
+
+def status(address: ReceiverAddress, *, timeout: float = STATUS_SECONDS) -> Status | str:
+    """Ask a receiver how it is; a string when it does not answer, which says why."""
+    try:
+        answer = _call(address, "Status", segments_pb2.StatusRequest(), segments_pb2.StatusResponse, timeout)
+    except grpc.RpcError as error:
+        return f"the receiver at {_target(address)} does not answer: {error.code().name}: {error.details()}"
+    return Status(answer.trouble, answer.metrics)
+
+
+def _call(address: ReceiverAddress, method: str, request: Any, answer: Any, timeout: float) -> Any:
+    with grpc.insecure_channel(_target(address)) as channel:
+        call = channel.unary_unary(
+            f"/halo.v1.Segments/{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=answer.FromString,
+        )
+        return call(request, timeout=timeout, metadata=(("authorization", f"Bearer {address.token}"),))
+
+
+def _target(address: ReceiverAddress) -> str:
+    """Return where the service is: an address that listens everywhere is reached on loopback."""
+    target = address.local or address.grpc or ""
+    host, _, port = target.rpartition(":")
+    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]", "::") else target  # noqa: S104 - compared, not bound

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhalo_receiver/pb/segments.proto\x12\x07halo.v1\"\r\n\x0bSealRequest\"2\n\x0cSealResponse\x12\"\n\x08segments\x18\x01 \x03(\x0b\x32\x10.halo.v1.Segment\"O\n\x0bListRequest\x12 \n\x18start_received_unix_nano\x18\x01 \x01(\x03\x12\x1e\n\x16\x65nd_received_unix_nano\x18\x02 \x01(\x03\"2\n\x0cListResponse\x12\"\n\x08segments\x18\x01 \x03(\x0b\x32\x10.halo.v1.Segment\"\x86\x01\n\x07Segment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x03\x12\r\n\x05spans\x18\x03 \x01(\x03\x12\x0c\n\x04logs\x18\x04 \x01(\x03\x12 \n\x18\x66irst_received_unix_nano\x18\x05 \x01(\x03\x12\x1f\n\x17last_received_unix_nano\x18\x06 \x01(\x03\x32t\n\x08Segments\x12\x33\n\x04Seal\x12\x14.halo.v1.SealRequest\x1a\x15.halo.v1.SealResponse\x12\x33\n\x04List\x12\x14.halo.v1.ListRequest\x1a\x15.halo.v1.ListResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhalo_receiver/pb/segments.proto\x12\x07halo.v1\"\r\n\x0bSealRequest\"2\n\x0cSealResponse\x12\"\n\x08segments\x18\x01 \x03(\x0b\x32\x10.halo.v1.Segment\"O\n\x0bListRequest\x12 \n\x18start_received_unix_nano\x18\x01 \x01(\x03\x12\x1e\n\x16\x65nd_received_unix_nano\x18\x02 \x01(\x03\"2\n\x0cListResponse\x12\"\n\x08segments\x18\x01 \x03(\x0b\x32\x10.halo.v1.Segment\"\x86\x01\n\x07Segment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x03\x12\r\n\x05spans\x18\x03 \x01(\x03\x12\x0c\n\x04logs\x18\x04 \x01(\x03\x12 \n\x18\x66irst_received_unix_nano\x18\x05 \x01(\x03\x12\x1f\n\x17last_received_unix_nano\x18\x06 \x01(\x03\"\x0f\n\rStatusRequest\"2\n\x0eStatusResponse\x12\x0f\n\x07trouble\x18\x01 \x01(\t\x12\x0f\n\x07metrics\x18\x02 \x01(\t2\xaf\x01\n\x08Segments\x12\x33\n\x04Seal\x12\x14.halo.v1.SealRequest\x1a\x15.halo.v1.SealResponse\x12\x33\n\x04List\x12\x14.halo.v1.ListRequest\x1a\x15.halo.v1.ListResponse\x12\x39\n\x06Status\x12\x16.halo.v1.StatusRequest\x1a\x17.halo.v1.StatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRESPONSE']._serialized_end=242
   _globals['_SEGMENT']._serialized_start=245
   _globals['_SEGMENT']._serialized_end=379
-  _globals['_SEGMENTS']._serialized_start=381
-  _globals['_SEGMENTS']._serialized_end=497
+  _globals['_STATUSREQUEST']._serialized_start=381
+  _globals['_STATUSREQUEST']._serialized_end=396
+  _globals['_STATUSRESPONSE']._serialized_start=398
+  _globals['_STATUSRESPONSE']._serialized_end=448
+  _globals['_SEGMENTS']._serialized_start=451
+  _globals['_SEGMENTS']._serialized_end=626
 # @@protoc_insertion_point(module_scope)

@@ -45,3 +45,15 @@ class Segment(_message.Message):
     first_received_unix_nano: int
     last_received_unix_nano: int
     def __init__(self, name: _Optional[str] = ..., bytes: _Optional[int] = ..., spans: _Optional[int] = ..., logs: _Optional[int] = ..., first_received_unix_nano: _Optional[int] = ..., last_received_unix_nano: _Optional[int] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("trouble", "metrics")
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    trouble: str
+    metrics: str
+    def __init__(self, trouble: _Optional[str] = ..., metrics: _Optional[str] = ...) -> None: ...

@@ -13,6 +13,7 @@ import pyarrow as pa
 from halo_receiver.errors import Unstorable
 from halo_receiver.span import Attributes, Canonical, LogRecord, Span, SpanEvent
 
+Table = pa.Table
 LONG_VALUE = 512  # characters of JSON text from which an attribute goes to long_attributes
 
 _TIME = pa.timestamp("ns")
@@ -216,3 +217,15 @@ def log_table(records: Iterable[tuple[LogRecord, dict[str, Any] | None, int]]) -
             }
         )
     return _table(rows, LOG_SCHEMA)
+
+
+def meaning_table(meanings: Iterable[Canonical]) -> pa.Table:
+    """Turn what spans mean into a table with the columns of span_rows that conventions fill in."""
+    schema = pa.schema([SPAN_SCHEMA.field(name) for name in _CANONICAL])
+    return _table([{name: getattr(meaning, name) for name in _CANONICAL} for meaning in meanings], schema)
+
+
+def facts_table(facts: Iterable[dict[str, Any] | None]) -> pa.Table:
+    """Turn what log records say of their spans into a table with that column of log_rows."""
+    schema = pa.schema([LOG_SCHEMA.field("span_facts")])
+    return _table([{"span_facts": json_text(item) if item else None} for item in facts], schema)

@@ -5,12 +5,16 @@ A cached entry counts while the file has the same size; a missing or unreadable 
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import orjson
+
+from halo_receiver.store import trace_filter
 
 CACHE_FILE = "manifest.json"
 
@@ -26,13 +30,32 @@ class Entry:
     first_received_ns: int = 0
     last_received_ns: int = 0
     services: list[str] = field(default_factory=list)
+    services_complete: bool = True  # False: there were more than are named
+    traces: str | None = None  # trace_filter of the trace ids; None: unknown, as in segments of early builds
     replaces: list[str] = field(default_factory=list)  # segments that were merged into this one
+    position: list[int] = field(default_factory=lambda: [0, 0])  # how far the spool had been read
+    mended: dict[str, int] = field(default_factory=dict)  # what decoding mended, and how often
+    schema: int = 0
+    mapping: int = 0  # of conventions/mapping.toml; 0: unknown
 
-    def may_hold(self, start_ns: int | None, end_ns: int | None) -> bool:
-        """Say whether anything in it can have arrived in `[start, end)`."""
-        return (start_ns is None or self.last_received_ns >= start_ns) and (
-            end_ns is None or self.first_received_ns < end_ns
+    def may_hold(
+        self,
+        start_ns: int | None,
+        end_ns: int | None,
+        *,
+        service: str | None = None,
+        trace_id: str | None = None,
+    ) -> bool:
+        """Say whether anything in it can have arrived in `[start, end)`, of that service, of that trace."""
+        return (
+            (start_ns is None or self.last_received_ns >= start_ns)
+            and (end_ns is None or self.first_received_ns < end_ns)
+            and (service is None or not self.services_complete or service in self.services)
+            and (trace_id is None or self.traces is None or trace_filter.may_hold(self.traces, trace_id))
         )
+
+
+_FIELDS = {item.name for item in fields(Entry)}
 
 
 def load(directory: Path, paths: Iterable[Path], *, write: bool = False) -> list[Entry]:
@@ -52,23 +75,35 @@ def load(directory: Path, paths: Iterable[Path], *, write: bool = False) -> list
             entries.append(entry)
     if write and (changed or len(entries) != len(cached)):
         temporary = directory / f"{CACHE_FILE}.new"
-        temporary.write_text(json.dumps([asdict(entry) for entry in entries], indent=1))
-        temporary.rename(directory / CACHE_FILE)
+        with contextlib.suppress(OSError):  # on a full disk there is no cache, and all is read from the files
+            temporary.write_bytes(b"[" + b",\n".join(orjson.dumps(asdict(entry)) for entry in entries) + b"]\n")
+            temporary.rename(directory / CACHE_FILE)
     return entries
 
 
 def _cached(directory: Path) -> dict[str, Entry]:
     try:
-        return {item["name"]: Entry(**item) for item in json.loads((directory / CACHE_FILE).read_text())}
+        items = orjson.loads((directory / CACHE_FILE).read_bytes())
+        return {item["name"]: _entry(item) for item in items if "mapping" in item}  # early builds did not say
     except (OSError, ValueError, TypeError, KeyError):
         return {}
+
+
+def _entry(facts: dict[str, Any]) -> Entry:
+    """Make an entry of what is known; what a newer build says beyond that is passed over."""
+    return Entry(**{name: value for name, value in facts.items() if name in _FIELDS})
 
 
 def describe(path: Path) -> Entry | None:
     """Read what a sealed segment says of itself; None when it cannot be opened."""
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
-            row = connection.execute("SELECT value FROM meta WHERE key = 'facts'").fetchone()
-        return Entry(name=path.name, bytes=path.stat().st_size, **(json.loads(row[0]) if row else {}))
-    except (duckdb.Error, OSError, ValueError, TypeError):
+            meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+        facts = orjson.loads(meta.get("facts", "{}"))
+        known = {"name": path.name, "bytes": path.stat().st_size}
+        for name in ("schema", "mapping"):
+            version = meta.get(f"{name}_version", "0")
+            known[name] = int(version) if version.isdigit() else 0
+        return _entry({**facts, **known})
+    except (duckdb.Error, OSError, ValueError, TypeError, AttributeError):
         return None

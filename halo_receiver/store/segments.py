@@ -1,20 +1,22 @@
-"""The segments of a data directory, as their one writer sees them: open, roll, seal, recover, merge."""
+"""The segments of a data directory, as their one writer sees them: open, roll, seal, recover, publish."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import os
 import time
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
 from halo_receiver.errors import StoreError
 from halo_receiver.logs import event
-from halo_receiver.store import merge
+from halo_receiver.store import manifest, merge
+from halo_receiver.store.disk import write_durably
 from halo_receiver.store.segment import SegmentName, adopt, listed, next_number
-from halo_receiver.store.writer import SegmentWriter, clean_unfinished, read_position
+from halo_receiver.store.writer import SegmentWriter, clean_unfinished
 
 log = logging.getLogger("halo.store")
 
@@ -22,55 +24,69 @@ POSITION_FILE = "position.json"  # the furthest sealed spool position: outlives 
 
 
 class Segments:
-    """What the loader writes through. Only one thread, of the process that holds the writer's lock, may use it."""
+    """What the loader writes through. Only one thread, of the process that holds the loader's lock, may use it.
 
-    def __init__(self, data_dir: Path, *, merge_bytes: int, memory_limit_bytes: int, threads: int) -> None:
+    Every method that touches the disk raises OSError when it refuses; nothing is half done then, and the next attempt
+    opens the file anew, for what DuckDB keeps in memory of a refused write is not trusted. `mapping` is the version of
+    the conventions that rows are derived with.
+    """
+
+    def __init__(self, data_dir: Path, *, memory_limit_bytes: int, threads: int, mapping: int = 0) -> None:
         self.directory = data_dir / "segments"
         self.directory.mkdir(parents=True, exist_ok=True)
         self._data_dir = data_dir
-        self._merge_bytes = merge_bytes
-        self._options = {"memory_limit": f"{memory_limit_bytes}B", "threads": threads}
+        self._options = {"memory_limit": f"{memory_limit_bytes}B", "threads": threads, "mapping": mapping}
         self._writer: SegmentWriter | None = None
+        self._left = False  # an open segment whose writer was let go of
         self._opened_at = 0.0
         clean_unfinished(self.directory)
         merge.finish_interrupted(self.directory)
-        self.adopt()
         self.position = self._sealed_position()
+        self.adopt()
         self._recover()
 
     def _sealed_position(self) -> tuple[int, int]:
-        try:
+        """Return how far the spool is in sealed segments: as remembered, or as the newest of them say themselves.
+
+        A kill between the renaming of a segment and the remembering leaves the segment ahead.
+        """
+        furthest = (0, 0)
+        with contextlib.suppress(OSError, ValueError, TypeError):
             file, offset = json.loads((self.directory / POSITION_FILE).read_text())
-            return int(file), int(offset)
-        except (OSError, ValueError, TypeError):
-            return max((read_position(path) for path in listed(self.directory)), default=(0, 0))
+            furthest = (int(file), int(offset))
+        entries = manifest.load(self.directory, listed(self.directory), write=True)
+        return max([furthest, *((entry.position[0], entry.position[1]) for entry in entries)])
 
     def _recover(self) -> None:
-        """Take up the segment a crash left open; what cannot be opened is set aside, for the spool has it still."""
+        """Seal the segment a crash left open; what is damaged is set aside, for the spool has it still."""
         for path in listed(self.directory, "open"):
             name = path.name.removesuffix(".open")
             try:
                 writer = SegmentWriter(self.directory, SegmentName.read(path.name), **self._options)  # type: ignore[arg-type]
-            except StoreError as error:
-                broken = self.directory / f"{name}.broken"  # its rows come again from the spool
-                path.rename(broken)
-                wal = path.with_name(f"{path.name}.wal")
-                if wal.exists():
-                    wal.rename(broken.with_name(f"{broken.name}.wal"))
-                event(log, "segment set aside", segment=broken.name, reason=error)
+                rows, position = writer.spans + writer.logs, writer.position
+                if rows:
+                    writer.seal()
+                else:
+                    writer.discard()
+            except (StoreError, duckdb.Error) as error:
+                self._set_aside(path, error)  # its rows come again from the spool
                 continue
-            self.position = max(self.position, writer.position)
-            if writer.spans or writer.logs:
-                writer.seal()
-            else:
-                writer.discard()
-            event(log, "segment recovered", segment=name, spans=writer.spans, logs=writer.logs)
+            self.position = max(self.position, position)
+            event(log, "segment recovered", segment=name, rows=rows)
             self._remember(self.position)
+
+    def _set_aside(self, path: Path, error: Exception) -> None:
+        broken = path.with_name(f"{path.name.removesuffix('.open')}.broken")
+        path.rename(broken)
+        wal = path.with_name(f"{path.name}.wal")
+        if wal.exists():
+            wal.rename(broken.with_name(f"{broken.name}.wal"))
+        event(log, "segment set aside", level=logging.ERROR, segment=broken.name, reason=error)
 
     @property
     def open_rows(self) -> int:
-        """Rows in the open segment."""
-        return self._writer.spans + self._writer.logs if self._writer else 0
+        """Rows in the open segment; more than 0 also when it has to be opened anew to know."""
+        return self._writer.spans + self._writer.logs if self._writer else int(self._left)
 
     @property
     def count(self) -> int:
@@ -81,39 +97,68 @@ class Segments:
         """Size of the open segment's file."""
         return self._writer.path.stat().st_size if self._writer else 0
 
-    def append(self, *, spans: pa.Table, logs: pa.Table, position: tuple[int, int]) -> None:
+    def append(
+        self, *, spans: pa.Table, logs: pa.Table, position: tuple[int, int], mended: dict[str, int] | None = None
+    ) -> None:
         """Store one batch in the open segment. Raises OSError when the disk refuses, with nothing of the batch kept."""
+        if not self._writer and not self._left and not spans.num_rows and not logs.num_rows:
+            self.position = max(self.position, position)
+            return
+        writer = self._open()
+        if writer.position < position:  # else an attempt that seemed refused was stored after all
+            try:
+                writer.append(spans=spans, logs=logs, position=position, mended=mended)
+            except OSError:
+                self._let_go()
+                raise
+        self.position = max(self.position, position)
+
+    def _open(self) -> SegmentWriter:
         if self._writer is None:
-            if not spans.num_rows and not logs.num_rows:
-                self.position = max(self.position, position)
-                return
-            name = SegmentName.at(time.time_ns(), next_number(self.directory))
+            left = listed(self.directory, "open")
+            name = (
+                SegmentName.read(left[0].name) if left else SegmentName.at(time.time_ns(), next_number(self.directory))
+            )
             self._writer = SegmentWriter(self.directory, name, **self._options)  # type: ignore[arg-type]
             self._opened_at = time.monotonic()
-        self._writer.append(spans=spans, logs=logs, position=position)
-        self.position = max(self.position, position)
+            self._left = False
+        return self._writer
+
+    def _let_go(self) -> None:
+        writer, self._writer, self._left = self._writer, None, True
+        if writer is not None:
+            with contextlib.suppress(duckdb.Error):
+                writer.close()
 
     def seal(self, *, spool_position: tuple[int, int]) -> Path | None:
         """Seal the open segment; None when there is nothing in it."""
-        writer, self._writer = self._writer, None
-        if writer is None:
+        if not self._writer and not self._left:
             self._remember(spool_position)
             return None
-        sealed = writer.seal()
+        writer = self._open()
+        try:
+            sealed = writer.seal()
+        except OSError:
+            self._let_go()
+            raise
+        self._writer = None
         self._remember(spool_position)
         event(
             log, "segment sealed", segment=sealed.name, spans=writer.spans, logs=writer.logs,
             bytes=sealed.stat().st_size, open_seconds=time.monotonic() - self._opened_at,
+            **({"mended": sum(writer.mended.values())} if writer.mended else {}),
         )  # fmt: skip
         return sealed
 
     def _remember(self, position: tuple[int, int]) -> None:
-        temporary = self.directory / f"{POSITION_FILE}.new"
-        with temporary.open("w") as file:
-            json.dump(list(position), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.directory / POSITION_FILE)
+        if position != self._remembered():
+            write_durably(self.directory / POSITION_FILE, json.dumps(list(position)).encode())
+
+    def _remembered(self) -> tuple[int, ...] | None:
+        try:
+            return tuple(json.loads((self.directory / POSITION_FILE).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def adopt(self) -> int:
         """Take over what an import left in `incoming/`."""
@@ -122,15 +167,9 @@ class Segments:
             event(log, "segment imported", segment=path.name)
         return len(adopted)
 
-    def merge_small(self) -> int:
-        """Merge one run of small neighbours, if there is one; return how many became one."""
-        chosen = merge.choose(self.directory, self._merge_bytes)
-        if not chosen:
-            return 0
-        started = time.monotonic()
-        merged = merge.merge(self.directory, chosen, **self._options)  # type: ignore[arg-type]
-        event(log, "segments merged", into=merged.name, count=len(chosen), seconds=time.monotonic() - started)
-        return len(chosen)
+    def set_aside_damaged(self, name: str) -> None:
+        """Take a sealed segment that cannot be read to its end out of the readers' way; it is kept for a person."""
+        self._set_aside(self.directory / name, StoreError("it cannot be read to its last row"))
 
     def close(self) -> None:
         """Let go of the open segment."""

@@ -1,0 +1,147 @@
+"""What can wait: imports taken over, small segments merged, old meanings derived again, expired segments deleted.
+
+One thing at a time; the long ones in a process of their own, so that loading and sealing go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from halo_receiver.errors import HaloError
+from halo_receiver.logs import event
+from halo_receiver.rewrite import DAMAGED
+from halo_receiver.store import manifest, merge, retention, schema
+from halo_receiver.store.segment import listed
+from halo_receiver.store.segments import Segments
+
+log = logging.getLogger("halo.loader")
+
+EVERY_SECONDS = 15.0
+REWRITE_SECONDS = 1800.0  # after which a rewrite is given up
+REWRITE_THREADS = 1
+
+
+class Housekeeping:
+    """Called from the loader's thread between two batches; `look` returns at once."""
+
+    def __init__(
+        self,
+        segments: Segments,
+        *,
+        keep: retention.Keep,
+        merge_bytes: int,
+        memory_limit_bytes: int,
+        mapping: int,
+        log_level: str,
+        count: Callable[[str, int], None],
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._segments = segments
+        self._keep = keep
+        self._merge_bytes = merge_bytes
+        self._memory_limit = f"{memory_limit_bytes}B"
+        self._mapping = mapping
+        self._log_level = log_level
+        self._count = count
+        self._clock = clock
+        self._child: subprocess.Popen[bytes] | None = None
+        self._names: list[str] = []
+        self._started = self._next = 0.0
+        self._hopeless: set[str] = set()  # segments whose rewrite failed: not tried again by this process
+
+    @property
+    def busy(self) -> bool:
+        """Whether a rewrite is going on."""
+        return self._child is not None
+
+    def look(self) -> None:
+        """Do what is due. Trouble is logged, never raised."""
+        now = time.monotonic()
+        try:
+            if self._child is not None:
+                self._look_at_child(self._child, now)
+            elif now >= self._next:
+                self._next = now + EVERY_SECONDS
+                self.tidy()
+        except (OSError, HaloError) as error:
+            event(log, "housekeeping failed", level=logging.ERROR, reason=str(error))
+
+    def tidy(self) -> None:
+        """Adopt imports, delete what has expired, and begin a rewrite if one is worth it."""
+        self._segments.adopt()
+        directory = self._segments.directory
+        self._count("expired_segments", retention.expire(directory, self._keep, self._clock()))
+        entries = [
+            entry
+            for entry in manifest.load(directory, listed(directory), write=True)
+            if entry.name not in self._hopeless
+        ]
+        old = [entry for entry in entries if entry.mapping < self._mapping and entry.schema <= schema.SCHEMA_VERSION]
+        if old:
+            self._begin([old[0].name])
+        elif self._merge_bytes and (chosen := merge.choose(entries, self._merge_bytes, self._clock())):
+            self._begin([entry.name for entry in chosen])
+
+    def _begin(self, names: list[str]) -> None:
+        settings = {
+            "directory": str(self._segments.directory),
+            "names": names,
+            "memory_limit": self._memory_limit,
+            "threads": REWRITE_THREADS,
+            "log_level": self._log_level,
+        }
+        self._names, self._started = names, time.monotonic()
+        self._child = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "halo_receiver.rewrite", json.dumps(settings)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+
+    def _look_at_child(self, child: subprocess.Popen[bytes], now: float) -> None:
+        code = child.poll()
+        if code is None:
+            if now - self._started > REWRITE_SECONDS:
+                child.kill()
+            return
+        assert child.stdout is not None
+        said = child.stdout.read()
+        child.stdout.close()
+        self._child = None
+        self._next = now  # perhaps there is more
+        with contextlib.suppress(ValueError):
+            answer = json.loads(said)
+            if code == 0:
+                self._publish(answer["made"])
+                return
+            for name in answer["damaged"] if code == DAMAGED else ():
+                self._segments.set_aside_damaged(name)
+                self._count("damaged_segments", 1)
+        self._hopeless.update(self._names)
+        event(log, "rewrite failed", level=logging.ERROR, code=code, segments=len(self._names), first=self._names[0])
+
+    def _publish(self, made: str) -> None:
+        directory = self._segments.directory
+        published = merge.publish(directory, directory / merge.WORK / Path(made).name)
+        if published is None:
+            return
+        seconds = time.monotonic() - self._started
+        if len(self._names) == 1:
+            self._count("derived_segments", 1)
+            event(log, "segment derived again", segment=published.name, mapping=self._mapping, seconds=seconds)
+        else:
+            self._count("merged_segments", len(self._names))
+            event(log, "segments merged", into=published.name, count=len(self._names), seconds=seconds)
+
+    def close(self) -> None:
+        """End a rewrite that goes on: it counts for nothing yet."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None
