@@ -14,7 +14,7 @@ from typing import Any
 
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader, Settle
-from halo_worker import inputs, segments_client, telemetry
+from halo_worker import inputs, segments_client
 from halo_worker.analysis import analyst, contrast, detectors, evidence, learned, overview, scene
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import VerifiedFinding
@@ -141,7 +141,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     run_id = request.resume or new_run_id(now_ns)
     archive = Archive(request.out or reports_dir(current))
     work_dir = _work_root(current, request) / run_id
-    with _opened(current, request, now_ns) as (reader, window, problems):
+    with opened(current, request, now_ns) as (reader, window, problems):
         known = memory(current) if request.remember else IssueMemory([], None)
         found = detectors.run_detectors(reader)
         again, unmeasured = learned.remeasure(
@@ -173,7 +173,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
                 )
             finally:
                 if request.telemetry:
-                    _tell(current, run_id, trajectory, now_ns, request.say)
+                    tell(current, run_id, trajectory, now_ns, request.say)
         verified = evidence.verify(reader, draft)
         report, history, affected = _report(
             reader, run_id, window, request, draft, verified, known, now_ns, problems=problems
@@ -241,8 +241,10 @@ def _tuples(asked: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(asked[name]) if isinstance(asked[name], list) else asked[name] for name in _ASKED}
 
 
-def _tell(current: Settings, run_id: str, trajectory: Path, now_ns: int, say: Callable[[str], None]) -> None:
+def tell(current: Settings, run_id: str, trajectory: Path, now_ns: int, say: Callable[[str], None]) -> None:
     """Send the run's own spans where the environment says, else put them into the store. A run never fails by it."""
+    from halo_worker import telemetry  # OpenTelemetry's SDK takes a fifth of a second to import
+
     try:
         if telemetry.endpoint():
             run = telemetry.RunTelemetry(run_id, content=telemetry.captures_content())
@@ -260,7 +262,7 @@ def _tell(current: Settings, run_id: str, trajectory: Path, now_ns: int, say: Ca
 
 
 @contextmanager
-def _opened(current: Settings, request: Request, now_ns: int) -> Iterator[tuple[Reader, Window, list[str]]]:
+def opened(current: Settings, request: Request, now_ns: int) -> Iterator[tuple[Reader, Window, list[str]]]:
     """Open what is to be analysed, with the window it stands for and what could not be read."""
     options: dict[str, Any] = {
         "memory_limit": f"{current.analysis.memory_limit_bytes}B",

@@ -118,7 +118,7 @@ class RunTelemetry:
     def _agent(self, line: dict[str, Any]) -> None:
         if (agent_id := line.get("agent_id") or "") in self._agents:
             return  # it went on after a resume
-        name = line.get("agent_name") or line.get("name") or "agent"
+        name = line.get("name") or "agent"
         attributes = {
             "gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "openai", "gen_ai.agent.name": name,
             "gen_ai.agent.id": agent_id, "gen_ai.conversation.id": self._run_id,
@@ -144,10 +144,10 @@ class RunTelemetry:
         self._whole(f"chat {model}", attributes, line)
 
     def _tool(self, line: dict[str, Any]) -> None:
-        name = line.get("name") or line.get("tool") or "tool"
+        name = line.get("name") or "tool"
         attributes = {
             "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name, "gen_ai.tool.type": "function",
-            "gen_ai.tool.call.id": line.get("call_id"), "gen_ai.conversation.id": self._run_id,
+            "gen_ai.tool.call.id": line.get("tool_call_id"), "gen_ai.conversation.id": self._run_id,
         }  # fmt: skip
         if self._content:
             attributes["gen_ai.tool.call.arguments"] = _text(line.get("arguments"))
@@ -181,9 +181,9 @@ class RunTelemetry:
                 "gen_ai.conversation.id": self._run_id,
             }, began, None, root=True)  # fmt: skip
         span = self._start(name, attributes, began, self._agents.get(line.get("agent_id") or "", self._root))
-        if line.get("error"):
+        if line.get("error") or line.get("failed"):
             span.set_attribute("error.type", line.get("error_code") or line.get("error_type") or "error")
-            span.set_status(Status(StatusCode.ERROR, _text(line["error"]) or ""))
+            span.set_status(Status(StatusCode.ERROR, _text(line.get("error") or line.get("result")) or ""))
         span.end(ended)
 
     def _start(

@@ -35,18 +35,18 @@ def trajectory(tmp_path: Path) -> Path:
     usage = {"input_tokens": 1000, "output_tokens": 50, "cached_tokens": 800, "reasoning_tokens": 10, "cost_usd": 0.01}
     return record(
         tmp_path / "trajectory.jsonl",
-        {"kind": "agent", "agent_id": "root", "agent_name": "root", "depth": 0, "model": "gpt-5.4-mini"},
+        {"kind": "agent", "agent_id": "root", "name": "root", "depth": 0, "model": "gpt-5.4-mini"},
         {"kind": "model", "agent_id": "root", "purpose": "turn", "attempt": 1, "model": "gpt-5.4-mini", "seconds": 0.5,
          "error": "429: slow down", "error_type": "ModelUnavailable", "error_code": "rate_limit_exceeded"},
         {"kind": "model", "agent_id": "root", "purpose": "turn", "attempt": 2, "model": "gpt-5.4-mini", "seconds": 0.7,
          "finish_reason": "tool_calls", "content": "", "tool_calls": [["c1", "run_code", '{"code":"1"}']], **usage},
-        {"kind": "tool", "agent_id": "root", "call_id": "c1", "name": "run_code", "arguments": {"code": "1"},
+        {"kind": "tool", "agent_id": "root", "tool_call_id": "c1", "name": "run_code", "arguments": {"code": "1"},
          "result": "1", "seconds": 0.2},
-        {"kind": "agent", "agent_id": "child", "parent_agent_id": "root", "agent_name": "child", "depth": 1},
+        {"kind": "agent", "agent_id": "child", "parent_agent_id": "root", "name": "child", "depth": 1},
         {"kind": "model", "agent_id": "child", "purpose": "turn", "model": "gpt-5.4-mini", "seconds": 0.1,
          "finish_reason": "stop", "content": "nothing here", **usage},
-        {"kind": "tool", "agent_id": "root", "call_id": "c2", "name": "view_trace", "arguments": {"trace_id": "x"},
-         "error": "there is no trace x", "seconds": 0.01},
+        {"kind": "tool", "agent_id": "root", "tool_call_id": "c2", "name": "view_trace", "arguments": {"trace_id": "x"},
+         "result": "there is no trace x", "failed": True, "seconds": 0.01},
         {"kind": "note", "agent_id": "root", "note": "elided", "items": 3},
         {"kind": "end", "stopped_by": "turns", "reason": "20 turns", "turns": 20},
     )  # fmt: skip
