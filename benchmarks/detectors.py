@@ -1,6 +1,7 @@
 """Planted failures found, false findings on healthy traces, time and memory.
 
-`python -m benchmarks.detectors [TRACES] [SEED]`
+`python -m benchmarks.detectors [TRACES] [SEED] [FLEET]`; FLEET is `fleet`, which the detectors were made against, or
+`strangers`, which was written apart from them.
 """
 
 from __future__ import annotations
@@ -19,15 +20,22 @@ from halo_worker.analysis.detectors import run_detectors
 from tests.generator.fleet import Truth, fleet
 from tests.generator.load import reader_of, store
 from tests.generator.score import score
+from tests.generator.strangers import strangers
 
 
 def main() -> None:
     """Generate, store, detect, score, print."""
     traces = int(sys.argv[1]) if len(sys.argv) > 1 else 6000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 20260822
+    which = sys.argv[3] if len(sys.argv) > 3 else "fleet"
     truths: list[Truth] = []
 
     def spans() -> Iterator[Span]:
+        if which == "strangers":
+            for made, truth in strangers(traces, seed=seed):
+                truths.append(truth)
+                yield from made
+            return
         for request, truth in fleet(traces, seed=seed):
             truths.append(truth)
             yield from decode_traces(request.SerializeToString(), encoding="protobuf").spans

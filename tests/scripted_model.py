@@ -14,7 +14,7 @@ import inspect
 import itertools
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -74,7 +74,7 @@ class Request:
     number: int  # from 0
     api: Literal["chat", "responses"]
     body: dict[str, Any]
-    headers: dict[str, str]
+    headers: Mapping[str, str]  # whatever the case of their names
     size: int  # bytes of the body
 
     @property
@@ -165,7 +165,7 @@ class ScriptedModel:
 
     async def _answer(self, http: web.Request, api: Literal["chat", "responses"]) -> web.StreamResponse:
         raw = await http.read()
-        request = Request(len(self.requests), api, json.loads(raw), dict(http.headers), len(raw))
+        request = Request(len(self.requests), api, json.loads(raw), http.headers.copy(), len(raw))
         self.requests.append(request)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)

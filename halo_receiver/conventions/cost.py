@@ -63,6 +63,13 @@ def estimate(
     return round(total + (output_tokens or 0) * per_output, 12)
 
 
+def context_window(model: str, provider: str | None) -> int | None:
+    """Return how many tokens a model takes at once, where the price list knows it."""
+    found = _model(model, _PROVIDERS.get(provider or "", provider))
+    size = getattr(found, "context_window", None)
+    return int(size) if size else None
+
+
 def _rates(model: str, provider: str | None, day: int) -> _Rates | None:
     found = _model(model, _PROVIDERS.get(provider or "", provider))
     if found is None:

@@ -10,6 +10,12 @@ from halo_worker.report.model import GroupTotals, Totals, iso_nano
 MAX_GROUPS = 20
 TIMELINE_BUCKETS = 24
 
+# Members of a result that change although it is the same one.
+VOLATILE = (
+    r'"(ts|time|timestamp|date|now|generated_at|created_at|fetched_at|request_?id|trace_?id|nonce|elapsed\w*|duration\w*'
+    r'|took\w*|latency\w*)"\s*:\s*("[^"]*"|[\d.]+)'
+)
+
 
 def prepare(reader: Reader) -> None:
     """Make the tables `_t` (the traces), `_s` (what detectors ask of a span, texts shortened) and `_dimensions`.
@@ -17,7 +23,7 @@ def prepare(reader: Reader) -> None:
     One scan: every detector reads `_s`, none reads the long texts again.
     """
     reader.connection.execute("CREATE OR REPLACE TEMP TABLE _t AS SELECT * FROM traces")
-    reader.connection.execute(r"""
+    reader.connection.execute(rf"""
         CREATE OR REPLACE TEMP TABLE _s AS
         SELECT trace_id, span_id, parent_span_id, name, span_type, kind, status_code, start_time, end_time, duration_ns,
           service_name, agent_name, tool_name, tool_call_id, model, provider, finish_reason, max_output_tokens,
@@ -25,16 +31,23 @@ def prepare(reader: Reader) -> None:
           left(error_message, 1000) AS error_message, left(status_message, 1000) AS status_message,
           resource_attributes->>'service.version' AS version,
           coalesce(status_code = 'ERROR' OR error_message IS NOT NULL, false) AS failed,
-          left(output_text, 2000) AS output_head, length(output_text) AS output_length,
+          left(output_text, 2000) AS output_head,
+          length(trim(output_text, ' ' || chr(10) || chr(13) || chr(9))) AS output_length,
           CASE WHEN span_type IN ('tool', 'retriever') THEN hash(coalesce(input_text, '')) END AS input_hash,
-          CASE WHEN span_type IN ('tool', 'retriever', 'llm') THEN hash(coalesce(output_text, '')) END AS output_hash,
+          CASE WHEN span_type IN ('tool', 'retriever')
+            THEN hash(regexp_replace(left(output_text, 4000), '{VOLATILE}', '', 'gi'))
+            WHEN span_type = 'llm' THEN hash(coalesce(output_text, '')) END AS output_hash,
           CASE WHEN span_type = 'tool' THEN left(input_text, 2000) END AS arguments,
+          CASE WHEN parent_span_id IS NULL OR span_type IN ('agent', 'workflow', 'chain', 'llm')
+            THEN left(input_text, 300) END AS asked,
           CASE WHEN span_type = 'llm' THEN
             coalesce(len(output_messages->'$[*].tool_calls[*].name'), 0) END AS calls,
           CASE WHEN span_type = 'llm' THEN output_messages IS NOT NULL END AS has_output,
-          CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{"role":"system","content":"') THEN
-            left(md5(split_part(left(input_messages, 16000), '"},{"role":"', 1)), 8) || ' "'
-            || regexp_replace(input_messages[30:89], '"\}.*$', '') || '…"' END AS prompt
+          CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
+            left(md5(split_part(left(input_messages, 16000), '"}},{{"role":"', 1)), 8) || ' "'
+            || regexp_replace(input_messages[30:89], '"\}}.*$', '') || '…"' END AS prompt,
+          CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
+            regexp_extract(input_messages[30:109], '^[^"\\]*') END AS system_head
         FROM spans
     """)
     reader.connection.execute("""

@@ -25,6 +25,7 @@ FINAL_OUTPUT_TOKENS = 8_192  # of the last turn, kept for it
 MAX_CALLS_A_TURN = 64
 MAX_OVERFLOWS = 4  # elisions in a row before a context overflow is believed
 REPEATED = 3  # from which the same call is remarked upon
+NOTE_BYTES = 200  # of MODEL_BYTES, for what the engine appends to a result
 NUDGES = 1  # how often prose without an action is answered with what to do
 
 _DECLINES = re.compile(
@@ -128,6 +129,7 @@ class Agent:
                     await self._finish(call, last=True)
                     if self.ended is not None:
                         return replace(self.ended, stopped_by=stop, reason=reason)
+                    self.said = call.arguments  # cut, or malformed: what it says is still the last word
         return Ended(said=self.said, stopped_by=stop, reason=reason)
 
     def _begin_turn(self) -> None:
@@ -227,7 +229,7 @@ class Agent:
             name = arguments.resolve(call.name, self.hands.names)
             given = arguments.read(name, call.arguments, self.hands.schema(name))
             value = await self.hands.call(name, given, MODEL_BYTES, call.id)
-            text = prompts.as_data(name, text_of(value), MODEL_BYTES)
+            text = prompts.as_data(name, text_of(value), MODEL_BYTES - NOTE_BYTES)
             key = f"{name}{canonical(given).decode()}"
             self.made[key] += 1
             if self.made[key] >= REPEATED:

@@ -107,10 +107,10 @@ class MontyInterpreter:
         if self._saved is not None:
             try:
                 await session.load_session(self._saved)
-            except Exception:
-                self._saved = None  # of another version, or damaged: variables are lost, the session is not
+            except Exception:  # noqa: BLE001  of another version, or damaged: the variables are lost, the session is not
+                self._saved = None
                 await self._end()
-                raise
+                await self._open()
 
     async def _end(self) -> None:
         session, pool, self._session, self._pool = self._session, self._pool, None, None
@@ -154,10 +154,7 @@ class MontyInterpreter:
             return self._ended(output, "host_calls" if over else "raised", message + _advice(message)), True
         except (ValueError, TypeError, OverflowError, RecursionError) as error:  # a value that cannot cross
             return self._ended(output, "raised", f"{type(error).__name__}: {error}", lost=True), False
-        value = None if at.output is None else repr(at.output)
-        if value is not None and len(value) > VALUE_BYTES:
-            value = f"{value[:VALUE_BYTES]}… [{len(value):,} characters]"
-        return Executed(output.text, value, output_left_out=output.left_out), True
+        return Executed(output.text, _value(at.output), output_left_out=output.left_out), True
 
     def _ended(self, output: _Output, failure: Failure, message: str, *, lost: bool = False) -> Executed:
         if lost:
@@ -186,13 +183,11 @@ class _Output:
 
     def __call__(self, _: str, text: str) -> None:
         raw = text.encode("utf-8", "replace")
-        room = max(self._limit - self._size, 0)
-        if len(raw) <= room:
-            self._kept.append(text)
-        else:
-            self._kept.append(raw[:room].decode("utf-8", "ignore"))
-            self.left_out += len(raw) - room
-        self._size += min(len(raw), room)
+        kept = raw[: self._limit - self._size].decode("utf-8", "ignore")
+        size = len(kept.encode())
+        self._kept.append(kept)
+        self._size += size
+        self.left_out += len(raw) - size
 
     @property
     def text(self) -> str:
@@ -242,6 +237,17 @@ async def _step(at: Any, calls: _Calls) -> Any:
     return await at.resume(
         {call: {"exc_type": "RuntimeError", "message": "not available"} for call in at.pending_call_ids}
     )
+
+
+def _value(output: Any) -> str | None:
+    """The repr of the last expression, in bounds."""
+    if output is None:
+        return None
+    try:
+        text = repr(output)
+    except RecursionError:
+        return "<nested too deeply to show>"
+    return text if len(text) <= VALUE_BYTES else f"{text[:VALUE_BYTES]}… [{len(text):,} characters]"
 
 
 def _memory(limits: Limits) -> str:

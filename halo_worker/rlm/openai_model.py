@@ -7,12 +7,14 @@ are read as plain JSON, so that an endpoint whose shapes have drifted is still u
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -24,7 +26,7 @@ from halo_worker.rlm.prices import Prices
 BYTES_A_TOKEN = 3.3  # English and JSON have 3.5 to 4.5; learned from what the provider counts
 TOKENS_A_MESSAGE = 8
 RATIO_LEAST, RATIO_MOST = 0.5, 4.0  # of counted to estimated tokens: how far the provider may teach us
-CONNECT_SECONDS = 15.0
+MIN_OUTPUT_TOKENS = 256  # asked for, however little room there seems to be
 RETRY_AFTER_MOST = 600.0
 
 _CONTEXT = re.compile(
@@ -40,7 +42,8 @@ _BY_STATUS = {401: "invalid_api_key", 402: "insufficient_quota", 403: "permissio
               413: "context_length_exceeded"}  # fmt: skip
 # What an endpoint may not know, and a request can do without. The last resort of `tools` is to describe them in words.
 _OPTIONAL = ("max_completion_tokens", "max_tokens", "max_output_tokens", "parallel_tool_calls", "reasoning_effort",
-             "reasoning", "temperature", "stream_options", "response_format", "text", "store", "tools")  # fmt: skip
+             "reasoning", "temperature", "stream_options", "response_format", "text", "store", "prompt_cache_key",
+             "tools")  # fmt: skip
 _NOT_KNOWN = re.compile(
     r"unsupported|not support|unknown|unrecognized|unexpected|not permitted|extra (inputs|fields)|"
     r"does not (accept|take)|invalid (parameter|field|argument)|not allowed|not available",
@@ -77,6 +80,7 @@ class OpenAIModel:
         self._prices = Prices(name, input_usd_per_million, output_usd_per_million)
         self._without: set[str] = set()  # what this endpoint has refused
         self._ratio = 1.0  # of counted to estimated tokens, the highest lately
+        self._context: int | None = None  # tokens of input and output together, once the endpoint has said so
         self._client: Any = None
         self._broken: Exception | None = None
         self._ready = threading.Event()
@@ -173,6 +177,9 @@ class OpenAIModel:
             messages, tools = _tools_in_words(messages, tools), ()
         body = {"model": self.name} | wire.request(self._api, messages, tools, schema)
         most = min((one for one in (max_output_tokens, self.max_output_tokens) if one), default=None)
+        if self._context is not None:
+            room = self._context - self.estimate(messages, tools)
+            most = max(min(most or room, room), MIN_OUTPUT_TOKENS)
         if self._api == "responses":
             body |= {"max_output_tokens": most, "reasoning": {"effort": self._effort} if self._effort else None}
         else:
@@ -180,16 +187,22 @@ class OpenAIModel:
         body["temperature"] = self._temperature
         if tools and not self._parallel_tool_calls:
             body["parallel_tool_calls"] = False
+        if self._is_openai and messages:  # calls with one system prompt go where its prefix is cached
+            body["prompt_cache_key"] = hashlib.sha256((messages[0].content or "").encode()).hexdigest()[:32]
         if stream:
             body["stream"] = True
             if self._api == "chat":
                 body["stream_options"] = {"include_usage": True}
         return {key: value for key, value in body.items() if value is not None and key not in self._without}
 
+    @property
+    def _is_openai(self) -> bool:
+        return urlsplit(str(self._client.base_url)).hostname == "api.openai.com"
+
     def _limit_name(self) -> str:
         """OpenAI wants max_completion_tokens, most others know max_tokens; what was refused gives way to the other."""
         names = ["max_tokens", "max_completion_tokens"]
-        if self._base_url is None or "openai.com" in self._base_url:
+        if self._is_openai:
             names.reverse()
         return next((name for name in names if name not in self._without), names[0])
 
@@ -234,6 +247,8 @@ class OpenAIModel:
         if _QUOTA.search(words) and status in (None, 402, 403, 429):
             return ModelRefused(message, code="insufficient_quota", hint="the account has no credit left")
         if status in (None, 400, 413, 422, 500) and _CONTEXT.search(words):
+            if self._fits(words):
+                return ModelUnavailable("less room for the answer than asked for: asked for less", retry_after=0.0)
             return ModelRefused(message, code="context_length_exceeded")
         if status in (None, 400, 403, 422) and _FILTER.search(words):
             return ModelRefused(message, code="content_filter")
@@ -256,6 +271,18 @@ class OpenAIModel:
             code=_BY_STATUS.get(status) or code or "invalid_request",
             hint=_HINTS.get(status, ""),
         )
+
+    def _fits(self, words: str) -> bool:
+        """Whether the prompt alone would fit, where the answer's limit is counted too. Learns the context's size."""
+        context = re.search(r"(?:maximum|max)[^.]{0,40}?context[^.]{0,40}? (\d{3,8})", words, re.IGNORECASE)
+        prompt = re.search(r"(\d{1,8}) (?:tokens )?(?:in|from|of) (?:the|your|text) ?(?:messages|input|prompt)", words)
+        prompt = prompt or re.search(r"prompt contains (?:at least )?(\d{1,8})", words)
+        if self._context is not None or context is None or prompt is None:
+            return False
+        if int(prompt[1]) + MIN_OUTPUT_TOKENS >= int(context[1]):
+            return False
+        self._context = int(context[1])
+        return True
 
     def _optional(self, said: dict[str, Any], words: str, body: dict[str, Any]) -> str | None:
         """The part of the request that the endpoint does not know, if it is one to do without."""

@@ -150,6 +150,8 @@ def _chat_reply(body: Body) -> Reply:
         for index, call in enumerate(_dicts(message.get("tool_calls")))
         if (name := str((function := _dict(call.get("function"))).get("name") or ""))
     )
+    if not calls and (old := _dict(message.get("function_call"))).get("name"):
+        calls = (ToolCall("call_0", str(old["name"]), _arguments(old.get("arguments"))),)
     refusal = message.get("refusal")
     content = text_of(message.get("content"))
     if calls and reason in ("stop", "other"):

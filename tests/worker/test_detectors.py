@@ -17,6 +17,7 @@ from halo_worker.analysis.evidence import verify
 from tests.generator.fleet import Truth, fleet
 from tests.generator.load import reader_of, store
 from tests.generator.score import Score, score
+from tests.generator.strangers import strangers
 
 TRACES = 2000
 SEED = 11
@@ -74,6 +75,35 @@ def test_prevalence_counts_traces(window: Window) -> None:
         assert finding.prevalence.traces == len({item.trace_id for item in finding.occurrences})
         assert finding.prevalence.of == TRACES
         assert finding.prevalence.low <= finding.prevalence.rate <= finding.prevalence.high
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
+    """Traffic that the detectors were not made against: other agents, conventions, words and shapes."""
+    truths: list[Truth] = []
+
+    def spans() -> Iterator[Span]:
+        for made, truth in strangers(TRACES, seed=SEED):
+            truths.append(truth)
+            yield from made
+
+    segment = store(spans(), tmp_path_factory.mktemp("other"))
+    with reader_of([segment]) as reader:
+        yield Window(reader, truths, run_detectors(reader))
+
+
+def test_failures_that_other_people_plant_are_found_too(other: Window) -> None:
+    result = score(other.draft, other.truths)
+    missed = {mode: row for mode, row in result.modes.items() if row[2] < row[0]}
+    assert result.fitting >= 0.93, missed
+    assert result.located >= 0.97
+    assert result.false_per_thousand <= 5, result.false[:10]
+
+
+def test_every_quote_from_their_spans_stands(other: Window) -> None:
+    verified = verify(other.reader, other.draft)
+    assert verified.rejected.citations == 0, verified.rejected.reasons
+    assert verified.rejected.findings == 0
 
 
 def test_every_detector_says_what_it_is() -> None:

@@ -10,7 +10,7 @@ import time
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import overview
-from halo_worker.analysis.detectors import answers, arguments, calls, errors, plans, shared, structure
+from halo_worker.analysis.detectors import answers, arguments, calls, choices, errors, plans, shared, structure
 from halo_worker.analysis.detectors.unit import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.report.model import Engine, Evidence
@@ -21,6 +21,7 @@ DETECTORS: tuple[Unit, ...] = (
     *arguments.UNITS,
     *answers.UNITS,
     *plans.UNITS,
+    *choices.UNITS,
     *structure.UNITS,
 )
 
@@ -40,6 +41,9 @@ def run_detectors(reader: Reader) -> Draft:
     shared.prepare(reader)
     execute = reader.connection.execute
     execute(plans.PREPARE)
+    execute(answers.PREPARE)
+    structure.prepare(reader)
+    execute(choices.PREPARE)
     arguments.prepare(reader)
     execute("CREATE OR REPLACE TEMP TABLE _fleet_tools AS SELECT DISTINCT tool_name FROM _s WHERE span_type = 'tool'")
     execute(

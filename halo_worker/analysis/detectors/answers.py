@@ -1,47 +1,74 @@
-"""Answers: truncated, empty, malformed, filtered, claimed without a call, unfounded after an empty retrieval."""
+"""Answers: truncated, empty, malformed, filtered, leaking, claimed without a call, unfounded after an empty retrieval."""
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.shared import ADMITS
+from halo_worker.analysis.detectors.shared import ADMITS, ENDING, NEGATES, READING
 from halo_worker.analysis.detectors.unit import Unit
 
 _ADMITS = ADMITS.replace("'", "''")
+_NEGATES = NEGATES.replace("'", "''")
 
 # Actions an agent says it has done, and words that the name of a tool which does them would hold.
 CLAIMS = (
-    ("refund", r"\b(issued|processed|initiated|completed) (a|the|your|that)?\s*(full |partial )?refund|refunded", "refund|payment|return|credit"),
-    ("send", r"(i have|i''ve|i) (just |already |successfully )*(sent|emailed|notified|messaged)", "send|mail|notif|message|slack|sms|contact"),
-    ("book", r"(i have|i''ve|i) (just |already |successfully )*(booked|reserved|scheduled)", "book|reserv|schedul|calendar|appointment|event"),
-    ("cancel", r"(i have|i''ve|i) (just |already |successfully )*(cancell?ed)", "cancel|terminate|order|subscription"),
-    ("create", r"(i have|i''ve|i) (just |already |successfully )*(created|opened|filed|submitted) (a|an|the|your) \w*\s?(ticket|issue|case|order|account|pull request)", "create|open|file|submit|ticket|issue|case|order|account|pull"),
-    ("update", r"(i have|i''ve|i) (just |already |successfully )*(updated|changed) (your|the) \w*\s?(address|account|order|subscription|record|profile|plan)", "update|change|set|edit|modify|address|account|order|profile|plan"),
-    ("run", r"(i have|i''ve|i) (just |already |successfully )*(ran|executed|run) (all |the |your )*(tests?|test suite)", "test|run|exec|shell|bash|command|python|terminal"),
+    ("refund", r"(refunded|(issued|processed|initiated|submitted) (a|the|your|that|this)( \w+){0,2} refund)", "refund|payment|return|credit|revers|money|billing"),
+    ("send", r"(sent|emailed|e-mailed|mailed|notified|messaged|texted|forwarded|alerted)", "send|mail|notif|messag|slack|sms|text|contact|alert|post|publish|webhook|communicat|reply|outlook|forward"),
+    ("book", r"(booked|reserved|scheduled|rescheduled)", "book|reserv|schedul|calendar|appointment|event|meeting|order"),
+    ("cancel", r"(cancell?ed)", "cancel|terminat|stop|delet|remov|refund|update|change"),
+    ("create", r"(created|opened|filed|submitted|raised|logged|registered) (a|an|the|your|this|that) (\w+ ){0,2}(ticket|issue|case|complaint|account|order|pull request|request|incident|claim|task|event|booking|dispute)", "create|open|file|submit|ticket|issue|case|account|pull|add|new|register|insert|post|write|save|raise|log|report|jira|incident|complain|order|book"),
+    ("update", r"(updated|changed|modified|corrected|adjusted|reset|renewed|upgraded|downgraded) (your|the|that|this|their) (\w+ ){0,2}(address|account|order|subscription|record|profile|plan|password|email|settings?|booking|ticket|phone|status|limit|database|configuration|reservation)", "updat|chang|set|edit|modif|reset|write|save|patch|put|upsert|manage|renew|upgrad|downgrad|adjust|correct"),
+    ("delete", r"(deleted|removed|erased|purged) (your|the|that|this|all|their)", "delet|remov|eras|purg|drop|clean|clear|edit|write|updat|cancel|file|trash|patch"),
+    ("transfer", r"(transferred|wired|deposited|withdrawn|charged|paid) (the|your|it|that|this|[$€£]?\d[\d.,]*)", "transfer|pay|wire|charg|deposit|withdraw|send|money|billing|purchas"),
+    ("purchase", r"(purchased|bought|placed (an|the|your|that) order)", "order|purchas|buy|cart|checkout|place|book"),
+    ("operate", r"(deployed|rolled back|reverted|restarted|rebooted|merged|redeployed|scaled (up|down))", "deploy|roll|revert|restart|reboot|merg|scal|git|kube|helm|apply|edit|patch|write"),
+    ("block", r"(blocked|frozen|froze|locked|suspended|disabled|enabled|activated|deactivated|unlocked|unblocked) (your|the|that|this|it|his|her|their)", "block|freez|lock|suspend|disabl|enabl|activat|updat|set|change"),
+    ("run", r"(ran|executed|run|re-?ran) (all |the |your |our )*(unit |integration )?(tests?|test suite|benchmarks?)", "test|build|bench|ci"),
+    ("escalate", r"(escalated|handed (this|it|you) over|connected you)", "escalat|hand|transfer|assign|human|ticket|queue|notif|send|page"),
 )  # fmt: skip
+# Tools that can do anything.
+_ANYTHING = r"(?i)(bash|shell|exec|command|terminal|python|interpreter|http|request|api|browser|computer|workflow|action|code|sql|invoke|mcp|cli)"
+_ADVERBS = r"((just|already|now|also|successfully|immediately|gone ahead and|went ahead and) )*"
+_I_DID = r"\bI(''ve| have|) " + _ADVERBS
+_WAS_DONE = r"\b(has|have) (now |just |already |successfully |also )*been (successfully |now )*"
+_IF = r"\b(once|after|when|if|until|before|unless|whether|as soon as) "
+_LOOKED = (
+    r"\bI(''ve| have|) " + _ADVERBS + r"(searched|checked|queried|looked through|verified|consulted|reviewed) "
+    r"((in|with|against|through) )?(the|our|your|their|all) (\w+ )?(database|records|system|web|internet|inventory|calendar|logs|documentation|docs|knowledge base|repository|catalog(ue)?)\b"
+)
 
 # What providers' keys, private keys and payment cards look like. Shapes that documentation shows (sk-..., a key cut
 # short, AKIAIOSFODNN7EXAMPLE) are left out by length and by the word.
 KEY_SHAPES = (
-    r"\b(sk-(proj-|ant-|svcacct-)?[A-Za-z0-9_-]{32,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{50,}"
-    r"|xox[baprs]-[0-9A-Za-z-]{24,}|AIza[0-9A-Za-z_-]{35}|eyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|\b[45]\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}\b|\b\d{3}-\d{2}-\d{4}\b"
+    r"\b(sk-(proj-|ant-|svcacct-|or-v1-)?[A-Za-z0-9_-]{32,}|[sr]k_live_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9]{24,}|AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{50,}"
+    r"|glpat-[A-Za-z0-9_-]{20,}|npm_[A-Za-z0-9]{36}|hf_[A-Za-z0-9]{30,}|xox[baprs]-[0-9A-Za-z-]{24,}|AIza[0-9A-Za-z_-]{35}|ya29\.[0-9A-Za-z_-]{30,}|SG\.[\w-]{20,}\.[\w-]{30,}"
+    r"|eyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|\b(postgres(ql)?|mysql|mariadb|mongodb(\+srv)?|redis|amqps?|mssql|ftp|https?)://[^\s:/@]{1,60}:[^\s:/@*<{$]{6,}@[\w.-]+"
+    r"|\b[45]\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}\b|\b\d{3}-\d{2}-\d{4}\b"
 )
+NOT_REAL = r"(?i)example|xxxx|1234-?5678|123-45-6789|000-00|(0000[ -]?){2}|(1111[ -]?){2}|(4242[ -]?){2}|your|password@|user(name)?:pass|redacted|placeholder"
+MIN_PROMPT = 40  # characters of an agent's instructions, said again word for word, that are a leak
 # A refusal from its first words on; what it refuses is not named, as models do by reflex.
 REFUSAL = (
-    r"(?i)^\W*(i('?m| am) (really |very |so )?sorry|sorry|i apologi[sz]e|unfortunately)?,?\W*(but )?(as an ai[^.]{0,40}, )?"
-    r"i (can('?t|not)|am (unable|not able) to|won'?t|'?m (unable|not able) to)( be able to)? "
-    r"(assist|help|comply|fulfil+|continue|engage|provide assistance|answer)( you)?( with)? ?(that|this|your request|the request|it)?"
-    r"( request| question| topic)?\W*($|[.!]\W)"
+    r"(?i)^\W*(i('?m| am) (really |very |so )?sorry|sorry|i apologi[sz]e|unfortunately|my apologies)?,?\W*(but |however )?,?(as an ai[^.]{0,40}, )?"
+    r"(i (can('?t|not)|could not|am (unable|not able) to|won'?t|'?m (unable|not able|not allowed) to|must decline to|have to decline to)( be able to)? "
+    r"(assist|help|comply|fulfil+|continue|engage|provide (assistance|help|that|this)|answer|do|support|process|discuss)( you)?( with)? ?(that|this|your request|the request|it|such requests?)?"
+    r"( request| question| topic| inquiry)?(,? (as|because|since|due to|at this time)\b|\W*($|[.!]\W))|(this|that|your) request (violates|goes against|is against)|i must (respectfully )?decline)"
 )
 # What a right refusal is about.
 WRONG_REQUESTS = (
     r"(?i)\b(hack|exploit|malware|ransomware|phish|weapon|bomb|explosiv|poison|drug|kill|suicid|steal|fraud|forge|fake|illegal|"
     r"bypass|crack|pirat|credential|password|jailbreak|ignore (all|your|previous)|system prompt|someone else|another "
-    r"(customer|user|person|employee|patient)|other (customer|user|people)|personal (data|information)|home address|phone "
+    r"(customer|user|person|employee|patient)|(neighbou?r|colleague|boss|wife|husband|girlfriend|boyfriend|friend|ex)'?s |other (customer|user|people)|personal (data|information)|home address|phone "
     r"number|social security|salary|medical (record|advice)|legal advice|diagnos|racist|sexual|porn|nude|spy|stalk|track my)"
 )
 PROMISE = (
-    r"(?i)(^|[.!\n]\s*)(let me|i('ll| will)( now)?|i('m| am) going to|now i('ll| will)|next,? i('ll| will)) (just |quickly |first |go and )*"
-    r"(check|look (into|up|at)|search|find out|fetch|query|run|investigate|try|retrieve|call|open|read)\b[^.!?\n]*[.!:…]*\s*$"
+    r"(?i)(^|[.!\n]\s*|, |— )(let me|i('ll| will)( now)?|i('m| am) going to|now i('ll| will)|next,? i('ll| will)|allow me to|give me (a|one) (moment|second|minute)) ?(just |quickly |first |now |go and |to |while i |and i('ll| will) )*"
+    r"(check|look|search|find|fetch|query|run|investigate|try|retrieve|call|open|read|pull|get|gather|see|review|verify)\b[^.!?\n]*[.!:…]*\s*$"
+)
+# How frameworks say, as the answer, that they stopped a run.
+STOPPED = (
+    r"(?i)\b((agent|execution|run) (was )?(stopped|terminated|halted|ended)\b.{0,40}\b(limit|iterations?|steps|turns|time)|(stopped|stopping|terminated|ended|aborted) (due to|because of|after) (the |reaching |hitting )*(iteration|time|step|turn|max)"
+    r"|(reached|hit|exceeded|exhausted) (the |my |its |our )?(max(imum)?|iteration|step|turn|recursion)( number of| allowed)? ?(steps|turns|iterations|limit|attempts|tool calls)|max(imum)? (iterations|turns|steps|tool calls) (reached|exceeded)"
+    r"|need more steps to process this request|step limit reached)"
 )
 
 
@@ -49,18 +76,47 @@ def _quoted(pattern: str) -> str:
     return pattern.replace("'", "''")
 
 
-def _claim(name: str, said: str, tool: str) -> str:
+def _claim(name: str, done: str, tool: str) -> str:
+    """Find answers that claim an action which no call of the trace could have done.
+
+    Passive claims (`has been cancelled`) also need that no result speaks of it: else the answer reports what was there.
+    """
+    first, passive = f"{_I_DID}{done}\\b", f"{_WAS_DONE}{done}\\b"
     return f"""
-      SELECT '{name}' AS key, '{name}' AS subject, f.trace_id, f.span_id, f.span_id AS origin_span_id,
-        'output_text' AS field, regexp_extract(f.answer, '(?i)[^.!?\\n]*({said})[^.!?\\n]*') AS quote
-      FROM _final f
-      WHERE regexp_matches(f.answer, '(?i)({said})') AND NOT regexp_matches(f.answer, '{_ADMITS}')
-        AND NOT EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = f.trace_id AND t.span_type = 'tool' AND NOT t.failed
-          AND regexp_matches(coalesce(t.tool_name, t.name), '(?i){tool}'))
-        AND NOT EXISTS (SELECT 1 FROM _calls c WHERE c.trace_id = f.trace_id AND regexp_matches(c.call_name, '(?i){tool}'))
-        AND EXISTS (SELECT 1 FROM _fleet_tools)
+      SELECT '{name}' AS key, '{name}' AS subject, trace_id, span_id, span_id AS origin_span_id, 'output_text' AS field, quote
+      FROM (
+        SELECT f.*, regexp_matches(answer, '(?i){first}') AS by_itself,
+          regexp_extract(answer, '(?i)[^.!?\\n]*({first}|{passive})[^.!?\\n]*') AS quote
+        FROM _final f WHERE regexp_matches(answer, '(?i){first}|{passive}')
+      ) f
+      WHERE NOT regexp_matches(quote, '(?i){_IF}(I(''ve| have|)|\\w+ \\w+) (\\w+ ){{0,3}}{done}') AND NOT regexp_matches(quote, '{_ADMITS}')
+        AND NOT EXISTS (SELECT 1 FROM _done d WHERE d.trace_id = f.trace_id AND regexp_matches(d.work, '(?i){tool}'))
+        AND NOT EXISTS (SELECT 1 FROM _done d WHERE d.trace_id = f.trace_id AND d.anything)
+        AND (by_itself OR NOT EXISTS (SELECT 1 FROM _s r WHERE r.trace_id = f.trace_id AND r.span_type IN ('tool', 'retriever')
+          AND regexp_matches(r.output_head, '(?i){tool}')))
+        AND f.service_name IN (SELECT service_name FROM _with_tools)
     """
 
+
+# What was done in a trace that may have changed something: successful calls of tools that do more than look, and spans
+# of other code below the root. Calls of tools without spans of their own count as done.
+PREPARE = f"""
+CREATE OR REPLACE TEMP TABLE _done AS
+SELECT DISTINCT trace_id, work, regexp_matches(work, '{_ANYTHING}') AS anything FROM (
+  SELECT s.trace_id, coalesce(tool_name, name) AS work FROM _s s ANTI JOIN _bad_results b USING (trace_id, span_id)
+  WHERE NOT failed AND parent_span_id IS NOT NULL AND (span_type IN ('tool', 'task', 'chain', 'other') OR span_type IS NULL)
+  UNION ALL
+  SELECT trace_id, call_name FROM _calls WHERE service_name NOT IN (SELECT service_name FROM _s WHERE span_type = 'tool')
+) WHERE work IS NOT NULL AND NOT regexp_matches(work, '{READING}');
+CREATE OR REPLACE TEMP TABLE _with_tools AS
+SELECT DISTINCT service_name FROM _s WHERE span_type = 'tool' OR len(tools_offered) > 0
+"""
+
+_EMPTY = (
+    r'(?is)^\s*(|\[\s*\]|\{\s*\}|null|none|""|(found )?(no|0|zero) (relevant |matching )?(results?|documents?|matches|hits|entries|records|data|information)( were)?( found)?.{0,60}|nothing found.{0,40}'
+    r'|\{(\s*"(query|q|took\w*|elapsed\w*|page|total\w*|count|status|ok|success|max_score|num_results|message|limit|offset|next\w*|has_more)"\s*:\s*("[^"]*"|[\d.]+|true|false|null)\s*,)*'
+    r'\s*"(results|documents|docs|matches|hits|items|data|records|rows|passages|chunks|entries|value)"\s*:\s*(\[\s*\]|null)(\s*,\s*"\w+"\s*:\s*("[^"]*"|[\d.]+|true|false|null))*\s*\})\s*$'
+)
 
 UNITS = (
     Unit(
@@ -68,14 +124,16 @@ UNITS = (
         category="Formatting Errors",
         definition="A model call ends because its output limit was reached",
         source="finish reason 'length', or as many output tokens as were allowed",
-        limits="needs finish reasons, or the limit and the token count",
+        limits="needs finish reasons, or the limit and the token count; limits of 16 tokens or less are meant (a word is asked for)",
         sql="""
           SELECT coalesce(agent_name, model, name) AS key, coalesce(agent_name, model, name) AS subject, trace_id, span_id,
             span_id AS origin_span_id,
             CASE WHEN trim(coalesce(output_head, '')) <> '' THEN 'output_text' ELSE 'name' END AS field,
             CASE WHEN trim(coalesce(output_head, '')) <> '' THEN left(output_head, 200) ELSE name END AS quote
-          FROM _s WHERE span_type = 'llm' AND (finish_reason = 'length'
-            OR (finish_reason IS NULL AND max_output_tokens > 1 AND output_tokens >= max_output_tokens))
+          FROM _s WHERE span_type = 'llm' AND coalesce(max_output_tokens, 1000) > 16 AND (finish_reason = 'length'
+            OR finish_reason IS NULL AND output_tokens >= max_output_tokens
+            OR finish_reason IS NULL AND max_output_tokens IS NULL AND output_tokens IN (256, 512, 1000, 1024, 2000, 2048, 4000, 4096, 8192)
+              AND output_length < 2000 AND regexp_matches(output_head, '[A-Za-z,]\\s*$'))
         """,
         title="Output of {subject} is cut off at its token limit",
         description="The model stops because its output limit is reached; what follows works with half an answer.",
@@ -86,16 +144,21 @@ UNITS = (
     Unit(
         name="empty_answer",
         category="Instruction Non-compliance",
-        definition="A model call ends without text and without tool calls, and is not in error",
+        definition="The last model call of a trace ends without text and without tool calls, is not in error, and nothing follows",
         source="empty completions, as providers report them",
-        limits="only where message content is captured",
+        limits="only where message content is captured: of the call itself, or of nine in ten calls of its service",
         sql="""
+          WITH captured AS (
+            SELECT service_name, convention FROM _s WHERE span_type = 'llm' AND NOT failed GROUP BY ALL
+            HAVING count(*) >= 10 AND count(*) FILTER (output_length > 0 OR calls > 0) >= 0.9 * count(*)
+          )
           SELECT coalesce(s.agent_name, s.model, s.name) AS key, coalesce(s.agent_name, s.model, s.name) AS subject, s.trace_id, s.span_id,
             s.span_id AS origin_span_id, 'name' AS field, s.name AS quote
-          FROM _s s WHERE s.span_type = 'llm' AND NOT s.failed AND s.has_output AND s.calls = 0
-            AND coalesce(s.output_length, 0) = 0 AND coalesce(s.finish_reason, 'stop') = 'stop' AND coalesce(s.output_tokens, 0) <= 16
-            AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = s.trace_id AND n.span_type = 'llm'
-              AND n.start_time > s.start_time AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0))
+          FROM _s s LEFT JOIN captured c ON c.service_name = s.service_name AND c.convention = s.convention
+          WHERE s.span_type = 'llm' AND NOT s.failed AND s.calls = 0 AND coalesce(s.output_length, 0) = 0 AND coalesce(s.finish_reason, 'stop') = 'stop'
+            AND s.end_time IS NOT NULL AND CASE WHEN s.has_output THEN coalesce(s.output_tokens, 0) <= 100 ELSE c.service_name IS NOT NULL END
+            AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = s.trace_id AND n.start_time > s.start_time
+              AND (n.span_type = 'llm' AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0) OR n.span_type = 'tool'))
         """,
         title="{subject} answers with nothing",
         description="The model's last answer is empty: no text, no tool call, no error.",
@@ -137,9 +200,11 @@ UNITS = (
         sql=f"""
           SELECT coalesce(agent_name, model, name) AS key, coalesce(agent_name, model, name) AS subject, trace_id, span_id,
             span_id AS origin_span_id, 'output_text' AS field,
-            left(regexp_extract(output_head, '{_quoted(KEY_SHAPES)}'), 12) AS quote
-          FROM _s WHERE span_type = 'llm' AND regexp_matches(output_head, '{_quoted(KEY_SHAPES)}')
-            AND NOT regexp_matches(regexp_extract(output_head, '{_quoted(KEY_SHAPES)}'), '(?i)example|xxxx|1234-?5678|000-00|(0000[ -]?){{2}}|(1111[ -]?){{2}}|your')
+            left(secret, 12) AS quote
+          FROM (SELECT *, regexp_extract(output_head, '{_quoted(KEY_SHAPES)}') AS secret FROM _s WHERE span_type = 'llm' AND regexp_matches(output_head, '{_quoted(KEY_SHAPES)}')) s
+          WHERE NOT regexp_matches(secret, '{NOT_REAL}')
+            -- The user's own words said back to them are no leak.
+            AND NOT EXISTS (SELECT 1 FROM spans u WHERE u.trace_id = s.trace_id AND u.parent_span_id IS NULL AND contains(u.input_text, s.secret))
         """,
         title="{subject} writes what looks like a secret",
         description="An answer holds a key, token, card or social security number. Only the first characters are quoted here.",
@@ -147,6 +212,70 @@ UNITS = (
         validation="No answer should match the shape again.",
         confidence=0.85,
         severity="high",
+    ),
+    Unit(
+        name="leaked_prompt",
+        category="Data Leak",
+        definition="An answer holds the beginning of the agent's own instructions word for word",
+        source="OWASP LLM07, system prompt leakage",
+        limits=f"the first {MIN_PROMPT} to 80 characters; paraphrases and later parts are not seen; needs captured messages",
+        sql=f"""
+          SELECT coalesce(agent_name, model, name) AS key, coalesce(agent_name, model, name) AS subject, trace_id, span_id,
+            span_id AS origin_span_id, 'output_text' AS field, system_head AS quote
+          FROM _s WHERE span_type = 'llm' AND length(system_head) >= {MIN_PROMPT} AND contains(output_head, system_head)
+        """,
+        title="{subject} tells its instructions",
+        description="An answer repeats the system prompt word for word.",
+        fix="Keep secrets and rules that must not be known out of the prompt; filter answers for its first sentence.",
+        validation="No answer should hold the first sentence of the instructions.",
+        confidence=0.9,
+        severity="high",
+    ),
+    Unit(
+        name="stopped_at_limit",
+        category="Task Orchestration",
+        definition="The answer of a run is the framework's own word that it stopped at a limit of steps, turns or time",
+        source="LangChain, LangGraph, smolagents and others answer so instead of failing",
+        limits="English; the words of frameworks, not of models",
+        sql=f"""
+          SELECT coalesce(agent_name, name) AS key, coalesce(agent_name, name) AS subject, trace_id, arg_max(span_id, start_time) AS span_id,
+            arg_max(span_id, start_time) AS origin_span_id, 'output_text' AS field, arg_max(regexp_extract(output_head, '{_quoted(STOPPED)}'), start_time) AS quote
+          FROM _s WHERE span_type IN ('llm', 'agent', 'workflow', 'chain') AND NOT failed AND output_length < 300 AND regexp_matches(output_head, '{_quoted(STOPPED)}')
+          GROUP BY ALL
+        """,
+        title="{subject} stops at its limit of steps and says so",
+        description="The run reaches its limit; the user gets the framework's note instead of an answer.",
+        fix="Look at what the agent repeats before the limit; give it a stopping rule, and have it answer with what it has at the last step.",
+        validation="No answer should be the note of a limit.",
+        confidence=0.95,
+    ),
+    Unit(
+        name="ends_without_answer",
+        category="Task Orchestration",
+        definition="A run ends after its tools answered: the model asked for them and is never called again, while this agent's runs mostly end in an answer",
+        source="MAST 3.1, stops too early; goals abandoned",
+        limits="needs model and tool spans, 20 runs of the kind of which nine in ten end in an answer; runs that end in ERROR are told elsewhere",
+        sql=f"""
+          WITH ends AS (
+            SELECT s.trace_id, arg_max(s.span_id, s.start_time) AS span_id, arg_max(s.name, s.start_time) AS name, max(s.end_time) AS end_time, arg_max(s.calls, s.start_time) AS calls,
+              bool_and(s.has_output) AS known, arg_max(s.failed, s.start_time) AS failed, any_value(t.root_name) AS root_name, any_value(t.status_code) AS status_code, any_value(s.service_name) AS service_name
+            FROM _s s JOIN _t t USING (trace_id) WHERE s.span_type = 'llm' AND s.end_time IS NOT NULL GROUP BY s.trace_id
+          ),
+          usual AS (
+            SELECT service_name, root_name FROM ends WHERE root_name IS NOT NULL GROUP BY ALL
+            HAVING count(*) >= 20 AND count(*) FILTER (calls = 0) >= 0.9 * count(*)
+          )
+          SELECT e.root_name AS key, e.root_name AS subject, e.trace_id, e.span_id, e.span_id AS origin_span_id, 'name' AS field, e.name AS quote
+          FROM ends e SEMI JOIN usual u ON u.service_name = e.service_name AND u.root_name = e.root_name
+          WHERE e.calls > 0 AND e.known AND NOT e.failed AND e.status_code IS DISTINCT FROM 'ERROR'
+            AND EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = e.trace_id AND t.span_type = 'tool' AND t.start_time >= e.end_time AND NOT t.failed)
+            AND NOT EXISTS (SELECT 1 FROM _calls c WHERE c.trace_id = e.trace_id AND c.span_id = e.span_id AND regexp_matches(c.call_name, '{ENDING}'))
+        """,
+        title="Runs of {subject} end without an answer",
+        description="The tools answered, and the model is never asked to say what came of it: the user gets nothing.",
+        fix="Look at what ends the loop after the tools: a limit, an exception that is swallowed, or a stop condition that is met too early.",
+        validation="Every run that is not in error should end in an answer.",
+        confidence=0.85,
     ),
     Unit(
         name="repeated_answer",
@@ -176,7 +305,7 @@ UNITS = (
           SELECT coalesce(f.agent_name, 'the agent') AS key, coalesce(f.agent_name, 'the agent') AS subject, f.trace_id, f.span_id,
             f.span_id AS origin_span_id, 'output_text' AS field, trim(right(f.answer, 300)) AS quote
           FROM _final f JOIN _s s USING (trace_id, span_id)
-          WHERE s.output_length < 2000 AND len(s.tools_offered) > 0 AND regexp_matches(f.answer, '{_quoted(PROMISE)}')
+          WHERE s.output_length < 2000 AND (len(s.tools_offered) > 0 OR f.service_name IN (SELECT service_name FROM _with_tools)) AND regexp_matches(f.answer, '{_quoted(PROMISE)}')
             AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = f.trace_id AND n.start_time > s.start_time
               AND n.span_type IN ('llm', 'tool', 'retriever', 'agent'))
         """,
@@ -206,17 +335,23 @@ UNITS = (
     Unit(
         name="malformed_json",
         category="Formatting Errors",
-        definition="An answer that is JSON from its first character does not parse",
+        definition="An answer that is JSON from its first character, or whole in a json fence, does not parse; or the arguments of a tool call begin as JSON and do not",
         source="malformed structured output; TRAIL, Formatting Errors",
         limits="answers over 2,000 characters, and truncated ones, are left to other detectors",
-        sql="""
+        sql=r"""
           SELECT coalesce(agent_name, model, name) AS key, coalesce(agent_name, model, name) AS subject, trace_id, span_id,
             span_id AS origin_span_id, 'output_text' AS field, left(output_head, 300) AS quote
-          FROM _s WHERE span_type = 'llm' AND NOT failed AND output_length BETWEEN 2 AND 2000
-            AND coalesce(finish_reason, 'stop') = 'stop' AND regexp_matches(output_head, '^\\s*\\{\\s*"') AND NOT json_valid(output_head)
+          FROM _s WHERE span_type = 'llm' AND NOT failed AND output_length BETWEEN 2 AND 2000 AND coalesce(finish_reason, 'stop') = 'stop'
+            AND (regexp_matches(output_head, '^\s*\{\s*"') AND NOT json_valid(output_head)
+              OR regexp_matches(output_head, '(?s)^\s*```json\s*[{\[].*```\s*$') AND NOT json_valid(regexp_extract(output_head, '(?s)^\s*```json\s*(.*?)\s*```\s*$', 1)))
+          UNION ALL
+          SELECT call_name || '|arguments', call_name, c.trace_id, c.span_id, c.span_id, 'name', s.name
+          FROM _calls c JOIN _s s USING (trace_id, span_id)
+          WHERE c.arguments_type = 'VARCHAR' AND call_name <> '' AND coalesce(s.finish_reason, '') <> 'length'
+            AND regexp_matches(c.arguments->>'$', '^\s*\{') AND NOT json_valid(c.arguments->>'$')
         """,
         title="{subject} writes JSON that does not parse",
-        description="The answer begins as a JSON object and is not valid JSON; whatever reads it fails or guesses.",
+        description="What begins as a JSON object is not valid JSON; whatever reads it fails or guesses.",
         fix="Use the provider's structured output for this call, or validate and send the parser's message back once.",
         validation="Every answer of this agent that begins with '{' should parse.",
         confidence=0.9,
@@ -242,19 +377,25 @@ UNITS = (
         source="TRAIL, language-only hallucination; grounding checks of retrieval evaluations",
         limits="needs retrieval results; general knowledge may have been enough for the answer",
         sql=f"""
-          WITH r AS (
-            SELECT trace_id, max(start_time) AS at_, arg_max(span_id, start_time) AS span_id,
-              bool_and(regexp_matches(coalesce(output_head, ''), '(?is)^\\s*(|\\[\\s*\\]|\\{{\\s*\\}}|null|none|no (results|documents|matches)( found)?\\.?|\\{{\\s*"(results|documents|matches|hits|items)"\\s*:\\s*\\[\\s*\\].*)\\s*$')) AS empty
-            FROM _s WHERE NOT failed AND (span_type = 'retriever'
-              OR (span_type = 'tool' AND regexp_matches(coalesce(tool_name, name), '(?i)(search|retriev|lookup_doc|knowledge)')))
-              AND (output_head IS NOT NULL OR span_type = 'retriever') GROUP BY trace_id
+          WITH looked AS (
+            SELECT trace_id, span_id, start_time, span_type, output_length,
+              regexp_matches(coalesce(output_head, ''), '{_EMPTY}') AS empty,
+              span_type = 'retriever' OR regexp_matches(coalesce(tool_name, name), '(?i)(search|retriev|knowledge|lookup|look_up|vector|rag\\b|wiki|docs?\\b|document|kb\\b|kb_|faq|polic|query_index)') AS retrieves
+            FROM _s WHERE NOT failed AND (span_type = 'retriever' OR span_type = 'tool' AND regexp_matches(coalesce(tool_name, name), '{READING}|(?i)(search|retriev|lookup)'))
+              AND (output_head IS NOT NULL OR span_type = 'retriever')
+          ),
+          r AS (
+            SELECT trace_id, max(start_time) AS at_, bool_and(empty) AS empty, bool_or(output_length > 0) AS captured, bool_and(retrieves) AS retrieves
+            FROM looked GROUP BY trace_id
           ),
           captured AS (SELECT count(*) AS n FROM _s WHERE span_type = 'retriever' AND output_length > 2)
-          SELECT coalesce(f.agent_name, 'the agent') AS key, coalesce(f.agent_name, 'the agent') AS subject, f.trace_id, f.span_id,
+          SELECT coalesce(f.agent_name, f.service_name, 'the agent') AS key, coalesce(f.agent_name, f.service_name, 'the agent') AS subject, f.trace_id, f.span_id,
             f.span_id AS origin_span_id, 'output_text' AS field, left(f.answer, 300) AS quote
           FROM r JOIN _final f ON f.trace_id = r.trace_id AND f.end_time > r.at_
-          JOIN _s s ON s.trace_id = r.trace_id AND s.span_id = r.span_id
-          WHERE r.empty AND (s.output_length > 0 OR (SELECT n FROM captured) > 0) AND NOT regexp_matches(f.answer, '{_ADMITS}')
+          WHERE r.empty AND (r.captured OR (SELECT n FROM captured) > 0) AND length(f.answer) >= 40
+            AND NOT regexp_matches(f.answer, '{_ADMITS}') AND (r.retrieves OR NOT regexp_matches(f.answer, '{_NEGATES}'))
+            AND NOT EXISTS (SELECT 1 FROM _s o WHERE o.trace_id = r.trace_id AND o.span_type IN ('tool', 'retriever') AND NOT o.failed
+              AND o.output_length > 0 AND NOT regexp_matches(o.output_head, '{_EMPTY}'))
         """,
         title="{subject} answers although retrieval found nothing",
         description="Retrieval comes back empty and the agent answers as if it had sources; the answer has no ground in the data.",

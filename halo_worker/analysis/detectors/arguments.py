@@ -162,8 +162,8 @@ _SHOWN = """
 _CALL = "c.trace_id, c.span_id, c.call_id, c.call_name, c.start_time"
 
 PLACEHOLDER = (
-    r'"(<[A-Za-z][A-Za-z _-]{1,40}>|\{\{ ?[A-Za-z_.]{1,40} ?\}\}|\$\{[A-Za-z_.]{1,40}\}|\[?(YOUR|INSERT|ENTER)[ _-][A-Z _-]{2,40}\]?'
-    r'|[A-Z_]{3,40}_HERE|(your|insert)[_-][a-z_-]{2,40}([_-]here)|TODO|TBD|PLACEHOLDER|placeholder)"'
+    r'"(<[A-Za-z][A-Za-z _-]{1,40}>|\{\{ ?[A-Za-z_.]{1,40} ?\}\}|\{[a-z][a-z_]{1,40}\}|\$\{[A-Za-z_.]{1,40}\}|\[?(YOUR|INSERT|ENTER)[ _-][A-Z _-]{2,40}\]?|\[(your|insert|enter|the)? ?[a-z_ ]{3,30}\]'
+    r'|(REPLACE|CHANGE|FILL|PUT|SET)[_ -](ME|THIS|HERE|IN|WITH|VALUE)[A-Z_ ]{0,30}|[A-Z_]{3,40}_HERE|(your|insert)[_-][a-z_-]{2,40}([_-]here)|TODO|TBD|PLACEHOLDER|placeholder|undefined)"'
 )
 
 UNITS = (

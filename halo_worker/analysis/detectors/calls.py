@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.shared import ENDING
+from halo_worker.analysis.detectors.shared import ENDING, ERROR_CLASSES_SQL, READING
 from halo_worker.analysis.detectors.unit import Unit
+
+_UNKNOWN_TOOL = dict(ERROR_CLASSES_SQL)["unknown_tool"]
+# Waiting for something is no loop; without results it cannot be told whether they change.
+_POLLS = "(?i)(status|poll|wait|sleep|progress|heartbeat|health|ping|job|check)"
+MIN_KNOWN_CALLS = 20  # calls of a service that tool spans answer, before a name without any span is taken as invented
 
 UNITS = (
     Unit(
@@ -11,16 +16,26 @@ UNITS = (
         category="Resource Abuse",
         definition="A tool is called three or more times with the same arguments in one trace, and its result never changes",
         source="TRAIL, Resource Abuse (marked at the last occurrence); MAST 1.3 step repetition",
-        limits="polling whose results change is left out; arguments must be captured",
-        sql="""
+        limits="polling whose results change is left out (times and request ids in results do not count); arguments must be captured; without results, four calls of a tool that does not poll",
+        sql=f"""
           SELECT coalesce(tool_name, name) AS key, coalesce(tool_name, name) AS subject, trace_id,
             arg_max(span_id, start_time) AS span_id, arg_max(span_id, start_time) AS origin_span_id,
             CASE WHEN max(length(trim(arguments))) > 0 THEN 'input_text' ELSE 'name' END AS field,
             CASE WHEN max(length(trim(arguments))) > 0 THEN left(arg_max(arguments, start_time), 300)
               ELSE arg_max(name, start_time) END AS quote
-          FROM _s WHERE span_type = 'tool' AND arguments IS NOT NULL AND trim(arguments) NOT IN ('', '{}', 'null')
+          FROM _s WHERE span_type = 'tool' AND arguments IS NOT NULL AND trim(arguments) NOT IN ('', '{{}}', 'null')
           GROUP BY trace_id, coalesce(tool_name, name), name, tool_name, input_hash
-          HAVING count(*) >= 3 AND count(DISTINCT output_hash) = 1
+          HAVING count(*) >= 3 AND count(DISTINCT output_hash) <= 1 AND (count(output_hash) = count(*)
+            OR count(*) >= 4 AND (count(*) FILTER (failed) >= 3 OR NOT regexp_matches(coalesce(tool_name, name), '{_POLLS}')))
+          UNION ALL
+          -- Where tools have no spans, from what the model asked for.
+          SELECT r.call_name AS key, r.call_name AS subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 'name' AS field, s.name AS quote
+          FROM (
+            SELECT call_name, trace_id, arg_max(span_id, start_time) AS span_id
+            FROM _calls c ANTI JOIN (SELECT DISTINCT trace_id FROM _s WHERE span_type = 'tool') t USING (trace_id)
+            WHERE coalesce(call_name, '') <> '' AND NOT regexp_matches(call_name, '{_POLLS}') AND arguments_type = 'OBJECT' AND structure <> '{{}}'
+            GROUP BY trace_id, call_name, said_hash HAVING count(*) >= 4
+          ) r JOIN _s s USING (trace_id, span_id)
         """,
         title="{subject} is called again and again with the same arguments",
         description="{subject} is called at least three times in one trace with identical arguments and gives the identical result; the agent does not use what it has.",
@@ -30,15 +45,37 @@ UNITS = (
     Unit(
         name="invented_tool",
         category="Tool-related",
-        definition="A model calls a tool whose name is not among those offered in the same call",
+        definition="A model calls a tool whose name is not among those offered in the call, or in the trace; or the answer to its call is that there is no such tool; or no span of the service ever ran it",
         source="TRAIL, tool-related hallucination; NeMo Compass unknown_tool",
-        limits="only where tool definitions are captured",
-        sql="""
-          SELECT call_name AS key, call_name AS subject, c.trace_id, c.span_id, c.span_id AS origin_span_id,
-            'name' AS field, s.name AS quote
-          FROM _calls c JOIN _s s USING (trace_id, span_id)
-          WHERE len(c.tools_offered) > 0 AND call_name IS NOT NULL AND call_name <> ''
-            AND NOT list_contains(c.tools_offered, call_name)
+        limits="sure where tool definitions are captured; else by what the tool answers, or by its absence among the service's tools",
+        sql=f"""
+          WITH whole AS (SELECT trace_id, list_distinct(flatten(list(tools_offered))) AS names FROM _s WHERE len(tools_offered) > 0 GROUP BY ALL),
+          ran AS (SELECT DISTINCT service_name, tool_name FROM _s WHERE span_type = 'tool' AND tool_name IS NOT NULL),
+          covered AS (
+            SELECT c.service_name FROM _calls c LEFT JOIN ran ON ran.service_name = c.service_name AND ran.tool_name = c.call_name
+            WHERE NOT regexp_matches(coalesce(c.call_name, ''), '{ENDING}') GROUP BY c.service_name
+            HAVING count(ran.tool_name) >= {MIN_KNOWN_CALLS} AND count(ran.tool_name) >= 0.95 * count(*)
+          ),
+          denied AS (
+            SELECT s.trace_id, s.span_id, s.tool_call_id, coalesce(s.tool_name, s.name) AS called FROM _bad_results b JOIN _s s USING (trace_id, span_id)
+            WHERE regexp_matches(b.output_head, '(?i){_UNKNOWN_TOOL}')
+            UNION ALL
+            SELECT trace_id, span_id, tool_call_id, coalesce(tool_name, name) FROM _errors WHERE class = 'unknown_tool'
+          ),
+          called AS (
+            SELECT c.trace_id, c.span_id, c.call_name FROM _calls c LEFT JOIN whole w USING (trace_id)
+            WHERE call_name <> '' AND CASE WHEN len(c.tools_offered) > 0 THEN NOT list_contains(c.tools_offered, call_name)
+              ELSE len(w.names) > 0 AND NOT list_contains(w.names, call_name) AND NOT regexp_matches(call_name, '{ENDING}') END
+            UNION
+            SELECT c.trace_id, c.span_id, c.call_name FROM _calls c SEMI JOIN covered USING (service_name)
+            ANTI JOIN ran ON ran.service_name = c.service_name AND ran.tool_name = c.call_name
+            WHERE coalesce(len(c.tools_offered), 0) = 0 AND call_name <> '' AND NOT regexp_matches(call_name, '{ENDING}')
+          )
+          SELECT call_name AS key, call_name AS subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, s.name AS quote
+          FROM called JOIN _s s USING (trace_id, span_id)
+          UNION ALL
+          SELECT called AS key, called AS subject, d.trace_id, d.span_id, NULL AS origin_span_id, 'name' AS field, s.name AS quote
+          FROM denied d JOIN _s s USING (trace_id, span_id)
         """,
         title="The model calls {subject}, a tool that does not exist",
         description="The model asks for {subject}, which is not among the tools it was offered.",
@@ -70,29 +107,61 @@ UNITS = (
         confidence=0.7,
     ),
     Unit(
+        name="repeated_side_effect",
+        category="Resource Abuse",
+        definition="A tool that changes something is called twice or more with the same arguments in one trace, and succeeds each time",
+        source="TRAIL, Resource Abuse; idempotency of tool calls",
+        limits="by the tool's name: send, pay, book, create and the like; a repetition that was wanted looks the same",
+        sql=f"""
+          SELECT coalesce(tool_name, name) || '|twice' AS key, coalesce(tool_name, name) AS subject, trace_id,
+            arg_max(span_id, start_time) AS span_id, NULL AS origin_span_id, 'name' AS field, arg_max(name, start_time) AS quote
+          FROM _s ANTI JOIN _bad_results b USING (trace_id, span_id)
+          WHERE span_type = 'tool' AND NOT failed AND length(arguments) > 2
+            AND regexp_matches(coalesce(tool_name, name), '(?i)(^|_|\\W)(send|pay|charge|transfer|refund|book|buy|purchase|order|place|create|submit|issue|open|post|publish|notify|email)(_|\\W|$)')
+            AND NOT regexp_matches(coalesce(tool_name, name), '{READING}')
+          GROUP BY trace_id, coalesce(tool_name, name), input_hash HAVING count(*) >= 2
+        """,
+        title="{subject} is carried out twice with the same arguments",
+        description="{subject} changes something, and succeeds more than once in the same trace with identical arguments: what it does may be done twice.",
+        fix="Give the call an idempotency key, and show the model what was already done before it acts again.",
+        validation="No trace should hold two successful calls of such a tool with the same arguments.",
+        confidence=0.8,
+        severity="high",
+    ),
+    Unit(
         name="handoff_ping_pong",
         category="Task Orchestration",
-        definition="Two agents hand the work to each other at least three times each, in turn",
+        definition="The same two or three agents hand the work round at least three times, in turn, and no tool does any work meanwhile",
         source="MAST 1.3 step repetition, 2.1 conversation reset",
-        limits="needs agent names on agent spans",
-        sql="""
+        limits="needs agent names on agent spans, or hand-off tools; a supervisor whose workers use tools is left alone",
+        sql=f"""
           WITH turns AS (
-            SELECT trace_id, span_id, name, agent_name, start_time,
-              lag(agent_name, 1) OVER w AS one, lag(agent_name, 2) OVER w AS two, lag(agent_name, 3) OVER w AS three,
-              lag(agent_name, 4) OVER w AS four, lag(agent_name, 5) OVER w AS five
-            FROM _s WHERE span_type = 'agent' AND agent_name IS NOT NULL
-            WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
+            SELECT trace_id, span_id, name, start_time, agent_name AS who FROM _s WHERE span_type = 'agent' AND agent_name IS NOT NULL
+            UNION ALL
+            SELECT trace_id, span_id, name, start_time, coalesce(tool_name, name) FROM _s
+            WHERE span_type = 'tool' AND regexp_matches(coalesce(tool_name, name), '(?i)^(transfer|hand_?off|delegate|route|escalate)[_ -]')
+          ),
+          stepped AS (
+            SELECT trace_id, span_id, name, start_time, who, {", ".join(f"lag(who, {n}) OVER w AS b{n}" for n in range(1, 9))},
+              lag(start_time, 5) OVER w AS began
+            FROM turns WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
+          ),
+          rounds AS (
+            SELECT trace_id, span_id, name, start_time, began, array_to_string(list_sort(list_distinct([who, b1, b2])), ' ⇄ ') AS who_all
+            FROM stepped WHERE who = b2 AND b2 = b4 AND b1 = b3 AND b3 = b5 AND who <> b1
+              OR who = b3 AND b3 = b6 AND b1 = b4 AND b4 = b7 AND b2 = b5 AND b5 = b8 AND who <> b1 AND b1 <> b2 AND who <> b2
           )
-          SELECT least(agent_name, one) || ' ⇄ ' || greatest(agent_name, one) AS key,
-            least(agent_name, one) || ' ⇄ ' || greatest(agent_name, one) AS subject, trace_id,
-            arg_max(span_id, start_time) AS span_id, arg_max(span_id, start_time) AS origin_span_id,
-            'name' AS field, arg_max(name, start_time) AS quote
-          FROM turns WHERE agent_name = two AND two = four AND one = three AND three = five AND agent_name <> one
+          SELECT who_all AS key, who_all AS subject, trace_id, arg_max(span_id, start_time) AS span_id,
+            arg_max(span_id, start_time) AS origin_span_id, 'name' AS field, arg_max(name, start_time) AS quote
+          FROM rounds r WHERE NOT EXISTS (
+            SELECT 1 FROM _s t WHERE t.trace_id = r.trace_id AND t.span_type IN ('tool', 'retriever') AND NOT t.failed
+              AND t.start_time BETWEEN r.began AND r.start_time
+              AND NOT regexp_matches(coalesce(t.tool_name, t.name), '(?i)^(transfer|hand_?off|delegate|route|escalate)[_ -]'))
           GROUP BY ALL
         """,
         title="{subject} hand the work to and fro",
-        description="Two agents hand the same work to each other at least three times each without finishing it.",
+        description="Agents hand the same work to each other at least three times each without anything being done in between.",
         fix="Let one of them own the task, and make a hand-off carry what was tried and why it is handed on.",
-        validation="No trace should have more than two hand-offs between the same pair.",
+        validation="No trace should have more than two hand-offs between the same agents.",
     ),
 )  # fmt: skip

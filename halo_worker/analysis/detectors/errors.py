@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.shared import ADMITS
+from halo_worker.analysis.detectors.shared import ADMITS, ERROR_CLASSES_SQL
 from halo_worker.analysis.detectors.unit import Unit
 
 _ADMITS = ADMITS.replace("'", "''")
+_UNKNOWN_TOOL = dict(ERROR_CLASSES_SQL)["unknown_tool"]
 
 # What an error was quoted from: the message if the span has one, else its status, else its name.
 _QUOTED = """
@@ -67,27 +68,46 @@ UNITS = (
     _of_class("format", "Formatting Errors", "is given input it cannot use", "Show the model the schema and one example, validate arguments before the call, and return what was wrong in words it can act on.", handled_is_fine=True),
     _of_class("other", "Unhandled Error", "fails", "Catch it where it happens, return what went wrong in words the model can act on, and record the exception."),
     Unit(
+        name="parse_failure_after_truncation",
+        category="Formatting Errors",
+        definition="A model call was cut off at its limit, and the next span of the trace that fails cannot parse what came",
+        source="truncated output and the parse failure that follows it: one cause, two symptoms",
+        limits="needs finish reasons, and an error that names parsing",
+        sql=f"""
+          SELECT coalesce(c.agent_name, c.model, c.name) AS key, coalesce(c.agent_name, c.model, c.name) AS subject, e.trace_id, e.span_id,
+            c.span_id AS origin_span_id, {_QUOTED}
+          FROM _errors e ASOF JOIN (SELECT * FROM _s WHERE span_type = 'llm' AND end_time IS NOT NULL) c
+            ON c.trace_id = e.trace_id AND c.end_time <= e.start_time
+          WHERE c.finish_reason = 'length' AND e.class IN ('format', 'model_code')
+        """,
+        title="Output of {subject} is cut off and then cannot be parsed",
+        description="The model stops at its output limit in the middle of a structure, and whatever reads it fails.",
+        fix="Raise the output limit or ask for less; check the finish reason before parsing.",
+        validation="No parse error should follow a call with finish reason 'length'.",
+        confidence=0.95,
+    ),
+    Unit(
         name="swallowed_error",
         category="Tool Output Misinterpretation",
-        definition="A tool returns something error-shaped while its status is not ERROR, no later call of the tool succeeds, and the answer does not tell the user",
+        definition="A tool returns something error-shaped while its status is not ERROR, no later call of the tool or with the same arguments succeeds, and the answer does not tell the user",
         source="'silent failures': OTel status UNSET or OK over a failed result",
-        limits="shapes: an error member in a JSON object, success false, or a text that begins as an error does",
+        limits="shapes: an error member in a JSON object, success false, a status of 400 or more, or a short text that begins as an error does",
         sql=f"""
           WITH bad AS (
-            SELECT *, coalesce(tool_name, name) AS work FROM _s
-            WHERE span_type IN ('tool', 'retriever') AND NOT failed AND regexp_matches(output_head,
-              '(?is)^\\s*(\\{{\\s*"(error|errors|exception)"\\s*:\\s*["\\{{\\[]\\s*[^\\s\\]\\}}"]|\\{{[^\\{{\\}}]*"(success|ok)"\\s*:\\s*false|\\{{[^\\{{\\}}]*"is_?error"\\s*:\\s*true|\\{{[^\\{{\\}}]*"(status|state)"\\s*:\\s*"?(error|failed|failure|5\\d\\d)|(fatal |internal )?(error|exception|failure)\\s*[:(]|traceback \\(most recent call last\\)|[a-z_.]*(error|exception):)')
+            SELECT s.*, b.output_head AS said, coalesce(tool_name, name) AS work FROM _bad_results b JOIN _s s USING (trace_id, span_id)
+            WHERE NOT regexp_matches(b.output_head, '(?i){_UNKNOWN_TOOL}')
           ),
           good AS (
-            SELECT s.trace_id, coalesce(s.tool_name, s.name) AS work, max(s.start_time) AS at_ FROM _s s
-            ANTI JOIN bad b ON b.trace_id = s.trace_id AND b.span_id = s.span_id
+            SELECT s.trace_id, coalesce(s.tool_name, s.name) AS work, s.input_hash, max(s.start_time) AS at_ FROM _s s
+            ANTI JOIN _bad_results b ON b.trace_id = s.trace_id AND b.span_id = s.span_id
             WHERE s.span_type IN ('tool', 'retriever') AND NOT s.failed GROUP BY ALL
           )
           SELECT b.work AS key, b.work AS subject, b.trace_id, b.span_id, NULL AS origin_span_id,
-            'output_text' AS field, left(b.output_head, 300) AS quote
-          FROM bad b LEFT JOIN good g ON g.trace_id = b.trace_id AND g.work = b.work
-          LEFT JOIN _final f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
-          WHERE NOT coalesce(g.at_ > b.start_time, false) AND NOT coalesce(regexp_matches(f.answer, '{_ADMITS}'), false)
+            'output_text' AS field, left(b.said, 300) AS quote
+          FROM bad b LEFT JOIN _final f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
+          WHERE NOT coalesce(regexp_matches(f.answer, '{_ADMITS}'), false)
+            AND NOT EXISTS (SELECT 1 FROM good g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time
+              AND (g.work = b.work OR g.input_hash = b.input_hash AND length(b.arguments) > 2))
         """,
         title="{subject} fails silently: the error is in its result, its status is not ERROR",
         description="{subject} returns an error as an ordinary result. The agent goes on as if it had worked, and the user is not told.",

@@ -1,57 +1,96 @@
-"""Tables that several detectors share: tool calls, final answers, errors with their class and whether they passed."""
+"""Tables that several detectors share: tool calls, final answers, errors with their class, results that are errors."""
 
 from __future__ import annotations
 
 from halo_receiver.store.reader import Reader
 
-# Classes of errors, in the order they are tried: the first that matches names it. Of type, message and status.
+
+def _code(numbers: str) -> str:
+    """Match an HTTP status where it stands as one: after a word for it, at the start of a line, or before its name."""
+    return (
+        rf"\b(https?|status|code|error|response|returned|answered)(/[\d.]+)?\W{{0,3}}(code|status|error)?\W{{0,3}}({numbers})\b"
+        rf"|^\W*({numbers})\b|\b({numbers})\W{{1,2}}(client|server|error|unauthori|forbidden|not found|too many|internal|bad|service|gateway)"
+    )
+
+
+# Classes of errors, in the order they are tried: the first that matches names it. Of type, message and status, a line each.
 ERROR_CLASSES = (
-    ("authentication", r"\b(401|403)\b|unauthori[sz]ed|forbidden|invalid api key|permission ?denied|authentication"),
-    ("rate_limit", r"\b429\b|rate.?limit|too many requests|insufficient_quota|quota exceeded|throttl"),
-    ("context_length", r"context.?length|maximum context|context window|too many tokens|prompt is too long"),
-    ("turn_limit", r"max(imum)?[ _]?(number of )?(turns|iterations|steps)|recursion.?limit|maxturns|step limit"),
-    ("timeout", r"time[d]?[ -]?out|deadline.?exceeded"),
+    ("unknown_tool", r"(unknown|unrecogni[sz]ed|nonexistent|undefined|unregistered|invalid|no such) (tool|function)\b|tool ?not ?found|no (tool|function) (named|called)"
+                     r"|\b(tool|function)\W{1,3}[\w.-]{1,80}\W{0,2} ?(is |was )?(not (found|available|registered|recogni[sz]ed|defined|a valid)|does ?n[o']t exist|unknown)|is not a valid (tool|function)"),
+    ("turn_limit", r"max(imum)?[ _-]?(number of )?(agent )?(turns|iterations|steps|rounds)|(turn|step|iteration|recursion)[ _-]?limit|maxturns|graphrecursion|usagelimitexceeded"
+                   r"|too many (turns|iterations|steps)"),
+    ("context_length", r"context.?(length|window)|maximum context|too many (input )?tokens|(prompt|input|request|message) is too (long|large)|tokens? > \d+ max|reduce the length"),
+    ("rate_limit", _code("429") + r"|rate.?limit|too ?many ?requests|insufficient_quota|quota (has been |is |was )?exceeded|exceeded your (current )?quota|throttl|(tokens|requests) per (min|sec|day|hour)"),
+    ("authentication", _code("401|403") + r"|unauthori[sz]ed|unauthenticated|not authori[sz]ed|forbidden|(access|permission) ?denied|permission ?error|authentication|authorization failed"
+                       r"|(invalid|incorrect|missing|expired|bad|wrong|no|revoked) (api.?key|credentials?|(access |auth |bearer )?token|password|signature)|(token|credentials?|api.?key|session) (has |have |is |was )?(expired|invalid|revoked|missing)"
+                       r"|login required|not logged in"),
+    ("timeout", r"time[ds]?[ -_]?out|deadline.?exceeded|took too long|no (answer|response|reply) (within|after)|" + _code("408|504")),
     ("model_code", r"(unexpected keyword|missing \d+ required|takes \d+ positional) ?argument|pars(ing|er|e) ?(error|exception)|"
                    r"syntax ?error|indentation ?error|name ?error|interpreter ?error|code execution failed"),
-    ("environment", r"modulenotfound|importerror|no module named|command not found|cannot import|environment variable"),
-    ("not_found", r"\b404\b|not.?found|no such|does not exist|unknown (id|key|path)"),
-    ("service", r"\b50[0-4]\b|internal server error|bad gateway|service.?unavailable|overloaded|connection ?"
-                r"(refused|reset|aborted|error)|upstream|remote end closed"),
-    ("exhaustion", r"out of memory|memoryerror|no space left|disk quota|resource.?exhausted"),
+    ("environment", r"modulenotfound|importerror|no module named|command not found|cannot (import|find module)|not installed|executable file not found|no such (command|executable)"
+                    r"|missing (dependency|module|package|binary|library)|environment variable|shared object file|\w+_(key|token|url|host|path) (is|was|must be) (not )?(set|defined|configured)"),
+    ("exhaustion", r"out of memory|memoryerror|oom.?kill|no space left|enospc|disk (quota|full|is full)|resource.?exhausted|too many open files|emfile|heap (limit|out)|killed by signal|sigkill"),
+    ("service", _code("50[0-35-9]|52\\d") + r"|internal ?server ?error|bad ?gateway|service ?(is )?(temporarily )?unavailable|overloaded|\benotfound|econn(refused|reset|aborted)|epipe|getaddrinfo|name resolution|no such host"
+                r"|connect(ion)? ?(was )?(refused|reset|aborted|error|closed|lost|failed)|upstream|remote end closed|ssl ?error|certificate|network (is )?(unreachable|error)|backend (is )?(down|unavailable)|server (is )?(down|busy)"),
+    ("not_found", _code("404|410") + r"|not.?found|no such|does ?n[o']t exist|unknown (id|key|path|name|user|record)|no (record|entry|row|item)s?\b|keyerror"),
     ("no_results", r"no (results?|matches|documents|records) (were )?found|returned no results"),
-    ("format", r"json|pars(e|ing)|syntax ?error|validation|invalid (argument|parameter|input|request|value)|schema|"
-               r"missing (required|\d+ required)|unexpected (keyword|token|character)|badrequest|\b400\b|\b422\b"),
+    ("format", r"json|pars(e|ing)|syntax ?error|validation|invalid (argument|parameter|input|request|value|format|type)|schema|typeerror|valueerror|"
+               r"missing (required|\d+ required|field|parameter)|field required|unexpected (keyword|token|character)|badrequest|output.?(parser|validation)|" + _code("400|422")),
 )  # fmt: skip
+ERROR_CLASSES_SQL = tuple((name, pattern.replace("'", "''")) for name, pattern in ERROR_CLASSES)
 
 # An answer that tells the user what did not work. Anchored to whole phrases, so that a topic does not count.
 ADMITS = (
-    r"(?i)\b(could ?n[o']t|can ?not|can't|unable to|was ?n[o']t able|did ?n[o']t find|do ?n[o']t have|no (such|matching|"
-    r"results?|information|records?)|not (found|available|able)|unfortunately|apologi[sz]e|i'?m sorry|failed|"
-    r"went wrong|error occurred|please (check|verify|try again)|unavailable|i don'?t know)\b"
+    r"(?i)\b((could|can|ca|would|will|wo) ?n[o']t|cannot|(could|can) not|unable to|(was|were|am|is|are) ?n[o']t able|not able to"
+    r"|did ?n[o']t (find|get|receive|return|work|succeed|respond|load|complete|go|manage|turn|match|have|see|exist)|did not (find|get|receive|return|work|succeed|respond|load|complete|go|manage|turn|match|have|see|exist)"
+    r"|(do|does)( ?n[o']t| not) (have|know|see|find|cover|contain|include|show|list|exist|seem|appear|recogni[sz]e|work|respond|match|hold|mention)"
+    r"|(is|are|was|were|has|have)( ?n[o']t| not) (available|found|there|in|working|responding|listed|possible|been|successful|any|a valid|a known|reachable|clear|recogni[sz]ed|complete)"
+    r"|no (such|matching|relevant|results?|information|records?|data|entry|entries|answer|match|matches|documents?|longer available)|there (is|are|was|were) (no (\w+ )?(record|result|order|booking|document|entry|match)|nothing|none)"
+    r"|not (found|available|sure|certain)|nothing (was|turned|came|found|matching|in|about|for|on|like)|none (was|were|of|found|in|that)|unfortunately|apologi[sz]e|i'?m (sorry|afraid)|sorry"
+    r"|fail(ed|s|ure|ures)?|went wrong|(an?|the|some|this|technical|internal|unexpected|server|system|following|access) (error|exception|problem|issue|outage|failure)|errors? (was|were|occurred|message|code|while|when)|(ran|run) into|encountered"
+    r"|without success|unsuccessful|(is|are|was|were|seems|appears|currently|temporarily) (currently |temporarily )?(down|offline|unreachable|denied|rejected|broken)|unavailable|time[ds]? ?out|please (check|verify|try again|double-check)|don'?t know|again later)\b"
+)
+# Any sort of no: for results that may rightly be empty.
+NEGATES = (
+    r"(?i)\b(no|not|none|nothing|never|nobody|nowhere|without|zero|0|empty|neither|unknown|missing|\w+n't|cannot)\b"
 )
 
 # Tools that only end a run: calling them does no work, and many frameworks run no span for them.
-ENDING = (
-    "(?i)^(final_?(answer|result|output|response)|finish|submit|done|respond|answer|end|complete|transfer_|handoff)"
+ENDING = "(?i)^(final_?(answer|result|output|response)|finish|submit|done|respond|answer|end|complete|transfer_|handoff|delegate)"
+# Tools that look and change nothing, by their name.
+READING = (
+    "^(?i:get|find|search|list|check|read|lookup|look_up|query|fetch|show|view|describe|retrieve|count|is|has|calc|calculate|estimate"
+    r"|quote|load|browse|grep|inspect|analy[sz]e|validate|verify|compare|summari[sz]e|kb|rag|knowledge)([_\W]|[A-Z]|$)|(?i:[_-](status|info|details|lookup|search|list|history)$)"
 )
+
+# A result in words that is an error and nothing else. Whole outputs of a few lines only: a document about errors is longer,
+# or names several of them.
+ERROR_WORDS = (
+    r"(?is)^\W{0,3}((fatal |internal |unexpected |api |tool |server |runtime |execution )?(error|exception|failure)\b\s*([:(\[]|\d{3}\b|-|—|occurred|while|executing|calling|in\b)"
+    r"|(error|fatal|err|exception)\]|traceback \(most recent call last\)|[a-z_.]*(error|exception)\s*[:(]"
+    r"|(https?(/[\d.]+)?|status|status code|response)\W{0,3}[45]\d\d\b|[45]\d\d (internal|bad|service|gateway|not found|forbidden|unauthori|too many|client error|server error)"
+    r"|(failed|unable|was unable|could not|couldn't|cannot|can't) (to )?[a-z]+|(the )?(request|operation|call|query|command|tool|server|service|connection|backend|upstream)\b.{0,40}\b(failed|timed out|rejected|aborted|refused|unavailable|down)\b"
+    r"|(access|permission) denied|rate limit|too many requests|<(tool_use_)?error>|(tool|function)\b.{0,80}(not found|does not exist)|[\w-]{1,60} is not a valid (tool|function))"
+)
+MAX_ERROR_WORDS = 600  # characters of such a result; a traceback may be longer
 
 
 def prepare(reader: Reader) -> None:
-    """Make `_calls`, `_final` and `_errors` from `_s` and the spans."""
+    """Make `_calls`, `_final`, `_bad_results` and `_errors` from `_s` and the spans."""
     classes = " ".join(
-        f"WHEN regexp_matches(said, '(?i){pattern}') THEN '{name}'" for name, pattern in ERROR_CLASSES_SQL
+        f"WHEN regexp_matches(said, '(?im){pattern}') THEN '{name}'" for name, pattern in ERROR_CLASSES_SQL
     )
     execute = reader.connection.execute
     execute("""
         CREATE OR REPLACE TEMP TABLE _calls AS
-        SELECT trace_id, span_id, start_time, end_time, agent_name, model, tools_offered, definitions, call_id, call_name,
-          json_type(said) AS arguments_type,
+        SELECT trace_id, span_id, start_time, end_time, service_name, agent_name, model, tools_offered, definitions,
+          call_id, call_name, json_type(said) AS arguments_type, hash(said::VARCHAR) AS said_hash,
           CASE WHEN length(said::VARCHAR) <= 1000 THEN said END AS arguments,
           CASE WHEN json_type(said) = 'OBJECT' AND length(said::VARCHAR) <= 20000 THEN json_structure(said)::VARCHAR END
             AS structure
         FROM (
           SELECT * EXCLUDE (call), call->>'id' AS call_id, call->>'name' AS call_name, call->'arguments' AS said FROM (
-            SELECT trace_id, span_id, start_time, end_time, agent_name, model, tools_offered,
+            SELECT trace_id, span_id, start_time, end_time, service_name, agent_name, model, tools_offered,
               hash(tool_definitions) AS definitions, unnest(output_messages->'$[*].tool_calls[*]') AS call
             FROM spans WHERE span_type = 'llm' AND contains(output_messages::VARCHAR, '"tool_calls"')
           )
@@ -61,29 +100,93 @@ def prepare(reader: Reader) -> None:
     execute("""
         CREATE OR REPLACE TEMP TABLE _final AS
         SELECT trace_id, arg_max(span_id, end_time) AS span_id, arg_max(output_head, end_time) AS answer,
-          arg_max(agent_name, end_time) AS agent_name, max(end_time) AS end_time
+          arg_max(agent_name, end_time) AS agent_name, arg_max(service_name, end_time) AS service_name,
+          arg_max(system_head, end_time) AS system_head, max(end_time) AS end_time
         FROM _s WHERE span_type = 'llm' AND NOT failed AND calls = 0 AND output_length > 0 GROUP BY trace_id
     """)
-    # The deepest error of each chain only: the spans above repeat it. `passed`: the same work succeeded later.
+    execute(_BAD_RESULTS)
+    # The deepest error of each chain only: the spans above repeat it. `passed`: the same work succeeded later: the same
+    # tool, or another one with the same arguments; of model calls, any later one of the agent.
     execute(f"""
         CREATE OR REPLACE TEMP TABLE _errors AS
+        WITH work AS (
+          SELECT trace_id, start_time, failed, span_type, {_WORK} AS work,
+            CASE WHEN span_type = 'tool' AND length(arguments) > 2 THEN input_hash END AS same FROM _s
+        ),
+        good AS (
+          SELECT trace_id, work, max(start_time) AS at_ FROM (
+            SELECT trace_id, work, start_time FROM work WHERE NOT failed
+            UNION ALL SELECT trace_id, 'same ' || same, start_time FROM work WHERE NOT failed AND same IS NOT NULL
+          ) GROUP BY ALL
+        )
         SELECT *, CASE {classes} ELSE 'other' END AS class FROM (
-          SELECT s.*, concat_ws(' ', s.error_type, s.error_message, s.status_message) AS said,
+          SELECT s.*, concat_ws(chr(10), s.error_type, s.error_message, s.status_message) AS said,
             coalesce(s.tool_name, s.agent_name, s.name) AS subject,
-            coalesce(w.last_good > s.start_time, false) AS passed
+            coalesce(w.at_ > s.start_time, false) OR coalesce(o.at_ > s.start_time, false) AS passed
           FROM _s s
           LEFT JOIN (SELECT DISTINCT trace_id, parent_span_id FROM _s WHERE failed) c
             ON c.trace_id = s.trace_id AND c.parent_span_id = s.span_id
-          LEFT JOIN (
-            SELECT trace_id, coalesce(tool_name, name) AS work, max(start_time) AS last_good FROM _s
-            WHERE NOT failed GROUP BY ALL
-          ) w ON w.trace_id = s.trace_id AND w.work = coalesce(s.tool_name, s.name)
+          LEFT JOIN good w ON w.trace_id = s.trace_id AND w.work = {_work_of("s")}
+          LEFT JOIN good o ON s.span_type = 'tool' AND length(s.arguments) > 2 AND o.trace_id = s.trace_id
+            AND o.work = 'same ' || s.input_hash
           WHERE s.failed AND c.trace_id IS NULL
         )
     """)
 
 
-ERROR_CLASSES_SQL = tuple((name, pattern.replace("'", "''")) for name, pattern in ERROR_CLASSES)
+def _work_of(table: str) -> str:
+    t = f"{table}." if table else ""
+    return f"CASE WHEN {t}span_type = 'llm' THEN 'llm ' || coalesce({t}agent_name, '') ELSE coalesce({t}tool_name, {t}name) END"
+
+
+_WORK = _work_of("")
+
+
+def _filled(member: str) -> str:
+    """A member of the JSON result that is there and says something."""
+    return (
+        f"(json_type(r, '$.{member}') = 'VARCHAR' AND NOT regexp_matches(trim(r->>'$.{member}'), '(?i)^(|none|null|no|ok|false|0|-|n/a|no errors?)$')"
+        f" OR json_type(r, '$.{member}') = 'OBJECT' AND r->>'$.{member}' <> '{{}}')"
+    )
+
+
+def _number(member: str) -> str:
+    return f"coalesce(try_cast(r->>'$.{member}' AS INTEGER), 0)"
+
+
+def _one_of(members: str, test: str) -> str:
+    return "(" + " OR ".join(test.format(member=member) for member in members.split()) + ")"
+
+
+_HAS_WORDS = _one_of("message reason detail details error cause body", "json_exists(r, '$.{member}')")
+_IS_RECORD = r"regexp_matches(output_head, '\"(\w+_)?id\"\s*:')"
+_BAD_JSON = f"""
+  {_filled("error")} OR {_filled("exception")} OR {_filled("error_message")} OR {_filled("errorMessage")} OR {_filled("traceback")}
+  OR json_type(r, '$.error') = 'BOOLEAN' AND r->>'$.error' = 'true' OR json_type(r, '$.error') = 'ARRAY' AND json_array_length(r, '$.error') > 0
+  OR json_type(r, '$.errors') = 'ARRAY' AND json_array_length(r, '$.errors') > 0 AND (json_type(r, '$.data') = 'NULL' OR len(json_keys(r)) = 1)
+  OR {_one_of("success ok succeeded", "json_type(r, '$.{member}') = 'BOOLEAN' AND r->>'$.{member}' = 'false'")}
+  OR {_one_of("isError is_error", "r->>'$.{member}' = 'true'")}
+  OR {_one_of("status state outcome type", "lower(r->>'$.{member}') IN ('error', 'exception')")}
+  OR {_one_of("status state outcome result", "lower(r->>'$.{member}') IN ('failed', 'failure', 'fail', 'unavailable', 'timeout')")} AND {_HAS_WORDS} AND NOT {_IS_RECORD}
+  OR {_number("status")} BETWEEN 400 AND 599 OR {_number("status_code")} BETWEEN 400 AND 599 OR {_number("statusCode")} BETWEEN 400 AND 599
+  OR {_number("http_status")} BETWEEN 400 AND 599 OR {_number("code")} BETWEEN 400 AND 599 AND {_HAS_WORDS}
+  OR {_number("exit_code")} IN (126, 127, 137, 139)
+"""
+_QUOTED_WORDS = ERROR_WORDS.replace("'", "''")
+# Results that are errors although the status is not ERROR. Text is judged where it is short and speaks of one failure.
+_BAD_RESULTS = f"""
+CREATE OR REPLACE TEMP TABLE _bad_results AS
+SELECT trace_id, span_id, output_head FROM (
+  SELECT trace_id, span_id, output_head, output_length, span_type, output_length <= 2000 AND starts_with(ltrim(output_head), '{{') AND json_valid(output_head) AS is_json,
+    CASE WHEN is_json THEN output_head::JSON END AS r
+  FROM _s WHERE span_type IN ('tool', 'retriever') AND NOT failed AND output_length > 0
+)
+WHERE CASE WHEN is_json THEN coalesce({_BAD_JSON}, false)
+  WHEN starts_with(ltrim(output_head), '{{') THEN regexp_matches(output_head, '(?is)^\\s*\\{{\\s*[''"](error|errors|exception)[''"]\\s*:\\s*[''"\\{{\\[]\\s*[^\\s\\]\\}}''"]|^\\s*\\{{[^\\{{\\}}]*[''"](success|ok)[''"]\\s*:\\s*false')
+  ELSE output_length <= {MAX_ERROR_WORDS} AND regexp_matches(output_head, '{_QUOTED_WORDS}')
+    AND len(list_distinct(regexp_extract_all(output_head, '\\b[45]\\d\\d\\b'))) <= 1
+    OR regexp_matches(output_head, '(?i)^\\s*traceback \\(most recent call last\\)') END
+"""
 
 
 def blame(reader: Reader) -> None:

@@ -1,20 +1,35 @@
-"""Shape of a trace: runs that never end, latency and token outliers, broken telemetry."""
+"""Shape of a trace: runs that never end, context that fills up, latency, token and cost outliers, broken telemetry."""
 
 from __future__ import annotations
 
+from halo_receiver.conventions.cost import context_window
+from halo_receiver.store.reader import Reader
 from halo_worker.analysis.detectors.unit import Unit
 
 MIN_SAMPLE = 40  # spans of one kind, below which nothing is an outlier
 ROBUST_Z = 8.0  # median absolute deviations of the logarithm
 MIN_RATIO = 5.0  # times the median
 MAX_SHARE = 0.03  # of the kind; what is more frequent is another way of working, not an outlier
+PRESSURE = 0.9  # of the model's context window
+GROWN_TOKENS, GROWN_TIMES = 30_000, 8  # a prompt that grows to that, of an agent whose prompts seldom do
+MOSTLY_ROOTED = 0.8  # share of a service's traces with a root, from which a trace without one says something of its run
 
 
-def _outliers(measure: str, least: float) -> str:
+def prepare(reader: Reader) -> None:
+    """Make `_windows`: the context window of each model that has a known one."""
+    reader.connection.execute("CREATE OR REPLACE TEMP TABLE _windows (model VARCHAR, size BIGINT)")
+    models = reader.query("SELECT DISTINCT model, provider FROM _s WHERE span_type = 'llm' AND model IS NOT NULL")
+    known = {row["model"]: size for row in models if (size := context_window(row["model"], row["provider"]))}
+    if known:
+        reader.connection.executemany("INSERT INTO _windows VALUES (?, ?)", list(known.items()))
+
+
+def _outliers(measure: str, least: float, kinds: str, *, source: str = "_s") -> str:
+    """Spans far from the others of their agent, name and model; of nested ones the deepest."""
     return f"""
       WITH groups AS (
-        SELECT *, ln({measure}) AS x, coalesce(agent_name, '') || '|' || name || '|' || coalesce(model, '') AS kind_key
-        FROM _s WHERE {measure} > 0 AND NOT failed AND span_type IN ('llm', 'agent', 'tool', 'retriever', 'workflow')
+        SELECT *, ln({measure}) AS x, concat_ws('|', agent_name, name, tool_name, model) AS kind_key
+        FROM {source} WHERE {measure} > 0 AND NOT failed AND span_type IN ({kinds})
       ),
       middle AS (SELECT kind_key, median(x) AS m, count(*) AS n FROM groups GROUP BY ALL HAVING n >= {MIN_SAMPLE}),
       spread AS (SELECT kind_key, any_value(m) AS m, greatest(mad(x), 0.05) AS d FROM groups JOIN middle USING (kind_key) GROUP BY ALL),
@@ -29,14 +44,31 @@ def _outliers(measure: str, least: float) -> str:
     """
 
 
+# What a model call reads beyond the one before it: the steady growth of long work is no outlier, a page pasted in is.
+_GAINS = """(SELECT *, input_tokens - coalesce(lag(input_tokens) OVER (PARTITION BY trace_id, agent_name, model ORDER BY start_time, span_id), 0) AS gained
+  FROM _s WHERE span_type = 'llm' AND input_tokens > 0)"""
+_LEAVES = "'llm', 'tool', 'retriever', 'embedding', 'reranker'"
+# Traces without a root, of services whose traces have one, that end in the middle of work.
+_DIED = f"""
+  WITH rooted AS (
+    SELECT trace_id, bool_or(parent_span_id IS NULL) AS root, any_value(service_name) AS service_name,
+      arg_max(span_id, start_time) FILTER (span_type IN ('llm', 'tool', 'retriever')) AS last_id
+    FROM _s WHERE span_type IS NOT NULL OR parent_span_id IS NULL GROUP BY trace_id
+  ),
+  steady AS (SELECT service_name FROM rooted GROUP BY ALL HAVING count(*) >= 20 AND avg(root::INTEGER) >= {MOSTLY_ROOTED})
+  SELECT s.* FROM rooted r SEMI JOIN steady USING (service_name) JOIN _s s ON s.trace_id = r.trace_id AND s.span_id = r.last_id
+  WHERE NOT r.root AND (s.span_type IN ('tool', 'retriever') OR s.calls > 0 OR s.failed)
+"""
+
+
 UNITS = (
     Unit(
         name="latency_outlier",
         category="Latency Outlier",
         definition=f"A span takes more than {MIN_RATIO:g} times the median of its agent, name and model, and more than {ROBUST_Z:g} robust standard deviations",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
-        limits=f"at least {MIN_SAMPLE} spans of the kind, of which {MAX_SHARE:.0%} at most; the deepest slow span only; a second at least",
-        sql=_outliers("duration_ns", 1e9),
+        limits=f"model, tool and retrieval calls, at least {MIN_SAMPLE} of the kind, of which {MAX_SHARE:.0%} at most; the deepest slow span only; a second at least",
+        sql=_outliers("duration_ns", 1e9, _LEAVES),
         title="{subject} is sometimes far slower than usual",
         description="{subject} takes many times its usual time in some traces. The deepest span that is slow is named.",
         fix="Look at what differs in these calls: argument size, cold starts, retries inside the tool, provider latency. Set a timeout.",
@@ -48,10 +80,10 @@ UNITS = (
     Unit(
         name="token_outlier",
         category="Resource Abuse",
-        definition=f"A model call reads more than {MIN_RATIO:g} times the median tokens of its agent, name and model",
+        definition=f"A model call reads more than the one before it, by over {MIN_RATIO:g} times the median such gain of its agent, name and model",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
-        limits=f"at least {MIN_SAMPLE} calls of the kind, and 2,000 tokens",
-        sql=_outliers("input_tokens", 2000),
+        limits=f"at least {MIN_SAMPLE} calls of the kind, and 2,000 tokens; prompts that grow steadily are left to context_pressure",
+        sql=_outliers("gained", 2000, "'llm'", source=_GAINS),
         title="{subject} is sometimes sent far more tokens than usual",
         description="Some calls of {subject} carry many times the usual prompt; they cost accordingly and push the task out of the context.",
         fix="Cap tool results and history before they enter the prompt; look for a document or an error page that is passed on whole.",
@@ -60,17 +92,69 @@ UNITS = (
         severity="low",
     ),
     Unit(
+        name="cost_outlier",
+        category="Resource Abuse",
+        definition=f"A model call costs more than {MIN_RATIO:g} times the median of its agent, name and model",
+        source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
+        limits=f"at least {MIN_SAMPLE} calls of the kind, and 5 cents; costs as sent or estimated; calls whose prompts explain it are token outliers",
+        sql=f"""
+          SELECT o.* FROM ({_outliers("cost_usd", 0.05, "'llm'")}) o
+          ANTI JOIN ({_outliers("gained", 2000, "'llm'", source=_GAINS)}) t ON t.trace_id = o.trace_id AND t.span_id = o.span_id
+        """,
+        title="{subject} is sometimes far dearer than usual",
+        description="Some calls of {subject} cost many times the usual; their prompts do not explain it, so their answers or their reasoning do.",
+        fix="Cap output and reasoning tokens for this call, and look at what the dear ones were asked.",
+        validation="The dearest calls of this agent should cost a few times the median.",
+        confidence=0.7,
+        severity="low",
+    ),
+    Unit(
+        name="context_pressure",
+        category="Context Handling Failures",
+        definition=f"A prompt fills {PRESSURE:.0%} of its model's context window or more; or, where that is not known, it grows within a trace to {GROWN_TIMES} times its first size, {GROWN_TOKENS:,} tokens at least, in an agent whose prompts seldom do",
+        source="context windows of the price list that ships with halo; TRAIL, Context Handling Failures",
+        limits="needs token counts; providers cut or refuse above the window, which shows elsewhere",
+        sql=f"""
+          WITH c AS (
+            SELECT s.trace_id, s.span_id, s.name, s.service_name, coalesce(s.agent_name, s.model, s.name) AS who, s.input_tokens, w.size, s.start_time,
+              first_value(s.input_tokens) OVER t AS first_tokens, count(*) OVER t AS calls
+            FROM _s s LEFT JOIN _windows w USING (model) WHERE s.span_type = 'llm' AND s.input_tokens > 0
+            WINDOW t AS (PARTITION BY s.trace_id, s.agent_name, s.model ORDER BY s.start_time, s.span_id)
+          ),
+          full_ AS (SELECT * FROM c WHERE input_tokens >= {PRESSURE} * size),
+          grown AS (
+            SELECT * FROM c WHERE size IS NULL AND calls >= 4 AND input_tokens >= {GROWN_TOKENS} AND input_tokens >= {GROWN_TIMES} * first_tokens
+          ),
+          seldom AS (
+            SELECT who FROM (SELECT who, trace_id, max(g.span_id) AS g FROM c LEFT JOIN grown g USING (trace_id, who) GROUP BY ALL)
+            GROUP BY who HAVING count(*) >= 20 AND count(g) <= 0.05 * count(*)
+          )
+          SELECT who AS key, who AS subject, trace_id, arg_max(span_id, input_tokens) AS span_id, arg_max(span_id, input_tokens) AS origin_span_id,
+            'name' AS field, arg_max(name, input_tokens) AS quote
+          FROM (SELECT who, trace_id, span_id, input_tokens, name FROM full_ UNION ALL SELECT who, trace_id, span_id, input_tokens, name FROM grown SEMI JOIN seldom USING (who))
+          GROUP BY who, trace_id
+        """,
+        title="The context of {subject} fills up",
+        description="Prompts come near the model's context window: what is in the middle is read badly, and the next step may not fit.",
+        fix="Summarise or drop old turns, cap tool results before they enter the prompt, and hand long work to a fresh context.",
+        validation="The largest prompt of each trace should stay well below the window.",
+        confidence=0.8,
+    ),
+    Unit(
         name="unfinished_run",
         category="Task Orchestration",
-        definition="The root span of a settled trace has no end",
-        source="OTLP trace.proto: end_time is semantically required",
-        limits="SDKs rarely export spans that have not ended; some do on shutdown",
-        sql="""
+        definition="The root span of a settled trace has no end; or the root never came, though the service's traces have one, and the last span is in the middle of work",
+        source="OTLP trace.proto: end_time is semantically required; SDKs export a span when it ends",
+        limits="only settled traces are judged, by the window they are read in; a trace without its root that ends in an answer is a fault of the telemetry",
+        sql=f"""
           SELECT name AS key, name AS subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, name AS quote
           FROM _s WHERE parent_span_id IS NULL AND end_time IS NULL AND span_type IS NOT NULL
+          UNION ALL
+          SELECT coalesce(agent_name, service_name) AS key, coalesce(agent_name, service_name) AS subject, trace_id, span_id, span_id AS origin_span_id,
+            'name' AS field, name AS quote FROM ({_DIED})
         """,
         title="Runs of {subject} never end",
-        description="The root span was exported without an end: the process died or the run was abandoned.",
+        description="The root span was exported without an end, or not at all while work was under way: the process died or the run was abandoned.",
         fix="Look for crashes and timeouts around these runs, and end the span in a finally block.",
         validation="Every root span should have an end.",
         confidence=0.8,
@@ -81,12 +165,13 @@ UNITS = (
         definition="A GenAI span of a trace names a parent that never arrived, and the trace has no root",
         source="OTLP trace.proto, parent_span_id",
         limits="sampling by span looks the same; says nothing about the agent",
-        sql="""
+        sql=f"""
           SELECT service_name AS key, service_name AS subject, s.trace_id, arg_min(s.span_id, s.start_time) AS span_id,
             arg_min(s.span_id, s.start_time) AS origin_span_id, 'name' AS field, arg_min(s.name, s.start_time) AS quote
           FROM _s s WHERE s.span_type IS NOT NULL AND s.parent_span_id IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM _s p WHERE p.trace_id = s.trace_id AND p.parent_span_id IS NULL)
             AND NOT EXISTS (SELECT 1 FROM _s p WHERE p.trace_id = s.trace_id AND p.span_id = s.parent_span_id)
+            AND s.trace_id NOT IN (SELECT trace_id FROM ({_DIED}))
           GROUP BY service_name, s.trace_id
         """,
         title="Traces of {subject} arrive without their root",
@@ -94,6 +179,28 @@ UNITS = (
         fix="Check that every service on the path exports, that context is propagated, and that the Collector does not sample by span.",
         validation="The share of traces without a root should fall.",
         confidence=0.9,
+        severity="low",
+        min_traces=3,
+    ),
+    Unit(
+        name="result_without_call",
+        category="Broken Telemetry",
+        definition="A tool span carries the id of a call that no model call of its trace made, nor one of its name, though the trace's calls are captured with ids",
+        source="NeMo Compass, orphan tool result",
+        limits="only where model calls carry ids; a tool that the program calls itself has no call id",
+        sql="""
+          WITH ids AS (SELECT trace_id FROM _calls GROUP BY ALL HAVING count(*) > 0 AND count(call_id) = count(*))
+          SELECT coalesce(s.service_name, '') || '|' || s.name AS key, s.name AS subject, s.trace_id, s.span_id, s.span_id AS origin_span_id, 'name' AS field, s.name AS quote
+          FROM _s s SEMI JOIN ids USING (trace_id)
+          ANTI JOIN _calls c ON c.trace_id = s.trace_id AND (c.call_id = s.tool_call_id)
+          ANTI JOIN _calls n ON n.trace_id = s.trace_id AND n.call_name = s.tool_name
+          WHERE s.span_type = 'tool' AND s.tool_call_id IS NOT NULL
+        """,
+        title="Results of {subject} belong to no call",
+        description="A tool ran for a call that no captured model call made: a model span is missing, or ids are not passed on.",
+        fix="Check that every model call is instrumented and that the call id reaches the tool's span.",
+        validation="Every tool call id on a tool span should be one that a model call made.",
+        confidence=0.8,
         severity="low",
         min_traces=3,
     ),

@@ -1,0 +1,161 @@
+"""pydantic-monty behind the Interpreter protocol: the conformance and the attack suite, and what its words promise."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from halo_worker.rlm.interpreter import Limits, OpenInterpreter
+from halo_worker.rlm.monty_interpreter import SUBSET, MontyInterpreter, OpenMonty
+from tests.worker.rlm.interpreter_suite import LIMITS, AttackSuite, InterpreterSuite
+
+
+@pytest.fixture
+def open_interpreter() -> OpenInterpreter:
+    return OpenMonty()
+
+
+class TestMonty(InterpreterSuite):
+    pass
+
+
+class TestAttacksOnMonty(AttackSuite):
+    pass
+
+
+WORKS = {
+    "functions, lambdas": "def f(a, *b, c=1, **d):\n    return (lambda x: x + c)(a)\nassert f(1, 2, e=3) == 2",
+    "comprehensions": "assert {k: v for k, v in zip('ab', [x for x in [1, 2]])} == {'a': 1, 'b': 2}",
+    "classes without inheritance": "class A:\n    def __init__(self, n):\n        self.n = n\nassert A(2).n == 2",
+    "f-strings": "assert f'{3.14159:.2f} {[1]!r:>5}' == '3.14   [1]'",
+    "try/except": "try:\n    {}['x']\nexcept (KeyError, ValueError) as e:\n    y = 1\nelse:\n    1/0\nfinally:\n    y",
+    "unpacking": "a, *b = [1, 2, 3]\nassert b == [2, 3] and [*b, 4] == [2, 3, 4] and {**{'a': 1}} == {'a': 1}",
+    "match": "match {'a': 1}:\n    case {'a': x}:\n        assert x == 1",
+    "sorting": "assert sorted(['bb', 'a'], key=lambda s: (len(s), s), reverse=True) == ['bb', 'a']",
+    "math": "import math\nassert math.isclose(math.sqrt(2) ** 2, 2)",
+    "re": "import re\nassert re.findall(r'(\\w+)=(\\d+)', 'a=1 b=2') == [('a', '1'), ('b', '2')]",
+    "json": "import json\nassert json.loads(json.dumps({'a': [1, None]})) == {'a': [1, None]}",
+    "collections": "from collections import Counter, defaultdict\nassert Counter('aab').most_common(1) == [('a', 2)]\n"
+    "d = defaultdict(list)\nd['x'].append(1)\nassert dict(d) == {'x': [1]}",
+    "itertools": "import itertools\nassert list(itertools.islice(itertools.chain([1], [2, 3]), 2)) == [1, 2]",
+    "functools": "import functools\nassert functools.reduce(lambda a, b: a + b, [1, 2]) == 3",
+    "datetime": "from datetime import datetime, timedelta\nassert (datetime(2026, 1, 2) - timedelta(days=1)).day == 1",
+    "dataclasses": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\nassert P(1) == P(1)",
+    "typing": "from typing import Any\nx: list[Any] = []",
+    "random": "import random\nrandom.seed(1)\nassert 0 <= random.random() < 1",
+    "csv": "import csv\nassert list(csv.reader(['a,b'])) == [['a', 'b']]",
+    "hashlib": "import hashlib\nassert len(hashlib.sha256(b'x').hexdigest()) == 64",
+    "base64": "import base64\nassert base64.b64encode(b'x') == b'eA=='",
+    "bisect": "import bisect\nassert bisect.bisect([1, 3], 2) == 1",
+    "decimal": "from decimal import Decimal\nassert Decimal('0.1') * 3 == Decimal('0.3')",
+    "copy": "import copy\nassert copy.deepcopy([[1]]) == [[1]]",
+    "time": "import time\ntime.time()",
+    "asyncio": "import asyncio\nasync def f():\n    return 1\nassert await asyncio.gather(f(), f()) == [1, 1]",
+    "with": "class C:\n    def __enter__(self):\n        return 1\n    def __exit__(self, *a):\n        return False\n"
+    "with C() as c:\n    assert c == 1",
+}  # fmt: skip
+
+REFUSED = {
+    "statistics": "import statistics",
+    "heapq": "import heapq",
+    "string": "import string",
+    "io": "import io",
+    "enum": "import enum",
+    "numpy": "import numpy",
+    "no class inheritance": "class A: pass\nclass B(A): pass",
+    "no yield": "def f():\n    yield 1\nlist(f())",
+    "no del": "x = 1\ndel x",
+}
+
+
+async def test_what_the_prompt_says_of_the_subset_is_true() -> None:
+    """A model that believes it loses no turn."""
+    it = await OpenMonty()({}, LIMITS)
+    for words, code in WORKS.items():
+        assert all(word in SUBSET for word in words.split(", "))
+        executed = await it.execute(code)
+        assert executed.failure is None, (words, executed.message)
+    for words, code in REFUSED.items():
+        assert words in SUBSET
+        assert (await it.execute(code)).failure, words
+    await it.close()
+
+
+async def test_the_traps_of_the_subset_are_answered_with_the_way_out() -> None:
+    async def look(at: str) -> str:
+        return at
+
+    it = await OpenMonty()({"look": look}, LIMITS)
+    said = {
+        "import asyncio\nawait asyncio.gather(look('a'), look('b'))": "call them without await",
+        "list(map(look, ['a']))": "not inside map()",
+        "import pandas": "This interpreter runs:",
+    }
+    for code, words in said.items():
+        assert words in (await it.execute(code)).message
+    await it.close()
+
+
+async def test_a_process_that_is_killed_is_replaced_and_the_variables_come_back() -> None:
+    async def die() -> None:
+        os.kill(pid, signal.SIGKILL)
+
+    it = await OpenMonty()({"die": die}, LIMITS)
+    assert isinstance(it, MontyInterpreter)
+    await it.execute("x = 5")
+    pid = it._session.worker_pid
+    executed = await it.execute("die()\nx = 6")
+    assert executed.failure == "memory"
+    assert (await it.execute("x")).value == "5"
+    await it.close()
+
+
+async def test_variables_too_large_to_keep_are_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("halo_worker.rlm.monty_interpreter.DUMP_BYTES", 1_000)
+    it = await OpenMonty()({}, LIMITS)
+    await it.execute("x = 'a' * 5000")
+    executed = await it.execute("while True: pass")
+    assert executed.variables_lost
+    assert "All variables are lost" in executed.message
+    assert (await it.execute("x")).failure == "raised"
+    await it.close()
+
+
+async def test_a_damaged_snapshot_costs_the_variables_and_not_the_session() -> None:
+    it = await OpenMonty()({}, LIMITS)
+    it.restore(b"not a dump")
+    executed: Any = await it.execute("1 + 1")
+    assert executed.value == "2"
+    await it.close()
+
+
+async def test_a_thousand_host_calls_are_quick() -> None:
+    async def look(at: int) -> int:
+        return at
+
+    it = await OpenMonty()({"look": look}, Limits())
+    began = time.monotonic()
+    assert (await it.execute("sum(look(n) for n in range(1000))")).value == "499500"
+    assert time.monotonic() - began < 5
+    await it.close()
+
+
+def test_no_process_is_left_behind() -> None:
+    code = (
+        "import asyncio\nfrom halo_worker.rlm.monty_interpreter import OpenMonty\n"
+        "from halo_worker.rlm.interpreter import Limits\n"
+        "async def main():\n    it = await OpenMonty()({}, Limits())\n    await it.execute('1')\n"
+        "    print(it._session.worker_pid)\nasyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 5
+    while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not os.path.exists(f"/proc/{pid}")
