@@ -31,13 +31,14 @@ from halo_worker.rlm.session import Check, Event, Session, Task
 from halo_worker.rlm.tool import Tool, ToolError
 from halo_worker.window import Window
 
-OVERVIEW_BYTES = 5_000  # of the first message
+OVERVIEW_BYTES = 2_500  # of the first message
 
 # Columns that a model is not told of: they are rarely asked for, and every turn would carry them.
 _UNTOLD = {
     "trace_state", "flags", "scope_name", "scope_version", "scope_attributes", "links", "dropped_attributes",
     "dropped_events", "dropped_links", "resource_schema_url", "scope_schema_url", "resource_dropped_attributes",
-    "scope_dropped_attributes", "cost_estimated", "convention",
+    "scope_dropped_attributes", "cost_estimated", "convention", "received_at", "tool_definitions", "max_output_tokens",
+    "reasoning_tokens", "observed_time", "severity_number",
 }  # fmt: skip
 
 
@@ -140,18 +141,19 @@ def limits_of(budget: BudgetConfig) -> BudgetLimits:
 def schema_text(reader: Reader) -> str:
     """Return the contract's tables and columns in a line each; types where they are not text."""
     lines = []
-    for view in ("spans", "traces", "logs"):
+    for view in ("spans", "traces", "logs") if reader.query("SELECT 1 FROM logs LIMIT 1") else ("spans", "traces"):
         columns = [
-            row["column_name"] + ("" if row["column_type"] == "VARCHAR" else f" {_type(row['column_type'])}")
+            row["column_name"] + _type(row["column_type"])
             for row in reader.query(f"DESCRIBE {view}")
             if row["column_name"] not in _UNTOLD
         ]
         lines.append(f"{view}({', '.join(columns)})")
-    return "\n".join(lines) + "\nJSON: attributes->>'key'. One row a span; span_type is agent, llm, tool, retriever …"
+    return "\n".join(lines) + "\nattributes->>'key'; span_type is agent, llm, tool, retriever …"
 
 
 def _type(name: str) -> str:
-    return "STRUCT[]" if name.startswith("STRUCT") else name
+    """Mark what is not plain; numbers and times tell themselves by their names."""
+    return "[]" if name.endswith("[]") else ":JSON" if name == "JSON" else ""
 
 
 async def _worked(

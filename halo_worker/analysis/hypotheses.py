@@ -10,9 +10,9 @@ import orjson
 from halo_worker.analysis.draft import DraftFinding
 from halo_worker.analysis.tools.fit import cut, take
 
-MAX_LISTED = 40
-LISTED_BYTES = 6_000
-TITLE_CHARACTERS = 140
+MAX_LISTED = 30
+LISTED_BYTES = 3_000
+TITLE_CHARACTERS = 120
 SAME = 0.8  # share of traces (Jaccard) from which two findings of one category are one
 MAX_EVIDENCE = 6
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.markdown import Markdown
 
 from halo_worker import inputs, run
 from halo_worker.cli.common import Context, bounds, everywhere, printable, settings, talk, window_of
+from halo_worker.cli.progress import shown
 from halo_worker.errors import InputError
 from halo_worker.report import markdown, words
 from halo_worker.report.model import Report
@@ -127,7 +129,8 @@ def run_command(
         telemetry=telemetry,
         say=talk,
     )
-    result = run.run(current, request, now_ns=now_ns)
+    with shown() as progress:
+        result = run.run(current, replace(request, progress=progress), now_ns=now_ns)
     _say_problems(result.problems)
     _print(result, form)
     for item in result.deliveries:

@@ -10,7 +10,7 @@ from halo_worker.rlm.tool import ToolError
 
 MAX_NAMES = 100  # of one list in a filter
 
-FILTERS_SCHEMA: dict[str, Any] = {"type": "object", "description": "see 'Filters'; {} for all"}
+FILTERS_SCHEMA: dict[str, Any] = {"type": "object"}  # what they are stands once, in the prompt
 
 # What the prompt says of them.
 FILTERS_TEXT = (

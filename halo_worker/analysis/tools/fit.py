@@ -7,8 +7,19 @@ from typing import Any
 
 import orjson
 
+from halo_worker.rlm.tool import MODEL_BYTES
+
 CUT = "…[cut:"  # begins the mark of a shortened text
+# What one result may take of a model's context, for every later turn sends it again; code is given all it asks for.
+LIST_BYTES = 4_500
+VIEW_BYTES = 9_000
+ROWS_BYTES = 6_000
 NOTE_BYTES = 400  # kept free for the words about what was left out
+
+
+def for_model(max_bytes: int, most: int) -> int:
+    """Return the budget of a result: `most` where it enters a model's context, all of it where it becomes a variable."""
+    return min(max_bytes, most) if max_bytes <= MODEL_BYTES else max_bytes
 
 
 def size(value: Any) -> int:

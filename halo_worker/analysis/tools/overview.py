@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from halo_worker.analysis.tools.filters import FILTERS_SCHEMA, condition
-from halo_worker.analysis.tools.fit import compact, cut, cut_values, fitted, size
+from halo_worker.analysis.tools.fit import LIST_BYTES, compact, cut, cut_values, fitted, for_model, size
 from halo_worker.analysis.tools.shared import Desk, tool, whole
 from halo_worker.rlm.tool import Tool, ToolError
 
@@ -82,7 +82,7 @@ def overview_tools(desk: Desk) -> list[Tool]:
     """Return the three."""
 
     async def overview(arguments: dict[str, Any], max_bytes: int) -> Any:
-        return await dataset_overview(desk, arguments.get("filters"), max_bytes)
+        return await dataset_overview(desk, arguments.get("filters"), for_model(max_bytes, LIST_BYTES))
 
     async def count(arguments: dict[str, Any], max_bytes: int) -> Any:
         where, parameters = condition(arguments.get("filters"), desk.hypotheses)
@@ -91,7 +91,7 @@ def overview_tools(desk: Desk) -> list[Tool]:
         return {"total": found.rows[0]["total"]}
 
     async def query(arguments: dict[str, Any], max_bytes: int) -> Any:
-        return await query_traces(desk, arguments, max_bytes)
+        return await query_traces(desk, arguments, for_model(max_bytes, LIST_BYTES))
 
     filters = {"filters": FILTERS_SCHEMA}
     return [
@@ -153,11 +153,18 @@ async def dataset_overview(desk: Desk, filters: Any, max_bytes: int) -> dict[str
 
 def _shrunk(result: dict[str, Any], max_bytes: int) -> dict[str, Any]:
     """Drop what is longest and least needed until the budget holds; a name that is a novel cannot break it."""
-    for name in ("tools", "sample_trace_ids", "services", "models", "agents", "error_groups"):
-        if size(result) <= max_bytes:
-            break
-        if name in result:
-            result = {**result, name: f"left out for size ({len(result[name])} entries); ask query_sql"}
+    for most in (8, 4, 0):
+        for name in ("tools", "sample_trace_ids", "services", "models", "agents", "error_groups"):
+            if size(result) <= max_bytes:
+                return result
+            if name not in result or len(result[name]) <= most:
+                continue
+            left = len(result[name]) - most
+            values = result[name]
+            kept = dict(list(values.items())[:most]) if isinstance(values, dict) else values[:most]
+            result = {**result, name: kept}
+            if name != "sample_trace_ids":
+                result[f"{name}_left_out"] = f"{left} more for size; query_sql groups by them"
     return result
 
 
@@ -180,9 +187,12 @@ async def query_traces(desk: Desk, arguments: dict[str, Any], max_bytes: int) ->
     )
     rows = [compact(cut_values(row, NAME_CHARACTERS)) for row in found.rows]
     for row in rows:
-        row["agents"] = row.get("agents", [])[:5]
-        row["services"] = row.get("services", [])[:5]
-        row["models"] = row.get("models", [])[:5]
+        row["start"] = (row.get("start") or "")[:19]
+        row["status"] = row["status"] if row.get("status") == "ERROR" else None
+        for name in ("agents", "models", "services"):
+            row[name] = row.get(name, [])[:4]
+        if row["agents"]:
+            row["services"] = []  # who did it is said; a filter by service still finds it
     rows = [compact(row) for row in rows]
     count = total.rows[0]["total"]
     result = fitted(

@@ -11,7 +11,7 @@ from halo_worker.analysis.tools.filters import (
     TEXT_COLUMNS,
     condition,
 )
-from halo_worker.analysis.tools.fit import compact, cut, fitted
+from halo_worker.analysis.tools.fit import LIST_BYTES, compact, cut, fitted, for_model
 from halo_worker.analysis.tools.shared import Desk, tool, whole
 from halo_worker.rlm.tool import Tool, ToolError
 
@@ -60,13 +60,13 @@ def search_tools(desk: Desk) -> list[Tool]:
     """Return the three."""
 
     async def one_trace(arguments: dict[str, Any], max_bytes: int) -> Any:
-        return await search_trace(desk, arguments, max_bytes)
+        return await search_trace(desk, arguments, for_model(max_bytes, LIST_BYTES))
 
     async def one_span(arguments: dict[str, Any], max_bytes: int) -> Any:
-        return await search_trace(desk, arguments, max_bytes, span=True)
+        return await search_trace(desk, arguments, for_model(max_bytes, LIST_BYTES), span=True)
 
     async def everywhere(arguments: dict[str, Any], max_bytes: int) -> Any:
-        return await search_spans(desk, arguments, max_bytes)
+        return await search_spans(desk, arguments, for_model(max_bytes, LIST_BYTES))
 
     pattern = {
         "trace_id": {"type": "string"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from halo_worker.analysis.tools.fit import NOTE_BYTES, cut_values, size, take
+from halo_worker.analysis.tools.fit import NOTE_BYTES, ROWS_BYTES, cut_values, for_model, size, take
 from halo_worker.analysis.tools.shared import Desk, tool
 from halo_worker.rlm.tool import Tool, ToolError
 
@@ -18,7 +18,7 @@ def sql_tool(desk: Desk) -> Tool:
         sql = arguments.get("sql") or arguments.get("query")
         if not isinstance(sql, str) or not sql.strip():
             raise ToolError("sql is missing: one SELECT over spans, traces and logs")
-        return await query_sql(desk, sql, max_bytes)
+        return await query_sql(desk, sql, for_model(max_bytes, ROWS_BYTES))
 
     return tool(
         "query_sql",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from halo_worker.analysis.tools.fit import CUT, NOTE_BYTES, compact, cut, size, take
+from halo_worker.analysis.tools.fit import CUT, NOTE_BYTES, VIEW_BYTES, compact, cut, for_model, size, take
 from halo_worker.analysis.tools.shared import Desk, tool
 from halo_worker.rlm.tool import Tool, ToolError
 
@@ -42,11 +42,12 @@ def view_tools(desk: Desk) -> list[Tool]:
     """Return the two."""
 
     async def trace(arguments: dict[str, Any], max_bytes: int) -> Any:
-        return await view_trace(desk, await desk.trace_id(arguments.get("trace_id")), max_bytes)
+        trace_id = await desk.trace_id(arguments.get("trace_id"))
+        return await view_trace(desk, trace_id, for_model(max_bytes, VIEW_BYTES))
 
     async def spans(arguments: dict[str, Any], max_bytes: int) -> Any:
         trace_id = await desk.trace_id(arguments.get("trace_id"))
-        return await view_spans(desk, trace_id, arguments.get("span_ids"), max_bytes)
+        return await view_spans(desk, trace_id, arguments.get("span_ids"), for_model(max_bytes, VIEW_BYTES))
 
     trace_id = {"trace_id": {"type": "string"}}
     return [
