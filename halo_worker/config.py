@@ -5,6 +5,7 @@ Read by the receiver's loader: defaults < halo.toml < environment < flags. Secre
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from halo_receiver.config import ReceiverConfig, Section, Sections, StoreConfig, load
 from halo_worker.errors import ConfigError
@@ -104,20 +105,35 @@ class ScheduleConfig(Section):
     def _is_a_schedule(self) -> ScheduleConfig:
         if (self.cron is None) == (self.interval is None):
             raise ValueError("needs either cron or interval")
-        if self.cron is not None and len(self.cron.split()) != 5:
+        if self.cron is not None and len(fields := self.cron.split()) != 5:
+            without = f"; without seconds it is '{' '.join(fields[1:])}'" if len(fields) == 6 else ""
             raise ValueError(
-                f"cron {self.cron!r} has {len(self.cron.split())} fields: write minute hour day month weekday"
+                f"cron {self.cron!r} has {len(fields)} fields, not five: write minute hour day month weekday{without}"
             )
         for name in ("interval", "window", "overlap", "max_window"):
             if (value := getattr(self, name)) is not None:
-                seconds_of(value)
+                try:
+                    seconds_of(value)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from None
         if self.interval is not None and seconds_of(self.interval) < 1:
             raise ValueError("interval is shorter than a second")
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"timezone {self.timezone!r} is not an IANA name such as Europe/Berlin") from None
-        BudgetConfig.model_validate(self.budget)
+            close = difflib.get_close_matches(self.timezone, available_timezones(), n=1, cutoff=0.6)
+            meant = f": did you mean '{close[0]}'?" if close else " such as Europe/Berlin"
+            raise ValueError(f"timezone {self.timezone!r} is not an IANA name{meant}") from None
+        try:
+            BudgetConfig.model_validate(self.budget)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            given = str(first["loc"][0])
+            if given in BudgetConfig.model_fields:
+                raise ValueError(f"budget.{given}: {first['msg']}") from None
+            close = difflib.get_close_matches(given, BudgetConfig.model_fields, n=1, cutoff=0.5)
+            known = f"did you mean '{close[0]}'?" if close else f"known are: {', '.join(BudgetConfig.model_fields)}"
+            raise ValueError(f"budget has no '{given}'; {known}") from None
         return self
 
 
@@ -127,7 +143,9 @@ class FilterConfig(Section):
     min_severity: Literal["low", "medium", "high", "critical"] = Field(
         "low", description="Findings below are left out."
     )
-    states: list[str] = Field(default_factory=list, description="Only findings in these states; empty: all.")
+    states: list[Literal["new", "ongoing", "worsening", "improving", "regressed", "resolved"]] = Field(
+        default_factory=list, description="Only findings in these states; empty: all."
+    )
     agents: list[str] = Field(default_factory=list, description="Only findings that touch these agents; empty: all.")
 
 
@@ -175,7 +193,19 @@ class RedactionConfig(Section):
     """`[redaction]`: what is masked in everything that leaves the machine."""
 
     enabled: bool = Field(True, description="Mask keys, tokens and e-mail addresses.")
-    patterns: list[str] = Field(default_factory=list, description="Further regular expressions (RE2) to mask.")
+    patterns: list[str] = Field(default_factory=list, description="Further regular expressions (Python's) to mask.")
+
+    @field_validator("patterns")
+    @classmethod
+    def _compile(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            try:
+                found = re.compile(pattern).search("")
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+            if found:
+                raise ValueError(f"{pattern!r} matches the empty text, and so everything")
+        return patterns
 
 
 DEFAULT_SCHEDULES = {"daily": ScheduleConfig.model_validate({"cron": "0 6 * * *"})}
@@ -235,10 +265,11 @@ def load_settings(
     for name, schedule in settings.schedules.items():
         unknown = [sink for sink in schedule.sinks if sink not in settings.sinks]
         if unknown:
-            known = ", ".join(settings.sinks) or "none"
+            close = difflib.get_close_matches(unknown[0], settings.sinks, n=1, cutoff=0.5)
+            known = f"did you mean '{close[0]}'?" if close else f"configured are: {', '.join(settings.sinks) or 'none'}"
             raise ConfigError(
                 f"[schedules.{name}] names the sink '{unknown[0]}', which is not configured",
-                hint=f"add [sinks.{unknown[0]}]; configured are: {known}",
+                hint=f"add [sinks.{unknown[0]}]; {known}",
             )
     return settings
 

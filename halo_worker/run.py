@@ -98,6 +98,12 @@ def watermarks(current: Settings) -> Callable[[str], int | None]:
     return Archive(reports_dir(current)).watermark
 
 
+def last_reports(current: Settings) -> dict[str, Report]:
+    """Return the newest report of each schedule that has run."""
+    reports, _ = Archive(reports_dir(current)).reports()
+    return {report.schedule: report for report in reversed(reports) if report.schedule}
+
+
 def memory(current: Settings) -> IssueMemory:
     """Return the issues of the data directory."""
     return IssueMemory(Archive(reports_dir(current)).reports()[0], reports_dir(current) / DECISIONS_FILE)
@@ -473,9 +479,6 @@ def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) 
     return Courier(archive, current.sinks, current.redaction).deliver(report.id, sinks, again=True)
 
 
-def deliver_pending(current: Settings) -> list[Delivery]:
-    """Try again what sinks could not take; due retries only."""
-    try:
-        return Courier(Archive(reports_dir(current)), current.sinks, current.redaction).retry()
-    except HaloError:
-        return []
+def courier(current: Settings) -> Courier:
+    """Return what tries again what sinks could not take. It remembers what it need not look at any more."""
+    return Courier(Archive(reports_dir(current)), current.sinks, current.redaction)

@@ -11,48 +11,37 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from halo_receiver.store.lock import DirectoryLock
-from halo_worker.config import ScheduleConfig, seconds_of
+from halo_worker.config import ScheduleConfig, Settings, seconds_of
+from halo_worker.cron import cron_trigger
 from halo_worker.errors import ConfigError, DirectoryInUse
 from halo_worker.window import SECOND, Window, next_window
 
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_CATCH_UP = 50  # windows that `catch_up = "all"` works through after one downtime
-
-
-def _weekday_names(field: str) -> str:
-    """Write cron's weekday numbers as names: APScheduler counts from Monday, cron from Sunday."""
-    head, slash, step = field.partition("/")
-    parts = [
-        "-".join(_WEEKDAYS[int(end)] if end.isdigit() and int(end) < 8 else end for end in part.split("-"))
-        for part in head.split(",")
-    ]
-    return ",".join(parts) + slash + step
 
 
 def trigger_of(name: str, config: ScheduleConfig, *, anchor_ns: int) -> BaseTrigger:
     """Build the trigger; an interval counts from `anchor_ns`, the end of the last window. Raises ConfigError."""
-    zone = ZoneInfo(config.timezone)
     if config.interval is not None:
         start = datetime.fromtimestamp(anchor_ns / SECOND, UTC)
         return IntervalTrigger(seconds=max(1, int(seconds_of(config.interval))), start_date=start, timezone=UTC)
-    minute, hour, day, month, weekday = (config.cron or "").split()
     try:
-        return CronTrigger(
-            minute=minute, hour=hour, day=day, month=month, day_of_week=_weekday_names(weekday), timezone=zone
-        )
+        return cron_trigger(config.cron or "", config.timezone)
     except ValueError as error:
         raise ConfigError(
-            f"[schedules.{name}] cron {config.cron!r}: {error}",
+            f"[schedules.{name}] cron {config.cron!r}: {_plainly(error)}",
             hint="write minute hour day month weekday, as '0 6 * * 1-5'",
         ) from None
+
+
+def _plainly(error: ValueError) -> str:
+    """Say APScheduler's words without those that tell of its inside."""
+    return str(error).rpartition("Error validating expression ")[2]
 
 
 def next_fire(trigger: BaseTrigger, now_ns: int) -> int | None:
@@ -100,6 +89,23 @@ def due_windows(name: str, config: ScheduleConfig, watermark_ns: int | None, now
     return windows[-1:] if config.catch_up == "none" else windows
 
 
+def check(settings: Settings, now_ns: int) -> None:
+    """Look at every schedule before any is started. Raises ConfigError of what no later run could mend."""
+    for name, config in settings.schedules.items():
+        trigger_of(name, config, anchor_ns=now_ns)
+        engine = settings.engine_for(config.engine)
+        if engine == "rlm" and not (settings.model.api_key or settings.model.base_url):
+            raise ConfigError(
+                f"[schedules.{name}] engine is 'rlm', and no model can be reached",
+                hint="set OPENAI_API_KEY or [model] base_url, or engine = 'detectors'",
+            )
+        if config.prompt and engine == "detectors":
+            raise ConfigError(
+                f"[schedules.{name}] prompt: a question needs a model, and this schedule has none",
+                hint="set OPENAI_API_KEY or [model] base_url, or take the prompt out",
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A schedule as `halo schedules` lists it; times in unix nanoseconds."""
@@ -121,13 +127,22 @@ def plan(schedules: dict[str, ScheduleConfig], watermark: Callable[[str], int | 
     return planned
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What became of a schedule's turn: windows worked, and why there are no more of them."""
+
+    windows: int
+    failed: bool = False
+    skipped: bool = False
+
+
 def run_lock(data_dir: Path, name: str) -> DirectoryLock:
     """Return the lock that keeps a schedule from running twice at once, across processes."""
     return DirectoryLock(data_dir / "locks" / f"schedule-{name}.lock", f"a run of schedule '{name}'")
 
 
 class Scheduler:
-    """Runs `work(name, window)` for every schedule when it is due, until `stop`.
+    """Runs `work(name, window)` for every schedule when it is due, until `stop`; work says whether it succeeded.
 
     Jobs run one at a time on one thread: the machine has few cores, and two analyses at once would only wait for
     each other. What is missed meanwhile is coalesced into one run.
@@ -138,7 +153,7 @@ class Scheduler:
         schedules: dict[str, ScheduleConfig],
         *,
         data_dir: Path,
-        work: Callable[[str, Window], None],
+        work: Callable[[str, Window], bool],
         watermark: Callable[[str], int | None],
         clock: Callable[[], int],
         say: Callable[[str], None],
@@ -150,6 +165,7 @@ class Scheduler:
         self._clock = clock
         self._say = say
         self._running = threading.Lock()
+        self._stopping = threading.Event()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
@@ -170,20 +186,25 @@ class Scheduler:
                 self._say(f"schedule planned name={name} next_run={at}")
         self._scheduler.start()
 
-    def run_due(self, name: str) -> int:
-        """Run what is due of one schedule now; return how many windows were worked."""
+    def run_due(self, name: str) -> Ran:
+        """Run what is due of one schedule now, oldest window first; a window that fails ends it, to be tried again."""
         config = self._schedules[name]
+        done = 0
         try:
             with self._running, run_lock(self._data_dir, name):
-                windows = due_windows(name, config, self._watermark(name), self._clock())
-                for window in windows:
-                    self._work(name, window)
-        except DirectoryInUse:
-            self._say(f"run skipped schedule={name} reason=it is running in another process")
-            return 0
-        return len(windows)
+                for window in due_windows(name, config, self._watermark(name), self._clock()):
+                    if self._stopping.is_set():
+                        break
+                    if not self._work(name, window):
+                        return Ran(done, failed=True)
+                    done += 1
+        except DirectoryInUse as error:
+            self._say(f"run skipped schedule={name} reason=it is running already: {error}")
+            return Ran(done, skipped=True)
+        return Ran(done)
 
     def stop(self) -> None:
         """Start nothing more and wait for the run in progress."""
+        self._stopping.set()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)

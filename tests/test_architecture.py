@@ -19,7 +19,7 @@ OURS = ("halo_receiver", "halo_worker")
 # Library → the modules (or packages, with a final dot) that may import it.
 DOORS: dict[str, tuple[str, ...]] = {
     "aiohttp": ("halo_receiver.http_server",),
-    "apscheduler": ("halo_worker.schedule",),
+    "apscheduler": ("halo_worker.cron", "halo_worker.schedule"),
     "click": ("halo_worker.cli.",),
     "duckdb": ("halo_receiver.store.",),
     "genai_prices": ("halo_receiver.conventions.cost", "halo_worker.rlm.prices"),

@@ -36,10 +36,28 @@ COMMANDS = {
     "doctor": "doctor",
 }
 
+# What `halo --help` says of each; the module stays unloaded.
+SUMMARIES = {
+    "up": "receiver and scheduled worker together on one data directory",
+    "receive": "the receiver alone: OTLP in, spans on disk",
+    "work": "the scheduled worker alone",
+    "schedules": "when analyses run, last and next; 'run NAME' runs one now",
+    "run": "one analysis now, of the store or of trace files",
+    "import": "trace files into the store",
+    "demo": "a fleet of agents, received, analysed, reported; needs no key",
+    "reports": "the published reports, or one of them",
+    "issues": "failure modes over time; mute, resolve, reopen",
+    "deliver": "send a report to the sinks that have not taken it",
+    "traces": "list traces: root, agents, duration, errors, tokens, cost",
+    "trace": "one trace as a tree",
+    "query": "one SELECT over spans, traces and logs",
+    "doctor": "what is set up, reachable, and supported by the captured spans",
+}
+
 _HELP = """Tell how your LLM agents fail, how often, since when, and what to change.
 
 \b
-  halo demo        a day of agent traffic, received, analysed, reported: needs no key
+  halo demo        days of agent traffic, received, analysed, reported: needs no key
   halo up          the receiver (OTLP on 4317 and 4318) and the scheduled worker
   halo run         one analysis now, of the last 24 hours
   halo FILE -p "…" a question to a trace file
@@ -53,6 +71,10 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
@@ -110,18 +132,24 @@ def main(given: list[str] | None = None) -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except HaloError as error:
+        _suggest(words)
         fail(error)
     except BrokenPipeError:  # the reader of our output went away, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(result if isinstance(result, int) else 0)
 
 
-def _usage(error: click.ClickException, words: list[str]) -> None:
-    message = error.format_message()
-    first = next((word for word in words if not word.startswith("-")), "")
+def _suggest(words: list[str]) -> None:
+    """Where the first word is nearly a command and no file, say so, and exit."""
+    first = next((word for word in arguments(words)[1:] if not word.startswith("-")), "")
     close = difflib.get_close_matches(first, COMMANDS, n=1, cutoff=0.7)
-    if first not in COMMANDS and close and not Path(first).exists():
+    if first in words[:1] and first not in COMMANDS and close and not Path(first).exists():
         fail(HaloError(f"'{first}' is neither a command nor a file", hint=f"did you mean 'halo {close[0]}'?"))
+
+
+def _usage(error: click.ClickException, words: list[str]) -> None:
+    _suggest(words)
+    message = error.format_message()
     context = getattr(error, "ctx", None)
     hint = f"try '{context.command_path} --help'" if context is not None else "try 'halo --help'"
     fail(HaloError(message[:1].lower() + message[1:].rstrip("."), hint=hint))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -39,7 +40,7 @@ class Context:
 
 def talk(message: str) -> None:
     """Say something to the person, on stderr."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)  # it may quote a file, or what a sink answered
 
 
 def fail(error: HaloError, *, code: int = 2) -> NoReturn:
@@ -48,6 +49,13 @@ def fail(error: HaloError, *, code: int = 2) -> NoReturn:
     if error.hint:
         talk(f"hint:  {error.hint}")
     sys.exit(code)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Write a hint: the known name that is most like the one given, else all."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known are: {', '.join(names) or 'none'}"
 
 
 def everywhere(command: Command) -> Command:

@@ -6,7 +6,9 @@ import shutil
 import socket
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -49,7 +51,7 @@ def _tried(check: Callable[[Settings], Iterator[Check]], current: Settings) -> I
     try:
         yield from check(current)
     except HaloError as error:
-        yield check.__name__.strip("_"), "problem", f"{error}. {error.hint}" if error.hint else str(error)
+        yield check.__name__.strip("_"), "problem", _told(error)
 
 
 def _directory(current: Settings) -> Iterator[Check]:
@@ -117,19 +119,42 @@ def _model(current: Settings) -> Iterator[Check]:
 
 
 def _schedules(current: Settings) -> Iterator[Check]:
-    for item in schedule.plan(current.schedules, run.watermarks(current), time.time_ns()):
+    now = time.time_ns()
+    for name, config in current.schedules.items():
+        alone = replace(current, schedules={name: config})
+        try:
+            schedule.check(alone, now)
+            [item] = schedule.plan(alone.schedules, run.watermarks(current), now)
+        except HaloError as error:
+            yield f"schedule {name}", "problem", _told(error)
+            continue
         following = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(item.next_run / 1e9)) if item.next_run else "never"
-        yield f"schedule {item.name}", "ok", f"{item.when}, next {following}"
+        to = f", to {', '.join(config.sinks)}" if config.sinks else ""
+        yield f"schedule {name}", "ok", f"{item.when}, next {following}{to}"
 
 
 def _sinks(current: Settings) -> Iterator[Check]:
     for name, config in current.sinks.items():
         try:
-            yield f"sink {name}", "ok", make_sink(name, config).where()
+            sink = make_sink(name, config)
+            sink.probe()
+            yield f"sink {name}", "ok", sink.where()
         except HaloError as error:
-            yield f"sink {name}", "problem", f"{error}. {error.hint}" if error.hint else str(error)
+            yield f"sink {name}", "problem", _told(error)
     if not current.sinks:
         yield "sinks", "note", "none: reports stay in the data directory"
+    used = {sink for config in current.schedules.values() for sink in config.sinks}
+    for name in current.sinks.keys() - used:
+        yield f"sink {name}", "note", "no schedule names it: it gets reports by 'halo deliver --sink' alone"
+    waiting = Counter(item.state for item in run.courier(current).outstanding())
+    if waiting["waiting"]:
+        yield "deliveries", "note", f"{waiting['waiting']} wait for their next attempt"
+    if waiting["failed"]:
+        yield "deliveries", "problem", f"{waiting['failed']} failed for good: mend the sink, then 'halo deliver ID'"
+
+
+def _told(error: HaloError) -> str:
+    return f"{str(error).rstrip('.')}; {error.hint}" if error.hint else str(error)
 
 
 def _data(current: Settings) -> Iterator[Check]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -18,9 +19,11 @@ import click
 from halo_receiver.store.lock import DirectoryLock
 from halo_worker import run as conductor
 from halo_worker import schedule
-from halo_worker.cli.common import everywhere, fail, print_rows, settings, talk
+from halo_worker.cli.common import everywhere, fail, nearest, print_rows, settings, talk
 from halo_worker.config import Settings
+from halo_worker.delivery.courier import Delivery, make_sink, unreachable
 from halo_worker.errors import HaloError, InputError
+from halo_worker.report import words
 from halo_worker.report.model import iso_nano
 from halo_worker.window import Window
 
@@ -62,6 +65,7 @@ def receive_command(
 def work_command(once: bool, data_dir: Path | None, config: Path | None) -> int:
     """Run the schedules on a data directory, until SIGTERM or Ctrl-C."""
     current = settings(data_dir, config)
+    _check(current)
     with _worker_lock(current):
         if once:
             return _work_once(current)
@@ -77,6 +81,7 @@ def up_command(grpc_endpoint: str | None, http_endpoint: str | None, data_dir: P
     Ctrl-C and SIGTERM drain, seal and leave nothing half done; a second start continues.
     """
     current = settings(data_dir, config, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint})
+    _check(current)
     with _worker_lock(current):
         # In a session of its own, so that Ctrl-C reaches this process alone, which then ends both in order.
         receiver = subprocess.Popen(_receiver_command(current, config), start_new_session=True)  # noqa: S603
@@ -93,26 +98,69 @@ def schedules_command(action: str, name: str | None, form: str, data_dir: Path |
     current = settings(data_dir, config)
     if action == "run":
         if name not in current.schedules:
-            known = ", ".join(current.schedules)
             raise InputError(
-                f"there is no schedule '{name}'" if name else "which schedule?", hint=f"known are: {known}"
+                f"there is no schedule '{name}'" if name else "which schedule?",
+                hint=nearest(name or "", current.schedules),
             )
+        _check(current)
         ran = _scheduler(current).run_due(name)
-        return 0 if ran else 1
+        if not (ran.windows or ran.failed or ran.skipped):
+            talk(f"nothing is due: the last window of '{name}' ended a moment ago")
+        return 1 if ran.failed or ran.skipped else 0
+    reports = conductor.last_reports(current)
     planned = schedule.plan(current.schedules, conductor.watermarks(current), time.time_ns())
-    print_rows(
-        [
+    rows = [
+        {
+            "name": item.name,
+            "when": item.when,
+            "last_run": iso_nano(reports[item.name].created_at) if item.name in reports else None,
+            "last_report": reports[item.name].id if item.name in reports else None,
+            "last_window_end": iso_nano(item.last_window_end) if item.last_window_end else None,
+            "next_run": iso_nano(item.next_run) if item.next_run else None,
+            "sinks": current.schedules[item.name].sinks,
+        }
+        for item in planned
+    ]
+    if form == "table":
+        rows = [
             {
-                "name": item.name,
-                "when": item.when,
-                "last_window_end": iso_nano(item.last_window_end) if item.last_window_end else None,
-                "next_run": iso_nano(item.next_run) if item.next_run else None,
+                "name": row["name"],
+                "when": row["when"],
+                "last run": _minute(row["last_run"]) or "never",
+                "next run": _minute(row["next_run"]) or "never",
+                "sinks": ", ".join(current.schedules[str(row["name"])].sinks) or "none",
             }
-            for item in planned
-        ],
-        form,
-    )
+            for row in rows
+        ]
+    print_rows(rows, form)
     return 0
+
+
+def _minute(moment: object) -> str:
+    return f"{str(moment)[:16].replace('T', ' ')} UTC" if moment else ""
+
+
+def _check(current: Settings) -> None:
+    """Refuse to start with what no later run could mend; of what may pass, say that it is so."""
+    schedule.check(current, time.time_ns())
+    for name, config in current.sinks.items():
+        make_sink(name, config)
+
+
+def _say_unreachable(current: Settings) -> None:
+    for name, error in unreachable(current.sinks):
+        _log(f"sink unreachable name={name} reason={error} hint={error.hint}")
+
+
+def _log(event: str) -> None:
+    talk(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {event}")
+
+
+def _say_deliveries(deliveries: Iterable[Delivery]) -> None:
+    for item in deliveries:
+        reason = f" reason={item.reason}" if item.reason else ""
+        kept = " kept_for='halo deliver'" if item.state == "failed" else ""
+        _log(f"delivery {item.state} report={item.report_id} sink={item.sink}{reason}{kept}")
 
 
 def _worker_lock(current: Settings) -> DirectoryLock:
@@ -120,13 +168,21 @@ def _worker_lock(current: Settings) -> DirectoryLock:
 
 
 def _scheduler(current: Settings) -> schedule.Scheduler:
-    def work(name: str, window: Window) -> None:
+    def work(name: str, window: Window) -> bool:
         try:
-            conductor.run_schedule(current, name, window, now_ns=time.time_ns())
+            result = conductor.run_schedule(current, name, window, now_ns=time.time_ns())
         except HaloError as error:
-            talk(f"run failed schedule={name} reason={error}")
+            _log(f"run failed schedule={name} reason={error}{f' hint={error.hint}' if error.hint else ''}")
+            return False
         except Exception as error:  # noqa: BLE001 - one failing run must not end the worker; the next one is tried
-            talk(f"run failed schedule={name} reason={type(error).__name__}: {error}")
+            _log(f"run failed schedule={name} reason={type(error).__name__}: {error}")
+            return False
+        report = result.report
+        _log(f"run published schedule={name} status={report.status} says={report.summary!r} report={result.folder}")
+        for problem in result.problems:
+            _log(f"run noted schedule={name} problem={problem}")
+        _say_deliveries(result.deliveries)
+        return report.status != "failed"
 
     return schedule.Scheduler(
         current.schedules,
@@ -134,7 +190,7 @@ def _scheduler(current: Settings) -> schedule.Scheduler:
         work=work,
         watermark=conductor.watermarks(current),
         clock=time.time_ns,
-        say=lambda message: talk(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {message}"),
+        say=_log,
     )
 
 
@@ -142,15 +198,17 @@ def _work_once(current: Settings) -> int:
     scheduler = _scheduler(current)
     watermark = conductor.watermarks(current)
     now = time.time_ns()
-    due = 0
+    ran = []
     for name, config in current.schedules.items():
         last = watermark(name)
         trigger = schedule.trigger_of(name, config, anchor_ns=last or now)
         if last is None or schedule.missed_fires(trigger, last, now):
-            due += scheduler.run_due(name)
-    conductor.deliver_pending(current)
-    talk(f"{due} run{'s' if due != 1 else ''} done")
-    return 0
+            ran.append(scheduler.run_due(name))
+    deliveries = conductor.courier(current).retry()
+    _say_deliveries(deliveries)
+    failed = sum(one.failed for one in ran)
+    talk(f"{words.plural(sum(one.windows for one in ran), 'run')} done" + (f", {failed} failed" if failed else ""))
+    return 1 if failed else 0
 
 
 def _until_stopped(current: Settings, *, receiver: subprocess.Popen[bytes] | None) -> int:
@@ -162,13 +220,16 @@ def _until_stopped(current: Settings, *, receiver: subprocess.Popen[bytes] | Non
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     scheduler = _scheduler(current)
+    courier = conductor.courier(current)
     code = 0
     try:
         if receiver is not None and not _wait_ready(current, receiver, stopping):
             return receiver.wait() or 1
         scheduler.start()
+        # Beside the work: a host that answers nothing takes its time-out.
+        threading.Thread(target=_say_unreachable, args=(current,), daemon=True).start()
         while not stopping.wait(1.0):
-            conductor.deliver_pending(current)
+            _say_deliveries(courier.retry(stop=stopping.is_set))
             if receiver is not None and receiver.poll() is not None:
                 talk(f"receiver ended unexpectedly code={receiver.returncode}")
                 code = 1

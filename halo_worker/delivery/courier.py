@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from halo_receiver.store.lock import DirectoryLock
 from halo_worker.config import RedactionConfig, SinkConfig
 from halo_worker.delivery.file import FileSink
 from halo_worker.delivery.redaction import redacted, redactor
 from halo_worker.delivery.sink import Parcel, Sink, filtered
 from halo_worker.delivery.slack import SlackSink
 from halo_worker.delivery.webhook import WebhookSink
-from halo_worker.errors import ConfigError, DeliveryError, ReportError, SinkUnavailable
+from halo_worker.errors import ConfigError, DeliveryError, DirectoryInUse, ReportError, SinkUnavailable
 from halo_worker.report.archive import Archive
 from halo_worker.report.model import Report
 
@@ -48,6 +49,18 @@ def make_sink(name: str, config: SinkConfig) -> Sink:
     return WebhookSink(name, config) if config.type == "webhook" else SlackSink(config)
 
 
+def unreachable(sinks: Mapping[str, SinkConfig]) -> list[tuple[str, DeliveryError]]:
+    """Look whether each sink can be reached now, and return those that cannot. Raises ConfigError as `make_sink`."""
+    made = {name: make_sink(name, config) for name, config in sinks.items()}
+    found = []
+    for name, sink in made.items():
+        try:
+            sink.probe()
+        except DeliveryError as error:
+            found.append((name, error))
+    return found
+
+
 class Courier:
     """Delivers the reports of one archive."""
 
@@ -65,6 +78,7 @@ class Courier:
         self._clock = clock
         self._make = make
         self._mask = redactor(redaction.patterns, enabled=redaction.enabled)
+        self._settled: dict[str, int] = {}  # reports nothing of which waits, and when their receipts last changed
 
     def deliver(self, run_id: str, sinks: Sequence[str], *, again: bool = False) -> list[Delivery]:
         """Bring a report to the sinks named; those with a receipt are passed over, unless `again` and it failed."""
@@ -77,21 +91,54 @@ class Courier:
         report = self._archive.load(run_id) if known else None
         return [self._attempt(report, name, now=again) for name in known] if report is not None else []
 
-    def retry(self) -> list[Delivery]:
-        """Try again every delivery whose time has come."""
-        deliveries = []
+    def retry(self, *, stop: Callable[[], bool] = lambda: False) -> list[Delivery]:
+        """Try again every delivery whose time has come, until `stop` says so: a dead sink takes its time-out."""
+        deliveries: list[Delivery] = []
+        for run_id in self._archive.ids()[:PENDING_REPORTS]:
+            for name in self._waiting(run_id):
+                if stop():
+                    return deliveries
+                try:
+                    deliveries.append(self._attempt(self._archive.load(run_id), name))
+                except ReportError:
+                    continue
+        return deliveries
+
+    def outstanding(self) -> list[Delivery]:
+        """Return what waits, and what failed for good and was not delivered since; newest report first."""
+        found = []
         for run_id in self._archive.ids()[:PENDING_REPORTS]:
             for path in sorted((self._archive.directory / run_id / "receipts").glob("*.json")):
                 note = _read(path)
-                if note.get("state") == "waiting" and path.stem in self._configs and _due(note) <= self._clock():
-                    try:
-                        deliveries.append(self._attempt(self._archive.load(run_id), path.stem))
-                    except ReportError:
-                        continue
-        return deliveries
+                if note.get("state") in ("waiting", "failed"):
+                    found.append(Delivery(run_id, path.stem, note["state"], str(note.get("reason", ""))))
+        return found
+
+    def _waiting(self, run_id: str) -> list[str]:
+        """Return the sinks whose next attempt is due; a look at the directory is enough where none can be."""
+        directory = self._archive.directory / run_id / "receipts"
+        try:
+            changed = directory.stat().st_mtime_ns
+        except OSError:
+            return []
+        if self._settled.get(run_id) == changed:
+            return []
+        notes = {path.stem: _read(path) for path in sorted(directory.glob("*.json"))}
+        waiting = {name: note for name, note in notes.items() if note.get("state") == "waiting"}
+        if not waiting:
+            self._settled[run_id] = changed
+        now = self._clock()
+        return [name for name, note in waiting.items() if name in self._configs and _due(note) <= now]
 
     def _attempt(self, report: Report, name: str, *, now: bool = False) -> Delivery:
         path = self._archive.directory / report.id / "receipts" / f"{name}.json"
+        try:
+            with DirectoryLock(path.with_suffix(".lock"), "a courier"):
+                return self._attempt_alone(report, name, path, now=now)
+        except DirectoryInUse:
+            return Delivery(report.id, name, "waiting", "it is being delivered by another process")
+
+    def _attempt_alone(self, report: Report, name: str, path: Path, *, now: bool) -> Delivery:
         note = _read(path)
         state = note.get("state")
         if state in ("done", "quiet") or (state == "failed" and not now):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,16 @@ class FileSink:
 
     def where(self) -> str:
         return "standard output" if self._path == "-" else self._path
+
+    def probe(self) -> None:
+        if self._path == "-":
+            return
+        try:
+            Path(self._path).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkUnavailable(f"cannot make {self._path}: {error.strerror}", hint="mend its path") from None
+        if not os.access(self._path, os.W_OK | os.X_OK):
+            raise SinkUnavailable(f"{self._path} is not writable for this user", hint="mend its path, or its mode")
 
     def deliver(self, parcel: Parcel) -> dict[str, Any]:
         text = self._text(parcel)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import httpx
 
 from halo_worker.config import FilterConfig, SinkConfig
 from halo_worker.errors import SinkRefused, SinkUnavailable
 from halo_worker.report.model import SEVERITIES, Finding, Report
+
+PROBE_SECONDS = 3.0
+_REACH = "reports wait and are sent when it can be; if it moved, mend its url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,10 @@ class Sink(Protocol):
         """Say where it leads, without secrets."""
         ...
 
+    def probe(self) -> None:
+        """Look whether it could be reached now, sending nothing that anyone would see. Raises as `deliver` does."""
+        ...
+
 
 def passes(finding: Finding, config: FilterConfig) -> bool:
     """Say whether a sink is told of a finding."""
@@ -57,6 +66,19 @@ def filtered(report: Report, config: SinkConfig) -> Report | None:
     if config.quiet and report.status == "complete" and not any(finding.state != "ongoing" for finding in kept):
         return None
     return report.model_copy(update={"findings": kept})
+
+
+def reach(url: str, where: str) -> None:
+    """Open a connection to a URL's host and close it. Raises SinkUnavailable in words."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=PROBE_SECONDS).close()
+    except socket.gaierror:
+        raise SinkUnavailable(f"{where}: the host {parts.hostname} is not known", hint=_REACH) from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise SinkUnavailable(f"{where} cannot be reached: {reason}", hint=_REACH) from None
 
 
 def check_answer(answer: httpx.Response, where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
@@ -10,12 +10,20 @@ from slack_sdk.webhook import WebhookClient
 
 from halo_worker.config import SinkConfig
 from halo_worker.delivery.redaction import masked_url
-from halo_worker.delivery.sink import Parcel, retry_after
+from halo_worker.delivery.sink import Parcel, reach, retry_after
 from halo_worker.errors import SinkRefused, SinkUnavailable
 from halo_worker.report import slack
 
 # Slack's own words for what may pass.
 _PASSING = {"ratelimited", "rate_limited", "fatal_error", "internal_error", "service_unavailable", "request_timeout"}
+_HINTS = {
+    "invalid_auth": "the token is not valid: install the app again and take its bot token",
+    "token_revoked": "the token was revoked: install the app again and take its bot token",
+    "not_in_channel": "invite the bot: /invite @NAME in the channel, then 'halo deliver'",
+    "channel_not_found": "name the channel by its id, or invite the bot into it, then 'halo deliver'",
+    "missing_scope": "give the app the scope chat:write, install it again, then 'halo deliver'",
+    "no_service": "the incoming webhook was removed: make one, set its url, then 'halo deliver'",
+}
 API_URL = "https://slack.com/api/"
 
 
@@ -31,6 +39,25 @@ class SlackSink:
             return masked_url(self._config.url.get_secret_value())
         return f"Slack channel {self._config.channel}"
 
+    def probe(self) -> None:
+        """Reach the webhook's host, or ask Slack whose the token is: neither posts anything."""
+        if self._config.url is not None:
+            reach(self._config.url.get_secret_value(), self.where())
+            return
+        try:
+            self._client().auth_test()
+        except SlackApiError as error:
+            self._tell(error)
+        except (OSError, TimeoutError) as error:
+            raise SinkUnavailable(f"Slack cannot be reached: {type(error).__name__}") from None
+
+    def _client(self) -> WebClient:
+        assert self._config.token is not None
+        return WebClient(
+            self._config.token.get_secret_value(), base_url=self._api_url,
+            timeout=max(1, int(self._config.timeout_seconds)), retry_handlers=[],
+        )  # fmt: skip
+
     def deliver(self, parcel: Parcel) -> dict[str, Any]:
         link = self._config.report_url.replace("{id}", parcel.report.id) if self._config.report_url else None
         text, blocks = slack.message(parcel.report, link=link)
@@ -44,22 +71,15 @@ class SlackSink:
     def _post_webhook(self, text: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
         assert self._config.url is not None
         client = WebhookClient(
-            self._config.url.get_secret_value(), timeout=int(self._config.timeout_seconds), retry_handlers=[]
+            self._config.url.get_secret_value(), timeout=max(1, int(self._config.timeout_seconds)), retry_handlers=[]
         )
         answer = client.send(text=text, blocks=blocks)
-        if answer.status_code == 200:
-            return {"status": 200}
-        self._refuse(answer.status_code, answer.body, dict(answer.headers))
-        return {}
+        if answer.status_code != 200:
+            self._refuse(answer.status_code, answer.body, dict(answer.headers))
+        return {"status": 200}
 
     def _post_bot(self, parcel: Parcel, text: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
-        assert self._config.token is not None
-        client = WebClient(
-            self._config.token.get_secret_value(),
-            base_url=self._api_url,
-            timeout=int(self._config.timeout_seconds),
-            retry_handlers=[],
-        )
+        client = self._client()
         note = dict(parcel.receipt)
         try:
             if "ts" not in note:
@@ -70,19 +90,23 @@ class SlackSink:
                 note["replies"] += 1
         except SlackApiError as error:
             parcel.receipt.update(note)  # the message is there: the next attempt goes on in its thread
-            answer = error.response
-            word = str(answer.get("error", "")) if isinstance(answer.data, dict) else ""
-            if word in _PASSING:
-                wait = retry_after(_lower(answer.headers))
-                raise SinkUnavailable(f"Slack answered {word}", retry_after=wait) from None
-            self._refuse(answer.status_code, word, dict(answer.headers))
+            self._tell(error)
         return note
 
-    def _refuse(self, status: int, said: str, headers: dict[str, Any]) -> None:
+    def _tell(self, error: SlackApiError) -> NoReturn:
+        """Raise what an answer of Slack's API means: to be retried or not is its class."""
+        answer = error.response
+        word = str(answer.get("error", "")) if isinstance(answer.data, dict) else ""
+        if word in _PASSING:
+            raise SinkUnavailable(f"Slack answered {word}", retry_after=retry_after(_lower(answer.headers)))
+        self._refuse(answer.status_code, word, dict(answer.headers))
+
+    def _refuse(self, status: int, said: str, headers: dict[str, Any]) -> NoReturn:
         if status in (408, 429) or status >= 500:
             raise SinkUnavailable(f"{self.where()} answered {status}", retry_after=retry_after(_lower(headers)))
         raise SinkRefused(
-            f"{self.where()} answered {status}: {said[:200]}", hint="mend the sink's settings, then 'halo deliver'"
+            f"{self.where()} answered {status}: {said[:200]}",
+            hint=_HINTS.get(said, "mend the sink's settings, then 'halo deliver'"),
         )
 
 

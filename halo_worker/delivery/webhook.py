@@ -10,14 +10,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from jinja2 import TemplateError
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 from standardwebhooks import Webhook
 
 from halo_worker.config import SinkConfig
 from halo_worker.delivery.redaction import masked_url
-from halo_worker.delivery.sink import Parcel, check_answer
+from halo_worker.delivery.sink import Parcel, check_answer, reach
 from halo_worker.errors import ConfigError, SinkRefused, SinkUnavailable
+from halo_worker.report.model import Engine, Report, ReportWindow
+
+_SAMPLE = json.loads(
+    Report(
+        id="sample",
+        window=ReportWindow(start=0, end=1),
+        created_at=1,
+        engine=Engine(mode="detectors"),
+        summary="sample",
+    ).to_json()
+)
 
 
 class WebhookSink:
@@ -39,14 +50,33 @@ class WebhookSink:
         self._template = None
         if config.template is not None:
             try:
-                environment = SandboxedEnvironment(autoescape=False)
+                environment = SandboxedEnvironment(autoescape=False, undefined=StrictUndefined)
                 environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
                 self._template = environment.from_string(config.template.read_text(encoding="utf-8"))
             except (OSError, TemplateError) as error:
-                raise ConfigError(f"[sinks.{name}] template {config.template}: {error}") from None
+                at = f", line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
+                raise ConfigError(
+                    f"[sinks.{name}] template {config.template}{at}: {error}",
+                    hint="it is a Jinja template of the body; 'report' is report.json, and '|json' writes JSON",
+                ) from None
+            self._try(name, config)
+
+    def _try(self, name: str, config: SinkConfig) -> None:
+        """Render the template once with a report as small as one can be: a name misspelt is said at the start."""
+        assert self._template is not None
+        try:
+            self._template.render(report=_SAMPLE)
+        except Exception as error:  # noqa: BLE001 - a template may do anything
+            raise ConfigError(
+                f"[sinks.{name}] template {config.template} fails: {error}",
+                hint="'report' is report.json (proto/report.schema.json); lists in it may be empty",
+            ) from None
 
     def where(self) -> str:
         return masked_url(self._url)
+
+    def probe(self) -> None:
+        reach(self._url, self.where())
 
     def deliver(self, parcel: Parcel) -> dict[str, Any]:
         body = self._body(parcel)

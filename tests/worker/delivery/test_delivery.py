@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import timeit
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,10 +17,10 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from halo_worker.config import RedactionConfig, SinkConfig
-from halo_worker.delivery.courier import Courier, make_sink
+from halo_worker.delivery.courier import Courier, make_sink, unreachable
 from halo_worker.delivery.redaction import masked_url, redactor
 from halo_worker.delivery.slack import SlackSink
-from halo_worker.errors import ConfigError
+from halo_worker.errors import ConfigError, SinkRefused
 from halo_worker.report.archive import Archive
 from halo_worker.report.scene import SCENE_FILE, Glance, Scene
 from tests.builders import ORIGIN, SYMPTOM, TRACE, finding, report, span
@@ -195,7 +196,7 @@ def test_a_page_in_a_directory_has_its_waterfall_and_no_secret(tmp_path: Path) -
     assert desk.deliver() == ["done"]
     page = (tmp_path / "page" / f"{desk.report.id}.html").read_text()
     assert 'class="wf"' in page
-    assert "calls login([redacted]" in page
+    assert "calls login(password=[redacted]" in page
     assert not [word for word in ("hunter2", "jane.doe") if word in page]
 
 
@@ -269,6 +270,131 @@ def test_a_torn_receipt_is_no_receipt(tmp_path: Path) -> None:
     desk = Desk(tmp_path, out={"type": "file", "path": str(tmp_path / "out")})
     (desk.folder / "receipts" / "out.json").write_text('{"state": "wai', encoding="utf-8")
     assert desk.deliver() == ["done"]
+
+
+def test_two_couriers_send_a_report_once(tmp_path: Path, endpoint: Endpoint) -> None:
+    """The run that made it, the worker's retries and `halo deliver` may come at once: a lock for each receipt."""
+    desk = Desk(tmp_path, ops={"type": "webhook", "url": endpoint.url})
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def __init__(self, sink: Any) -> None:
+            self.deliver = lambda parcel: (inside.set(), go_on.wait(10), sink.deliver(parcel))[2]
+
+    first = desk.courier(make=lambda name, config: Slow(make_sink(name, config)))
+    thread = threading.Thread(target=first.deliver, args=(desk.report.id, ["ops"]))
+    thread.start()
+    assert inside.wait(10)
+    assert desk.deliver(again=True) == ["waiting"]
+    go_on.set()
+    thread.join(10)
+    assert desk.deliver() == ["done"]
+    assert len(endpoint.asked) == 1
+
+
+def test_a_stop_ends_the_retries_between_two_sinks(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:9/never"
+    desk = Desk(tmp_path, one={"type": "webhook", "url": url}, two={"type": "webhook", "url": url})
+    desk.now += 10**9
+    assert desk.courier().retry(stop=lambda: True) == []
+    assert len(desk.courier().retry()) == 2
+
+
+def test_what_is_settled_is_looked_at_again_when_it_changes(tmp_path: Path, endpoint: Endpoint) -> None:
+    """`halo deliver` may bring back to waiting what had failed: the courier that runs must see it."""
+    desk = Desk(tmp_path, ops={"type": "webhook", "url": endpoint.url})
+    endpoint.answers = [(404, {}, "gone"), (503, {}, "")]
+    courier = desk.courier()
+    assert [one.state for one in courier.deliver(desk.report.id, ["ops"])] == ["failed"]
+    assert courier.retry() == []
+    assert desk.deliver(again=True) == ["waiting"]
+    desk.now += 3600
+    assert [one.state for one in courier.retry()] == ["done"]
+
+
+def test_a_quiet_sink_is_told_of_a_run_that_could_not_look_at_everything(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, still={"type": "file", "path": str(tmp_path / "still"), "quiet": True})
+    calm = report(finding(state="ongoing"), status="partial", stopped_by="cost")
+    (desk.folder / "report.json").write_text(calm.to_json(), encoding="utf-8")
+    assert desk.deliver() == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("sink", "says"),
+    [
+        ({"type": "webhook", "url": "http://127.0.0.1:9/T0K3N/x"}, "cannot be reached"),
+        ({"type": "webhook", "url": "http://no-such-host.invalid/T0K3N/x"}, "no-such-host.invalid is not known"),
+        ({"type": "slack", "url": "http://127.0.0.1:9/services/T0K3N/x"}, "cannot be reached"),
+        ({"type": "file", "path": "/proc/nowhere"}, "/proc/nowhere"),
+    ],
+)
+def test_a_sink_that_cannot_be_reached_is_said_with_what_to_do(sink: dict[str, Any], says: str) -> None:
+    [(name, error)] = unreachable({"ops": SinkConfig.model_validate(sink)})
+    assert name == "ops"
+    assert says in str(error)
+    assert error.hint
+    assert "T0K3N" not in f"{error}{error.hint}"
+
+
+def test_a_probe_sends_nothing_that_anyone_would_see(endpoint: Endpoint, tmp_path: Path) -> None:
+    configs = {
+        "hook": {"type": "webhook", "url": endpoint.url},
+        "chat": {"type": "slack", "url": f"{endpoint.url}/services/T/B/X"},
+        "out": {"type": "file", "path": str(tmp_path)},
+        "print": {"type": "file", "path": "-"},
+    }
+    assert unreachable({name: SinkConfig.model_validate(config) for name, config in configs.items()}) == []
+    assert endpoint.asked == []
+
+
+def test_a_bot_s_token_is_asked_for_its_name_alone(endpoint: Endpoint) -> None:
+    sink = SlackSink(
+        SinkConfig.model_validate({"type": "slack", "token": "xoxb-1", "channel": "#a"}), api_url=f"{endpoint.url}/api/"
+    )
+    sink.probe()
+    assert [path for path, _, _ in endpoint.asked] == ["/api/auth.test"]
+    endpoint.answers = [(200, {}, json.dumps({"ok": False, "error": "invalid_auth"}))]
+    with pytest.raises(SinkRefused, match="invalid_auth") as caught:
+        sink.probe()
+    assert "token" in caught.value.hint
+
+
+SECRETS = [
+    ("Authorization: Bearer abcdefghijk123", "Authorization: [redacted]"),
+    ("authorization: token abcdef12345", "authorization: token [redacted]"),
+    ('{"password": "hunter2 and more", "n": 1}', '{"password": "[redacted]", "n": 1}'),
+    (r"{\"api_key\": \"abcdef123456\"}", r"{\"api_key\": \"[redacted]\"}"),
+    ("OPENAI_API_KEY=abc123def456", "OPENAI_API_KEY=[redacted]"),
+    ("sk-proj-abcdefghijklmnop", "[redacted]"),
+    ("ghp_abcdefghijklmnopqrst", "[redacted]"),
+    ("AKIAIOSFODNN7EXAMPLE", "[redacted]"),
+    ("postgres://bob:s3cret@db:5432/x", "postgres://[redacted]@db:5432/x"),
+    ("https://hooks.slack.com/services/T/B/xyz", "[redacted]"),
+    ("GET /x?token=abcdef123&limit=10", "GET /x?token=[redacted]&limit=10"),
+    ("-----BEGIN RSA PRIVATE KEY-----\nMIIabc+/=\n-----END RSA PRIVATE KEY-----", "[redacted]"),
+    ("write to jane.doe@example.org", "write to [redacted]"),
+]
+HARMLESS = [
+    "total_tokens: 1234567", '"input_tokens": 1234567', "skillfully-written-sentences", "ghost-writing-service",
+    "secretary: Mrs Doubtfire", "refund amount 11800.00 exceeds the order total of 118.00 EUR", "a@b is no address",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "shown"), [*SECRETS, *((text, text) for text in HARMLESS)])
+def test_secrets_are_masked_and_other_words_are_not(text: str, shown: str) -> None:
+    assert redactor([])(text) == shown
+
+
+@pytest.mark.parametrize("unit", ["a", "a-", "password ", "https://", "token:", "-----BEGIN PRIVATE KEY-----", "x@"])
+def test_a_long_text_is_masked_in_one_pass(unit: str) -> None:
+    """Twice the text takes twice the time, not four times: a trace may hold megabytes of anything."""
+    mask = redactor([])
+
+    def seconds(size: int) -> float:
+        text = unit * (size // len(unit))
+        return min(timeit.repeat(lambda: mask(text), number=1, repeat=3))
+
+    assert seconds(80_000) < 10 * seconds(20_000) + 0.02
 
 
 @given(st.text(max_size=300))
