@@ -1,22 +1,29 @@
-"""One agent's conversation, kept within its room: old results give way to one line each, which names where they are.
+"""One agent's conversation, kept small: old results give way to a digest, and where room is short to one line each.
 
-No model is asked for it. Results go oldest first and many at once, so that the beginning of the conversation stays
-byte-equal for most turns and providers' prefix caches hit.
+Both name where the whole is. No model is asked for it. Results go oldest first and several at once, so that the
+beginning of the conversation stays byte-equal for most turns and providers' prefix caches hit.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from halo_worker.rlm import prompts
-from halo_worker.rlm.fit import clip
+from halo_worker.rlm.fit import clip, shrunk
 from halo_worker.rlm.model import Message
 
 CONTEXT_TOKENS = 120_000  # from which old results are elided; less once a model has said that it takes less
 ROOM_AFTER = 0.6  # of it is left filled by an elision, so that the next one is far
 SPARED = 3  # the newest results stay
 SMALL_BYTES = 400  # a result below is not worth a line in its place
+# Every turn sends all of the conversation again, so that an old result costs its size times the turns that are left.
+# Once those that are not the newest hold this much, they are shortened together: ids and beginnings of texts stay.
+STALE_BYTES = 8_000
+DIGEST_BYTES = 700
+LONG = 2 * DIGEST_BYTES  # a result below is not worth a digest
+_SHORTENED = re.compile(r'\[[^\n]*get_context_item\("item-\d+"\)[^\n\]]*\]')
 Estimate = Callable[[Sequence[Message]], int]
 
 
@@ -33,8 +40,11 @@ class Conversation:
         self.messages.append(message)
 
     def fit(self, estimate: Estimate) -> int:
-        """Elide if it is fuller than allowed; return how many results went."""
-        return self._elide(estimate, self.tokens * ROOM_AFTER, SPARED) if estimate(self.messages) > self.tokens else 0
+        """Shorten what is stale, and elide if it is fuller than allowed; return how many results went."""
+        gone = self._shorten()
+        if estimate(self.messages) > self.tokens:
+            gone += self._elide(estimate, self.tokens * ROOM_AFTER, SPARED)
+        return gone
 
     def overflowed(self, estimate: Estimate) -> bool:
         """The model takes less than we thought: learn it, and elide. False when there is nothing left to take out."""
@@ -51,17 +61,43 @@ class Conversation:
     def stub(self, index: int) -> Message:
         """Take the text of a result out, and leave a line."""
         message = self.messages[index]
+        return replace(message, content=self._place(message))
+
+    def _digest(self, index: int) -> Message:
+        """Take most of the text of a result out, and leave a line and a digest."""
+        message = self.messages[index]
         text = message.content or ""
+        inside = prompts.inside(text)
+        short = prompts.as_data(message.name or "result", shrunk(inside, DIGEST_BYTES), DIGEST_BYTES + 200)
+        return replace(message, content=f"{self._place(message)} In short:\n{short}")
+
+    def _place(self, message: Message) -> str:
+        """Keep the text of a result under an id, and return the line that names it."""
+        text = message.content or ""
+        if shortened := _SHORTENED.match(text):
+            return shortened.group(0)
         known = next((one for one, (_, kept) in self.items.items() if kept == text), None)
         item_id = known or f"item-{len(self.items) + 1}"
         name = message.name or "result"
         self.items[item_id] = (name, text)
-        return replace(message, content=prompts.elided(item_id, name, len(text.encode("utf-8", "replace"))))
+        return prompts.elided(item_id, name, len(text.encode("utf-8", "replace")))
 
     def item(self, item_id: str, limit: int) -> str | None:
         """Return an elided result."""
         found = self.items.get(item_id.strip().strip("'\""))
         return None if found is None else clip(found[1], limit)
+
+    def _shorten(self) -> int:
+        """Leave digests of the results that are not the newest, once they hold enough for it."""
+        results = [index for index, one in enumerate(self.messages) if _is_result(one)][:-SPARED]
+        whole = [
+            i for i in results if not _SHORTENED.match(text := self.messages[i].content or "") and len(text) > LONG
+        ]
+        if sum(len(self.messages[index].content or "") for index in whole) < STALE_BYTES:
+            return 0
+        for index in whole:
+            self.messages[index] = self._digest(index)
+        return len(whole)
 
     def _elide(self, estimate: Estimate, goal: float, spared: int) -> int:
         gone = 0

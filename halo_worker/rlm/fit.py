@@ -26,3 +26,27 @@ def clip(text: str, limit: int) -> str:
     room = max(limit - len(note.encode()) - 8, 0)
     head, tail = raw[: room * 3 // 4], raw[len(raw) - room // 4 :] if room // 4 else b""
     return (head.decode("utf-8", "ignore") + note + tail.decode("utf-8", "ignore"))[:limit]
+
+
+def shrunk(text: str, limit: int) -> str:
+    """Return JSON text with its texts and lists cut until it fits, what is not JSON clipped."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return clip(text, limit)
+    for characters, items in ((120, 6), (80, 4), (60, 3), (40, 2), (40, 1)):
+        short = text_of(_cut(value, characters, items))
+        if len(short.encode()) <= limit:
+            return short
+    return clip(text, limit)
+
+
+def _cut(value: Any, characters: int, items: int) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= characters else f"{value[:characters]}…"
+    if isinstance(value, list):
+        kept = [_cut(one, characters, items) for one in value[:items]]
+        return [*kept, f"… {len(value) - items} more"] if len(value) > items else kept
+    if isinstance(value, dict):
+        return {key: _cut(one, characters, items) for key, one in value.items()}
+    return value

@@ -76,6 +76,12 @@ def as_data(tool: str, text: str, limit: int) -> str:
     return head + clip(inside, limit - len(head) - len(foot)) + foot
 
 
+def inside(marked: str) -> str:
+    """Return what `as_data` has marked, without the marks."""
+    head, newline, rest = marked.partition("\n")
+    return rest.removesuffix("\n</result>") if newline and head.startswith("<result ") else marked
+
+
 def status(*, turn: int, turns: int, left: str, more: str, root: bool, depth: int) -> str:
     """The line at the end of every turn's request; it is not kept in the history."""
     line = f"[turn {turn} of {turns}; left: {left}]"
