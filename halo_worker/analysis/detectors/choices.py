@@ -22,21 +22,27 @@ FROM _s WHERE length(asked) BETWEEN 8 AND 290 GROUP BY trace_id;
 -- The words of a tool's name but for its verb, each without its ending: get_open_orders → (open|order).
 CREATE OR REPLACE TEMP MACRO _stems(tool) AS '\\b(' || coalesce(nullif(array_to_string(list_transform(list_filter(
   regexp_split_to_array(lower(regexp_replace(tool, '([a-z])([A-Z])', '\\1_\\2', 'g')), '[^a-z]+'), lambda w: length(w) >= 4), lambda w: left(w, greatest(4, length(w) - 2))), '|'), ''), 'a^') || ')';
+CREATE OR REPLACE TEMP TABLE _texts AS
+SELECT trace_id, service_name, regexp_replace(lower(regexp_replace(asked, '([^.?!]) [A-Z][a-z]+', '\\1 #', 'g')), '\\S*\\d\\S*', '#', 'g') AS masked FROM _asked;
 CREATE OR REPLACE TEMP TABLE _forms AS
-WITH words AS (
-  SELECT trace_id, service_name, unnest(list) AS word, generate_subscripts(list, 1) AS place FROM (
-    SELECT trace_id, service_name, regexp_extract_all(lower(regexp_replace(asked, '([^.?!]) [A-Z][a-z]+', '\\1 #', 'g')), '[a-z'']+|\\S*\\d\\S*|#')[1:{REQUEST_WORDS}] AS list FROM _asked
-  )
+WITH texts AS (SELECT service_name, masked, count(*) AS n, hash(service_name, masked) AS number FROM _texts GROUP BY ALL),
+words AS (
+  SELECT number, service_name, n, unnest(list) AS word, generate_subscripts(list, 1) AS place
+  FROM (SELECT *, regexp_extract_all(masked, '[a-z'']+|#')[1:{REQUEST_WORDS}] AS list FROM texts)
 ),
-sizes AS (SELECT service_name, count(DISTINCT trace_id) AS traces FROM words GROUP BY ALL),
+sizes AS (SELECT service_name, sum(n) AS traces FROM texts GROUP BY ALL),
 levels AS (SELECT unnest({list(COMMON)}) AS share),
 common AS (
-  SELECT service_name, word, share FROM (SELECT service_name, word, count(DISTINCT trace_id) AS n FROM words WHERE word <> '#' GROUP BY ALL)
+  SELECT service_name, word, share
+  FROM (SELECT service_name, word, sum(n) AS n FROM (SELECT DISTINCT number, service_name, n, word FROM words WHERE word <> '#') GROUP BY ALL)
   JOIN sizes USING (service_name) CROSS JOIN levels WHERE n >= greatest(10, share * traces)
+),
+formed AS (
+  SELECT number, service_name, share, regexp_replace(string_agg(coalesce(c.word, '#'), ' ' ORDER BY place), '(# )+#?', '# ', 'g') AS form
+  FROM words CROSS JOIN levels LEFT JOIN common c USING (service_name, word, share) GROUP BY ALL HAVING count(c.word) >= 3
 )
-SELECT trace_id, service_name, share, regexp_replace(string_agg(coalesce(c.word, '#'), ' ' ORDER BY place), '(# )+#?', '# ', 'g') AS form
-FROM words CROSS JOIN levels LEFT JOIN common c USING (service_name, word, share) GROUP BY trace_id, service_name, share
-HAVING count(c.word) >= 3
+SELECT t.trace_id, t.service_name, f.share, f.form
+FROM _texts t JOIN texts x USING (service_name, masked) JOIN formed f ON f.number = x.number AND f.service_name = t.service_name
 """
 
 UNITS = (
