@@ -23,7 +23,7 @@ from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError, InputError
 from halo_worker.report import briefs, html, markdown
 from halo_worker.report.archive import Archive, new_run_id
-from halo_worker.report.memory import Assessment, Issue, IssueMemory, severity_of
+from halo_worker.report.memory import Assessment, Issue, IssueMemory, mask, severity_of
 from halo_worker.report.model import (
     SEVERITIES,
     Coverage,
@@ -404,6 +404,7 @@ def _finding(item: VerifiedFinding, assessed: Assessment) -> Finding:
         rate=prevalence.rate,
         traces=prevalence.traces,
         failed_share=item.failed_traces / max(1, prevalence.traces),
+        recovered_share=item.recovered_traces / max(1, prevalence.traces),
         state=assessed.state,
         hint=draft.severity_hint,
     )
@@ -421,7 +422,14 @@ def _finding(item: VerifiedFinding, assessed: Assessment) -> Finding:
         first_seen=assessed.first_seen,
         last_seen=item.last_seen_ns,
         detector=Detector(name=draft.detector_name, sql=draft.sql),
-        prevalence=prevalence.model_copy(update={"previous_rate": assessed.previous_rate, "p_value": assessed.p_value}),
+        signature=mask(draft.key),
+        prevalence=prevalence.model_copy(
+            update={
+                "previous_rate": assessed.previous_rate,
+                "p_value": assessed.p_value,
+                "enough": assessed.enough,
+            }
+        ),
         breakdown=item.breakdown,
         origin_span=_ref(first.trace_id, first.origin_span_id),
         symptom_span=_ref(first.trace_id, first.symptom_span_id or first.origin_span_id),

@@ -41,7 +41,8 @@ class VerifiedFinding:
     breakdown: list[Breakdown]
     first_seen_ns: int
     last_seen_ns: int
-    failed_traces: int  # affected traces whose root, or any span, is in ERROR
+    failed_traces: int  # affected traces whose root ended in ERROR
+    recovered_traces: int = 0  # affected traces that hold an error and whose root did not end in one
 
     @property
     def affected(self) -> list[SpanRef]:
@@ -184,13 +185,15 @@ def _measure(reader: Reader, standing: list[_Standing], total: int) -> list[Veri
     rows = reader.query(
         "SELECT finding, count(*) AS n, coalesce(epoch_ns(min(start_time)), 0) AS first, "
         "coalesce(epoch_ns(max(coalesce(end_time, start_time))), 0) AS last, "
-        "count(*) FILTER (error_count > 0) AS failed FROM _t JOIN _named USING (trace_id) GROUP BY finding"
+        "count(*) FILTER (status_code = 'ERROR') AS failed, "
+        "count(*) FILTER (error_count > 0 AND status_code IS DISTINCT FROM 'ERROR') AS recovered "
+        "FROM _t JOIN _named USING (trace_id) GROUP BY finding"
     )
     facts = {row["finding"]: row for row in rows}
     breakdowns = _breakdowns(reader, total)
     findings = []
     for number, (item, kept, occurrences) in enumerate(standing):
-        fact = facts.get(number, {"n": 0, "first": 0, "last": 0, "failed": 0})
+        fact = facts.get(number, {"n": 0, "first": 0, "last": 0, "failed": 0, "recovered": 0})
         low, high = wilson(fact["n"], total)
         rate = fact["n"] / total if total else 0.0
         findings.append(
@@ -204,6 +207,7 @@ def _measure(reader: Reader, standing: list[_Standing], total: int) -> list[Veri
                 first_seen_ns=fact["first"],
                 last_seen_ns=fact["last"],
                 failed_traces=fact["failed"],
+                recovered_traces=fact["recovered"],
             )
         )
     return findings

@@ -5,8 +5,9 @@ last seen, the history of its rate, and its state. Nothing else is stored, so no
 
 States. `new`: never seen. `regressed`: seen, then gone from windows that had enough traces for it to show (three
 expected at its last rate, so that chance alone hides it once in twenty), or resolved by a person, and back.
-`worsening`, `improving`: the rate differs from the window before (Fisher's exact test, p < 0.01, by a quarter or more).
-`ongoing`: none of these, also when there is too little to tell. `resolved`: not seen since in windows that had enough
+`worsening`, `improving`: the rate differs from the window before (Fisher's exact test, p < 0.01, by a quarter or more);
+where that one holds fewer than ten affected traces, from the last up to seven together. `ongoing`: none of these, also
+when there is too little to tell, which `enough` says. `resolved`: not seen since in windows that had enough
 traces for it to show (five expected at its last rate).
 """
 
@@ -22,7 +23,7 @@ from typing import Literal
 
 from halo_worker.errors import ReportError
 from halo_worker.report.model import Finding, Report, Severity, State
-from halo_worker.report.statistics import rates_differ
+from halo_worker.report.statistics import could_differ, rates_differ
 from halo_worker.report.words import percent
 
 Action = Literal["mute", "resolve", "reopen", "note"]
@@ -32,6 +33,10 @@ CHANGED_BY = 0.25  # relative change of the rate, below which a difference is no
 EXPECTED_TO_RESOLVE = 5.0
 EXPECTED_TO_REGRESS = 3.0  # rule of three: none seen of three expected has p = 0.05
 SIMILAR = 0.8  # share of tokens (Jaccard) from which two signatures are one failure mode
+CRITICAL = 5  # points of a severity
+MIN_TOKENS = 4  # of a signature, below which only the very same one is the same
+MAX_POOLED = 7  # earlier windows that are taken together where the last alone holds too little
+MIN_HITS = 10  # affected traces before, below which an earlier window is added
 
 _MASKED = re.compile(r"<[a-z_]+>|[0-9a-f]{8,}|\d+")
 _TOKEN = re.compile(r"[a-z_]{2,}")
@@ -40,6 +45,19 @@ _TOKEN = re.compile(r"[a-z_]{2,}")
 def mask(key: str) -> str:
     """Write a signature without what changes from day to day: ids, numbers, case, spacing."""
     return " ".join(_MASKED.sub("#", key.lower()).split())
+
+
+def tokens(key: str) -> tuple[str, ...]:
+    """Return the words of a signature, in order."""
+    return tuple(_TOKEN.findall(mask(key)))
+
+
+def alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Say whether two signatures, as tokens, are one failure mode: they begin alike and share most of their words."""
+    mine, theirs = set(one), set(other)
+    if min(len(mine), len(theirs)) < MIN_TOKENS or one[0] != other[0]:
+        return False
+    return len(mine & theirs) >= SIMILAR * len(mine | theirs)
 
 
 def fingerprint(category: str, detector: str, key: str) -> str:
@@ -108,6 +126,7 @@ class Assessment:
     p_value: float | None
     history: list[Point]
     muted: bool
+    enough: bool | None = None  # whether the counts could show a change at all; None without an earlier window
 
 
 class IssueMemory:
@@ -158,14 +177,18 @@ class IssueMemory:
     def identify(self, category: str, detector: str, key: str) -> str:
         """Return the id of a failure mode: that of a known one with nearly the same signature, else a new one."""
         own = fingerprint(category, detector, key)
-        if own in self.issues or detector != "rlm":
+        if own in self.issues:
             return own
-        tokens = set(_TOKEN.findall(mask(key)))
+        said = tokens(key)
         for issue_id, issue in self.issues.items():
-            other = set(_TOKEN.findall(mask(issue.finding.title)))
-            both = tokens | other
-            same_kind = issue.finding.category == category and issue.finding.source == "rlm"
-            if same_kind and both and len(tokens & other) / len(both) >= SIMILAR:
+            finding = issue.finding
+            if finding.category != category:
+                continue
+            if detector == "rlm":
+                words, other = set(said), set(tokens(finding.title))
+                if finding.source == "rlm" and words and len(words & other) >= SIMILAR * len(words | other):
+                    return issue_id
+            elif finding.detector and finding.detector.name == detector and alike(said, tokens(finding.signature)):
                 return issue_id
         return own
 
@@ -176,9 +199,11 @@ class IssueMemory:
             return Assessment(issue_id, "new", first_seen, None, None, [], False)
         previous, absent_of = _last_present(issue)
         state: State = "ongoing"
-        p_value = None
+        p_value = enough = None
         if previous is not None:
+            previous = _pooled(issue, previous, traces=traces, of=of)
             p_value = rates_differ(traces, of, previous.traces, previous.of)
+            enough = could_differ(traces, of, previous.traces, previous.of, P_CHANGED)
             rate = traces / of if of else 0.0
             resolved_at = issue.resolved_at
             if (resolved_at is not None and first_seen > resolved_at) or (
@@ -188,6 +213,7 @@ class IssueMemory:
                 if absent_of:  # the change is against the windows without it
                     previous = Point(previous.run_id, previous.end_ns, 0, absent_of)
                     p_value = rates_differ(traces, of, 0, absent_of)
+                    enough = could_differ(traces, of, 0, absent_of, P_CHANGED)
             elif p_value is not None and p_value < P_CHANGED:
                 if rate > previous.rate * (1 + CHANGED_BY):
                     state = "worsening"
@@ -201,6 +227,7 @@ class IssueMemory:
             p_value,
             issue.history,
             issue.muted,
+            enough,
         )
 
     def resolved_now(self, present: set[str], *, of: int) -> list[Issue]:
@@ -259,17 +286,40 @@ def _last_present(issue: Issue) -> tuple[Point | None, int]:
     return None, absent_of
 
 
+def _pooled(issue: Issue, previous: Point, *, traces: int, of: int) -> Point:
+    """Take earlier windows together with the last one that held an issue, until a change could show, if one can."""
+    hits, whole, pooled = previous.traces, previous.of, 1
+    at = next(n for n, point in enumerate(issue.history) if point is previous)
+    while at > 0 and pooled < MAX_POOLED and (hits < MIN_HITS or not could_differ(traces, of, hits, whole, P_CHANGED)):
+        at, pooled = at - 1, pooled + 1
+        hits, whole = hits + issue.history[at].traces, whole + issue.history[at].of
+    return Point(previous.run_id, previous.end_ns, hits, whole)
+
+
 def severity_of(
-    *, rate: float, traces: int, failed_share: float, state: State, hint: Severity | None
+    *,
+    rate: float,
+    traces: int,
+    failed_share: float,
+    state: State,
+    hint: Severity | None,
+    recovered_share: float = 0.0,
 ) -> tuple[Severity, str]:
-    """Weigh prevalence, outcome and trend; return the severity and the reason in words."""
+    """Weigh prevalence, outcome, trend and recovery; return the severity and the reason in words.
+
+    `failed_share` are the affected traces whose root ended in ERROR, `recovered_share` those that hold an error and
+    whose root did not.
+    """
     score = 0
     reasons = [f"{traces} trace{'s' if traces != 1 else ''} affected ({percent(rate)})"]
     score += 3 if rate >= 0.1 else 2 if rate >= 0.02 else 1 if rate >= 0.005 else 0
     if failed_share >= 0.5:
         score += 1
-        reasons.append(f"{percent(failed_share)} of them hold an error")
-    elif failed_share < 0.05:
+        reasons.append(f"{percent(failed_share)} of them end in an error")
+    elif recovered_share >= 0.9:
+        score = min(score, CRITICAL - 2)  # the trend may still add to it
+        reasons.append("the runs go on after it and do not end in an error")
+    elif failed_share + recovered_share < 0.05:
         reasons.append("no error status shows it")
     if state in ("worsening", "regressed", "new"):
         score += 1
@@ -279,7 +329,7 @@ def severity_of(
     elif state == "improving":
         score -= 1
         reasons.append("it is getting better")
-    level: Severity = "critical" if score >= 5 else "high" if score >= 3 else "medium" if score >= 2 else "low"
+    level: Severity = "critical" if score >= CRITICAL else "high" if score >= 3 else "medium" if score >= 2 else "low"
     order: tuple[Severity, ...] = ("low", "medium", "high", "critical")
     if hint == "low" and level != "low":
         level = "low"

@@ -105,6 +105,7 @@ class Prevalence(Model):
     high: float = Field(ge=0, le=1)
     previous_rate: float | None = None
     p_value: float | None = None
+    enough: bool | None = None  # whether both windows together could show a change at all; null without an earlier one
 
 
 class Breakdown(Model):
@@ -182,6 +183,7 @@ class Finding(_Timed):
     first_seen: Moment
     last_seen: Moment
     detector: Detector | None = None
+    signature: str = ""  # what identifies it across windows, with ids and numbers masked
     prevalence: Prevalence
     breakdown: list[Breakdown] = []
     origin_span: SpanRef | None = None

@@ -74,6 +74,19 @@ def rates_differ(hits: int, of: int, previous_hits: int, previous_of: int) -> fl
     return fisher_exact(hits, of - hits, previous_hits, previous_of - previous_hits)
 
 
+def could_differ(hits: int, of: int, previous_hits: int, previous_of: int, p: float) -> bool:
+    """Say whether windows of these sizes, with so many hits in all, could show a difference at all.
+
+    They could when the most uneven split of the hits would have a p-value below `p`. Else there is too little data.
+    """
+    if of <= 0 or previous_of <= 0:
+        return False
+    together = hits + previous_hits
+    first, other = min(of, together), min(previous_of, together)
+    splits = ((first, together - first), (together - other, other))
+    return any(fisher_exact(a, of - a, b, previous_of - b) < p for a, b in splits)
+
+
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """Return the adjusted p-values (q-values), in the order given."""
     count = len(p_values)

@@ -125,7 +125,8 @@ def since(finding: Finding) -> str:
         return f"back after it had gone, first seen {day(finding.first_seen)}, {now} of traces"
     if before is None:
         return f"{finding.state} since {day(finding.first_seen)}, {now} of traces"
-    return f"{finding.state} since {day(finding.first_seen)}, {percent(before)} → {now} of traces"
+    text = f"{finding.state} since {day(finding.first_seen)}, {percent(before)} → {now} of traces"
+    return f"{text}; too little data to tell a change" if finding.prevalence.enough is False else text
 
 
 def headline(report: Report) -> str:

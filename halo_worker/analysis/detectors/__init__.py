@@ -13,6 +13,7 @@ from halo_worker.analysis import overview
 from halo_worker.analysis.detectors import answers, arguments, calls, choices, errors, plans, shared, structure
 from halo_worker.analysis.detectors.unit import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
+from halo_worker.report.memory import alike, tokens
 from halo_worker.report.model import Engine, Evidence
 
 DETECTORS: tuple[Unit, ...] = (
@@ -27,6 +28,7 @@ DETECTORS: tuple[Unit, ...] = (
 
 MAX_FINDINGS = 250  # of one window; the largest are kept, the rest is counted
 QUOTES = 3  # evidence of one finding
+MAX_KEYS = 300  # of one detector, that others are compared with
 
 __all__ = ["DETECTORS", "Unit", "run_detectors"]
 
@@ -54,6 +56,7 @@ def run_detectors(reader: Reader) -> Draft:
     for unit in DETECTORS:
         execute(f"INSERT INTO _hits SELECT '{unit.name}', {columns} FROM ({unit.sql})")
     shared.blame(reader)
+    _merge_alike(reader)
     findings = _findings(reader)
     traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
     draft = Draft(
@@ -65,6 +68,27 @@ def run_detectors(reader: Reader) -> Draft:
     if len(findings) > MAX_FINDINGS:
         draft.not_examined.append(f"{len(findings) - MAX_FINDINGS} rarer findings are left out of the report")
     return draft
+
+
+def _merge_alike(reader: Reader) -> None:
+    """Give nearly equal keys of one detector the commonest of them: one failure mode, one finding."""
+    rows = reader.query(
+        "SELECT detector, key, count(*) AS n FROM _blamed WHERE key IS NOT NULL GROUP BY ALL ORDER BY detector, n DESC, key"
+    )
+    kept: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    merged: list[tuple[str, str, str]] = []
+    for row in rows:
+        known, said = kept.setdefault(row["detector"], []), tokens(row["key"])
+        same = next((key for key, other in known if alike(said, other)), None)
+        if same is not None:
+            merged.append((row["detector"], row["key"], same))
+        elif len(known) < MAX_KEYS:
+            known.append((row["key"], said))
+    if merged:
+        execute = reader.connection.execute
+        execute("CREATE OR REPLACE TEMP TABLE _alike (detector VARCHAR, key VARCHAR, same VARCHAR)")
+        reader.connection.executemany("INSERT INTO _alike VALUES (?, ?, ?)", merged)
+        execute("UPDATE _blamed b SET key = a.same FROM _alike a WHERE a.detector = b.detector AND a.key = b.key")
 
 
 def _findings(reader: Reader) -> list[DraftFinding]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halo_worker.report.memory import IssueMemory, fingerprint, state_of
+from halo_worker.report.memory import IssueMemory, fingerprint, severity_of, state_of
 from halo_worker.report.model import Report
 from halo_worker.report.statistics import benjamini_hochberg, fisher_exact, wilson
+from halo_worker.report.words import since
 from tests.builders import START, finding, report
 
 ID = "HALO-00000001"
@@ -89,3 +91,54 @@ def test_statistics_agree_with_published_values() -> None:
     assert round(fisher_exact(1, 9, 11, 3), 6) == 0.002759
     assert [round(q, 4) for q in benjamini_hochberg([0.01, 0.04, 0.03, 0.005])] == [0.02, 0.04, 0.04, 0.02]
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_a_signature_that_changed_a_word_is_the_same_issue() -> None:
+    """Numbers, ids and line positions never count; of eight words one may differ, the exception's name may not."""
+    known = finding(ID, signature="toolerror: cannot read order # of shop berlin at line # in <path>")
+    memory = IssueMemory([report(known)], None)
+    detector = known.detector.name if known.detector else ""
+    same = "ToolError: cannot read order 7f3a9b2c11 of shop hamburg at line 88 in <path>"
+    assert memory.identify(known.category, detector, same) == ID
+    assert memory.identify(known.category, detector, same.replace("ToolError", "KeyError")) != ID
+    assert memory.identify(known.category, "another", same) != ID
+    assert memory.identify("Service Errors", detector, same) != ID
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "enough"),
+    [
+        ([(31, 1000)], (74, 1000), True),
+        ([(1, 20)], (3, 20), False),  # four in all: however they fell, it would show nothing
+        ([(2, 40), (2, 40), (2, 40)], (20, 40), True),
+        ([(1, 40), (1, 40), (1, 40), (1, 40)], (4, 40), True),  # earlier windows together hold enough
+    ],
+)
+def test_too_little_data_is_an_answer(before: list[tuple[int, int]], now: tuple[int, int], enough: bool) -> None:
+    assessed = IssueMemory(windows(*before), None).assess(ID, traces=now[0], of=now[1], first_seen=START)
+    assert assessed.enough is enough
+    told = finding(ID, traces=now[0], of=now[1], state=assessed.state)
+    prevalence = told.prevalence.model_copy(update={"previous_rate": assessed.previous_rate, "enough": assessed.enough})
+    assert ("too little data" in since(told.model_copy(update={"prevalence": prevalence}))) is not enough
+
+
+def test_small_windows_are_taken_together_until_a_change_can_show() -> None:
+    """Each hour alone shows nothing; the last seven do."""
+    memory = IssueMemory(windows(*[(1, 60)] * 10), None)
+    assert memory.assess(ID, traces=9, of=60, first_seen=START).state == "worsening"
+
+
+def test_severity_weighs_prevalence_outcome_trend_and_recovery() -> None:
+    def severity(**changes: Any) -> tuple[str, str]:
+        facts: dict[str, Any] = {"rate": 0.2, "traces": 200, "failed_share": 1.0, "state": "ongoing", "hint": None}
+        return severity_of(**(facts | changes))
+
+    assert severity(state="worsening") == (
+        "critical",
+        "200 traces affected (20 %); 100 % of them end in an error; it is getting worse",
+    )
+    assert severity()[0] == "high"
+    assert severity(rate=0.006, failed_share=0.0)[0] == "low"
+    level, reason = severity(failed_share=0.0, recovered_share=1.0, state="new")
+    assert (level, "go on after it" in reason) == ("high", True)
+    assert "no error status shows it" in severity(failed_share=0.0)[1]
