@@ -6,10 +6,12 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from halo_worker.errors import ModelRefused, ModelUnavailable
 from halo_worker.rlm.budget import Denied, Ledger
+from halo_worker.rlm.fit import clean
 from halo_worker.rlm.model import LanguageModel, Message, Reply, ToolSpec, Usage
 from halo_worker.rlm.trajectory import Trajectory
 
@@ -17,6 +19,7 @@ T = TypeVar("T")
 
 BACKOFF_SECONDS = 0.5  # doubled with every attempt, and a random part of it waited: full jitter
 BACKOFF_MOST_SECONDS = 30.0
+PAUSE_MOST_SECONDS = 300.0  # a provider that wants a longer pause than this is not waited for
 POLL_SECONDS = 0.2  # how soon an interruption is seen
 CHARACTERS_A_TOKEN = 3
 OUTPUT_TOKENS = 16_384  # of one answer, reasoning included, where neither the model nor the caller says how many
@@ -70,7 +73,8 @@ class Asking:
             attempt += 1
             estimate = model.estimate(messages, tools)
             reservation = await self.within(self.ledger.reserve(estimate, wanted, model.cost, final=final), final=final)
-            began = self.ledger.seconds
+            began, number = self.ledger.seconds, self.ledger.model_calls
+            self._trajectory.write("asked", agent_id=agent_id, call=number, input_tokens=estimate)
             used, estimated, reply, fault = Usage(), False, None, None
             try:
                 asked = model.ask(
@@ -80,7 +84,7 @@ class Asking:
                     max_output_tokens=reservation.output_tokens,
                     on_delta=on_delta,
                 )
-                reply = await self.within(asked, final=final)
+                reply = _cleaned(await self.within(asked, final=final))
                 used, estimated = _counted(reply, estimate)
             except (ModelUnavailable, ModelRefused) as error:
                 fault = error
@@ -103,6 +107,7 @@ class Asking:
                 self._trajectory.write(
                     "model",
                     agent_id=agent_id,
+                    call=number,
                     purpose=purpose,
                     attempt=attempt,
                     model=(reply.model if reply else "") or model.name,
@@ -137,7 +142,7 @@ class Asking:
         pause = random.uniform(0, min(BACKOFF_MOST_SECONDS, self._backoff * 2 ** (attempt - 1)))  # noqa: S311
         if fault.retry_after is not None:
             pause = fault.retry_after
-        if attempt > self._max_retries or (left is not None and pause >= left):
+        if attempt > self._max_retries or pause > PAUSE_MOST_SECONDS or (left is not None and pause >= left):
             self._exhausted += 1
             if self._exhausted >= BREAKER:
                 self.ledger.stop("error", str(fault))
@@ -162,6 +167,14 @@ class Asking:
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
+
+
+def _cleaned(reply: Reply) -> Reply:
+    """Text that can be written and sent again."""
+    calls = tuple(
+        replace(c, id=clean(c.id), name=clean(c.name), arguments=clean(c.arguments)) for c in reply.tool_calls
+    )
+    return replace(reply, content=clean(reply.content), tool_calls=calls)
 
 
 def _counted(reply: Reply, estimate: int) -> tuple[Usage, bool]:

@@ -10,16 +10,26 @@ import orjson
 def text_of(value: Any) -> str:
     """Return a value as a model reads it: text as it is, everything else as compact JSON. Never raises."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return clean(value)
     try:
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, orjson.JSONEncodeError, RecursionError):
-        return repr(value).encode("utf-8", "replace").decode()
+        return clean(repr(value))
+
+
+def clean(text: str) -> str:
+    """Return text that is valid UTF-8: half of a surrogate pair, as some models send, is written as '?'."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def clip(text: str, limit: int) -> str:
     """Return at most `limit` bytes of a text, its beginning and its end, saying between them what was left out."""
-    raw = text.encode("utf-8", "replace")
+    text = clean(text)
+    raw = text.encode()
     if len(raw) <= limit:
         return text
     note = f"\n… [{len(raw) - limit:,} of {len(raw):,} bytes left out here] …\n"

@@ -1,7 +1,8 @@
 """trajectory.jsonl: what happened in a run, one JSON object a line, in order; written as it happens.
 
-Every line has `kind`, `at_unix_nano` and `elapsed` (seconds of the run). Kinds: `agent` (one began), `model` (one
-attempt at a model, with its usage and cost), `tool` (one call and its result), `note` (elision, nudge, repair), `end`.
+Every line has `kind`, `at_unix_nano` and `elapsed` (seconds of the run). Kinds: `agent` (one began), `asked` (an
+attempt at a model begins), `model` (it ended: usage, cost, reply or fault), `tool` (one call and its result), `note`
+(elision, nudge, repair), `end`.
 """
 
 from __future__ import annotations
@@ -43,9 +44,14 @@ class Trajectory:
 
 
 def spent(path: Path) -> tuple[Usage, int, float]:
-    """Add up the usage, the attempts and the seconds that a record holds; lines cut short are passed over."""
+    """Add up the usage, the attempts and the seconds that a record holds.
+
+    An attempt that began and never ended, because the process was killed, counts with the input it sent. Lines cut
+    short are passed over.
+    """
     totals = dict.fromkeys(_COUNTED, 0)
     cost: float | None = None
+    begun: dict[Any, int] = {}
     calls, seconds = 0, 0.0
     if not path.exists():
         return Usage(), 0, 0.0
@@ -56,17 +62,24 @@ def spent(path: Path) -> tuple[Usage, int, float]:
             except orjson.JSONDecodeError:
                 continue
             seconds = max(seconds, record.get("elapsed", 0.0))
-            if record.get("kind") == "model":
+            if record.get("kind") == "asked":
                 calls += 1
+                begun[record.get("call")] = record.get("input_tokens", 0)
+            if record.get("kind") == "model":
+                begun.pop(record.get("call"), None)
                 for name in _COUNTED:
                     totals[name] += record.get(name, 0)
                 if record.get("cost_usd") is not None:
                     cost = (cost or 0.0) + record["cost_usd"]
+    totals["input_tokens"] += sum(begun.values())
     return Usage(**totals, cost_usd=cost), calls, seconds
 
 
 def _clipped(value: Any) -> Any:
-    return clip(value, TEXT_BYTES) if isinstance(value, str) else value
+    """Texts within bounds and valid UTF-8, at any depth."""
+    if isinstance(value, str):
+        return clip(value, TEXT_BYTES)
+    return [_clipped(one) for one in value] if isinstance(value, list) else value
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -311,7 +311,9 @@ async def test_the_record_holds_every_turn_call_and_cost(
     one = session(server)
     await one.loop(task())
     lines = [orjson.loads(line) for line in (tmp_path / "work" / "trajectory.jsonl").read_bytes().splitlines()]
-    assert [line["kind"] for line in lines] == ["agent", "model", "tool", "model", "model", "end"]
+    assert [line["kind"] for line in lines] == [
+        "agent", "asked", "model", "tool", "asked", "model", "asked", "model", "end"
+    ]  # fmt: skip
     assert [line.get("error_type") for line in lines if line["kind"] == "model"] == [None, "ModelUnavailable", None]
     models = [line for line in lines if line["kind"] == "model"]
     assert sum(line["input_tokens"] for line in models) == one.ledger.usage.input_tokens
