@@ -31,7 +31,7 @@ def with_results(*sizes: int) -> Conversation:
 
 
 def test_old_results_give_way_to_digests_that_keep_ids_and_name_the_whole() -> None:
-    conversation = with_results(6_000, 6_000, 6_000, 6_000, 6_000)
+    conversation = with_results(13_000, 13_000, 6_000, 6_000, 6_000)
     before = [message.content for message in conversation.messages]
     assert conversation.fit(estimate) == 2
     first = conversation.messages[2].content or ""
@@ -50,7 +50,7 @@ def test_nothing_changes_until_it_is_worth_it() -> None:
     assert small.fit(estimate) == 0
     few = with_results(STALE_BYTES - 1_000, *[6_000] * SPARED)
     assert few.fit(estimate) == 0
-    conversation = with_results(6_000, 6_000, 6_000, 6_000, 6_000)
+    conversation = with_results(13_000, 13_000, 6_000, 6_000, 6_000)
     assert conversation.fit(estimate) == 2
     after = list(conversation.messages)
     conversation.add(result(9, 3_000))
@@ -59,7 +59,7 @@ def test_nothing_changes_until_it_is_worth_it() -> None:
 
 
 def test_a_digest_that_is_elided_too_names_the_same_item() -> None:
-    conversation = with_results(6_000, 6_000, 6_000, 6_000, 6_000)
+    conversation = with_results(13_000, 13_000, 6_000, 6_000, 6_000)
     conversation.fit(estimate)
     whole = conversation.items["item-1"]
     conversation.tokens = 100

@@ -46,7 +46,7 @@ class RandomModel:
         self.ledger: Ledger | None = None
         self.overshoot = 0  # tokens used beyond what was granted, of all calls
         self.granted: list[int] = []
-        self.evil = dice.random()  # how much of it is faults
+        self.evil = dice.choice([0.0, 0.05, 0.3])  # how much of it is faults
         self.lies = dice.random() < 0.2  # about how many tokens it will use
         self.price = dice.choice([None, 1e-6, 1e-4])
 
@@ -74,7 +74,7 @@ class RandomModel:
         assert answered == set(called)
         if self.dice.random() < 0.3:
             await asyncio.sleep(0)
-        if self.dice.random() < self.evil * 0.4:
+        if self.dice.random() < self.evil:
             fault = self.fault()
             self.overshoot += max((getattr(fault, "received", None) or 0) // 3 - max_output_tokens, 0)
             raise fault
@@ -117,11 +117,11 @@ class RandomModel:
         dice = self.dice
         kind = dice.random()
         reason = dice.choice(["stop", "stop", "stop", "length", "content_filter", "other", "tool_calls"])
-        if kind < 0.2:
+        if kind < 0.1:
             return Reply(self.text(), finish_reason=reason, refusal=dice.random() < 0.2)
-        if kind < 0.3:
+        if kind < 0.25:
             return Reply(f"```{dice.choice(['python', '', 'repl'])}\n{dice.choice(SNIPPETS)}\n```")
-        if kind < 0.4 and "final_answer" in tools:
+        if (kind < 0.4 or len(tools) == 1) and "final_answer" in tools:
             return Reply("", (self.call("final_answer"),), finish_reason=reason)
         return Reply(
             self.text(), tuple(self.call(dice.choice([*tools, "nonsense", ""])) for _ in range(dice.randint(1, 4))),
@@ -130,6 +130,13 @@ class RandomModel:
 
     def call(self, name: str) -> ToolCall:
         dice = self.dice
+        if dice.random() < 0.7:  # mostly it knows what it does
+            plain = {
+                "final_answer": {"answer": "an answer"}, "list_numbers": {"limit": dice.choice([3, 900])},
+                "run_code": {"code": dice.choice(SNIPPETS)}, "call_subagent": {"input": "look"},
+                "get_context_item": {"item_id": "item-1"},
+            }  # fmt: skip
+            return ToolCall(f"id-{dice.randint(0, 10**6)}", name, json.dumps(plain.get(name, {})))
         arguments = dice.choice(
             [
                 json.dumps({"answer": "an answer", "findings": [{"id": 1}]}),
@@ -156,11 +163,11 @@ async def run(seed: int, folder: Path) -> None:
     dice = random.Random(seed)
     model = RandomModel(dice)
     limits = BudgetLimits(
-        turns=dice.randint(1, 6),
+        turns=dice.choice([1, 2, 4, 8, 20]),
         depth=dice.randint(0, 2),
         parallel=dice.randint(1, 3),
-        tokens=dice.choice([None, 500, 3_000, 20_000, 100_000]),
-        cost_usd=dice.choice([None, 0.001, 0.5]),
+        tokens=dice.choice([None, 500, 20_000, 100_000, 1_000_000]),
+        cost_usd=dice.choice([None, 0.01, 5.0]),
         seconds=dice.choice([None, 3.0, 30.0]),
     )
     stop_after = dice.choice([10**9, 10**9, 10**9, 3])
