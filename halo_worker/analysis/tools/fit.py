@@ -12,7 +12,7 @@ from halo_worker.rlm.tool import MODEL_BYTES
 CUT = "…[cut:"  # begins the mark of a shortened text
 # What one result may take of a model's context, for every later turn sends it again; code is given all it asks for.
 LIST_BYTES = 4_500
-VIEW_BYTES = 9_000
+VIEW_BYTES = 12_000
 ROWS_BYTES = 6_000
 NOTE_BYTES = 400  # kept free for the words about what was left out
 
@@ -34,7 +34,7 @@ def cut(text: str | None, characters: int, length: int | None = None) -> str | N
     whole = length if length is not None else len(text)
     if whole <= characters:
         return text
-    return f"{text[:characters]}{CUT} {characters} of {whole} characters]"
+    return f"{text[:characters]}{CUT} {whole - characters} more]"
 
 
 def cut_values(value: Any, characters: int) -> Any:
@@ -51,6 +51,15 @@ def cut_values(value: Any, characters: int) -> Any:
 def compact(row: dict[str, Any]) -> dict[str, Any]:
     """Leave out what says nothing: nulls, empty lists and texts."""
     return {name: value for name, value in row.items() if value not in (None, "", [], {})}
+
+
+def hoisted(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Take what all rows have in common out of them: (what is the same in all, the rows without it)."""
+    if len(rows) < 2:
+        return {}, list(rows)
+    same = {name: rows[0][name] for name in names if all(row.get(name) == rows[0].get(name) for row in rows)
+            and name in rows[0]}  # fmt: skip
+    return same, [{name: value for name, value in row.items() if name not in same} for row in rows]
 
 
 def take(rows: Sequence[Any], max_bytes: int) -> list[Any]:

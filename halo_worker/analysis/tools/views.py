@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from halo_worker.analysis.tools.fit import CUT, NOTE_BYTES, VIEW_BYTES, compact, cut, for_model, size, take
+from halo_worker.analysis.tools.fit import CUT, NOTE_BYTES, VIEW_BYTES, compact, cut, for_model, hoisted, size, take
 from halo_worker.analysis.tools.shared import Desk, tool
 from halo_worker.rlm.tool import Tool, ToolError
 
 MAX_SPANS = 200  # of one view_spans
 MAX_ROWS = 5000  # of one view_trace, before it is only summed up
-CAPS = (4096, 1500, 600, 250, 100)  # characters of one text of view_trace: the first that fits
+CAPS = (4096, 1500, 600, 400, 250, 160, 100, 60)  # characters of one text of view_trace: the first that fits
 SPAN_CAPS = (16_384, 8_000, 4_000, 1_500, 600, 250)  # of view_spans: the reader asked for these
 SKELETON_BYTES = 60  # of a span without its texts, at the least: more spans than this leaves room for are not fetched
 TOP_NAMES = 10
@@ -19,7 +19,7 @@ TOP_NAMES = 10
 _TEXTS = ("input_text", "output_text", "status_message", "error_message")
 
 _SKELETON = """
-  span_id, parent_span_id AS parent, name, span_type AS type, nullif(status_code, 'UNSET') AS status,
+  span_id, parent_span_id AS parent, name, span_type AS type, CASE WHEN status_code = 'ERROR' THEN 'ERROR' END AS status,
   ((epoch_ns(start_time) - epoch_ns(min(start_time) OVER ())) / 1e6)::BIGINT AS at_ms,
   (duration_ns / 1e6)::BIGINT AS duration_ms, agent_name AS agent, model, tool_name AS tool, finish_reason,
   input_tokens, output_tokens, error_type
@@ -80,7 +80,8 @@ async def view_trace(desk: Desk, trace_id: str, max_bytes: int) -> dict[str, Any
         )
         if not found.more:
             for cap in CAPS:
-                result: dict[str, Any] = {"trace_id": trace_id, "spans": [_shown(row, cap) for row in found.rows]}
+                same, spans = hoisted([_shown(row, cap) for row in found.rows], ("agent", "model"))
+                result: dict[str, Any] = {"trace_id": trace_id, **({"all_spans": same} if same else {}), "spans": spans}
                 if any(CUT in str(span) for span in result["spans"]):
                     result["left_out"] = (
                         f"texts after {cap} characters: view_spans shows more of a span, search_trace finds"
