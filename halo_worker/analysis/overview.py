@@ -129,29 +129,3 @@ def _timeline(reader: Reader) -> list[dict[str, Any]]:
         {"start": iso_nano(bounds["first"] + row["bucket"] * width), **{k: v for k, v in row.items() if k != "bucket"}}
         for row in rows
     ]
-
-
-def unsupported(reader: Reader) -> list[str]:
-    """Say what the capture does not hold, and so which detectors cannot see. Needs `prepare`."""
-    row = reader.query("""
-        SELECT count(*) FILTER (span_type = 'llm') AS llm, count(*) FILTER (span_type = 'tool') AS tool,
-          count(*) FILTER (span_type = 'llm' AND has_output) AS content,
-          count(*) FILTER (span_type = 'llm' AND len(tools_offered) > 0) AS offered,
-          count(*) FILTER (span_type = 'llm' AND finish_reason IS NOT NULL) AS finish,
-          count(*) FILTER (span_type = 'llm' AND input_tokens IS NOT NULL) AS tokens,
-          count(*) FILTER (span_type = 'tool' AND output_length > 0) AS results, count(*) AS spans FROM _s
-    """)[0]
-    missing = []
-    if row["spans"] and not row["llm"] and not row["tool"]:
-        missing.append("no span follows a GenAI convention: only errors, latency and structure can be judged")
-    if row["llm"] and not row["content"]:
-        missing.append("message content is not captured: empty, refused and unfounded answers cannot be told")
-    if row["llm"] and row["tool"] and not row["offered"]:
-        missing.append("tool definitions are not captured: invented tools and wrong arguments cannot be told")
-    if row["llm"] and not row["finish"]:
-        missing.append("finish reasons are not captured: truncated output cannot be told")
-    if row["llm"] and not row["tokens"]:
-        missing.append("token counts are not captured: cost and token outliers cannot be told")
-    if row["tool"] and not row["results"]:
-        missing.append("tool results are not captured: errors swallowed inside results cannot be told")
-    return missing

@@ -16,7 +16,8 @@ import click
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
 from halo_worker import run, schedule
-from halo_worker.analysis import overview
+from halo_worker.analysis import capture, overview
+from halo_worker.analysis.detectors import DETECTORS
 from halo_worker.cli.common import everywhere, print_rows, settings
 from halo_worker.config import Settings
 from halo_worker.delivery.courier import make_sink
@@ -166,14 +167,22 @@ def _data(current: Settings) -> Iterator[Check]:
         for item in reader.set_aside:
             yield "segments", "problem", f"{item.path.name} cannot be read: {item.reason}"
         overview.prepare(reader)
-        rows = reader.query(
-            "SELECT service_name, coalesce(convention, 'none') AS convention, count(*) AS spans, "
-            "count(DISTINCT trace_id) AS traces FROM _s GROUP BY ALL ORDER BY spans DESC LIMIT 20"
-        )
-        for row in rows:
-            says = f"{row['spans']} spans in {row['traces']} traces, convention {row['convention']}"
-            yield f"service {row['service_name'] or '(unnamed)'}", "ok", says
-        if not rows:
+        found = capture.captured(reader)
+        for one in found:
+            name = one.service or "(unnamed)"
+            says = f"{one.spans} spans in {one.traces} traces, convention {one.convention or 'none'}"
+            if one.genai:
+                says += f"; {len(DETECTORS) - len(one.blind)} of {len(DETECTORS)} detectors can see"
+            yield f"service {name}", "ok", says
+            for lack in one.lacks:
+                yield f"capture {name}", "note", lack.says + (f"; set {lack.how}" if lack.how else "")
+            if one.blind:
+                yield f"blind {name}", "note", ", ".join(sorted(one.blind))
+        if not found:
             yield "spans", "note", "nothing arrived in the last 24 hours"
-        for item_ in overview.unsupported(reader):
-            yield "capture", "note", item_
+        elif not any(one.genai for one in found):
+            yield (
+                "capture",
+                "note",
+                "no span follows a GenAI convention: only errors, latency and structure can be judged",
+            )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import overview
+from halo_worker.analysis import capture, overview
 from halo_worker.analysis.detectors import answers, arguments, calls, choices, errors, plans, shared, structure
 from halo_worker.analysis.detectors.unit import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
@@ -63,7 +63,7 @@ def run_detectors(reader: Reader) -> Draft:
         engine=Engine(mode="detectors", seconds=round(time.monotonic() - started, 3)),
         findings=findings[:MAX_FINDINGS],
         traces_examined=traces,
-        unsupported=overview.unsupported(reader),
+        unsupported=capture.unsupported(reader),
     )
     if len(findings) > MAX_FINDINGS:
         draft.not_examined.append(f"{len(findings) - MAX_FINDINGS} rarer findings are left out of the report")
