@@ -104,7 +104,8 @@ class _Batch:
             return
         if self._writer is None:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._writer = SegmentWriter(self._directory, SegmentName.at(self._now, self._number))
+            name = SegmentName.at(self._now, self._number)
+            self._writer = SegmentWriter(self._directory, name, mapping=conventions.MAPPING_VERSION)
         self._writer.append(
             spans=columns.span_table((span, conventions.canonical(span), time) for span, time in self._spans),
             logs=columns.log_table((log, conventions.from_log(log), time) for log, time in self._logs),

@@ -70,6 +70,8 @@ class Reader:
         self._whole = whole_traces or settle is not None or only is not None
         self.segments: list[Path] = []
         self.set_aside: list[SetAside] = []
+        self._has_current = False
+        self._older: set[int] = set()  # segments of an earlier schema, by their place
         self.connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": threads})
         self.connection.execute("SET TimeZone = 'UTC'")
         for path in segments:
@@ -77,8 +79,21 @@ class Reader:
         self._views()
 
     @classmethod
-    def open(cls, data_dir: Path, *, start_ns: int | None = None, end_ns: int | None = None, **options: Any) -> Reader:
-        """Open the sealed segments of a data directory that may hold spans that arrived in `[start_ns, end_ns)`."""
+    def open(
+        cls,
+        data_dir: Path,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        trace_id: str | None = None,
+        service: str | None = None,
+        **options: Any,
+    ) -> Reader:
+        """Open the sealed segments of a data directory that may hold spans that arrived in `[start_ns, end_ns)`.
+
+        `trace_id` (whole) and `service` leave out segments that hold nothing of them; what else lies in the segments
+        that are opened is shown as well.
+        """
         directory = data_dir / "segments"
         settle: Settle | None = options.get("settle")
         look_back = (
@@ -94,7 +109,7 @@ class Reader:
             wanted = [
                 directory / entry.name
                 for entry in entries
-                if entry.name not in replaced and entry.may_hold(since, end_ns)
+                if entry.name not in replaced and entry.may_hold(since, end_ns, service=service, trace_id=trace_id)
             ]
             reader = cls([*wanted, *damaged], start_ns=start_ns, end_ns=end_ns, **options)
             if all(item.path.exists() for item in reader.set_aside):
@@ -113,9 +128,29 @@ class Reader:
                 self.connection.execute(f"DETACH {alias}")
                 raise SchemaMismatch(path.name, found, schema.SCHEMA_VERSION)
         except (duckdb.Error, StoreError) as error:
-            self.set_aside.append(SetAside(path, str(error).splitlines()[0]))
+            hint = f"; {error.hint}" if isinstance(error, StoreError) and error.hint else ""
+            self.set_aside.append(SetAside(path, f"{str(error).splitlines()[0]}{hint}"))
             return
+        if int(found) < schema.SCHEMA_VERSION:
+            self._older.add(len(self.segments))
         self.segments.append(path)
+
+    def _rows(self, index: int, table: str) -> str:
+        """Return what to read a segment's rows from: of an earlier schema, with the columns of ours, NULL where new."""
+        if index not in self._older:
+            return f"s{index}.{table}"
+        if not self._has_current:
+            self.connection.execute("ATTACH ':memory:' AS current_schema")
+            self.connection.execute("USE current_schema")
+            self.connection.execute(schema.SCHEMA_SQL)
+            self.connection.execute("USE memory")
+            self._has_current = True
+        described = self.connection.execute(f"DESCRIBE current_schema.{table}").fetchall()
+        names = ", ".join(f'"{row[0]}"' for row in described)
+        return (
+            f"(SELECT {names} FROM (SELECT * FROM current_schema.{table} WHERE false "
+            f"UNION ALL BY NAME SELECT * FROM s{index}.{table}))"
+        )
 
     def _bound(self) -> str:
         bounds = []
@@ -165,9 +200,9 @@ class Reader:
                     f"{index} AND c.trace_id = t.trace_id AND c.span_id = t.span_id)"
                 )
                 joined = f" WHERE {bound} AND {keep}" if bound else f" WHERE {keep}"
-                parts.append(f"SELECT * FROM s{index}.{table} t{joined}")
+                parts.append(f"SELECT * FROM {self._rows(index, table)} t{joined}")
             else:
-                parts.append(f"SELECT * FROM s{index}.{table}{where}")
+                parts.append(f"SELECT * FROM {self._rows(index, table)}{where}")
         return " UNION ALL ".join(parts)
 
     def _views(self) -> None:
@@ -213,7 +248,7 @@ class Reader:
             execute(f"CREATE VIEW traces AS SELECT {columns} FROM ({schema.rollup_query('spans')})")
         else:
             whole = " UNION ALL ".join(
-                f"SELECT {columns} FROM s{i}.trace_rows "
+                f"SELECT {columns} FROM {self._rows(i, 'trace_rows')} "
                 "WHERE trace_id NOT IN (SELECT trace_id FROM memory.main._crossing)"
                 for i in range(count)
             )

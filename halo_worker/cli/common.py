@@ -120,8 +120,8 @@ def window_of(
     return None
 
 
-def open_reader(current: Settings, window: Window | None, *, seal: bool = True) -> Reader:
-    """Open what a window may hold, after asking the receiver to seal. Says what could not be read."""
+def open_reader(current: Settings, window: Window | None, *, seal: bool = True, trace_id: str | None = None) -> Reader:
+    """Open what a window, or a trace, may hold, after asking the receiver to seal. Says what could not be read."""
     data_dir = current.store.data_dir
     if not data_dir.is_dir():
         raise InputError(
@@ -136,6 +136,7 @@ def open_reader(current: Settings, window: Window | None, *, seal: bool = True) 
         data_dir,
         start_ns=window.start_ns if window else None,
         end_ns=window.end_ns if window else None,
+        trace_id=trace_id,
         memory_limit=f"{current.analysis.memory_limit_bytes}B",
         threads=current.store.threads,
     )

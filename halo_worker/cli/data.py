@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from halo_worker.cli.common import (
 )
 from halo_worker.errors import InputError
 
+WHOLE_ID = re.compile(r"[0-9a-fA-F]{32}")
 TEXT_CHARACTERS = 100  # of a span's text in the tree
 
 
@@ -110,7 +112,9 @@ def traces_command(
 def trace_command(trace_id: str, form: str, text: bool, data_dir: Path | None, config: Path | None) -> None:
     """Show one trace as a tree with durations, types, tokens and errors. A unique beginning of its id is enough."""
     current = settings(data_dir, config)
-    with open_reader(current, None) as reader:
+    # The manifest knows which segments may hold a whole id; of a beginning it knows nothing.
+    whole = trace_id.lower() if WHOLE_ID.fullmatch(trace_id) else None
+    with open_reader(current, None, trace_id=whole) as reader:
         rows = queries.trace_spans(reader, trace_id)
     if not rows:
         raise InputError(f"there is no trace {trace_id}", hint="'halo traces' lists the traces")

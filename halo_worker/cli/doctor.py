@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,19 +13,33 @@ from pathlib import Path
 
 import click
 
+from halo_receiver.store import manifest
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
-from halo_worker import run, schedule
+from halo_worker import run, schedule, segments_client
 from halo_worker.analysis import capture, overview
 from halo_worker.analysis.detectors import DETECTORS
 from halo_worker.cli.common import everywhere, print_rows, settings
 from halo_worker.config import Settings
 from halo_worker.delivery.courier import make_sink
 from halo_worker.errors import HaloError
+from halo_worker.report.words import plural
 from halo_worker.segments_client import ReceiverAddress
 from halo_worker.window import last
 
 Check = tuple[str, str, str]  # what, ok | note | problem, in words
+
+MENDED_NS = 86_400_000_000_000  # how far back mended things are shown
+LAG_SECONDS = 30.0  # of the loader, above which it is remarked
+_SERIES = re.compile(r"([a-z_]+)(?:\{(.*)\})? ([0-9.e+-]+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_TROUBLE = {
+    "halo_rejected_total": "items rejected for good, told in partial success",
+    "halo_refused_requests_total": "requests told to come back",
+    "halo_loader_restarts_total": "times the loader was started again",
+    "halo_loader_stuck_total": "times the loader was stuck",
+}
+_LOADER_TROUBLE = ("set_aside", "damaged", "torn", "missing")  # what was mended is told from the segments
 
 
 @click.command("doctor")
@@ -35,7 +49,7 @@ def doctor_command(form: str, data_dir: Path | None, config: Path | None) -> int
     """Say what is set up, what is reachable, and what the captured spans can and cannot support."""
     current = settings(data_dir, config)
     checks = [
-        item for check in (_directory, _receiver, _model, _schedules, _sinks, _data) for item in _tried(check, current)
+        item for check in (_receiver, _directory, _model, _schedules, _sinks, _data) for item in _tried(check, current)
     ]
     rows = [{"check": what, "state": state, "says": says} for what, state, says in checks]
     if form == "json":
@@ -68,38 +82,98 @@ def _directory(current: Settings) -> Iterator[Check]:
     broken = listed(directory / "segments", "broken")
     if broken:
         yield "segments", "problem", f"{len(broken)} set aside as broken, such as {broken[0].name}"
-    aside = directory / "spool" / "set-aside"
+    yield from _set_aside(directory / "spool" / "set-aside")
+    yield from _mended(directory / "segments")
+
+
+def _set_aside(aside: Path) -> Iterator[Check]:
     kept = sorted(aside.iterdir()) if aside.is_dir() else []
-    if kept:
-        yield "set aside", "problem", f"{len(kept)} requests could not be read and are kept in {aside}"
+    torn = [path for path in kept if path.suffix == ".torn"]
+    missing = [path for path in kept if path.suffix == ".missing"]
+    damaged = [path for path in kept if path.suffix == ".damaged"]
+    requests = len(kept) - len(torn) - len(missing) - len(damaged)
+    if requests:
+        says = f"{plural(requests, 'request')} could not be read or stored; kept in {aside}, 'halo import' reads such files"
+        yield "set aside", "problem", says
+    if damaged:
+        yield (
+            "set aside",
+            "problem",
+            f"{plural(len(damaged), 'part')} of the spool damaged; kept in {aside}",
+        )
+    if missing:
+        yield (
+            "set aside",
+            "problem",
+            f"{plural(len(missing), 'spool file')} deleted before it was loaded: {missing[0].name}",
+        )
+    if torn:
+        yield (
+            "set aside",
+            "note",
+            f"{plural(len(torn), 'write')} unfinished when a process was killed: not acknowledged",
+        )
+
+
+def _mended(segments: Path) -> Iterator[Check]:
+    """Show what decoding mended in the last day: it is found after the acknowledgement, so no client was told."""
+    since = time.time_ns() - MENDED_NS
+    total: dict[str, int] = {}
+    for entry in manifest.load(segments, listed(segments)):
+        for what, number in entry.mended.items() if entry.last_received_ns >= since else ():
+            total[what] = total.get(what, 0) + number
+    for what, number in sorted(total.items()):
+        yield "mended", "note", f"{what}: {number} in the last 24 hours"
 
 
 def _receiver(current: Settings) -> Iterator[Check]:
-    address = ReceiverAddress.read(current.store.data_dir)
+    directory = current.store.data_dir
+    address = ReceiverAddress.read(directory)
     if address is None:
         yield "receiver", "note", "none is running on this directory: 'halo up' starts one"
         return
+    status = segments_client.status(address)
+    if isinstance(status, str):
+        yield "receiver", "problem", f"{status}. If process {address.pid} was killed, 'halo up' goes on where it ended"
+        return
     yield "receiver", "ok", f"process {address.pid}, gRPC {address.grpc or 'off'}, HTTP {address.http or 'off'}"
-    if address.http and not address.tls_ca_file:
-        try:
-            with urllib.request.urlopen(f"http://{address.http}/readyz", timeout=3) as answer:
-                yield "readiness", "ok", answer.read().decode().strip()
-            with urllib.request.urlopen(f"http://{address.http}/metrics", timeout=3) as answer:
-                yield from _counters(answer.read().decode())
-        except OSError as error:
-            yield "readiness", "problem", f"{address.http} does not say that it is ready: {error}"
+    yield "readiness", "problem" if status.trouble else "ok", status.trouble or "takes requests"
+    yield from _counters(_numbers(status.metrics))
+    segments_client.seal(directory)  # what was mended is told by sealed segments
 
 
-def _counters(text: str) -> Iterator[Check]:
-    """Show what was mended or refused: it may have been found after the acknowledgement."""
+Numbers = list[tuple[str, dict[str, str], float]]
+
+
+def _numbers(text: str) -> Numbers:
+    """Read Prometheus text: name, labels, value."""
+    found: Numbers = []
     for line in text.splitlines():
-        name, _, value = line.rpartition(" ")
-        if line.startswith("#") or float(value or 0) == 0:
-            continue
-        if name.startswith(("halo_rejected_total", "halo_refused_requests_total", "halo_loader_restarts_total")):
-            yield "receiver counters", "note", f"{name} {value}"
-        elif name.startswith("halo_loader_events") and ("mended" in name or "aside" in name or "damaged" in name):
-            yield "receiver counters", "note", f"{name.split(chr(34))[1]}: {float(value):.0f}"
+        match = _SERIES.fullmatch(line)
+        if match:
+            found.append((match[1], dict(_LABEL.findall(match[2] or "")), float(match[3])))
+    return found
+
+
+def _counters(numbers: Numbers) -> Iterator[Check]:
+    """Tell what /metrics tells, in a person's words."""
+
+    def total(name: str, **labels: str) -> float:
+        return sum(n for found, has, n in numbers if found == name and labels.items() <= has.items())
+
+    took, answers = total("halo_acknowledgement_seconds_sum"), total("halo_acknowledgement_seconds_count")
+    says = f"{total('halo_accepted_total', signal='traces'):,.0f} spans and {total('halo_accepted_total', signal='logs'):,.0f} log records"
+    says += f" in {answers:,.0f} requests, {total('halo_received_bytes_total') / 2**20:,.1f} MiB"
+    yield "received", "ok", says + (f", answered in {took / answers * 1000:.1f} ms on average" if answers else "")
+    waiting, lag = total("halo_spool_backlog_bytes"), total("halo_loader_lag_seconds")
+    state = "note" if lag > LAG_SECONDS else "ok"
+    yield "loader", state, f"{waiting / 2**20:,.1f} MiB acknowledged and not loaded, the oldest for {lag:.0f} s"
+    for name, words in _TROUBLE.items():
+        if number := total(name):
+            yield "receiver counters", "note", f"{words}: {number:,.0f}"
+    for found, labels, number in numbers:
+        if found == "halo_loader_events_total" and number and labels.get("event", "").startswith(_LOADER_TROUBLE):
+            yield "receiver counters", "note", f"{labels['event'].replace('_', ' ')}: {number:,.0f}"
 
 
 def _model(current: Settings) -> Iterator[Check]:
