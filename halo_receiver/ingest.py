@@ -79,15 +79,32 @@ def check(kind: str, encoding: Literal["protobuf", "json"], body: bytes) -> Chec
 
     Raises Undecodable when it is not a request of that kind at all.
     """
-    if kind == "logs":
-        return _check_logs(body) if encoding == "protobuf" else _counted(decode.decode_logs(body, encoding="json"))
-    checked = _check_traces(body) if encoding == "protobuf" else _counted(decode.decode_traces(body, encoding="json"))
+    try:
+        checked = _look(kind, encoding, body)
+    except decode.Undecodable as error:
+        other = "logs" if kind == "traces" else "traces"
+        if encoding == "protobuf" and _is_of(other, body):
+            raise decode.Undecodable(str(error), hint=f"it is a request of {other}: these go to /v1/{other}") from None
+        raise
     if checked.items and checked.rejected == checked.items and all("missing" in reason for reason in checked.reasons):
         raise decode.Undecodable(
             f"none of the {checked.items} spans has ids: {checked.reasons[0]}",
             hint="a logs export that was sent to the traces path looks like this: logs go to /v1/logs",
         )
     return checked
+
+
+def _look(kind: str, encoding: Literal["protobuf", "json"], body: bytes) -> Checked:
+    if kind == "logs":
+        return _check_logs(body) if encoding == "protobuf" else _counted(decode.decode_logs(body, encoding="json"))
+    return _check_traces(body) if encoding == "protobuf" else _counted(decode.decode_traces(body, encoding="json"))
+
+
+def _is_of(kind: str, body: bytes) -> bool:
+    try:
+        return _look(kind, "protobuf", body).items > 0
+    except decode.Undecodable:
+        return False
 
 
 def _counted(decoded: Decoded) -> Checked:

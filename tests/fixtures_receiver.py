@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,17 +37,66 @@ def eventually(question: Callable[[], Any], *, seconds: float = 20) -> Any:
     raise AssertionError(f"not within {seconds} s")
 
 
-class ReceiverProcess:
-    """`python -m halo_receiver` on free ports."""
+def post(url: str, body: bytes | None, *, method: str = "POST", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Send a request over HTTP; status, headers and body of the answer, whatever the status."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(url, body, named, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, dict(answer.headers), answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read()
 
-    def __init__(self, data_dir: Path, *arguments: str, **environment: str) -> None:
+
+class RawHttp2:
+    """Just enough HTTP/2 to send what no gRPC library would."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=10)
+        self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self._frame(4, 0, 0, b""))
+
+    @staticmethod
+    def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+    def ping(self) -> None:
+        self.socket.sendall(self._frame(6, 0, 0, bytes(8)))
+
+    def request(self, path: str, message: bytes, *, end: bool = True, **headers: str) -> None:
+        named = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x", "te": "trailers"}
+        named |= {"content-type": "application/grpc"} | {name.replace("_", "-"): text for name, text in headers.items()}
+        block = b"".join(
+            b"\0" + bytes([len(name)]) + name.encode() + bytes([len(text)]) + text.encode()
+            for name, text in named.items()
+        )
+        self.socket.sendall(self._frame(1, 4, 1, block))
+        if end:
+            compressed = bytes([1 if "grpc_encoding" in headers else 0])
+            self.socket.sendall(self._frame(0, 1, 1, compressed + struct.pack(">I", len(message)) + message))
+
+    def read_until(self, wanted: bytes) -> bytes:
+        """Read until something came; fails when the connection ends, or ten seconds pass, before."""
+        came = b""
+        while wanted not in came:
+            part = self.socket.recv(65536)
+            assert part, f"the connection ended; before that came {came!r}"
+            came += part
+        return came
+
+
+class ReceiverProcess:
+    """`python -m halo_receiver` on free ports. `patch` is Python that runs before it, in its process."""
+
+    def __init__(self, data_dir: Path, *arguments: str, patch: str = "", **environment: str) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir.parent / f"{data_dir.name}.log"
         self._log = self.log_path.open("ab")
         (data_dir / "receiver.json").unlink(missing_ok=True)
         self.process = subprocess.Popen(
             [
-                sys.executable, "-m", "halo_receiver", "--data-dir", str(data_dir),
+                sys.executable, "-c", f"{patch}\nfrom halo_receiver.__main__ import main; main()",
+                "--data-dir", str(data_dir),
                 "--grpc-endpoint", "127.0.0.1:0", "--http-endpoint", "127.0.0.1:0", *arguments,
             ],
             stderr=self._log, env={**os.environ, **environment}, start_new_session=True,
@@ -83,6 +136,33 @@ class ReceiverProcess:
         assert sealed.answered, sealed.reason
         with Reader.open(self.data_dir) as reader:
             return reader.query(sql)
+
+    def metrics(self) -> str:
+        return post(f"{self.http}/metrics", None, method="GET")[2].decode()
+
+    def metric(self, name: str) -> float:
+        """The sum of all series of that name."""
+        lines = [line for line in self.metrics().splitlines() if line.split("{")[0].split(" ")[0] == name]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    def children(self, module: str) -> list[int]:
+        """The receiver's descendants that run a module."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    command = (entry / "cmdline").read_bytes()
+                    group = os.getpgid(int(entry.name))
+                except OSError:
+                    continue
+                if module.encode() in command and group == self.process.pid:
+                    found.append(int(entry.name))
+        return found
+
+    @property
+    def loader(self) -> int:
+        """The loader's pid."""
+        return int(eventually(lambda: self.children("halo_receiver.loader_process"))[0])
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
