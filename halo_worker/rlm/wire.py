@@ -180,6 +180,8 @@ def _responses_reply(body: Body) -> Reply:
             calls.append(ToolCall(call_id, str(item["name"]), _arguments(item.get("arguments"))))
     cut = _dict(body.get("incomplete_details")).get("reason")
     reason = _REASONS.get(str(cut or body.get("status") or "").lower(), "other")
+    if not body.get("output") and reason == "stop":
+        reason = "other"  # it says that it is complete, and holds nothing
     if calls and reason == "stop":
         reason = "tool_calls"
     return Reply(

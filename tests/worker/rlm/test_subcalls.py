@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import subcalls
 from halo_worker.rlm.budget import BudgetLimits
 from halo_worker.rlm.cache import Cache
 from halo_worker.rlm.model import Message
@@ -197,3 +198,8 @@ async def test_calls_are_few_for_many_waiting(scripted_model: Scripted, session:
         )
     assert all(result.error is None for result in results)
     assert server.most_in_flight <= 8
+
+
+def test_the_measurement_of_sub_calls_runs() -> None:
+    """benchmarks/subcalls.py, small; its figure is read there, on a quiet machine."""
+    assert subcalls.main(["--calls", "12", "--parallel", "6", "--seconds", "0.2"]) < 6
