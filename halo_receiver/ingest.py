@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from halo_receiver import decode, spool
+from halo_receiver.decode import wire
 from halo_receiver.errors import HaloError
 from halo_receiver.logs import event
 from halo_receiver.otlp_messages import LogsRequest, TraceRequest
@@ -125,6 +126,8 @@ def _counted(decoded: Decoded) -> Checked:
 
 
 def _check_traces(body: bytes) -> Checked:
+    if (looked := wire.check(body, logs=False)) is not None:
+        return _summary(looked)
     checked = Checked()
     request = decode.parse(TraceRequest, body)
     _refuse_swarm(request.resource_spans, "scope_spans", "spans")
@@ -138,14 +141,14 @@ def _check_traces(body: bytes) -> Checked:
                     continue
                 checked.rejected += 1
                 if len(checked.reasons) < _MAX_REASONS:
-                    reason = decode.id_problem(trace_id.hex(), 32, "trace_id")
-                    reason = reason or decode.id_problem(span_id.hex(), 16, "span_id") or ""
-                    checked.reasons.append(f"span {checked.items + count}: {reason}")
+                    checked.reasons.append(_reason(checked.items + count, trace_id, span_id))
         _add_service(checked, resource_spans.resource, count, checked.rejected - rejected)
     return checked
 
 
 def _check_logs(body: bytes) -> Checked:
+    if (looked := wire.check(body, logs=True)) is not None:
+        return _summary(looked)
     checked = Checked()
     request = decode.parse(LogsRequest, body)
     _refuse_swarm(request.resource_logs, "scope_logs", "log_records")
@@ -153,6 +156,22 @@ def _check_logs(body: bytes) -> Checked:
         count = sum(len(scope_logs.log_records) for scope_logs in resource_logs.scope_logs)
         _add_service(checked, resource_logs.resource, count)
     return checked
+
+
+def _summary(looked: wire.Looked) -> Checked:
+    items, rejected, named, services = looked
+    checked = Checked(items, rejected, [_reason(*one) for one in named])
+    for raw, number, bad in services:
+        name = raw.decode("utf-8", "replace")
+        checked.services[name] = checked.services.get(name, 0) + number
+        if bad:
+            checked.rejected_services[name] = checked.rejected_services.get(name, 0) + bad
+    return checked
+
+
+def _reason(index: int, trace_id: bytes, span_id: bytes) -> str:
+    reason = decode.id_problem(trace_id.hex(), 32, "trace_id") or decode.id_problem(span_id.hex(), 16, "span_id")
+    return f"span {index}: {reason or ''}"
 
 
 def _refuse_swarm(groups: Any, scopes: str, items: str) -> None:

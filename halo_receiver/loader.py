@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from halo_receiver import conventions, decode, spool
+from halo_receiver import conventions, spool
 from halo_receiver.errors import Unreadable, Unstorable
 from halo_receiver.ingest import inflate
 from halo_receiver.logs import event
-from halo_receiver.span import LogRecord, Span
-from halo_receiver.store import columns
 from halo_receiver.store.schema import ROW_GROUP_SIZE
 from halo_receiver.store.segments import Segments
+from halo_receiver.tables import Tables
 
 log = logging.getLogger("halo.loader")
 
@@ -39,17 +38,10 @@ Tell = Callable[[dict[str, Any]], None]
 class Batch:
     """Decoded, not yet committed."""
 
-    spans: list[tuple[Span, int]] = field(default_factory=list)
-    logs: list[tuple[LogRecord, int]] = field(default_factory=list)
     frames: list[spool.Frame] = field(default_factory=list)
     mended: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
     since: float = 0.0
-
-    @property
-    def rows(self) -> int:
-        """How many rows it will become."""
-        return len(self.spans) + len(self.logs)
 
 
 class Loader:
@@ -82,8 +74,7 @@ class Loader:
         self._rotate_seconds = rotate_seconds
         self._rotate_bytes = rotate_bytes
         self._max_request_bytes = max_request_bytes
-        self._max_attribute_bytes = max_attribute_bytes
-        self._span_time = arrival_is_span_time
+        self._tables = Tables(max_attribute_bytes=max_attribute_bytes, span_time=arrival_is_span_time)
         self._careful = careful
         self._tell = tell
         self._batch = Batch()
@@ -114,7 +105,7 @@ class Loader:
         for frame in self._frames():
             came = True
             self._take(frame)
-            if self._careful or self._batch.rows >= ROW_GROUP_SIZE or self._batch.bytes >= BATCH_BYTES:
+            if self._careful or self._tables.rows >= ROW_GROUP_SIZE or self._batch.bytes >= BATCH_BYTES:
                 self.commit()
                 self._roll_when_due()
         if self._batch.frames and time.monotonic() - self._batch.since >= BATCH_SECONDS:
@@ -185,15 +176,11 @@ class Loader:
         if not self._batch.frames:
             self._batch.since = time.monotonic()
         self._batch.frames.append(frame)
-        self._batch.bytes += len(frame.body)
         try:
             self._attempt(frame)
-            spans, logs = self._decode(frame)
+            self._decode(frame)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it must not stop those behind it
             self._set_frame_aside(frame, error)
-            return
-        self._batch.spans.extend(spans)
-        self._batch.logs.extend(logs)
 
     def _attempt(self, frame: spool.Frame) -> None:
         """Leave a note of what is tried. Raises Unstorable when loaders died of it."""
@@ -204,19 +191,12 @@ class Loader:
             raise Unstorable(f"the loader died of it {times} times")
         (self.spool_dir / ATTEMPT_FILE).write_text(json.dumps([*frame.start, times + 1]))
 
-    def _decode(self, frame: spool.Frame) -> tuple[list[tuple[Span, int]], list[tuple[LogRecord, int]]]:
+    def _decode(self, frame: spool.Frame) -> None:
         body = frame.body if frame.compression == "none" else inflate(frame.body, self._max_request_bytes)
-        read = decode.decode_traces if frame.kind == "traces" else decode.decode_logs
-        decoded = read(body, encoding=frame.encoding, max_attribute_bytes=self._max_attribute_bytes)
-        for what, number in decoded.warnings.items():
+        self._batch.bytes += len(body)
+        for what, number in self._tables.add(frame.kind, frame.encoding, body, frame.arrival_ns).items():
             self.count(f"mended: {what}", number)
             self._batch.mended[what] = self._batch.mended.get(what, 0) + number
-        spans = [(span, self._arrival(frame, span.end_unix_nano or span.start_unix_nano)) for span in decoded.spans]
-        logs = [(item, self._arrival(frame, item.time_unix_nano)) for item in decoded.logs]
-        return spans, logs
-
-    def _arrival(self, frame: spool.Frame, said: int) -> int:
-        return said if self._span_time and said else frame.arrival_ns
 
     def _set_frame_aside(self, frame: spool.Frame, error: Exception) -> None:
         """Keep a request that could not be decoded or stored, and go on: one request never stops the rest."""
@@ -232,7 +212,7 @@ class Loader:
         if not batch.frames:
             return
         try:
-            self._append(batch.spans, batch.logs, batch.frames[-1].end, batch.mended)
+            self._append(batch.frames[-1].end, batch.mended)
         except Unreadable:  # the segment, not the batch: the start after this recovers
             raise
         except Exception:  # noqa: BLE001 - as in _take
@@ -244,29 +224,22 @@ class Loader:
         for frame in batch.frames:
             self._batch = Batch()
             try:
-                spans, logs = self._decode(frame)
-                self._append(spans, logs, frame.end, self._batch.mended)
+                self._decode(frame)
+                self._append(frame.end, self._batch.mended)
             except Unreadable:
                 raise
             except Exception as error:  # noqa: BLE001 - as in _take
                 self._set_frame_aside(frame, error)
-                self._append([], [], frame.end, {})
+                self._append(frame.end, {})
         self._batch = Batch()
 
-    def _append(
-        self,
-        spans: list[tuple[Span, int]],
-        logs: list[tuple[LogRecord, int]],
-        position: spool.Position,
-        mended: dict[str, int],
-    ) -> None:
+    def _append(self, position: spool.Position, mended: dict[str, int]) -> None:
         if not self.segments.open_rows:
             self._opened = time.monotonic()
-        span_table = columns.span_table((span, conventions.canonical(span), time_ns) for span, time_ns in spans)
-        log_table = columns.log_table((item, conventions.from_log(item), time_ns) for item, time_ns in logs)
+        spans, logs = self._tables.take()
         while True:
             try:
-                self.segments.append(spans=span_table, logs=log_table, position=position, mended=mended)
+                self.segments.append(spans=spans, logs=logs, position=position, mended=mended)
                 break
             except OSError as error:  # the disk is full or gone: wait, the spool keeps what was acknowledged
                 self._tell({"trouble": str(error)})
@@ -274,8 +247,8 @@ class Loader:
                 time.sleep(RETRY_SECONDS)
         self._tell({"trouble": None})
         self.turns += 1
-        self.count("loaded_spans", len(spans))
-        self.count("loaded_logs", len(logs))
+        self.count("loaded_spans", spans.num_rows)
+        self.count("loaded_logs", logs.num_rows)
 
     def seal(self) -> None:
         """Commit what waits and hand the open segment to the readers. Raises OSError when the disk refuses."""

@@ -8,7 +8,7 @@ that old ones can be derived again.
 """
 
 from halo_receiver.conventions.logs import from_log
-from halo_receiver.conventions.meaning import MAPPING_VERSION, canonical
+from halo_receiver.conventions.meaning import MAPPING_VERSION, TABLE, canonical
 from halo_receiver.conventions.signature import error_signature
 
-__all__ = ["MAPPING_VERSION", "canonical", "error_signature", "from_log"]
+__all__ = ["MAPPING_VERSION", "TABLE", "canonical", "error_signature", "from_log"]

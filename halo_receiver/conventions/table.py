@@ -103,6 +103,15 @@ class Table:
         self._refined = {key for rule in self._rules for key in rule.refines}
         self._scopes: dict[tuple[str, str], Convention | None] = {}
 
+    def speaks(self, key: str) -> bool:
+        """Say whether an attribute key alone may decide on a convention."""
+        return self._hints[key] < len(self._rules)
+
+    def knows(self, scope: Scope) -> bool:
+        """Say whether a scope alone decides on a convention."""
+        known = (scope.name, scope.service_name)
+        return (self._scopes[known] if known in self._scopes else self._by_scope(known)) is not None
+
     def of(self, scope: Scope, attributes: dict[str, Any]) -> Convention | None:
         """Choose the convention of a span: its scope's, else the first that an attribute key speaks for."""
         known = (scope.name, scope.service_name)

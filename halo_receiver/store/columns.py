@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 import orjson
 import pyarrow as pa
@@ -14,6 +14,8 @@ from halo_receiver.errors import Unstorable
 from halo_receiver.span import Attributes, Canonical, LogRecord, Span, SpanEvent
 
 Table = pa.Table
+Part: TypeAlias = tuple[int, int, Any] | None  # a buffer: address, size, owner
+Scanned: TypeAlias = tuple[int, int, Part, Part, Part]  # rows, nulls, validity, ends, data
 LONG_VALUE = 512  # characters of JSON text from which an attribute goes to long_attributes
 
 _TIME = pa.timestamp("ns")
@@ -62,7 +64,7 @@ LOG_SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 
-_CANONICAL = tuple(name for name in SPAN_SCHEMA.names if name in Canonical.__slots__)
+MEANINGS = tuple(name for name in SPAN_SCHEMA.names if name in Canonical.__slots__)
 
 
 def _plain(value: Any) -> Any:
@@ -176,7 +178,7 @@ def span_table(spans: Iterable[tuple[Span, Canonical, int]]) -> pa.Table:
             "scope_dropped_attributes": scope.dropped_attributes,
             "received_at": received,
         }
-        for name in _CANONICAL:
+        for name in MEANINGS:
             row[name] = getattr(canonical, name)
         rows.append(row)
     return _table(rows, SPAN_SCHEMA)
@@ -221,11 +223,59 @@ def log_table(records: Iterable[tuple[LogRecord, dict[str, Any] | None, int]]) -
 
 def meaning_table(meanings: Iterable[Canonical]) -> pa.Table:
     """Turn what spans mean into a table with the columns of span_rows that conventions fill in."""
-    schema = pa.schema([SPAN_SCHEMA.field(name) for name in _CANONICAL])
-    return _table([{name: getattr(meaning, name) for name in _CANONICAL} for meaning in meanings], schema)
+    schema = pa.schema([SPAN_SCHEMA.field(name) for name in MEANINGS])
+    return _table([{name: getattr(meaning, name) for name in MEANINGS} for meaning in meanings], schema)
 
 
 def facts_table(facts: Iterable[dict[str, Any] | None]) -> pa.Table:
     """Turn what log records say of their spans into a table with that column of log_rows."""
     schema = pa.schema([LOG_SCHEMA.field("span_facts")])
     return _table([{"span_facts": json_text(item) if item else None} for item in facts], schema)
+
+
+_NOTHING = pa.py_buffer(b"")
+_TYPE_OF = {"s": pa.string(), "u": pa.uint32(), "i": pa.int64(), "t": _TIME, "f": pa.float64(), "b": pa.bool_()}
+
+
+def fits(layout: Sequence[tuple[str, str]]) -> bool:
+    """Say whether a scanner of that layout makes the columns of this schema, in this order."""
+    kinds = {**_TYPE_OF, "l": pa.list_(pa.string()), "k": pa.list_(_LINK)}
+    return [(name, kinds[kind]) for name, kind in layout] == [(field.name, field.type) for field in SPAN_SCHEMA]
+
+
+def scanned_table(columns: Sequence[tuple[Scanned, Sequence[Scanned]]]) -> pa.Table:
+    """Wrap what `Scanner.finish` gave as a table with the columns of span_rows. Nothing is copied."""
+    arrays = []
+    for field, (column, children) in zip(SPAN_SCHEMA, columns, strict=True):
+        if not pa.types.is_list(field.type):
+            arrays.append(_scanned(field.type, column))
+            continue
+        inner = field.type.value_type
+        if pa.types.is_struct(inner):
+            parts = [_scanned(part.type, child) for part, child in zip(inner, children, strict=True)]
+            child = pa.StructArray.from_arrays(parts, fields=list(inner))
+        else:
+            child = _scanned(inner, children[0])
+        rows, nulls, valid, ends, _ = column
+        buffers = [_buffer(valid), _buffer(ends)]
+        arrays.append(pa.Array.from_buffers(field.type, rows, buffers, null_count=nulls, children=[child]))
+    return pa.Table.from_arrays(arrays, schema=SPAN_SCHEMA)
+
+
+def _scanned(kind: pa.DataType, column: Scanned) -> pa.Array:
+    rows, nulls, valid, ends, data = column
+    if not rows:
+        return pa.array([], kind)
+    buffers = [_buffer(valid), _buffer(ends), _buffer(data) or _NOTHING]
+    if ends is None:
+        del buffers[1]
+    return pa.Array.from_buffers(kind, rows, buffers, null_count=nulls)
+
+
+def _buffer(part: Part) -> pa.Buffer | None:
+    return None if part is None else pa.foreign_buffer(*part)
+
+
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Put tables of spans one after the other."""
+    return pa.concat_tables(tables) if tables else SPAN_SCHEMA.empty_table()

@@ -1,0 +1,44 @@
+"""The wire scanner: OTLP protobuf read in place by C, where it could be built; `_wire.c` says what it promises.
+
+Nothing depends on it. Where it is missing, and for each request of which it is not sure, the reference decoder works.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+Looked: TypeAlias = tuple[int, int, list[tuple[int, bytes, bytes]], list[tuple[bytes, int, int]]]
+
+_wire: Any
+try:
+    from halo_receiver.decode.wire import _wire
+except ImportError:  # installed without a compiler
+    _wire = None
+
+
+def available() -> bool:
+    """Say whether requests are scanned by C."""
+    return _wire is not None
+
+
+def description() -> str:
+    """Name the decoder in use, for logs and `halo doctor`."""
+    return "wire scanner (C)" if available() else "reference (Python; no C compiler when halo was installed)"
+
+
+def check(body: bytes, *, logs: bool) -> Looked | None:
+    """Look at a request without building its messages: (items, rejected, named, services).
+
+    `rejected` spans have no usable ids; the first three are named as (place from 1, trace_id, span_id). A service is
+    (name, items, rejected), once for each resource. None when the scanner is missing or not sure: ask the parser then.
+    """
+    found: Looked | None = _wire.check(body, logs) if _wire is not None else None
+    return found
+
+
+def scanner(**options: Any) -> Any:
+    """Return a new `_wire.Scanner`, or None when there is none."""
+    return _wire.Scanner(**options) if _wire is not None else None
+
+
+LAYOUT: tuple[tuple[str, str], ...] = tuple(_wire.LAYOUT) if _wire is not None else ()

@@ -1,0 +1,331 @@
+/* The module: `check` looks at a request before it is acknowledged, `Scanner` turns requests into columns.
+ *
+ * Optional: where it could not be built, decode/wire.py says so and the reference decoder does all the work.
+ */
+#include "scan.h"
+
+/* ---- check ------------------------------------------------------------------------------------------------------ */
+
+#define MAX_NAMED 3        /* ingest._MAX_REASONS */
+#define MAX_SCOPES 10000   /* more resources or scopes, or more items, are looked at by ingest, which refuses some */
+#define MAX_ITEMS 1000000
+
+static bool check_span(Slice message, uint64_t index, uint64_t *rejected, PyObject *named) {
+  Reader r = reader_of(message);
+  Field f;
+  int got;
+  Slice trace = {0}, span = {0};
+  while ((got = next_field(&r, &f)) > 0) {
+    if (f.number >= 20) continue;
+    Shape shape = SHAPES[M_SPAN][f.number];
+    if (!shape.wire) continue;
+    if (shape.wire != f.wire + 1) return false;
+    if (shape.message && !message_holds(f.bytes, shape.message, 4)) return false;
+    if (f.number == 1) trace = f.bytes;
+    if (f.number == 2) span = f.bytes;
+  }
+  if (got < 0) return false;
+  bool usable = trace.size == 16 && span.size == 8;
+  for (size_t i = 0, any = 0; usable && i < 16; i++) {
+    any |= trace.data[i];
+    if (i == 15 && !any) usable = false;
+  }
+  for (size_t i = 0, any = 0; usable && i < 8; i++) {
+    any |= span.data[i];
+    if (i == 7 && !any) usable = false;
+  }
+  if (usable) return true;
+  ++*rejected;
+  if (PyList_Size(named) >= MAX_NAMED) return true;
+  PyObject *one = Py_BuildValue("(Ky#y#)", (unsigned long long)index, trace.data ? (const char *)trace.data : "",
+                                (Py_ssize_t)trace.size, span.data ? (const char *)span.data : "", (Py_ssize_t)span.size);
+  bool added = one && PyList_Append(named, one) == 0;
+  Py_XDECREF(one);
+  return added;
+}
+
+/* The service of a resource is the first service.name, as ingest._add_service takes it. */
+static bool service_of(Slice resource, Slice *service) {
+  Reader r = reader_of(resource);
+  Field f;
+  while (next_field(&r, &f) > 0) {
+    Slice key;
+    Value value;
+    if (f.number != 1) continue;
+    if (!read_pair(f.bytes, &key, &value, SIZE_MAX)) return false;
+    if (key.size == 12 && !memcmp(key.data, "service.name", 12)) {
+      *service = value.type == T_STRING ? value.bytes : (Slice){0};
+      return true;
+    }
+  }
+  *service = (Slice){0};
+  return true;
+}
+
+static bool check_resource_group(Slice message, int item, uint64_t *groups, uint64_t *items, uint64_t *rejected, PyObject *named,
+                                 PyObject *services) {
+  Reader r = reader_of(message), inner;
+  Field f, g;
+  int got, resources = 0;
+  uint64_t count = 0, before = *rejected;
+  Slice resource = {0}, service = {0};
+  while ((got = next_field(&r, &f)) > 0) {
+    if (f.number > 3) continue;
+    if (f.wire != 2) return false;
+    if (f.number == 1) {
+      if (resources++ || !message_holds(f.bytes, M_RESOURCE, 2)) return false;
+      resource = f.bytes;
+    }
+    if (f.number != 2) continue;
+    if (++*groups > MAX_SCOPES) return false;
+    inner = reader_of(f.bytes);
+    int inside, scopes = 0;
+    while ((inside = next_field(&inner, &g)) > 0) {
+      if (g.number > 3) continue;
+      if (g.wire != 2) return false;
+      if (g.number == 1 && (scopes++ || !message_holds(g.bytes, M_SCOPE, 3))) return false;
+      if (g.number != 2) continue;
+      if (*items + ++count > MAX_ITEMS) return false;
+      if (item == M_SPAN ? !check_span(g.bytes, *items + count, rejected, named) : !message_holds(g.bytes, M_LOG, 3))
+        return false;
+    }
+    if (inside < 0) return false;
+  }
+  if (got < 0 || !service_of(resource, &service)) return false;
+  *items += count;
+  PyObject *one = Py_BuildValue("(y#KK)", service.data ? (const char *)service.data : "", (Py_ssize_t)service.size,
+                                (unsigned long long)count, (unsigned long long)(*rejected - before));
+  bool added = one && PyList_Append(services, one) == 0;
+  Py_XDECREF(one);
+  return added;
+}
+
+static PyObject *check(PyObject *module, PyObject *args) {
+  (void)module;
+  Py_buffer body;
+  int logs;
+  if (!PyArg_ParseTuple(args, "y*p", &body, &logs)) return NULL;
+  PyObject *named = PyList_New(0), *services = PyList_New(0), *result = NULL;
+  uint64_t groups = 0, items = 0, rejected = 0;
+  Reader r = reader_of((Slice){body.buf, (size_t)body.len});
+  Field f;
+  int got = -1;
+  while (named && services && (got = next_field(&r, &f)) > 0) {
+    if (f.number != 1) continue;
+    if (f.wire != 2 || ++groups > MAX_SCOPES ||
+        !check_resource_group(f.bytes, logs ? M_LOG : M_SPAN, &groups, &items, &rejected, named, services)) {
+      got = -1;
+      break;
+    }
+  }
+  PyBuffer_Release(&body);
+  if (got == 0) {
+    result = Py_BuildValue("(KKOO)", (unsigned long long)items, (unsigned long long)rejected, named, services);
+  } else if (!PyErr_Occurred()) {
+    result = Py_NewRef(Py_None);
+  }
+  Py_XDECREF(named);
+  Py_XDECREF(services);
+  return result;
+}
+
+/* ---- Scanner ---------------------------------------------------------------------------------------------------- */
+
+static void each_column(Scanner *s, void (*act)(Column *)) {
+  for (int i = 0; i < COLUMNS; i++) act(&s->columns[i]);
+  for (int i = 0; i < LINK_COLUMNS; i++) act(&s->links[i]);
+  act(&s->keys);
+  act(&s->values);
+  act(&s->offered);
+}
+
+static PyObject *scanner_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+  static char *names[] = {"describe", "group", "meaning", "dumps", "max_attribute_bytes", "span_time", NULL};
+  PyObject *describe, *group, *meaning, *dumps;
+  Py_ssize_t limit;
+  int span_time;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO$np", names, &describe, &group, &meaning, &dumps, &limit,
+                                   &span_time))
+    return NULL;
+  allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+  Scanner *s = (Scanner *)alloc(type, 0);
+  if (!s) return NULL;
+  Py_XDECREF(json_dumps);
+  json_dumps = Py_NewRef(dumps);
+  s->group = Py_NewRef(group);
+  s->meaning = Py_NewRef(meaning);
+  s->limit = limit < 0 ? 0 : (size_t)limit;
+  s->span_time = span_time;
+  s->attributes = malloc(MAX_ATTRIBUTES * sizeof *s->attributes);
+  if (!keys_make(&s->known, describe) || !s->attributes) {
+    Py_DECREF(s);
+    return PyErr_NoMemory();
+  }
+  return (PyObject *)s;
+}
+
+static void scanner_dealloc(Scanner *s) {
+  PyTypeObject *type = Py_TYPE((PyObject *)s);
+  each_column(s, column_free);
+  keys_free(&s->known);
+  free(s->attributes);
+  buffer_free(&s->resource);
+  buffer_free(&s->scope);
+  Py_CLEAR(s->group);
+  Py_CLEAR(s->meaning);
+  freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+  release(s);
+  Py_DECREF(type);
+}
+
+static PyObject *scanner_add(Scanner *s, PyObject *args) {
+  Py_buffer body;
+  long long arrival;
+  if (!PyArg_ParseTuple(args, "y*L", &body, &arrival)) return NULL;
+  if (s->known.count > MAX_KEYS / 2) keys_forget(&s->known);
+  each_column(s, column_mark);
+  bool sure = scan_request(s, (Slice){body.buf, (size_t)body.len}, arrival);
+  PyBuffer_Release(&body);
+  if (!sure) each_column(s, column_rollback);
+  if (PyErr_Occurred()) return NULL;
+  return PyBool_FromLong(sure);
+}
+
+static void release(PyObject *capsule) { free(PyCapsule_GetPointer(capsule, NULL)); }
+
+/* (address, size, owner) of a buffer, which is given away; None when it is empty. */
+static PyObject *give(Buffer *b) {
+  Buffer taken = *b;
+  memset(b, 0, sizeof *b);
+  if (!taken.size) {
+    free(taken.data);
+    return Py_NewRef(Py_None);
+  }
+  PyObject *owner = PyCapsule_New(taken.data, NULL, release);
+  if (!owner) {
+    free(taken.data);
+    return NULL;
+  }
+  return Py_BuildValue("(KKN)", (unsigned long long)(uintptr_t)taken.data, (unsigned long long)taken.size, owner);
+}
+
+/* One bit a row, in place of one byte. */
+static void pack(Buffer *b) {
+  size_t rows = b->size;
+  for (size_t i = 0; i < rows; i++) {
+    uint8_t bit = b->data[i];
+    if (i % 8 == 0) b->data[i / 8] = 0;
+    b->data[i / 8] |= (uint8_t)((bit & 1) << i % 8);
+  }
+  b->size = (rows + 7) / 8;
+}
+
+static PyObject *column_finish(Column *c, char kind) {
+  long long rows = c->rows, nulls = c->nulls;
+  pack(&c->valid);
+  if (!nulls) c->valid.size = 0;
+  if (kind == 'b') pack(&c->data);
+  PyObject *valid = give(&c->valid), *ends = give(&c->ends), *data = give(&c->data);
+  memset(c, 0, sizeof *c);
+  if (!valid || !ends || !data) {
+    Py_XDECREF(valid);
+    Py_XDECREF(ends);
+    Py_XDECREF(data);
+    return NULL;
+  }
+  return Py_BuildValue("(LLNNN)", rows, nulls, valid, ends, data);
+}
+
+static PyObject *scanner_finish(Scanner *s, PyObject *args) {
+  (void)args;
+  PyObject *result = PyList_New(0);
+  for (int i = 0; result && i < COLUMNS; i++) {
+    char kind = LAYOUT[i].kind;
+    PyObject *inner = PyList_New(0);
+    int children = kind == 'k' ? LINK_COLUMNS : kind == 'l' ? 1 : 0;
+    for (int j = 0; inner && j < children; j++) {
+      Column *child = kind == 'k' ? &s->links[j] : i == KEYS ? &s->keys : i == VALUES ? &s->values : &s->offered;
+      PyObject *one = column_finish(child, kind == 'k' ? LINK_KINDS[j] : 's');
+      if (!one || PyList_Append(inner, one) < 0) Py_CLEAR(inner);
+      Py_XDECREF(one);
+    }
+    PyObject *column = inner ? column_finish(&s->columns[i], kind) : NULL;
+    PyObject *both = column ? Py_BuildValue("(NN)", column, inner) : NULL;
+    if (!both || PyList_Append(result, both) < 0) Py_CLEAR(result);
+    Py_XDECREF(both);
+  }
+  return result;
+}
+
+static PyObject *scanner_rows(Scanner *s, void *closure) {
+  (void)closure;
+  return PyLong_FromLongLong(s->columns[TRACE_ID].rows);
+}
+
+static PyObject *scanner_bytes(Scanner *s, void *closure) {
+  (void)closure;
+  size_t total = s->values.data.size + s->keys.data.size;
+  for (int i = 0; i < COLUMNS; i++) total += s->columns[i].data.size;
+  return PyLong_FromSize_t(total);
+}
+
+static PyMethodDef scanner_methods[] = {
+    {"add", (PyCFunction)scanner_add, METH_VARARGS,
+     "add(body, arrival_ns) -> bool: append the spans of one request; False, and nothing appended, when unsure."},
+    {"finish", (PyCFunction)scanner_finish, METH_NOARGS,
+     "finish() -> [(column, children)]: give the columns away and start anew."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef scanner_members[] = {
+    {"rows", (getter)scanner_rows, NULL, "rows appended since `finish`", NULL},
+    {"bytes", (getter)scanner_bytes, NULL, "bytes they take", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot scanner_slots[] = {
+    {Py_tp_doc, "Turns export requests into the columns of span_rows."},
+    {Py_tp_new, scanner_new},
+    {Py_tp_dealloc, scanner_dealloc},
+    {Py_tp_methods, scanner_methods},
+    {Py_tp_getset, scanner_members},
+    {0, NULL},
+};
+
+static PyType_Spec scanner_spec = {
+    "halo_receiver.decode._wire.Scanner", sizeof(Scanner), 0, Py_TPFLAGS_DEFAULT, scanner_slots,
+};
+
+static PyMethodDef methods[] = {
+    {"check", check, METH_VARARGS, "check(body, logs) -> (items, rejected, named, services), or None when unsure."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int module_exec(PyObject *module) {
+  PyObject *type = PyType_FromSpec(&scanner_spec);
+  if (!type || PyModule_AddObjectRef(module, "Scanner", type) < 0) {
+    Py_XDECREF(type);
+    return -1;
+  }
+  Py_DECREF(type);
+  PyObject *layout = PyList_New(0);
+  for (int i = 0; layout && i < COLUMNS; i++) {
+    PyObject *one = Py_BuildValue("(ss#)", LAYOUT[i].name, &LAYOUT[i].kind, (Py_ssize_t)1);
+    if (!one || PyList_Append(layout, one) < 0) Py_CLEAR(layout);
+    Py_XDECREF(one);
+  }
+  if (!layout || PyModule_AddObjectRef(module, "LAYOUT", layout) < 0) {
+    Py_XDECREF(layout);
+    return -1;
+  }
+  Py_DECREF(layout);
+  return 0;
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_wire", "OTLP's wire format, read in place.", 0, methods, slots, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__wire(void) { return PyModuleDef_Init(&definition); }

@@ -1,0 +1,121 @@
+"""Requests → the tables of a batch: by the wire scanner where it is sure, else by the reference decoder.
+
+Both say the same: what a span becomes is defined by decode, conventions and columns, and the tests compare the two
+column by column.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+import orjson
+
+from halo_receiver import conventions, decode
+from halo_receiver.decode import wire
+from halo_receiver.span import LogRecord, Scope, Span, SpanEvent
+from halo_receiver.store import columns
+
+SPEAKS, ERROR_TYPE = 1, 2  # what the scanner wants to know of a key
+_said = attrgetter(*columns.MEANINGS)
+
+
+def _describe(key: str) -> int:
+    return SPEAKS * conventions.TABLE.speaks(key) + ERROR_TYPE * (key == "error.type")
+
+
+def _group(resource_attributes: dict[str, Any], scope_name: str) -> tuple[Scope, bool]:
+    scope = Scope(resource_attributes, name=scope_name)
+    return scope, conventions.TABLE.knows(scope)
+
+
+def _meaning(
+    scope: Scope,
+    name: str,
+    status_code: str,
+    status_message: str,
+    attributes: dict[str, Any],
+    events: list[tuple[Any, ...]],
+    start_unix_nano: int,
+) -> tuple[Any, ...]:
+    span = Span(
+        "", "", "", name, scope, start_unix_nano=start_unix_nano, status_code=status_code,
+        status_message=status_message, attributes=attributes, events=[SpanEvent(*event) for event in events],
+    )  # fmt: skip
+    said: tuple[Any, ...] = _said(conventions.canonical(span))
+    return said
+
+
+class Tables:
+    """The rows of a batch, in the order in which their requests came."""
+
+    def __init__(self, *, max_attribute_bytes: int, span_time: bool = False, scan: bool = True) -> None:
+        self._limit = max_attribute_bytes
+        self._span_time = span_time
+        self._scanner: Any = None
+        if scan and columns.fits(wire.LAYOUT):
+            self._scanner = wire.scanner(
+                describe=_describe, group=_group, meaning=_meaning, dumps=orjson.dumps,
+                max_attribute_bytes=max_attribute_bytes, span_time=span_time,
+            )  # fmt: skip
+        self._tables: list[columns.Table] = []
+        self._logs: list[tuple[LogRecord, dict[str, Any] | None, int]] = []
+        self._spans = 0
+
+    @property
+    def spans(self) -> int:
+        """How many rows of spans there are."""
+        return self._spans + (self._scanner.rows if self._scanner is not None else 0)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self.spans + len(self._logs)
+
+    def add(self, kind: str, encoding: decode.Encoding, body: bytes, arrival_ns: int) -> dict[str, int]:
+        """Append the rows of one request; return what was mended, and how often. Raises Undecodable."""
+        if kind == "logs":
+            decoded = decode.decode_logs(body, encoding=encoding, max_attribute_bytes=self._limit)
+            self._logs += [
+                (item, conventions.from_log(item), self._arrival(arrival_ns, item.time_unix_nano))
+                for item in decoded.logs
+            ]
+            return decoded.warnings
+        if encoding == "protobuf" and self._scan(body, arrival_ns):
+            return {}
+        decoded = decode.decode_traces(body, encoding=encoding, max_attribute_bytes=self._limit)
+        table = columns.span_table(
+            (span, conventions.canonical(span), self._arrival(arrival_ns, span.end_unix_nano or span.start_unix_nano))
+            for span in decoded.spans
+        )
+        self._flush()
+        self._append(table)
+        return decoded.warnings
+
+    def _scan(self, body: bytes, arrival_ns: int) -> bool:
+        if self._scanner is None:
+            return False
+        try:
+            sure: bool = self._scanner.add(body, arrival_ns)
+        except Exception:  # noqa: BLE001 - whatever it stumbled over, the reference decoder says what it is
+            return False
+        return sure
+
+    def _arrival(self, arrival_ns: int, said: int) -> int:
+        return said if self._span_time and said else arrival_ns
+
+    def _flush(self) -> None:
+        if self._scanner is not None and self._scanner.rows:
+            self._append(columns.scanned_table(self._scanner.finish()))
+
+    def _append(self, table: columns.Table) -> None:
+        if table.num_rows:
+            self._tables.append(table)
+        self._spans = sum(part.num_rows for part in self._tables)
+
+    def take(self) -> tuple[columns.Table, columns.Table]:
+        """Return the tables of spans and of logs, and start anew."""
+        self._flush()
+        tables, logs = self._tables, self._logs
+        self._tables, self._logs, self._spans = [], [], 0
+        return columns.joined(tables), columns.log_table(logs)
