@@ -36,6 +36,7 @@ from halo_worker.report.model import (
     Status,
 )
 from halo_worker.report.scene import SCENE_FILE
+from halo_worker.report.together import seen_together
 from halo_worker.report.words import headline
 from halo_worker.window import SECOND, Window
 
@@ -332,7 +333,7 @@ def _report(
 ) -> tuple[Report, dict[str, list[Any]], list[tuple[str, str, str]]]:
     """Put the report together; also the history of its issues and its affected spans."""
     findings, history, affected = [], {}, []
-    hit: set[str] = set()
+    traces_of: dict[str, set[str]] = {}
     for item in verified.findings:
         issue_id = item.draft.issue_id or known.identify(item.draft.category, item.draft.detector_name, item.draft.key)
         if issue_id in history:
@@ -341,15 +342,16 @@ def _report(
             issue_id, traces=item.prevalence.traces, of=item.prevalence.of, first_seen=item.first_seen_ns
         )
         history[issue_id] = assessed.history
-        ids = {occurrence.trace_id for occurrence in item.occurrences}
-        hit |= ids
+        traces_of[issue_id] = {occurrence.trace_id for occurrence in item.occurrences}
         affected += [
             (issue_id, occurrence.trace_id, occurrence.symptom_span_id or occurrence.origin_span_id or "")
             for occurrence in item.occurrences
         ]
         if not assessed.muted:
             findings.append(_finding(item, assessed))
-    totals = overview.totals(reader, sorted(hit))
+    totals = overview.totals(reader, sorted(set().union(*traces_of.values())))
+    together = seen_together({item.issue_id: traces_of[item.issue_id] for item in findings})
+    findings = [item.model_copy(update={"seen_with": together.get(item.issue_id, [])}) for item in findings]
     outcomes, contrasts = contrast.contrasts(reader, _failed_of(verified))
     resolved = known.resolved_now(set(history), of=totals.traces)
     for issue in resolved:
@@ -462,7 +464,7 @@ def _resolved(issue: Issue, traces: int) -> Finding:
                     "previous_rate": last.prevalence.rate, "p_value": None,
                 }
             ),
-            "affected": [], "breakdown": [], "evidence": [], "counter_evidence": [],
+            "affected": [], "breakdown": [], "seen_with": [], "evidence": [], "counter_evidence": [],
         }
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -78,6 +78,7 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
         "agents": [_charted(group) for group in report.totals.by_agent[:MAX_CHARTED]],
         "models": [_charted(group) for group in report.totals.by_model[:MAX_CHARTED]],
     }
+    titles = {finding.issue_id: finding.title for finding in report.findings}
     script, library = _asset("report.js"), _asset("chart.umd.min.js")
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in (library, script))
     return _environment().get_template("report.html.j2").render(
@@ -86,7 +87,7 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
         partial=words.partial(report),
         engine=words.engine(report),
         answer=Markup(prose.to_html(report.answer, known)) if report.answer else None,  # noqa: S704 - made inert there
-        findings=[_finding(finding, scene, number) for number, finding in enumerate(report.findings)],
+        findings=[_finding(finding, scene, number, titles) for number, finding in enumerate(report.findings)],
         filtered=len(report.findings) >= FILTER_FROM,
         index=index,
         css=Markup(_asset("report.css")),  # noqa: S704 - our own file
@@ -105,7 +106,7 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _finding(finding: Finding, scene: Scene, number: int) -> dict[str, Any]:
+def _finding(finding: Finding, scene: Scene, number: int, titles: Mapping[str, str]) -> dict[str, Any]:
     origin, symptom = finding.origin_span, finding.symptom_span
     rows = scene.traces.get(symptom.trace_id, []) if symptom else []
     return {
@@ -124,6 +125,7 @@ def _finding(finding: Finding, scene: Scene, number: int) -> dict[str, Any]:
         "trace_id": symptom.trace_id if symptom else "",
         "evidence": [_quote(item, scene) for item in finding.evidence],
         "counter": [_quote(item, scene) for item in finding.counter_evidence],
+        "together": [(other, titles[other]) for other in finding.seen_with if other in titles],
     }
 
 

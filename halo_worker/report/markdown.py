@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from halo_worker.report import prose, words
 from halo_worker.report.model import Contrast, Evidence, Finding, Report
@@ -62,14 +62,15 @@ def render_markdown(report: Report, *, known_ids: Collection[str] | None = None)
     elif report.totals.traces:
         examined = words.plural(report.coverage.traces_examined, "trace")
         lines += [f"Nothing to report: {examined} were examined, and no failure mode was found in them.", ""]
+    titles = {item.issue_id: item.title for item in report.findings}
     for number, item in enumerate(report.findings, 1):
-        lines += _finding(number, item)
+        lines += _finding(number, item, titles)
     lines += _contrasts(report)
     lines += _account(report)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _finding(number: int, item: Finding) -> list[str]:
+def _finding(number: int, item: Finding, titles: Mapping[str, str]) -> list[str]:
     prevalence = item.prevalence
     lines = [
         f"## {number}. {escaped(item.title)}",
@@ -91,6 +92,9 @@ def _finding(number: int, item: Finding) -> list[str]:
         lines.append(
             f"- Caused by span {_id(item.origin_span.span_id)}, shown in span {_id(item.symptom_span.span_id)}"
         )
+    if item.seen_with:
+        named = "; ".join(f"{escaped(titles[other])} ({other})" for other in item.seen_with if other in titles)
+        lines.append(f"- Seen in the same traces, so perhaps one cause: {named}")
     if item.root_cause:
         lines.append(f"- Cause: {escaped(item.root_cause)}")
     lines += [

@@ -191,6 +191,7 @@ class Finding(_Timed):
     affected: list[SpanRef] = Field(default=[], max_length=50)
     evidence: list[Evidence] = []
     counter_evidence: list[Evidence] = []
+    seen_with: list[str] = []  # issues whose traces in this window are nearly the same: often one cause
     root_cause: str = ""
     fix: Fix
 
