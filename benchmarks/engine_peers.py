@@ -1,6 +1,6 @@
 """The engine beside HALO's and rlms, the same spans, the same scripted model, in one run.
 
-    python -m benchmarks.engine_peers [--spans 2000 20000 200000] [--halo PYTHON] [--rlms PYTHON] [--json FILE]
+    python -m benchmarks.engine_peers [--spans 2000 20000 200000] [--words 60] [--halo PYTHON] [--rlms PYTHON]
 
 A scripted model behind real HTTP asks all of them the same: overview, error groups, failing traces, one of them looked
 at and searched, a count, one span, an answer. Tool names and arguments are HALO's, which ours understands; rlms has no
@@ -53,11 +53,14 @@ print(rlm.completion(text, root_prompt=%r).response)
 """
 
 
+WORDS = [flat_spans.WORDS_A_TEXT]  # of a text in this run
+
+
 class Script:
     """The same questions for every engine. `first` is when the first request came."""
 
-    def __init__(self, spans: int) -> None:
-        (trace, span), *_ = flat_spans.failing(spans, count=1)
+    def __init__(self, spans: int, words: int = flat_spans.WORDS_A_TEXT) -> None:
+        (trace, span), *_ = flat_spans.failing(spans, count=1, words=words)
         failing: dict[str, Any] = {"filters": {"has_errors": True}}
         self.turns: list[tuple[str, dict[str, Any]]] = [
             ("get_dataset_overview", {"filters": {}}),
@@ -104,7 +107,7 @@ class Script:
 
 def measure(name: str, spans: int, argv: list[str], *, code: bool = False, **env: str) -> dict[str, Any]:
     """Run one engine against a server of its own."""
-    script = Script(spans)
+    script = Script(spans, WORDS[0])
     with ScriptedModel(script.code if code else script.tools) as model:
         environment = {**os.environ, "OPENAI_API_KEY": "none", "OPENAI_BASE_URL": model.base_url, **env}
         done = watched.run(argv, env=environment, cwd=REPOSITORY)
@@ -182,6 +185,7 @@ def main() -> None:
     parser.add_argument("--spans", type=int, nargs="+", default=[2_000, 20_000, 200_000])
     parser.add_argument("--halo", default=os.environ.get("HALO_PEER"), help="Python with halo-engine")
     parser.add_argument("--rlms", default=os.environ.get("RLMS_PEER"), help="Python with rlms")
+    parser.add_argument("--words", type=int, default=flat_spans.WORDS_A_TEXT, help="of a text; 600 makes wide spans")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     parser.add_argument("--without-ours", action="store_true")
     given = parser.parse_args()
@@ -191,11 +195,12 @@ def main() -> None:
             engines.append(lambda file, spans, python=python, engine=engine: engine(python, file, spans))
         else:
             print(f"{name} is skipped: it is not installed, see --help", file=sys.stderr)
+    WORDS[0] = given.words
     rows = []
     for spans in given.spans:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "traces.jsonl"
-            flat_spans.write(file, spans)
+            flat_spans.write(file, spans, words=given.words)
             print(f"{spans} spans, {file.stat().st_size / 2**20:.0f} MiB", file=sys.stderr)
             for engine in engines:
                 rows += engine(file, spans)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 SPANS_PER_TRACE = 20
 WORDS = ("the", "customer", "asked", "about", "order", "and", "refund", "but", "policy", "says", "within", "days", "so")
+WORDS_A_TEXT = 60  # a span is then 2 KB; with 600 it is 13 KB, as spans are that carry whole conversations
 START = 1_795_000_000  # seconds since the epoch
 ERRORS = (
     "RateLimitError: 429 from upstream, retry after {n} s",
@@ -31,8 +33,8 @@ def _iso(nano: int) -> str:
     return f"{datetime.fromtimestamp(nano // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{nano % 10**9:09d}Z"
 
 
-def lines(spans: int, *, seed: int = 7) -> Any:
-    """Yield `spans` lines, trace by trace."""
+def lines(spans: int, *, words: int = WORDS_A_TEXT, seed: int = 7) -> Iterator[str]:
+    """Yield `spans` lines, trace by trace; a text has `words` words."""
     rng = random.Random(seed)
     for number in range(spans // SPANS_PER_TRACE):
         begin = START * 10**9 + number * 1_000_000_000
@@ -42,7 +44,7 @@ def lines(spans: int, *, seed: int = 7) -> Any:
             kind = "AGENT" if index == 0 else "TOOL" if index % 3 == 0 else "LLM"
             at = begin + index * 10_000_000
             bad = fails and index in (0, 12)
-            text = " ".join(rng.choices(WORDS, k=60))
+            text = " ".join(rng.choices(WORDS, k=words))
             attributes: dict[str, Any] = {
                 "openinference.span.kind": kind, "inference.agent_name": agent, "agent.name": agent,
                 "session.id": f"session-{number // 3}", "input.value": text, "output.value": text[::-1],
@@ -70,10 +72,10 @@ def lines(spans: int, *, seed: int = 7) -> Any:
             })  # fmt: skip
 
 
-def failing(spans: int, *, count: int) -> list[tuple[str, str]]:
+def failing(spans: int, *, count: int, words: int = WORDS_A_TEXT) -> list[tuple[str, str]]:
     """Return (trace id, span id) of the first failing spans."""
     found = []
-    for line in lines(spans):
+    for line in lines(spans, words=words):
         if '"STATUS_CODE_ERROR"' in line:
             span = json.loads(line)
             found.append((span["trace_id"], span["span_id"]))
@@ -82,10 +84,10 @@ def failing(spans: int, *, count: int) -> list[tuple[str, str]]:
     return found
 
 
-def write(path: Path, spans: int) -> None:
+def write(path: Path, spans: int, *, words: int = WORDS_A_TEXT) -> None:
     """Write the file."""
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines(spans))
+        file.writelines(f"{line}\n" for line in lines(spans, words=words))
 
 
 if __name__ == "__main__":
