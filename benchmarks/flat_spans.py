@@ -33,12 +33,12 @@ def _iso(nano: int) -> str:
     return f"{datetime.fromtimestamp(nano // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{nano % 10**9:09d}Z"
 
 
-def lines(spans: int, *, words: int = WORDS_A_TEXT, seed: int = 7) -> Iterator[str]:
+def lines(spans: int, *, words: int = WORDS_A_TEXT, failing_share: float = 0.15, seed: int = 7) -> Iterator[str]:
     """Yield `spans` lines, trace by trace; a text has `words` words."""
     rng = random.Random(seed)
     for number in range(spans // SPANS_PER_TRACE):
         begin = START * 10**9 + number * 1_000_000_000
-        fails = rng.random() < 0.15
+        fails = rng.random() < failing_share
         agent = ("support", "research", "coding")[number % 3]
         for index in range(SPANS_PER_TRACE):
             kind = "AGENT" if index == 0 else "TOOL" if index % 3 == 0 else "LLM"
@@ -84,10 +84,10 @@ def failing(spans: int, *, count: int, words: int = WORDS_A_TEXT) -> list[tuple[
     return found
 
 
-def write(path: Path, spans: int, *, words: int = WORDS_A_TEXT) -> None:
+def write(path: Path, spans: int, *, words: int = WORDS_A_TEXT, failing_share: float = 0.15) -> None:
     """Write the file."""
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines(spans, words=words))
+        file.writelines(f"{line}\n" for line in lines(spans, words=words, failing_share=failing_share))
 
 
 if __name__ == "__main__":

@@ -10,19 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-INTERVAL = 0.02
-PAGE = os.sysconf("SC_PAGE_SIZE")
+INTERVAL = 0.05
 
 
 @dataclass(slots=True)
 class Watched:
-    """What one run took. `peak_bytes` adds up the resident memory of all its processes (shared pages each time)."""
+    """What one run took. `peak_bytes` adds up all its processes, a shared page once."""
 
     code: int
     seconds: float
     started: float  # of time.monotonic
     peak_bytes: int
     output: str
+    series: list[tuple[float, int]]  # (time.monotonic, resident bytes of all)
+
+    def peak_after(self, moment: float) -> int:
+        """The peak from some moment on."""
+        return max((size for at, size in self.series if at >= moment), default=0)
 
 
 def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, seconds: float = 900) -> Watched:
@@ -32,12 +36,11 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, seconds: floa
         argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, start_new_session=True,
     )  # fmt: skip
-    peak = 0
+    series: list[tuple[float, int]] = []
 
     def watch() -> None:
-        nonlocal peak
         while process.poll() is None:
-            peak = max(peak, _tree_bytes(process.pid))
+            series.append((time.monotonic(), _tree_bytes(process.pid)))
             time.sleep(INTERVAL)
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -49,17 +52,20 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, seconds: floa
         output, _ = process.communicate()
     ended = time.monotonic()
     watcher.join()
-    return Watched(process.returncode, ended - started, started, peak, output)
+    peak = max((size for _, size in series), default=0)
+    return Watched(process.returncode, ended - started, started, peak, output, series)
 
 
 def _tree_bytes(root: int) -> int:
+    """Add up the proportional set sizes: a page that two processes share counts half for each."""
     total, waiting = 0, [root]
     while waiting:
         pid = waiting.pop()
         try:
-            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            total += int(rollup.partition("\nPss:")[2].split()[0]) * 1024
             for task in Path(f"/proc/{pid}/task").iterdir():
                 waiting += [int(child) for child in (task / "children").read_text().split()]
-        except (OSError, ValueError):
+        except (OSError, ValueError, IndexError):
             continue
     return total
