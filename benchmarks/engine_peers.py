@@ -33,7 +33,7 @@ from tests.scripted_model import Request, Say, ScriptedModel
 REPOSITORY = Path(__file__).resolve().parent.parent
 # HALO asks the network for the parts of its sandbox before every run; where there is none it waits for that. Left out
 # in the kindest of the three rows, which the ratios are against.
-_HALO_WITHOUT_SANDBOX = """
+HALO_WITHOUT_SANDBOX = """
 from engine.sandbox.sandbox import Sandbox
 Sandbox.get = classmethod(lambda cls: None)
 from halo_cli.main import app
@@ -137,7 +137,7 @@ def halo(python: str, file: Path, spans: int) -> list[dict[str, Any]]:
     for beside in file.parent.glob(f"{file.name}.*"):
         beside.unlink()
     rows = [measure(f"HALO 0.3.5, {state}", spans, argv) for state in ("no index yet", "index written")]
-    return [*rows, measure(KINDEST, spans, [python, "-c", _HALO_WITHOUT_SANDBOX, *arguments])]
+    return [*rows, measure(KINDEST, spans, [python, "-c", HALO_WITHOUT_SANDBOX, *arguments])]
 
 
 def rlms(python: str, file: Path, spans: int) -> list[dict[str, Any]]:

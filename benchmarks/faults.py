@@ -1,8 +1,10 @@
 """What each fault of a provider, and each misstep of a model, does to a run: outcome, requests, seconds.
 
-    python -m benchmarks.faults [--api chat|responses] [--json FILE]
+    python -m benchmarks.faults [--api chat|responses] [--halo PYTHON] [--only WORDS] [--json FILE]
 
-The scenarios are those of tests/worker/rlm/faults.py, which the suite also asserts.
+The scenarios are those of tests/worker/rlm/faults.py, which the suite also asserts. With the Python of an environment
+that has halo-engine (engine_peers.py says how it is made), HALO's command line is put through each of them too, without
+its sandbox, over the responses API it speaks, and ended after HALO_SECONDS.
 """
 
 from __future__ import annotations
@@ -10,11 +12,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import flat_spans, watched
+from benchmarks.engine_peers import HALO_WITHOUT_SANDBOX, REPOSITORY
 from halo_worker.rlm.budget import BudgetLimits
 from halo_worker.rlm.monty_interpreter import OpenMonty
 from halo_worker.rlm.openai_model import OpenAIModel
@@ -22,6 +28,9 @@ from halo_worker.rlm.session import Session
 from tests.scripted_model import ScriptedModel
 from tests.worker.rlm.conftest import task
 from tests.worker.rlm.faults import MAX_RETRIES, SCENARIOS, Scenario
+
+HALO_SECONDS = 130.0
+HALO_LOOK = ("get_dataset_overview", {"filters": {}})
 
 
 async def run(scenario: Scenario, api: Any) -> dict[str, Any]:
@@ -46,17 +55,60 @@ async def run(scenario: Scenario, api: Any) -> dict[str, Any]:
         }
 
 
+def run_halo(scenario: Scenario, python: str, file: Path) -> dict[str, Any]:
+    """Put HALO through the same."""
+    with ScriptedModel(scenario.script(HALO_LOOK)) as server:
+        argv = [
+            python,
+            "-c",
+            HALO_WITHOUT_SANDBOX,
+            str(file),
+            "-p",
+            "Why?",
+            "-m",
+            "gpt-5.4-mini",
+            "--refusal-retries",
+            "1",
+        ]
+        environment = {**os.environ, "OPENAI_API_KEY": "none", "OPENAI_BASE_URL": server.base_url}
+        done = watched.run(argv, env=environment, cwd=REPOSITORY, seconds=HALO_SECONDS)
+        requests = len(server.requests)
+    answered = "final=True" in done.output or "the answer" in done.output
+    if done.seconds >= HALO_SECONDS:
+        outcome = f"still at it after {HALO_SECONDS:.0f} s"
+    elif done.code:
+        outcome = f"exit {done.code}, {'with' if answered else 'no'} answer"
+    else:
+        outcome = "answer" if answered else "no answer, exit 0"
+    return {"scenario": scenario.name, "outcome": outcome, "requests": requests, "seconds": round(done.seconds, 1)}
+
+
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--api", choices=["chat", "responses"], default="chat")
+    parser.add_argument("--halo", default=os.environ.get("HALO_PEER"), help="Python with halo-engine")
+    parser.add_argument("--only", default="", help="scenarios whose name holds this")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    rows = [asyncio.run(run(scenario, given.api)) for scenario in SCENARIOS]
-    print("| fault | outcome | requests | seconds |\n|---|---|---|---|")
-    for row in rows:
-        reason = f" ({row['reason']})" if row["reason"] else ""
-        print(f"| {row['scenario']} | {row['outcome']}{reason} | {row['requests']} | {row['seconds']} |")
+    scenarios = [one for one in SCENARIOS if given.only in one.name]
+    rows = []
+    print(f"| fault | ours | requests | s |{' HALO 0.3.5 | requests | s |' if given.halo else ''}")
+    print(f"|---|---|---|---|{'---|---|---|' if given.halo else ''}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "traces.jsonl"
+        flat_spans.write(file, 200)
+        for scenario in scenarios:
+            row = asyncio.run(run(scenario, given.api))
+            reason = f" ({row['reason']})" if row["reason"] else ""
+            line = f"| {row['scenario']} | {row['outcome']}{reason} | {row['requests']} | {row['seconds']} |"
+            if given.halo:
+                peer = row["halo"] = run_halo(scenario, given.halo, file)
+                line += f" {peer['outcome']} | {peer['requests']} | {peer['seconds']} |"
+            rows.append(row)
+            print(line, flush=True)
+    if not given.halo:
+        print("halo-engine is skipped: it is not installed, see --help", file=sys.stderr)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2))
 
