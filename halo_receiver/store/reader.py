@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +74,11 @@ class Reader:
         self.set_aside: list[SetAside] = []
         self._has_current = False
         self._older: set[int] = set()  # segments of an earlier schema, by their place
-        self.connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": threads})
+        # What does not fit into memory goes to a directory of its own, which DuckDB makes and removes; not to the
+        # working directory, where a service may not write.
+        spill = Path(tempfile.gettempdir()) / f"halo-spill-{secrets.token_hex(6)}"
+        config = {"memory_limit": memory_limit, "threads": threads, "temp_directory": str(spill)}
+        self.connection = duckdb.connect(":memory:", config=config)
         self.connection.execute("SET TimeZone = 'UTC'")
         for path in segments:
             self._attach(path)
