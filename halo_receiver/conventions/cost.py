@@ -86,11 +86,13 @@ def _model(model: str, provider: str | None) -> Any:
     from genai_prices import data_snapshot  # 0.3 s to import: not before the first span that needs it
 
     snapshot = data_snapshot._bundled_snapshot()  # the list as shipped, whatever the process set
-    for candidate in dict.fromkeys((provider, None, *_MAKERS)):
-        try:
-            return snapshot.find_provider_model(model.lower(), None, candidate, None)[1]
-        except LookupError:
-            continue
+    names = dict.fromkeys((model.lower(), model.lower().rpartition("/")[2]))  # routers write openai/gpt-4o
+    for name in names:
+        for candidate in dict.fromkeys((provider, None, *_MAKERS)):
+            try:
+                return snapshot.find_provider_model(name, None, candidate, None)[1]
+            except LookupError:
+                continue
     return None
 
 

@@ -15,13 +15,14 @@ MAX_MESSAGE = 32_768  # characters of an error message that are kept in the colu
 def of(reading: Reading, convention: Convention | None) -> tuple[str | None, str | None]:
     """Return (error_type, error_message) of a span, (None, None) when nothing says that it failed.
 
-    An exception event on a span whose status is OK was handled and is no error; on an UNSET one it is.
+    An exception event on a span whose status is OK was handled and is no error, unless the convention says so of
+    failures, too; on an UNSET one it is.
     """
     span, attributes = reading.span, reading.attributes
     failed = span.status_code == "ERROR"
     said_type = attributes.get("error.type")
     event = None
-    if span.events and span.status_code != "OK":
+    if span.events and (span.status_code != "OK" or (convention is not None and convention.exception_fails)):
         event = next((e for e in reversed(span.events) if e.name == "exception"), None)
     special = convention is not None and bool(convention.error_when) and _matches(attributes, convention)
     if not (failed or event is not None or said_type is not None or special):

@@ -58,7 +58,9 @@ def _read(value: Any, role: str, out: list[Message], depth: int) -> None:
 def _is_part(item: dict[str, Any]) -> bool:
     if "message" in item or ("content" in item and item.get("type") in (None, "message")):
         return False
-    return item.get("type") in _TEXT or (("text" in item or "toolUse" in item) and "type" not in item)
+    return item.get("type") in _TEXT or (
+        ("text" in item or "toolUse" in item or "toolResult" in item) and "type" not in item
+    )
 
 
 def _read_object(value: dict[str, Any], role: str, out: list[Message], depth: int) -> None:

@@ -62,6 +62,17 @@ class Member(Lookup):
         return next((found for path in self.members if (found := member(holder, path)) is not None), None)
 
 
+class Sole(Lookup):
+    """The value of the one member that a wrapper has, else the whole: `{"output": …}` → …"""
+
+    def value(self, reading: Reading) -> Any:
+        """Take the wrapper off."""
+        holder = reading.parsed(self.key)
+        if isinstance(holder, dict) and list(holder) == [self.options["sole"]]:
+            return next(iter(holder.values()))
+        return reading.attributes.get(self.key)
+
+
 class Name(Lookup):
     """The span's name."""
 
@@ -193,7 +204,7 @@ class Answer(Lookup):
 Source: TypeAlias = str | Lookup
 _CLASSES: tuple[tuple[str, type[Lookup]], ...] = (
     ("literal", Literal), ("name", Name), ("resource", Resource), ("event", Event), ("events", Events),
-    ("strip", Stripped), ("flat", Flat), ("flat_json", Flat), ("flat_text", Flat), ("only_object", OnlyObject),
+    ("strip", Stripped), ("sole", Sole), ("flat", Flat), ("flat_json", Flat), ("flat_text", Flat), ("only_object", OnlyObject),
     ("choices", Choices), ("text", Answer), ("member", Member), ("key", Lookup),
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from halo_receiver.conventions.sources import Source, compile_source
 from halo_receiver.span import Scope
 
 _DETECTION = {"scope", "scope_prefix", "service", "attribute", "attribute_prefix", "not_with", "refines", "again"}
-_OPTIONS = {"key", "inherit", "kind", "json_values", "cache_excluded", "error_when"}
+_OPTIONS = {"key", "inherit", "kind", "json_values", "cache_excluded", "error_when", "exception_fails"}
 FIELDS = (
     "model", "provider", "agent_name", "session_id", "user_id", "tool_name", "tool_call_id", "tool_arguments",
     "tool_result", "tool_definitions", "system_messages", "input_messages", "output_messages", "input_text",
@@ -47,6 +47,7 @@ class Convention:
     json_values: bool = False
     cache_excluded: bool = False
     error_when: tuple[dict[str, Any], ...] = ()
+    exception_fails: bool = False
 
     def __getattr__(self, name: str) -> Any:  # the fields, as attributes for readability in meaning.py
         if name in FIELDS:
@@ -187,6 +188,7 @@ def _convention(entry: dict[str, Any], written: dict[str, dict[str, Any]]) -> Co
         fields=fields,
         json_values=entry.get("json_values", False),
         cache_excluded=entry.get("cache_excluded", False),
+        exception_fails=entry.get("exception_fails", False),
         error_when=tuple(condition for ancestor in chain for condition in ancestor.get("error_when", ())),
     )
 

@@ -68,7 +68,7 @@ HOW: dict[str, dict[str, str]] = {
     "pydantic_ai": {"content": "InstrumentationSettings(include_content=True)"},
     "langsmith": {"content": "no LANGSMITH_HIDE_INPUTS or LANGSMITH_HIDE_OUTPUTS"},
     "strands": {"tool definitions": "OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental,gen_ai_tool_definitions"},
-    "google_adk": {"content": "ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS=true"},
+    "google_adk": {"content": f"OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental with {_SPAN_ONLY}"},
     "claude_code": {"content": "OTEL_LOG_USER_PROMPTS=1 and OTEL_LOG_ASSISTANT_RESPONSES=1, and export logs too",
                     "tool arguments": "OTEL_LOG_TOOL_DETAILS=1", "tool results": "OTEL_LOG_TOOL_CONTENT=1",
                     "tool definitions": "ENABLE_BETA_TRACING_DETAILED=1 with BETA_TRACING_ENDPOINT"},

@@ -1,7 +1,7 @@
 """Every convention fills the same columns.
 
 The payloads here are put together by hand from the keys and value forms in genai_attributes.yaml and
-observed_keys.json; those that real SDKs sent are in test_conventions_captures.py.
+observed_keys.json; those that real SDKs sent are in test_conventions_captures.py and test_conventions_sdks.py.
 """
 
 # ruff: noqa: E501 - a payload reads best on one line

@@ -1,0 +1,109 @@
+"""What further SDKs sent means what the stub they called had answered. See tests/data/sdk/README.md.
+
+Together with test_conventions_captures.py these are the conventions with a payload of a real SDK; `mcp`, `codex` and
+`inference` are read from their documented keys alone, in test_conventions.py.
+"""
+
+# ruff: noqa: E501 - a case reads best on one line
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from halo_receiver.conventions import canonical
+from halo_receiver.conventions.meaning import TABLE
+from halo_receiver.decode import decode_traces
+from halo_receiver.span import Canonical, Span
+
+SDK = Path(__file__).parents[1] / "data" / "sdk"
+CALL = [{"id": "call_stub1", "name": "get_weather", "arguments": {"city": "Paris"}}]
+ANSWER = "It is 18 degrees and raining in Paris."
+WEATHER = '{"temp_c": 18, "sky": "rain"}'
+
+# By file: convention, what else every successful model call says, the tool's arguments, and the agent's name.
+CASES: dict[str, tuple[str, dict[str, Any], str | None, str | None]] = {
+    "mlflow-skinny-3.17.2": ("mlflow", {"reasoning_tokens": 12}, '{"city": "Paris"}', "weather_agent"),
+    "logfire-5.2.0": ("logfire", {"cached_tokens": 64, "reasoning_tokens": 12, "max_output_tokens": 200}, None, None),
+    "langsmith-0.15.0": ("langsmith", {"cached_tokens": 64, "reasoning_tokens": 12, "session_id": "sess-42", "user_id": "user-7"}, '{"city":"Paris"}', None),
+    "lmnr-0.8.2": ("laminar", {"cached_tokens": 64, "reasoning_tokens": 12, "session_id": "sess-42", "user_id": "user-7"}, '{"city":"Paris"}', None),
+    "strands-agents-1.62.0": ("strands", {"cached_tokens": 64, "session_id": "sess-42", "user_id": "user-7", "model": "gpt-4o-mini"}, '{"city": "Paris"}', "weather-agent"),
+    "traceloop-sdk-0.62.4": ("openllmetry", {"cached_tokens": 64, "reasoning_tokens": 12, "session_id": "sess-42", "user_id": "user-7", "agent_name": "weather_agent"}, '{"args": ["Paris"], "kwargs": {}}', "weather_agent"),
+    "opentelemetry-instrumentation-openai-0.40.14": ("openllmetry_legacy", {"cached_tokens": 64, "max_output_tokens": 200}, None, None),
+    "opentelemetry-instrumentation-openai-v2-2.1b0": ("otel_genai_legacy", {"max_output_tokens": 200}, None, None),
+    "pydantic-ai-slim-1.0.18-format-1": ("pydantic_ai", {"reasoning_tokens": 12, "cost_estimated": False}, '{"city": "Paris"}', "weather_agent"),
+    "google-adk-2.13.0": ("google_adk", {"cached_tokens": 64, "reasoning_tokens": 12, "model": "openai/gpt-4o-mini", "output_tokens": 42, "agent_name": "weather_agent"}, '{"city": "Paris"}', "weather_agent"),
+}  # fmt: skip
+WITHOUT_CONTENT = "opentelemetry-instrumentation-openai-v2-2.1b0"  # it writes messages to logs only
+WITHOUT_FAILURE = "google-adk-2.13.0"
+
+
+def read(name: str) -> list[tuple[Span, Canonical]]:
+    decoded = decode_traces((SDK / f"{name}.pb").read_bytes(), encoding="protobuf")
+    assert not decoded.rejected
+    return [(span, canonical(span)) for span in decoded.spans]
+
+
+def calls_of(name: str) -> list[Canonical]:
+    return [m for _, m in read(name) if m.span_type == "llm" and m.error_message is None]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_span_is_of_its_convention_and_both_calls_say_what_the_stub_answered(name: str) -> None:
+    convention, more, _, _ = CASES[name]
+    assert {meaning.convention for _, meaning in read(name)} == {convention}
+    calls = calls_of(name)
+    assert len(calls) == 2
+    facts = {"model": "gpt-4o-mini-2024-07-18", "input_tokens": 120, "output_tokens": 30} | more
+    for call in calls:
+        assert {key: getattr(call, key) for key in facts} == facts
+        assert call.cost_usd == pytest.approx(3.12e-05, rel=0.25)  # 64 tokens cached, where that is sent
+    assert calls[1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("name", set(CASES) - {WITHOUT_CONTENT})
+def test_messages_and_tools_are_those_of_the_conversation(name: str) -> None:
+    first, second = calls_of(name)
+    assert json.loads(first.output_messages or "[]")[-1]["tool_calls"] == CALL
+    asked = json.loads(first.input_messages or "[]")
+    assert [message["role"] for message in asked] == ["system", "user"]
+    assert asked[0]["content"].startswith("You are a weather agent.")
+    assert asked[1]["content"] == first.input_text == "What is the weather in Paris?"
+    assert second.output_text == ANSWER
+    answered = json.loads(second.input_messages or "[]")[-1]
+    assert answered["role"] == "tool"
+    assert json.loads(answered["content"]) == json.loads(WEATHER)
+    offered = first.tools_offered or next(m.tools_offered for _, m in read(name) if m.tools_offered)
+    assert offered == ["get_weather"]
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case[2]])
+def test_the_tool_has_its_name_arguments_and_result(name: str) -> None:
+    (tool,) = [m for _, m in read(name) if m.span_type == "tool"]
+    assert (tool.tool_name, tool.input_text, tool.output_text) == ("get_weather", CASES[name][2], WEATHER)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case[3]])
+def test_the_agent_has_its_name_and_is_no_tool(name: str) -> None:
+    agents = [m for _, m in read(name) if m.span_type == "agent"]
+    assert {m.agent_name for m in agents} == {CASES[name][3]}
+    assert {m.tool_name for m in agents} == {None}
+
+
+@pytest.mark.parametrize("name", set(CASES) - {WITHOUT_FAILURE})
+def test_the_failed_call_is_told_whatever_its_status_says(name: str) -> None:
+    """LangSmith's status is OK when a run failed."""
+    failed = [m for _, m in read(name) if m.span_type == "llm" and m.error_message is not None]
+    assert len(failed) == 1
+    assert "invalid request on purpose" in (failed[0].error_message or "")
+    assert failed[0].error_type in ("BadRequestError", "ModelHTTPError", None)
+    assert failed[0].error_signature
+
+
+def test_every_convention_is_tested_with_what_an_sdk_sent() -> None:
+    captured = {"openinference", "otel_genai", "vercel_ai", "vercel_ai_7", "pydantic_ai", "claude_code", "langfuse"}
+    by_keys_alone = {"mcp", "codex", "inference"}
+    assert set(TABLE.conventions) == {case[0] for case in CASES.values()} | captured | by_keys_alone
