@@ -6,6 +6,7 @@ A new library gets one named room, added here in the same commit.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -133,3 +134,13 @@ def test_layers_are_exhaustive() -> None:
     layered = {c["containers"][0]: c for c in contracts if c["type"] == "layers"}
     assert set(layered) == set(OURS)
     assert all(contract["exhaustive"] for contract in layered.values())
+
+
+_BARE_ARROW = re.compile(r"(?<![\w.])[\w.]+->>?'[^']*'\s*(=|<|>|IS\b|IN\b|LIKE\b|\|\|)")
+
+
+@pytest.mark.parametrize("path", sorted({path for _, path in modules() if "->" in path.read_text(encoding="utf-8")}))
+def test_json_arrows_stand_in_parentheses_beside_operators(path: Path) -> None:
+    """DuckDB 1.5 binds `->>` weaker than comparisons, 2.0 stronger: only parentheses mean the same to both."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [line.strip() for line in lines if _BARE_ARROW.search(line)] == []

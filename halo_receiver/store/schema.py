@@ -97,7 +97,7 @@ def facts_query(rows: str) -> str:
     """Return the SELECT that gathers what the log records of `rows` (of log_rows) say of each span."""
     picks = ", ".join(
         f"arg_min(TRY_CAST(span_facts->>'$.{name}' AS {kind}), received_at) "
-        f"FILTER (span_facts->>'$.{name}' IS NOT NULL) AS {name}"
+        f"FILTER ((span_facts->>'$.{name}') IS NOT NULL) AS {name}"
         for name, kind in FACT_COLUMNS.items()
     )
     return (

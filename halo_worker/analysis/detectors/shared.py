@@ -146,7 +146,7 @@ def _filled(member: str) -> str:
     """A member of the JSON result that is there and says something."""
     return (
         f"(json_type(r, '$.{member}') = 'VARCHAR' AND NOT regexp_matches(trim(r->>'$.{member}'), '(?i)^(|none|null|no|ok|false|0|-|n/a|no errors?)$')"
-        f" OR json_type(r, '$.{member}') = 'OBJECT' AND r->>'$.{member}' <> '{{}}')"
+        f" OR json_type(r, '$.{member}') = 'OBJECT' AND (r->>'$.{member}') <> '{{}}')"
     )
 
 
@@ -162,10 +162,10 @@ _HAS_WORDS = _one_of("message reason detail details error cause body", "json_exi
 _IS_RECORD = r"regexp_matches(output_head, '\"(\w+_)?id\"\s*:')"
 _BAD_JSON = f"""
   {_filled("error")} OR {_filled("exception")} OR {_filled("error_message")} OR {_filled("errorMessage")} OR {_filled("traceback")}
-  OR json_type(r, '$.error') = 'BOOLEAN' AND r->>'$.error' = 'true' OR json_type(r, '$.error') = 'ARRAY' AND json_array_length(r, '$.error') > 0
+  OR json_type(r, '$.error') = 'BOOLEAN' AND (r->>'$.error') = 'true' OR json_type(r, '$.error') = 'ARRAY' AND json_array_length(r, '$.error') > 0
   OR json_type(r, '$.errors') = 'ARRAY' AND json_array_length(r, '$.errors') > 0 AND (json_type(r, '$.data') = 'NULL' OR len(json_keys(r)) = 1)
-  OR {_one_of("success ok succeeded", "json_type(r, '$.{member}') = 'BOOLEAN' AND r->>'$.{member}' = 'false'")}
-  OR {_one_of("isError is_error", "r->>'$.{member}' = 'true'")}
+  OR {_one_of("success ok succeeded", "json_type(r, '$.{member}') = 'BOOLEAN' AND (r->>'$.{member}') = 'false'")}
+  OR {_one_of("isError is_error", "(r->>'$.{member}') = 'true'")}
   OR {_one_of("status state outcome type", "lower(r->>'$.{member}') IN ('error', 'exception')")}
   OR {_one_of("status state outcome result", "lower(r->>'$.{member}') IN ('failed', 'failure', 'fail', 'unavailable', 'timeout')")} AND {_HAS_WORDS} AND NOT {_IS_RECORD}
   OR {_number("status")} BETWEEN 400 AND 599 OR {_number("status_code")} BETWEEN 400 AND 599 OR {_number("statusCode")} BETWEEN 400 AND 599
