@@ -23,6 +23,7 @@ from halo_worker.analysis.tools import Desk, window_tools
 from halo_worker.analysis.tools.overview import dataset_overview
 from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
 from halo_worker.report.model import Engine, Stop, iso_nano
+from halo_worker.rlm import checkpoint
 from halo_worker.rlm.budget import BudgetLimits
 from halo_worker.rlm.model import LanguageModel, Message
 from halo_worker.rlm.monty_interpreter import OpenMonty
@@ -170,11 +171,7 @@ async def _worked(
         draft = replace(found, not_examined=[*found.not_examined, "the window holds no traces: no model was asked"])
         return _with_usage(draft, session, work, None)
     size = await routes.measured(desk)
-    route, reason = routes.chosen(
-        "loop" if work.messages or (repository and work.analysis.route == "auto") else work.analysis.route,
-        size,
-        max_tokens=work.budget.max_tokens,
-    )
+    route, reason = routes.chosen(_route(work, repository), size, max_tokens=work.budget.max_tokens)
     stopped: Stop | None = None
     if route == "loop":
         looked, stopped, notes, said = await _loop(
@@ -202,6 +199,13 @@ async def _worked(
     if work.prompt and draft.answer is None:
         draft.not_examined.append("the question was not answered")
     return _with_usage(draft, session, work, (route, reason))
+
+
+def _route(work: Work, repository: Sequence[Tool]) -> str:
+    """Return the route that is asked for: the loop for what only it can do, or had begun to."""
+    begun = work.resume and (work.work_dir / checkpoint.NAME).exists()
+    source = bool(repository) and work.analysis.route == "auto"
+    return "loop" if work.messages or begun or source else work.analysis.route
 
 
 def _first(work: Work, found: Draft, hypotheses: guesses.Hypotheses, overview: dict[str, Any], reader: Reader) -> str:

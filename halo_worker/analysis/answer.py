@@ -20,21 +20,22 @@ _QUOTE: dict[str, Any] = {
     "properties": {name: {"type": "string"} for name in ("trace_id", "span_id", "field", "quote")},
     "required": ["trace_id", "span_id", "field", "quote"],
 }
+_TEXT: dict[str, Any] = {"type": ["string", "null"]}  # what a model leaves open it often sends as null
 FINDING: dict[str, Any] = {
     "type": "object",
     "properties": {
         "title": {"type": "string"},
         "description": {"type": "string"},
         "category": {"type": "string"},
-        "severity": {"enum": ["high", "medium", "low"]},
-        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "severity": {"enum": ["high", "medium", "low", None]},
+        "confidence": {"type": ["number", "null"], "description": "0 to 1"},
         "evidence": {"type": "array", "items": _QUOTE},
-        "counter_evidence": {"type": "array", "items": _QUOTE},
-        "detector": {"type": "string", "description": "SQL"},
-        "hypothesis": {"type": "string"},
-        "root_cause": {"type": "string"},
-        "fix": {"type": "string"},
-        "validation": {"type": "string"},
+        "counter_evidence": {"type": ["array", "null"], "items": _QUOTE},
+        "detector": {**_TEXT, "description": "SQL"},
+        "hypothesis": _TEXT,
+        "root_cause": _TEXT,
+        "fix": _TEXT,
+        "validation": _TEXT,
     },
     "required": ["title", "description", "category", "evidence"],
 }
@@ -42,7 +43,7 @@ FINAL_ANSWER: dict[str, Any] = {
     "type": "object",
     "properties": {
         "answer": {"type": "string", "description": "Markdown"},
-        "findings": {"type": "array", "items": FINDING},
+        "findings": {"type": ["array", "null"], "items": FINDING},
     },
     "required": ["answer"],
 }

@@ -22,6 +22,7 @@ from halo_worker.report.model import Evidence
 from halo_worker.rlm.tool import ToolError
 
 MAX_OCCURRENCES = 200_000  # traces that one detector may name
+MENDED_CHARACTERS = 8  # a shorter quote may be found anywhere by chance
 MAX_PROBLEMS = 25  # told to the model at once
 TOO_WIDE = 0.9  # share of traces beyond which a detector tells nothing apart
 FEW_TRACES = 20  # in a window of fewer, it may
@@ -105,6 +106,8 @@ class Examiner:
         problem = evidence.problem_of(self._spans, quote)
         if problem is None:
             return quote
+        if len(quote.quote) < MENDED_CHARACTERS:
+            return problem
         for text in (quote.quote, _unescaped(quote.quote)):
             for name in (quote.field, *evidence.PLAIN_FIELDS):
                 mended = quote.model_copy(update={"field": name, "quote": text})

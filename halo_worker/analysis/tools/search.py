@@ -25,7 +25,11 @@ texts AS (
   SELECT i, trace_id, span_id, x.f AS field, x.t AS text FROM (SELECT i, trace_id, span_id, unnest([{_FIELDS}]) AS x FROM s)
   UNION ALL
   SELECT i, trace_id, span_id, 'attributes["' || key || '"]', CASE WHEN type = 'VARCHAR' THEN value->>'$' ELSE value::VARCHAR END
-  FROM (SELECT i, trace_id, span_id, e.key, e.value, e.type FROM s, json_each(s.attributes) e)
+  FROM (
+    SELECT i, trace_id, span_id, e.key, e.value, e.type FROM s, json_each(s.attributes) e
+    -- what a column shows under its one meaning is not found a second time
+    WHERE NOT coalesce(e.value->>'$' IN (input_text, output_text, error_message), false)
+  )
   UNION ALL
   SELECT i, trace_id, span_id, 'events[' || (n - 1) || '].attributes["' || key || '"]',
     CASE WHEN type = 'VARCHAR' THEN value->>'$' ELSE value::VARCHAR END

@@ -33,8 +33,9 @@ async def query_sql(desk: Desk, sql: str, max_bytes: int) -> dict[str, Any]:
     """Return the rows as lists, the number of all of them, and what was left out."""
     found = await desk.questions.select(sql, max_bytes=max(max_bytes * 4, 2**20))
     total = found.total if found.total is not None else len(found.rows)
-    rows = [[row.get(name) for name in found.columns] for row in found.rows]
-    head: dict[str, Any] = {"columns": found.columns, "total": total}
+    columns = take(found.columns, max_bytes // 2)
+    rows = [[row.get(name) for name in columns] for row in found.rows]
+    head: dict[str, Any] = {"columns": columns, "total": total}
     shown: list[Any] = []
     for characters in (10**9, *CELL_CHARACTERS):
         short = [cut_values(row, characters) for row in rows]
@@ -42,6 +43,8 @@ async def query_sql(desk: Desk, sql: str, max_bytes: int) -> dict[str, Any]:
         if len(shown) == len(rows) or characters == CELL_CHARACTERS[-1]:
             break
     result = {**head, "rows": shown}
+    if len(columns) < len(found.columns):
+        result["columns_left_out"] = len(found.columns) - len(columns)
     if len(shown) < total:
         result["left_out"] = f"{total - len(shown)} rows: group, filter, or page with LIMIT and OFFSET"
     desk.saw(shown)
