@@ -318,7 +318,9 @@ class Agent:
             return Ended(said=self.said, stopped_by="error", reason=reason)
         self.shared.trajectory.write("note", agent_id=self.id, note="nudge")
         cut = f"{prompts.CUT_SHORT} " if reply.finish_reason == "length" else ""
-        self.conversation.add(Message("user", cut + (prompts.NUDGE if self.root else prompts.NUDGE_CHILD)))
+        self.conversation.add(
+            Message("user", cut + (prompts.nudge(self.hands.specs) if self.root else prompts.NUDGE_CHILD))
+        )
         return None
 
     def _declines(self, reply: Reply) -> bool:

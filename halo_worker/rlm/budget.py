@@ -22,6 +22,7 @@ MIN_OUTPUT_TOKENS = 256  # a call that could answer with less is not worth its i
 HOLD_BACK_SHARE = 0.1
 HOLD_BACK_TOKENS = 16_000
 HOLD_BACK_MOST = 1 / 3
+OVERSIZED = 1 / 4  # of a limit, from which a call's input is large by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,16 @@ class BudgetLimits:
 
 
 class Denied(Exception):  # noqa: N818
-    """The budget does not allow the call. An outcome, not a fault: it never leaves the engine."""
+    """The budget does not allow the call. An outcome, not a fault: it never leaves the engine.
 
-    def __init__(self, stop: Stop, reason: str) -> None:
+    `oversized`: it is the call that is too large, while others could still be made.
+    """
+
+    def __init__(self, stop: Stop, reason: str, *, oversized: bool = False) -> None:
         super().__init__(reason)
         self.stop = stop
         self.reason = reason
+        self.oversized = oversized
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,6 +163,7 @@ class Ledger:
             denied = Denied(
                 "tokens",
                 f"of {self.limits.tokens:,} tokens {max(tokens, 0):,} are left, the call needs {input_tokens:,}",
+                oversized=input_tokens > (self.limits.tokens or 0) * OVERSIZED,
             )
         dollars = self.cost_left(final=final)
         asked = price(Usage(input_tokens))
@@ -169,7 +175,9 @@ class Ledger:
             if affordable < output:
                 output = int(affordable)
                 denied = Denied(
-                    "cost", f"of ${self.limits.cost_usd:g} ${max(dollars, 0):.4f} are left, the call needs ${asked:.4f}"
+                    "cost",
+                    f"of ${self.limits.cost_usd:g} ${max(dollars, 0):.4f} are left, the call needs ${asked:.4f}",
+                    oversized=asked > (self.limits.cost_usd or 0) * OVERSIZED,
                 )
         return output, denied
 

@@ -43,9 +43,11 @@ class Hands:
         self._shared = agent.shared
         self._tools: dict[str, Tool] = {tool.name: tool for tool in agent.shared.task.tools}
         self._interpreter: Interpreter | None = None
-        self._opening = asyncio.Lock()
+        self._running = asyncio.Lock()
+        self._code_call_id: str | None = None  # of the run_code that runs: the parent of children from code
         self.snapshot: bytes | None = None  # to begin with
-        own = [ToolSpec(RUN_CODE, prompts.RUN_CODE + self._shared.subset, _object(["code"], code=_TEXT))]
+        described = prompts.run_code(self._shared.subset, recursion=self.may_recurse)
+        own = [ToolSpec(RUN_CODE, described, _object(["code"], code=_TEXT))]
         if self.may_recurse:
             own.append(_SUBAGENT)
         own.append(_ITEM)
@@ -101,18 +103,18 @@ class Hands:
         return text
 
     async def _run_code(self, code: str, call_id: str | None) -> dict[str, Any]:
-        async with self._opening:
+        async with self._running:
             if self._interpreter is None:
-                functions = self._functions(call_id)
-                self._interpreter = await self._shared.open_interpreter(functions, self._shared.code_limits)
+                self._interpreter = await self._shared.open_interpreter(self._functions(), self._shared.code_limits)
                 if self.snapshot is not None:
                     self._interpreter.restore(self.snapshot)
-        try:
-            return _shown(await self._interpreter.execute(code))
-        except InterpreterGone as error:
-            raise ToolError(f"{error}. Use the other tools.") from error
+            self._code_call_id = call_id
+            try:
+                return _shown(await self._interpreter.execute(code))
+            except InterpreterGone as error:
+                raise ToolError(f"{error}. Use the other tools.") from error
 
-    def _functions(self, call_id: str | None) -> dict[str, HostFunction]:
+    def _functions(self) -> dict[str, HostFunction]:
         """Every tool by name, the sub-model, and children, as code calls them."""
         functions = {name: self._as_function(tool) for name, tool in self._tools.items()}
         functions |= {
@@ -123,10 +125,10 @@ class Hands:
         if self.may_recurse:
 
             async def call_subagent(input: str) -> dict[str, Any]:  # noqa: A002  the name that models know
-                return await self._subagent(str(input), call_id)
+                return await self._subagent(str(input), self._code_call_id)
 
             async def rlm_query(question: str) -> str:
-                return str((await self._subagent(str(question), call_id))["answer"])
+                return str((await self._subagent(str(question), self._code_call_id))["answer"])
 
             async def rlm_query_batched(questions: list[str]) -> list[Any]:
                 if not isinstance(questions, list) or len(questions) > MAX_CHILDREN:
@@ -169,7 +171,9 @@ class Hands:
     async def _llm_query_batched(
         self, asked: Any = None, schema: Any = None, system: Any = None, **more: Any
     ) -> list[Any]:
-        asked = more.get("prompts", asked)
+        asked = more.pop("prompts", asked)
+        if more:
+            raise TypeError(f"llm_query_batched takes prompts, schema and system, not {', '.join(more)}")
         if not isinstance(asked, list | tuple):
             raise ToolError("llm_query_batched takes a list of prompts")
         if len(asked) > MAX_BATCH:

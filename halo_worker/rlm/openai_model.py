@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,35 +17,14 @@ import orjson
 
 from halo_worker.errors import ModelRefused, ModelUnavailable
 from halo_worker.rlm import wire
+from halo_worker.rlm.endpoint import MIN_OUTPUT_TOKENS, Endpoint, words_of
 from halo_worker.rlm.model import Message, Reply, ToolSpec, Usage
 from halo_worker.rlm.prices import Prices
 
 BYTES_A_TOKEN = 3.3  # English and JSON have 3.5 to 4.5; learned from what the provider counts
 TOKENS_A_MESSAGE = 8
 RATIO_LEAST, RATIO_MOST = 0.5, 4.0  # of counted to estimated tokens: how far the provider may teach us
-MIN_OUTPUT_TOKENS = 256  # asked for, however little room there seems to be
-RETRY_AFTER_MOST = 600.0
-
-_CONTEXT = re.compile(
-    r"context.{0,20}(length|window|size)|maximum context|too many tokens|(prompt|input) is too long|"
-    r"exceeds? the (available|maximum) (context|input)|reduce the length",
-    re.IGNORECASE,
-)
-_QUOTA = re.compile(
-    r"insufficient.quota|exceeded your current quota|billing|credit balance|out of credits", re.IGNORECASE
-)
-_FILTER = re.compile(r"content.?filter|content management policy|safety system", re.IGNORECASE)
-_BY_STATUS = {401: "invalid_api_key", 402: "insufficient_quota", 403: "permission_denied", 404: "model_not_found",
-              413: "context_length_exceeded"}  # fmt: skip
-# What an endpoint may not know, and a request can do without. The last resort of `tools` is to describe them in words.
-_OPTIONAL = ("max_completion_tokens", "max_tokens", "max_output_tokens", "parallel_tool_calls", "reasoning_effort",
-             "reasoning", "temperature", "stream_options", "response_format", "text", "store", "prompt_cache_key",
-             "tools")  # fmt: skip
-_NOT_KNOWN = re.compile(
-    r"unsupported|not support|unknown|unrecognized|unexpected|not permitted|extra (inputs|fields)|"
-    r"does not (accept|take)|invalid (parameter|field|argument)|not allowed|not available",
-    re.IGNORECASE,
-)
+_PATIENCE = {"high": 3, "xhigh": 5}
 
 
 class OpenAIModel:
@@ -71,16 +47,15 @@ class OpenAIModel:
         output_usd_per_million: float | None = None,
     ) -> None:
         self.name = name
-        self.max_output_tokens = max_output_tokens
         self._api: wire.Api = api
         self._base_url, self._api_key, self._headers = base_url, api_key, dict(headers or {})
         self._temperature, self._effort = temperature, reasoning_effort
         self._parallel_tool_calls = parallel_tool_calls
-        self._timeout = request_timeout_seconds
+        # Who thinks long says nothing meanwhile.
+        self._timeout = request_timeout_seconds * _PATIENCE.get(reasoning_effort or "", 1)
         self._prices = Prices(name, input_usd_per_million, output_usd_per_million)
-        self._without: set[str] = set()  # what this endpoint has refused
+        self._endpoint = Endpoint(max_output_tokens=max_output_tokens)
         self._ratio = 1.0  # of counted to estimated tokens, the highest lately
-        self._context: int | None = None  # tokens of input and output together, once the endpoint has said so
         self._client: Any = None
         self._broken: Exception | None = None
         self._ready = threading.Event()
@@ -106,6 +81,11 @@ class OpenAIModel:
         finally:
             self._ready.set()
 
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most that one answer may have, as configured or as the endpoint says."""
+        return self._endpoint.max_output_tokens
+
     async def ask(
         self,
         messages: Sequence[Message],
@@ -120,17 +100,20 @@ class OpenAIModel:
             await asyncio.to_thread(self._ready.wait)
         if self._broken is not None:
             raise ModelRefused(f"the openai client cannot be made: {self._broken}", code="invalid_api_key")
-        body = self._body(messages, tools, schema, max_output_tokens, stream=on_delta is not None)
+        listener = None if "stream" in self._endpoint.without else on_delta
+        body = self._body(messages, tools, schema, max_output_tokens, stream=listener is not None)
         try:
-            answer = await (self._plain(body) if on_delta is None else self._streamed(body, on_delta))
+            answer = await (self._plain(body) if listener is None else self._streamed(body, listener))
             reply = wire.reply(self._api, answer)
         except (ModelRefused, ModelUnavailable):
             raise
         except Exception as error:
-            raise self._fault(error, body) from error
+            raise self._endpoint.fault(error, body, timeout=self._timeout) from error
         if not reply.content and not reply.tool_calls and reply.finish_reason == "other":
             raise ModelUnavailable("the provider answered with nothing in it", received=0)
         self._learn(messages, tools, reply.usage)
+        if on_delta is not None and listener is None and reply.content:
+            on_delta(reply.content)
         return reply
 
     async def _plain(self, body: dict[str, Any]) -> Any:
@@ -157,7 +140,7 @@ class OpenAIModel:
             raise
         except Exception as error:
             if whole.received:
-                raise ModelUnavailable(_words(error), received=whole.received) from error
+                raise ModelUnavailable(words_of(error), received=whole.received) from error
             raise
 
     @property
@@ -173,12 +156,12 @@ class OpenAIModel:
         *,
         stream: bool,
     ) -> dict[str, Any]:
-        if tools and "tools" in self._without:
+        if tools and "tools" in self._endpoint.without:
             messages, tools = _tools_in_words(messages, tools), ()
         body = {"model": self.name} | wire.request(self._api, messages, tools, schema)
         most = min((one for one in (max_output_tokens, self.max_output_tokens) if one), default=None)
-        if self._context is not None:
-            room = self._context - self.estimate(messages, tools)
+        if self._endpoint.context is not None:
+            room = self._endpoint.context - self.estimate(messages, tools)
             most = max(min(most or room, room), MIN_OUTPUT_TOKENS)
         if self._api == "responses":
             body |= {"max_output_tokens": most, "reasoning": {"effort": self._effort} if self._effort else None}
@@ -193,7 +176,7 @@ class OpenAIModel:
             body["stream"] = True
             if self._api == "chat":
                 body["stream_options"] = {"include_usage": True}
-        return {key: value for key, value in body.items() if value is not None and key not in self._without}
+        return {key: value for key, value in body.items() if value is not None and key not in self._endpoint.without}
 
     @property
     def _is_openai(self) -> bool:
@@ -204,7 +187,7 @@ class OpenAIModel:
         names = ["max_tokens", "max_completion_tokens"]
         if self._is_openai:
             names.reverse()
-        return next((name for name in names if name not in self._without), names[0])
+        return next((name for name in names if name not in self._endpoint.without), names[0])
 
     def estimate(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int:
         """Estimate input tokens from bytes, corrected by what this endpoint counted before."""
@@ -233,114 +216,6 @@ class OpenAIModel:
         await asyncio.to_thread(self._ready.wait)
         if self._client is not None:
             await self._client.close()
-
-    def _fault(self, error: Exception, body: dict[str, Any]) -> ModelUnavailable | ModelRefused:
-        """Tell what may pass from what will not."""
-        status = getattr(error, "status_code", None)
-        said = getattr(error, "body", None)
-        said = said if isinstance(said, dict) else {}
-        code = str(said.get("code") or getattr(error, "code", None) or said.get("type") or "")
-        message = str(said.get("message") or _words(error))[:1_000]
-        words = f"{code} {said.get('type') or ''} {message}"
-        if isinstance(error, TimeoutError) or type(error).__name__ == "APITimeoutError":
-            return ModelUnavailable(f"no answer within {self._timeout:g} s", received=0)
-        if _QUOTA.search(words) and status in (None, 402, 403, 429):
-            return ModelRefused(message, code="insufficient_quota", hint="the account has no credit left")
-        if status in (None, 400, 413, 422, 500) and _CONTEXT.search(words):
-            if self._fits(words):
-                return ModelUnavailable("less room for the answer than asked for: asked for less", retry_after=0.0)
-            return ModelRefused(message, code="context_length_exceeded")
-        if status in (None, 400, 403, 422) and _FILTER.search(words):
-            return ModelRefused(message, code="content_filter")
-        if status in (400, 404, 422, 501) and (name := self._optional(said, words, body)):
-            self._without.add(name)
-            return ModelUnavailable(f"the endpoint does not take {name}: asked again without it", retry_after=0.0)
-        if status is None or status in (408, 409, 425, 429) or status >= 500:
-            if status is None and code and _permanent(code):
-                return ModelRefused(message, code=code)
-            asked = status or 200
-            return ModelUnavailable(
-                f"{asked} {message}" if status else message,
-                retry_after=_retry_after(error),
-                received=None if status else 0,
-            )
-        if status == 404 and not re.search("model", words, re.IGNORECASE):
-            code = code or "not_found"
-        return ModelRefused(
-            f"{status} {message}",
-            code=_BY_STATUS.get(status) or code or "invalid_request",
-            hint=_HINTS.get(status, ""),
-        )
-
-    def _fits(self, words: str) -> bool:
-        """Whether the prompt alone would fit, where the answer's limit is counted too. Learns the context's size."""
-        context = re.search(r"(?:maximum|max)[^.]{0,40}?context[^.]{0,40}? (\d{3,8})", words, re.IGNORECASE)
-        prompt = re.search(r"(\d{1,8}) (?:tokens )?(?:in|from|of) (?:the|your|text) ?(?:messages|input|prompt)", words)
-        prompt = prompt or re.search(r"prompt contains (?:at least )?(\d{1,8})", words)
-        if self._context is not None or context is None or prompt is None:
-            return False
-        if int(prompt[1]) + MIN_OUTPUT_TOKENS >= int(context[1]):
-            return False
-        self._context = int(context[1])
-        return True
-
-    def _optional(self, said: dict[str, Any], words: str, body: dict[str, Any]) -> str | None:
-        """The part of the request that the endpoint does not know, if it is one to do without."""
-        named = str(said.get("param") or "").partition(".")[0].partition("[")[0]
-        if (most := _lower_limit(words, body)) is not None:
-            self.max_output_tokens = most
-            return "so many output tokens"
-        if named in _OPTIONAL and named in body and (_NOT_KNOWN.search(words) or named not in ("tools", "text")):
-            return named
-        if not _NOT_KNOWN.search(words):
-            return None
-        return next((name for name in _OPTIONAL if name in body and re.search(rf"\b{name}\b", words)), None) or (
-            "tools" if "tools" in body and re.search(r"\b(tool|function)[ _-]?(use|call|choice)", words, re.I) else None
-        )
-
-
-def _lower_limit(words: str, body: dict[str, Any]) -> int | None:
-    """The most output tokens a model has, when it says that more were asked for."""
-    asked = next((body[name] for name in _OPTIONAL[:3] if name in body), 0)
-    if not any(name in words for name in _OPTIONAL[:3]) or not re.search(r"at most|maximum|too large|exceed", words):
-        return None
-    numbers = [int(one) for one in re.findall(r"\b\d{3,7}\b", words) if int(one) < asked]
-    return max(numbers, default=None)
-
-
-_HINTS = {
-    401: "the key is not accepted: OPENAI_API_KEY, or [model] api_key",
-    403: "the key may not use this model",
-    404: "no such model, or no such path at this base URL: [model] name, base_url, api",
-}
-
-
-def _permanent(code: str) -> bool:
-    return code in ("invalid_api_key", "model_not_found", "invalid_request_error", "invalid_prompt")
-
-
-def _words(error: BaseException) -> str:
-    """An error with its cause, for the library says no more than 'Connection error.'"""
-    cause = error.__cause__
-    text = str(error) or type(error).__name__
-    return f"{text} ({type(cause).__name__}: {cause})" if cause is not None else text
-
-
-def _retry_after(error: BaseException) -> float | None:
-    """What the provider asked for, in seconds: `retry-after-ms`, seconds, or a date."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    try:
-        if value := headers.get("retry-after-ms"):
-            return min(max(float(value) / 1_000, 0.0), RETRY_AFTER_MOST)
-        if not (value := headers.get("retry-after")):
-            return None
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        return min(max(seconds, 0.0), RETRY_AFTER_MOST)
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _tools_in_words(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Message]:

@@ -119,11 +119,11 @@ class Shared:
         if self.tell is not None:
             self.tell(self._event(agent, item=item, item_id=self.item_id(), final=final))
 
-    def on_delta(self, agent: Agent, item_id: str) -> Callable[[str], None] | None:
-        """Where text goes as it streams; None when nobody listens."""
-        if self.tell is None:
-            return None
+    def on_delta(self, agent: Agent, item_id: str) -> Callable[[str], None]:
+        """Where text goes as it streams. Turns stream also when nobody listens: a long answer then meets no timeout."""
         tell = self.tell
+        if tell is None:
+            return lambda _: None
         return lambda text: tell(self._event(agent, text_delta=text, item_id=item_id))
 
     def _event(

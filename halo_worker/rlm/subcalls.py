@@ -63,12 +63,14 @@ class SubCalls:
         known, value = await asyncio.to_thread(self.cache.get, key)
         if known:
             return SubResult(value, cached=True)
-        if key not in self._running:
-            task = asyncio.create_task(self._ask(key, system, prompt, validator, agent_id))
-            self._running[key] = task
-            task.add_done_callback(lambda _: self._running.pop(key, None))
-            return await task
-        return await asyncio.shield(self._running[key])
+        while (running := self._running.get(key)) is not None:
+            await asyncio.wait({running})
+            if not running.cancelled():
+                return running.result()
+        task = asyncio.create_task(self._ask(key, system, prompt, validator, agent_id))
+        self._running[key] = task
+        task.add_done_callback(lambda _: self._running.pop(key, None))
+        return await task
 
     async def batch(
         self,
@@ -119,7 +121,8 @@ async def ask_validated(
                 final=final,
             )
         except Denied as denied:
-            asking.ledger.stop(denied.stop, denied.reason)
+            if not denied.oversized:
+                asking.ledger.stop(denied.stop, denied.reason)
             return SubResult(error={"type": "budget", "message": denied.reason})
         except ModelRefused as error:
             return SubResult(

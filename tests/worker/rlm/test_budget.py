@@ -123,6 +123,16 @@ async def test_parallel_calls_cannot_overspend_together(session: NewSession) -> 
     assert meter.calls > 10
 
 
+async def test_one_question_that_is_too_large_does_not_stop_the_run(
+    scripted_model: Scripted, session: NewSession
+) -> None:
+    one = session(scripted_model([Say("x")]), limits=BudgetLimits(tokens=20_000))
+    large, small = await one.batch(["word " * 20_000, "word"])
+    assert large.error
+    assert large.error["type"] == "budget"
+    assert (small.value, one.ledger.stopped) == ("x", None)
+
+
 async def test_retries_count(scripted_model: Scripted, session: NewSession) -> None:
     one = session(scripted_model([Fault(500), Fault(429, retry_after=0), Say("x")]))
     assert (await one.query("?")).value == "x"

@@ -101,6 +101,20 @@ async def test_a_child_works_with_its_own_context_and_the_parent_sees_its_answer
     assert [e.item.content for e in events if e.final and e.item] == ["three"]
 
 
+async def test_a_child_from_code_belongs_to_the_code_that_started_it(
+    scripted_model: Scripted, session: NewSession, events: list[Event]
+) -> None:
+    def script(request: Request) -> Say:
+        if request.texts[0] == "You are a child.":
+            return Say("yes")
+        turn = len(request.messages) // 2
+        return Say(calls=[FINAL]) if turn == 3 else code(f"print(rlm_query('question {turn}'))")
+
+    await session(scripted_model(script), emit=events.append).loop(task())
+    calls = [call.id for e in events if e.item for call in e.item.tool_calls if call.name == "run_code"]
+    assert [e.parent_tool_call_id for e in events if e.depth == 1 and e.item] == calls
+
+
 async def test_recursion_from_code_ends_at_the_depth_allowed(scripted_model: Scripted, session: NewSession) -> None:
     """A child at the last depth is not offered what recurses, and the code of one cannot either."""
 
@@ -238,7 +252,8 @@ async def test_a_final_answer_in_plain_text_ends_the_run(
 async def test_prose_is_answered_once_with_what_to_do(scripted_model: Scripted, session: NewSession) -> None:
     server = scripted_model([Say("I think it is three."), Say(calls=[FINAL])])
     outcome = await session(server).loop(task())
-    assert "finish by calling final_answer" in server.requests[1].last
+    assert "Finish by calling final_answer" in server.requests[1].last
+    assert "list_numbers(limit, names)" in server.requests[1].last  # an endpoint may have passed over the tools
     assert outcome.arguments
 
 

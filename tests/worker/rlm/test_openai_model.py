@@ -175,6 +175,32 @@ async def test_retry_after_in_all_its_forms(
     assert after is None if least is None or most is None else least <= (after or 0) <= most
 
 
+async def test_a_limit_of_the_minute_is_not_the_end_of_the_account(scripted_model: Scripted) -> None:
+    """Their words speak of quota and billing too; what tells them apart is that they say when."""
+    told = {
+        "Rate limit reached. Please try again in 1.5s, or raise it at https://platform.openai.com/account/billing": 1.5,
+        "You exceeded your current quota, please check your plan and billing details. Please retry in 32.1s.": 32.1,
+        "Rate limit reached, try again in 20ms": 0.02,
+        "Rate limit reached: add a payment method at https://platform.openai.com/account/billing": None,
+    }
+    one, _ = model(scripted_model, [Fault(429, "rate_limit_exceeded", words) for words in told])
+    for seconds in told.values():
+        with pytest.raises(ModelUnavailable) as caught:
+            await one.ask(HELLO)
+        assert caught.value.retry_after == seconds
+
+
+async def test_an_endpoint_that_cannot_stream_tools_is_asked_plainly(scripted_model: Scripted) -> None:
+    refusal = Fault(500, None, "Cannot use tools with stream")
+    one, server = model(scripted_model, [refusal, Say("plain")])
+    heard: list[str] = []
+    with pytest.raises(ModelUnavailable):
+        await one.ask(HELLO, tools=[TOOL], on_delta=heard.append)
+    assert (await one.ask(HELLO, tools=[TOOL], on_delta=heard.append)).content == "plain"
+    assert heard == ["plain"]
+    assert not server.requests[1].stream
+
+
 async def test_prices(scripted_model: Scripted) -> None:
     configured, _ = model(scripted_model, [], input_usd_per_million=1.0, output_usd_per_million=10.0)
     assert configured.cost(Usage(1_000_000, 100_000)) == pytest.approx(2.0)

@@ -87,6 +87,18 @@ async def test_the_same_question_at_once_is_asked_once(scripted_model: Scripted,
     assert len(server.requests) == 1
 
 
+async def test_who_waits_for_the_same_question_outlives_the_one_who_asked(
+    scripted_model: Scripted, session: NewSession
+) -> None:
+    server = scripted_model(lambda _: Say("x", delay=0.1))
+    one = session(server)
+    first, second = asyncio.create_task(one.query("a")), asyncio.create_task(one.query("a"))
+    while not server.requests:
+        await asyncio.sleep(0.01)
+    first.cancel()
+    assert (await second).value == "x"
+
+
 async def test_an_error_is_not_cached(scripted_model: Scripted, session: NewSession) -> None:
     one = session(scripted_model([Fault(400, "content_filter"), Say("x")]))
     assert (await one.query("a")).error
