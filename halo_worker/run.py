@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 from halo_receiver.store import queries
@@ -37,7 +38,7 @@ from halo_worker.report.model import (
 )
 from halo_worker.report.scene import SCENE_FILE
 from halo_worker.report.together import seen_together
-from halo_worker.report.words import headline
+from halo_worker.report.words import headline, minute
 from halo_worker.window import SECOND, Window
 
 DECISIONS_FILE = "decisions.jsonl"
@@ -66,6 +67,7 @@ class Request:
     sinks: tuple[str, ...] = ()
     settle: bool = False
     seal: bool = True
+    unread: tuple[str, ...] = ()  # what is known beforehand not to be looked at
     out: Path | None = None
     remember: bool = True  # read and extend the issue memory
     resume: str | None = None
@@ -105,9 +107,10 @@ def last_reports(current: Settings) -> dict[str, Report]:
     return {report.schedule: report for report in reversed(reports) if report.schedule}
 
 
-def memory(current: Settings) -> IssueMemory:
-    """Return the issues of the data directory."""
-    return IssueMemory(Archive(reports_dir(current)).reports()[0], reports_dir(current) / DECISIONS_FILE)
+def memory(current: Settings, *, schedule: str | EllipsisType | None = ...) -> IssueMemory:
+    """Return the issues of the data directory, as one schedule sees them; without it, as the last to see each."""
+    reports, _ = Archive(reports_dir(current)).reports()
+    return IssueMemory(reports, reports_dir(current) / DECISIONS_FILE, schedule=schedule)
 
 
 def run_schedule(current: Settings, name: str, window: Window, *, now_ns: int) -> Result:
@@ -123,8 +126,18 @@ def run_schedule(current: Settings, name: str, window: Window, *, now_ns: int) -
         agents=tuple(config.agents),
         sinks=tuple(config.sinks),
         settle=True,
+        unread=_gap(current, name, window),
     )
     return run(replace(current, budget=budget), request, now_ns=now_ns)
+
+
+def _gap(current: Settings, name: str, window: Window) -> tuple[str, ...]:
+    """Say what lies between a schedule's last window and this one: after a long downtime not all is caught up."""
+    before = watermarks(current)(name)
+    if before is None or before >= window.start_ns or current.schedules[name].window:
+        return ()
+    between = f"{minute(before)} and {minute(window.start_ns)} UTC"
+    return (f"what settled between {between}: max_window and catch_up of [schedules.{name}] say how much is made up",)
 
 
 def run(current: Settings, request: Request, *, now_ns: int) -> Result:
@@ -149,7 +162,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     archive = Archive(request.out or reports_dir(current))
     work_dir = _work_root(current, request) / run_id
     with opened(current, request, now_ns) as (reader, window, problems):
-        known = memory(current) if request.remember else IssueMemory([], None)
+        known = memory(current, schedule=request.schedule) if request.remember else IssueMemory([], None)
         found = detectors.run_detectors(reader)
         again, unmeasured = learned.remeasure(
             reader, list(known.issues.values()), work_dir / "tmp", threads=current.store.threads
@@ -374,7 +387,7 @@ def _report(
             spans=totals.spans,
             traces_examined=min(draft.traces_examined, totals.traces),
             sampled=draft.sampled,
-            not_examined=[*draft.not_examined, *problems],
+            not_examined=[*draft.not_examined, *request.unread, *problems],
             unsupported=draft.unsupported,
         ),
         totals=totals,

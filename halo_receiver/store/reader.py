@@ -17,6 +17,7 @@ from halo_receiver.store import manifest, schema
 from halo_receiver.store.segment import listed
 
 WHOLE_TRACE_NS = 3_600_000_000_000  # how far back the beginning of a trace is looked for
+JUDGED_BEFORE_NS = 86_400_000_000_000  # how far back a trace is looked for that an earlier window has judged
 RELIST_ATTEMPTS = 5
 
 
@@ -45,9 +46,10 @@ class Reader:
     A span that a client sent twice is shown once, also when its copies lie in two segments; a trace that lies in
     several segments is one trace. `start_ns` and `end_ns` bound arrival. By default each span is judged alone; with
     `whole_traces` a trace of which any span arrived inside is shown with what arrived before, and with `settle`
-    the traces are those that settled inside: consecutive windows then show each trace once, whole. `only` is a
-    condition on span rows (`queries.only`) that at least one span of a trace must meet. `options` and `segments`
-    open the same window again, in another process.
+    the traces are those that settled inside: consecutive windows then show each trace once, whole. What comes of a
+    trace long after it settled must not bring it up again: `judged` are older segments, whose traces are passed over.
+    `only` is a condition on span rows (`queries.only`) that at least one span of a trace must meet. `options` and
+    `segments` open the same window again, in another process.
     """
 
     def __init__(
@@ -58,16 +60,19 @@ class Reader:
         end_ns: int | None = None,
         whole_traces: bool = False,
         settle: Settle | None = None,
+        judged: Sequence[Path] = (),
         only: str | None = None,
         memory_limit: str = "1GiB",
         threads: int = 2,
     ) -> None:
         self.options: dict[str, Any] = {
-            "start_ns": start_ns, "end_ns": end_ns, "whole_traces": whole_traces, "settle": settle, "only": only,
+            "start_ns": start_ns, "end_ns": end_ns, "whole_traces": whole_traces, "settle": settle,
+            "judged": tuple(judged), "only": only,
         }  # fmt: skip
         self.start_ns = start_ns
         self.end_ns = end_ns
         self._settle = settle
+        self._judged = judged
         self._only = only
         self._whole = whole_traces or settle is not None or only is not None
         self.segments: list[Path] = []
@@ -112,11 +117,17 @@ class Reader:
             known = {entry.name for entry in entries}
             damaged = [path for path in listed(directory) if path.name not in known]
             replaced = {name for entry in entries for name in entry.replaces}
+            current = [entry for entry in entries if entry.name not in replaced]
             wanted = [
                 directory / entry.name
-                for entry in entries
-                if entry.name not in replaced and entry.may_hold(since, end_ns, service=service, trace_id=trace_id)
+                for entry in current
+                if entry.may_hold(since, end_ns, service=service, trace_id=trace_id)
             ]
+            if settle is not None and since is not None:
+                before = [
+                    directory / entry.name for entry in current if entry.may_hold(since - JUDGED_BEFORE_NS, since)
+                ]
+                options["judged"] = [path for path in before if path not in wanted]
             reader = cls([*wanted, *damaged], start_ns=start_ns, end_ns=end_ns, **options)
             if all(item.path.exists() for item in reader.set_aside):
                 return reader
@@ -194,6 +205,22 @@ class Reader:
             picked = " UNION ALL ".join(f"SELECT trace_id FROM s{i}.span_rows WHERE {self._only}" for i in range(count))
             sql = f"SELECT trace_id FROM ({sql}) WHERE trace_id IN ({picked})"
         self.connection.execute(f"CREATE TABLE _chosen AS {sql}")
+        for path in self._judged:
+            self._pass_over(path)
+
+    def _pass_over(self, path: Path) -> None:
+        """Take the traces of an older segment out of the chosen ones."""
+        quoted = str(path).replace("'", "''")
+        try:
+            self.connection.execute(f"ATTACH '{quoted}' AS earlier (READ_ONLY)")
+        except duckdb.Error as error:
+            self.set_aside.append(SetAside(path, str(error).splitlines()[0]))
+            return
+        try:
+            self.connection.execute("DELETE FROM _chosen WHERE trace_id IN (SELECT trace_id FROM earlier.trace_rows)")
+        except duckdb.Error as error:
+            self.set_aside.append(SetAside(path, str(error).splitlines()[0]))
+        self.connection.execute("DETACH earlier")
 
     def _union(self, table: str, *, hidden: bool = False) -> str:
         bound = self._bound()

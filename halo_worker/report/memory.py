@@ -19,6 +19,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import EllipsisType
 from typing import Literal
 
 from halo_worker.errors import ReportError
@@ -130,15 +131,27 @@ class Assessment:
 
 
 class IssueMemory:
-    """The issues of one data directory. `scope` keeps schedules with different filters apart."""
+    """The issues of one data directory.
 
-    def __init__(self, reports: Sequence[Report], decisions_path: Path | None) -> None:
+    Schedules may look at different agents, and so at different traces: rates are compared, and issues missed, among
+    the windows of one schedule. `schedule` is the one that asks (None for runs by hand); without it each issue has the
+    history of the schedule that last saw it.
+    """
+
+    def __init__(
+        self, reports: Sequence[Report], decisions_path: Path | None, *, schedule: str | EllipsisType | None = ...
+    ) -> None:
         self._path = decisions_path
         self.issues: dict[str, Issue] = {}
+        self._histories: dict[tuple[str, str | None], list[Point]] = {}
+        self._seen_by: dict[str, str | None] = {}  # the schedule that last saw an issue
         self._tokens: dict[str, set[str]] = {}
         self._windows: list[Report] = sorted(reports, key=lambda report: (report.window.end, report.created_at))
         for report in self._windows:
             self._learn(report)
+        for issue_id, issue in self.issues.items():
+            asks = self._seen_by.get(issue_id) if isinstance(schedule, EllipsisType) else schedule
+            issue.history = self._histories.get((issue_id, asks), [])
         for decision in self._decisions():
             if decision.issue_id in self.issues:
                 self.issues[decision.issue_id].decisions.append(decision)
@@ -156,11 +169,15 @@ class IssueMemory:
                 issue.finding = finding
                 issue.last_seen = max(issue.last_seen, finding.last_seen)
                 present[finding.issue_id] = finding.prevalence.traces
+                self._seen_by[finding.issue_id] = report.schedule
+                self._histories.setdefault((finding.issue_id, report.schedule), [])
         total = report.totals.traces
         for issue_id, issue in self.issues.items():
             if report.engine.mode == "detectors" and _needs_a_model(issue.finding) and issue_id not in present:
                 continue  # that engine could not have seen it
-            issue.history.append(Point(report.id, report.window.end, present.get(issue_id, 0), total))
+            history = self._histories.get((issue_id, report.schedule))
+            if history is not None:  # this schedule has seen it before
+                history.append(Point(report.id, report.window.end, present.get(issue_id, 0), total))
 
     def _decisions(self) -> list[Decision]:
         if self._path is None or not self._path.exists():

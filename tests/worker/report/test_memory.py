@@ -142,3 +142,18 @@ def test_severity_weighs_prevalence_outcome_trend_and_recovery() -> None:
     level, reason = severity(failed_share=0.0, recovered_share=1.0, state="new")
     assert (level, "go on after it" in reason) == ("high", True)
     assert "no error status shows it" in severity(failed_share=0.0)[1]
+
+
+def test_schedules_that_look_at_different_agents_do_not_resolve_each_other_s_issues() -> None:
+    """A window of other agents says nothing of an issue that it could not hold; its rate is no rate to compare with."""
+    reports = [report(finding(traces=40), day=0, schedule="support")]
+    reports += [report(day=day, schedule="coding") for day in range(1, 6)]
+    listed = IssueMemory(reports, None).issues["HALO-00000001"]
+    assert state_of(listed) == "new"
+    assert len(listed.history) == 1
+    asked = IssueMemory(reports, None, schedule="coding")
+    assert asked.resolved_now(set(), of=1000) == []
+    found = asked.assess("HALO-00000001", traces=2, of=400, first_seen=START)
+    assert (found.state, found.previous_rate) == ("ongoing", None), "known, and nothing to compare with"
+    own = IssueMemory([*reports, report(day=6, schedule="support")], None, schedule="support")
+    assert state_of(own.issues["HALO-00000001"]) == "resolved"
