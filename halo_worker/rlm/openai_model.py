@@ -65,16 +65,23 @@ class OpenAIModel:
     def _load(self) -> None:
         """Import the library, make the client, look up the price."""
         try:
-            from openai import AsyncOpenAI
+            from openai import AsyncOpenAI, OpenAIError
 
-            self._client = AsyncOpenAI(
-                base_url=self._base_url,
-                # An endpoint of one's own may want no key, the library wants one.
-                api_key=self._api_key or ("none" if self._base_url else None),
-                default_headers=self._headers or None,
-                max_retries=0,
-                timeout=self._timeout,
-            )
+            def client(key: str | None) -> Any:
+                return AsyncOpenAI(
+                    base_url=self._base_url,
+                    api_key=key,
+                    default_headers=self._headers or None,
+                    max_retries=0,
+                    timeout=self._timeout,
+                )
+
+            try:
+                self._client = client(self._api_key)  # None: the library looks into the environment
+            except OpenAIError as error:
+                self._client = client("none")  # an endpoint of one's own may want no key
+                if self._is_openai:
+                    self._broken = error
             self._prices.cost(Usage(1, 1))
         except Exception as error:  # noqa: BLE001  raised where it can be told, in ask
             self._broken = error

@@ -222,6 +222,20 @@ async def test_without_a_key_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.code == "invalid_api_key"
 
 
+async def test_the_key_of_the_environment_is_used_and_an_endpoint_of_ones_own_needs_none(
+    scripted_model: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = scripted_model([Say("x")] * 3)
+    monkeypatch.setenv("OPENAI_API_KEY", "from-the-environment")
+    await OpenAIModel("m", base_url=server.base_url).ask(HELLO)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    await OpenAIModel("m", base_url=server.base_url).ask(HELLO)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    await OpenAIModel("m").ask(HELLO)
+    keys = [request.headers["Authorization"] for request in server.requests]
+    assert keys == ["Bearer from-the-environment", "Bearer none", "Bearer none"]
+
+
 def test_making_one_waits_for_no_import() -> None:
     """openai takes about a second to import; a run prepares its window meanwhile."""
     code = (
