@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from halo_receiver import decode, spool
-from halo_receiver.decode import wire
+from halo_receiver import decode, spool, wire
 from halo_receiver.errors import HaloError
 from halo_receiver.logs import event
 from halo_receiver.otlp_messages import LogsRequest, TraceRequest

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
+
+from halo_receiver.wire import crc32
 
 MAGIC = b"HSP2"
 _HEADER = struct.Struct("<4sBBBxqII")
@@ -76,8 +77,8 @@ def file_numbers(directory: Path) -> list[int]:
 def encode(*, kind: str, encoding: str, compression: str, arrival_ns: int, body: bytes) -> tuple[bytes, bytes]:
     """Return a frame's header and its bytes."""
     what = KINDS.index(kind), ENCODINGS.index(encoding), COMPRESSIONS.index(compression)
-    head = _HEADER.pack(MAGIC, *what, arrival_ns, len(body), zlib.crc32(body))
-    return head + _CRC.pack(zlib.crc32(head)), body
+    head = _HEADER.pack(MAGIC, *what, arrival_ns, len(body), crc32(body))
+    return head + _CRC.pack(crc32(head)), body
 
 
 class SpoolWriter:
@@ -192,7 +193,7 @@ def _header(head: bytes) -> tuple[int, int, int, int, int, int] | None:
     """Return kind, encoding, compression, arrival, length and checksum of the bytes; None when it is no header."""
     if len(head) < HEADER_BYTES or not head.startswith(MAGIC):
         return None
-    if _CRC.unpack_from(head, _HEADER.size)[0] != zlib.crc32(head[: _HEADER.size]):
+    if _CRC.unpack_from(head, _HEADER.size)[0] != crc32(head[: _HEADER.size]):
         return None
     _, kind, encoding, compression, arrival, length, checksum = _HEADER.unpack_from(head)
     if kind >= len(KINDS) or encoding >= len(ENCODINGS) or compression >= len(COMPRESSIONS):
@@ -210,7 +211,7 @@ def _frame(head: bytes, file: BinaryIO, number: int, offset: int, size: int) -> 
     if end > size:
         return None
     body = file.read(length)
-    if zlib.crc32(body) != checksum:
+    if crc32(body) != checksum:
         return end
     return Frame(
         KINDS[kind],

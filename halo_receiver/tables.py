@@ -11,8 +11,7 @@ from typing import Any
 
 import orjson
 
-from halo_receiver import conventions, decode
-from halo_receiver.decode import wire
+from halo_receiver import conventions, decode, wire
 from halo_receiver.span import LogRecord, Scope, Span, SpanEvent
 from halo_receiver.store import columns
 

@@ -7,17 +7,42 @@ from typing import Any
 MAX_DEPTH = 12
 
 
+# The structure depends on the keys alone, and an agent's spans repeat them.
+_SKELETONS: dict[tuple[str, tuple[str, ...]], Any] = {}
+_MAX_SKELETONS, _MAX_SKELETON_KEYS = 2_048, 256
+
+
 def gather(attributes: dict[str, Any], prefix: str) -> list[Any] | None:
     """Build the list under `prefix` (which ends in a dot); None when no key has it."""
-    root: dict[str, Any] = {}
-    start = len(prefix)
-    for key, value in attributes.items():
-        if key.startswith(prefix):
-            _put(root, key[start:].split(".", MAX_DEPTH), value)
-    if not root:
+    keys = tuple([key for key in attributes if key.startswith(prefix)])
+    if not keys:
         return None
+    if len(keys) > _MAX_SKELETON_KEYS or any(type(attributes[key]) is dict for key in keys):
+        return _gather({key: attributes[key] for key in keys}, len(prefix))  # members of a value join the structure
+    known = (prefix, keys)
+    if known not in _SKELETONS:
+        if len(_SKELETONS) >= _MAX_SKELETONS:
+            _SKELETONS.clear()
+        _SKELETONS[known] = _gather({key: key for key in keys}, len(prefix))
+    skeleton = _SKELETONS[known]
+    return None if skeleton is None else [_fill(item, attributes) for item in skeleton]
+
+
+def _gather(values: dict[str, Any], start: int) -> list[Any] | None:
+    root: dict[str, Any] = {}
+    for key, value in values.items():
+        _put(root, key[start:].split(".", MAX_DEPTH), value)
     built = _build(root)
     return built if isinstance(built, list) else None
+
+
+def _fill(skeleton: Any, attributes: dict[str, Any]) -> Any:
+    """Put the values in the place of their keys."""
+    if type(skeleton) is str:
+        return attributes[skeleton]
+    if type(skeleton) is dict:
+        return {key: _fill(item, attributes) for key, item in skeleton.items()}
+    return [_fill(item, attributes) for item in skeleton]
 
 
 def _put(node: dict[str, Any], path: list[str], value: Any) -> None:

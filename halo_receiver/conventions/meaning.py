@@ -26,7 +26,8 @@ def canonical(span: Span) -> Canonical:
     error. Costs are as sent; for LLM and embedding spans without one they are estimated from list prices, and
     `cost_estimated` says so.
     """
-    convention = TABLE.of(span.scope, span.attributes)
+    shape = TABLE.shape(span)
+    convention = shape.convention
     result = Canonical()
     if convention is None:
         reading = Reading(span, span.attributes)
@@ -39,6 +40,7 @@ def canonical(span: Span) -> Canonical:
     reading = Reading(span, attributes)
     result.convention = convention.key
     result.span_type = reading.type = span_type(reading, convention)
+    convention = shape.narrowed(convention, reading.type)
     _identity(result, reading, convention)
     spoken = _messages(result, reading, convention)
     _texts(result, reading, convention, spoken)

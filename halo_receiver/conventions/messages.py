@@ -49,6 +49,8 @@ def _read(value: Any, role: str, out: list[Message], depth: int) -> None:
             _message({"role": role, "content": value}, role, out)
             return
         for item in value[:MAX_MESSAGES]:
+            if type(item) is dict and len(out) < MAX_MESSAGES and depth < 6 and _plain(item, out):
+                continue
             if isinstance(item, (dict, list)):
                 _read(item, role, out, depth + 1)
     elif isinstance(value, dict):
@@ -162,6 +164,86 @@ def _message(item: dict[str, Any], default: str, out: list[Message]) -> None:
     if gathered.results and len(message) == 2 and message["content"] is None:
         return  # only results: they are the messages
     out.append(message)
+
+
+# Most messages are of a few plain forms, which need none of the questions above: a third of their cost, same result.
+_PLAIN_ROLES = {"user": "user", "assistant": "assistant", "system": "system", "tool": "tool"}
+_PLAIN_KEYS = {"role", "content", "parts", "tool_calls", "tool_call_id", "name", "finish_reason"}
+_TEXT_KEYS, _CALL_KEYS, _RESPONSE_KEYS = (
+    {"type", "content", "text"}, {"type", "id", "name", "arguments"}, {"type", "id", "response"}
+)  # fmt: skip
+
+
+def _plain(item: dict[str, Any], out: list[Message]) -> bool:
+    """Append a message of OpenAI's chat, of OpenTelemetry's parts, or OpenInference's wrapped one; False if it is none."""
+    if len(item) == 1 and type(wrapped := item.get("message")) is dict:
+        item = wrapped
+    role = item.get("role")
+    role = _PLAIN_ROLES.get(role) if type(role) is str else None
+    if role is None or not item.keys() <= _PLAIN_KEYS:
+        return False
+    content = item.get("parts")
+    if content is None:
+        content = item.get("content")
+    calls: list[dict[str, Any]] = []
+    results: list[Message] = []
+    if type(content) is list:
+        texts: list[str] = []
+        for part in content:
+            if type(part) is not dict or not _plain_part(part, texts, calls, results):
+                return False
+        content = "\n".join(texts) if texts else None
+    elif content is not None and type(content) is not str:
+        return False
+    sent = item.get("tool_calls")
+    if sent:
+        if type(sent) is not list:
+            return False
+        gathered = _Gathered()
+        for call in sent:
+            if type(call) is not dict:
+                return False
+            inner = call.get("tool_call")
+            gathered.call(inner if isinstance(inner, dict) else call)
+        calls += gathered.calls
+    message: Message = {"role": "assistant" if calls else role, "content": content or None}
+    if calls:
+        message["tool_calls"] = calls
+    if role == "tool" and isinstance(identifier := item.get("tool_call_id"), str) and identifier:
+        message["tool_call_id"] = identifier
+    elif role == "tool" and "tool_call_id" in item:
+        return False
+    if isinstance(name := item.get("name"), str) and name:
+        message["name"] = name
+    if isinstance(reason := item.get("finish_reason"), str) and reason:
+        message["finish_reason"] = reason
+    out.extend(results)
+    if not (results and len(message) == 2 and message["content"] is None):
+        out.append(message)
+    return True
+
+
+def _plain_part(part: dict[str, Any], texts: list[str], calls: list[dict[str, Any]], results: list[Message]) -> bool:
+    kind = part.get("type")
+    if kind == "text" and part.keys() <= _TEXT_KEYS:
+        said = part.get("text", part.get("content"))
+        if type(said) is not str:
+            return False
+        if said:
+            texts.append(said)
+        return True
+    if kind == "tool_call" and part.keys() == _CALL_KEYS:
+        identifier, name, arguments = part["id"], part["name"], part["arguments"]
+        if type(identifier) is not str or type(name) is not str or type(arguments) is not dict:
+            return False
+        calls.append({"id": identifier, "name": name, "arguments": arguments})
+        return True
+    if kind == "tool_call_response" and part.keys() == _RESPONSE_KEYS and type(part["response"]) is str:
+        if type(part["id"]) is not str or not part["id"]:
+            return False
+        results.append({"role": "tool", "content": part["response"], "tool_call_id": part["id"]})
+        return True
+    return False
 
 
 def _list(value: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from halo_receiver.conventions import flattened, messages
@@ -46,6 +47,10 @@ class Lookup:
             return None
         return self.value(reading)
 
+    def may(self, attributes: Iterable[str], events: bool) -> bool:
+        """Say whether a span with attributes of these keys, and events or none, can have a value here."""
+        return self.key in attributes
+
     def value(self, reading: Reading) -> Any:
         """Return the value of a plain key with a condition."""
         return reading.attributes.get(self.key)
@@ -76,6 +81,10 @@ class Sole(Lookup):
 class Name(Lookup):
     """The span's name."""
 
+    def may(self, attributes: Iterable[str], events: bool) -> bool:
+        """Always."""
+        return True
+
     def value(self, reading: Reading) -> Any:
         """Return the name."""
         return reading.span.name
@@ -83,6 +92,10 @@ class Name(Lookup):
 
 class Literal(Lookup):
     """A fixed value."""
+
+    def may(self, attributes: Iterable[str], events: bool) -> bool:
+        """Always."""
+        return True
 
     def value(self, reading: Reading) -> Any:
         """Return it."""
@@ -92,6 +105,10 @@ class Literal(Lookup):
 class Resource(Lookup):
     """An attribute of the resource."""
 
+    def may(self, attributes: Iterable[str], events: bool) -> bool:
+        """Always."""
+        return True
+
     def value(self, reading: Reading) -> Any:
         """Return it."""
         return reading.span.scope.resource_attributes.get(self.options["resource"])
@@ -99,6 +116,10 @@ class Resource(Lookup):
 
 class Event(Lookup):
     """An attribute of the last span event of a name."""
+
+    def may(self, attributes: Iterable[str], events: bool) -> bool:
+        """With events."""
+        return events
 
     def value(self, reading: Reading) -> Any:
         """Look at the events from the last to the first."""
@@ -111,6 +132,10 @@ class Event(Lookup):
 
 class Events(Lookup):
     """Messages, one for each span event of the given names."""
+
+    def may(self, attributes: Iterable[str], events: bool) -> bool:
+        """With events."""
+        return events
 
     def value(self, reading: Reading) -> Any:
         """Read them in the order sent."""
@@ -145,6 +170,11 @@ class Stripped(Lookup):
 
 class Flat(Lookup):
     """A list that was flattened into keys."""
+
+    def may(self, attributes: Iterable[str], events: bool) -> bool:
+        """With a key below the prefix."""
+        prefixes = tuple(self.options[kind] for kind in ("flat", "flat_json", "flat_text") if kind in self.options)
+        return any(key.startswith(prefixes) for key in attributes)
 
     def value(self, reading: Reading) -> Any:
         """Gather it, as a structure, as JSON text (flat_json) or as its texts (flat_text)."""
@@ -189,6 +219,10 @@ class Choices(Lookup):
 class Answer(Lookup):
     """One assistant message whose parts lie under keys of their own."""
 
+    def may(self, attributes: Iterable[str], events: bool) -> bool:
+        """With any of its parts."""
+        return any(self.options[part] in attributes for part in ("text", "object", "tool_calls"))
+
     def value(self, reading: Reading) -> Any:
         """Put it together."""
         attributes, options = reading.attributes, self.options
@@ -204,8 +238,8 @@ class Answer(Lookup):
 Source: TypeAlias = str | Lookup
 _CLASSES: tuple[tuple[str, type[Lookup]], ...] = (
     ("literal", Literal), ("name", Name), ("resource", Resource), ("event", Event), ("events", Events),
-    ("strip", Stripped), ("sole", Sole), ("flat", Flat), ("flat_json", Flat), ("flat_text", Flat), ("only_object", OnlyObject),
-    ("choices", Choices), ("text", Answer), ("member", Member), ("key", Lookup),
+    ("strip", Stripped), ("sole", Sole), ("flat", Flat), ("flat_json", Flat), ("flat_text", Flat),
+    ("only_object", OnlyObject), ("choices", Choices), ("text", Answer), ("member", Member), ("key", Lookup),
 )  # fmt: skip
 
 

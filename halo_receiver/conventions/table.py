@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
 from halo_receiver.conventions.sources import Source, compile_source
-from halo_receiver.span import Scope
+from halo_receiver.span import Scope, Span
 
 _DETECTION = {"scope", "scope_prefix", "service", "attribute", "attribute_prefix", "not_with", "refines", "again"}
 _OPTIONS = {"key", "inherit", "kind", "json_values", "cache_excluded", "error_when", "exception_fails"}
@@ -22,6 +22,8 @@ FIELDS = (
 )  # fmt: skip
 _NONE: tuple[Source, ...] = ()
 _MAX_HINTS = 50_000
+_MAX_SHAPES = 4_096
+_MAX_SHAPE_KEYS = 256
 
 
 @dataclass(slots=True)
@@ -91,6 +93,38 @@ class _Hints(dict[str, int]):
         return rank
 
 
+class Shape:
+    """The convention of spans that have the same scope, service and attribute keys; narrowed to what these can fill.
+
+    An agent's spans have few shapes, so that most of the mapping is looked through once and not for every span.
+    """
+
+    __slots__ = ("_by_type", "_events", "_keys", "convention")
+
+    def __init__(self, convention: Convention | None, keys: tuple[str, ...], events: bool) -> None:
+        self.convention = convention
+        self._keys = frozenset(keys)
+        self._events = events
+        self._by_type: dict[str | None, Convention] = {}
+
+    def narrowed(self, convention: Convention, kind: str | None) -> Convention:
+        """Return the convention without the sources that have no value for spans of this shape and type."""
+        found = self._by_type.get(kind)
+        if found is None:
+            fields = {}
+            for name, sources in convention.fields.items():
+                left = tuple(source for source in sources if self._may(source, kind))
+                if left:
+                    fields[name] = left
+            found = self._by_type[kind] = replace(convention, fields=fields)
+        return found
+
+    def _may(self, source: Source, kind: str | None) -> bool:
+        if isinstance(source, str):
+            return source in self._keys
+        return not (source.when and kind not in source.when) and source.may(self._keys, self._events)
+
+
 class Table:
     """All conventions, and the choice among them."""
 
@@ -103,6 +137,20 @@ class Table:
         self._hints = _Hints(self._rules)
         self._refined = {key for rule in self._rules for key in rule.refines}
         self._scopes: dict[tuple[str, str], Convention | None] = {}
+        self._shapes: dict[tuple[str, str, bool, tuple[str, ...]], Shape] = {}
+
+    def shape(self, span: Span) -> Shape:
+        """Return the shape of a span."""
+        keys, events = tuple(span.attributes), bool(span.events)
+        known = (span.scope.name, span.scope.service_name, events, keys)
+        found = self._shapes.get(known)
+        if found is None:
+            found = Shape(self.of(span.scope, span.attributes), keys, events)
+            if len(self._shapes) >= _MAX_SHAPES:
+                self._shapes.clear()
+            if len(keys) <= _MAX_SHAPE_KEYS:
+                self._shapes[known] = found
+        return found
 
     def speaks(self, key: str) -> bool:
         """Say whether an attribute key alone may decide on a convention."""

@@ -19,8 +19,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from benchmarks import payloads
-from halo_receiver import decode, ingest
-from halo_receiver.decode import wire
+from halo_receiver import decode, ingest, wire
 from halo_receiver.store import columns
 from halo_receiver.tables import Tables
 from tests.generator.fleet import fleet

@@ -1,7 +1,8 @@
 /* The module: `check` looks at a request before it is acknowledged, `Scanner` turns requests into columns.
  *
- * Optional: where it could not be built, decode/wire.py says so and the reference decoder does all the work.
+ * Optional: where it could not be built, __init__.py says so and Python does all the work.
  */
+#include "crc.h"
 #include "scan.h"
 
 /* ---- check ------------------------------------------------------------------------------------------------------ */
@@ -127,6 +128,18 @@ static PyObject *check(PyObject *module, PyObject *args) {
   Py_XDECREF(named);
   Py_XDECREF(services);
   return result;
+}
+
+static PyObject *crc32_bytes(PyObject *module, PyObject *data) {
+  (void)module;
+  Py_buffer body;
+  if (PyObject_GetBuffer(data, &body, PyBUF_SIMPLE) < 0) return NULL;
+  uint32_t crc;
+  Py_BEGIN_ALLOW_THREADS
+  crc = crc32_of(body.buf, (size_t)body.len);
+  Py_END_ALLOW_THREADS
+  PyBuffer_Release(&body);
+  return PyLong_FromUnsignedLong(crc);
 }
 
 /* ---- Scanner ---------------------------------------------------------------------------------------------------- */
@@ -293,15 +306,17 @@ static PyType_Slot scanner_slots[] = {
 };
 
 static PyType_Spec scanner_spec = {
-    "halo_receiver.decode._wire.Scanner", sizeof(Scanner), 0, Py_TPFLAGS_DEFAULT, scanner_slots,
+    "halo_receiver.wire._wire.Scanner", sizeof(Scanner), 0, Py_TPFLAGS_DEFAULT, scanner_slots,
 };
 
 static PyMethodDef methods[] = {
     {"check", check, METH_VARARGS, "check(body, logs) -> (items, rejected, named, services), or None when unsure."},
+    {"crc32", crc32_bytes, METH_O, "crc32(data) -> int: as zlib.crc32."},
     {NULL, NULL, 0, NULL},
 };
 
 static int module_exec(PyObject *module) {
+  crc_make_table();
   PyObject *type = PyType_FromSpec(&scanner_spec);
   if (!type || PyModule_AddObjectRef(module, "Scanner", type) < 0) {
     Py_XDECREF(type);

@@ -5,13 +5,14 @@ Nothing depends on it. Where it is missing, and for each request of which it is 
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, TypeAlias
 
 Looked: TypeAlias = tuple[int, int, list[tuple[int, bytes, bytes]], list[tuple[bytes, int, int]]]
 
 _wire: Any
 try:
-    from halo_receiver.decode.wire import _wire
+    from halo_receiver.wire import _wire
 except ImportError:  # installed without a compiler
     _wire = None
 
@@ -24,6 +25,12 @@ def available() -> bool:
 def description() -> str:
     """Name the decoder in use, for logs and `halo doctor`."""
     return "wire scanner (C)" if available() else "reference (Python; no C compiler when halo was installed)"
+
+
+def crc32(data: bytes) -> int:
+    """Return zlib's CRC-32 of some bytes: ten times faster where the processor helps."""
+    value: int = _wire.crc32(data) if _wire is not None else zlib.crc32(data)
+    return value
 
 
 def check(body: bytes, *, logs: bool) -> Looked | None:
