@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from halo_worker.errors import ModelRefused, ModelUnavailable
@@ -28,6 +29,40 @@ FATAL_CODES = frozenset({"invalid_api_key", "permission_denied", "model_not_foun
 BREAKER = 3  # calls in a row whose every attempt failed: the provider is down
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, of whom, by whom and what for."""
+
+    model: LanguageModel
+    messages: Sequence[Message]
+    purpose: str
+    agent_id: str
+    tools: Sequence[ToolSpec]
+    schema: dict[str, Any] | None
+    on_delta: Callable[[str], None] | None
+    output_tokens: int
+    final: bool
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What came of one attempt; without reply and fault it was stopped in flight."""
+
+    number: int
+    used: Usage = field(default_factory=Usage)
+    estimated: bool = False
+    reply: Reply | None = None
+    fault: ModelUnavailable | ModelRefused | None = None
+
+
+@dataclass(slots=True)
+class _Health:
+    """How a model has been doing."""
+
+    fatal: ModelRefused | None = None
+    exhausted: int = 0  # calls in a row whose every attempt failed
+
+
 class Asking:
     """How the agents and the sub-calls of one run ask models. Raises Denied, ModelRefused, ModelUnavailable."""
 
@@ -45,8 +80,8 @@ class Asking:
         self._max_retries = max_retries
         self._backoff = backoff_seconds
         self._interrupted = interrupted
-        self._fatal: ModelRefused | None = None
-        self._exhausted = 0  # calls in a row
+        self._healths: dict[int, _Health] = {}  # by model: where one is down, another may not be
+        self._number = ledger.model_calls
 
     async def ask(
         self,
@@ -62,80 +97,92 @@ class Asking:
         final: bool = False,
     ) -> Reply:
         """Ask once, as often as it takes. `final`: the run's last call, which may use what was held back for it."""
-        if self._fatal is not None:
-            raise self._fatal
-        if self._exhausted >= BREAKER and not final:
-            raise ModelUnavailable(f"{self._exhausted} calls in a row failed at every attempt: the provider is down")
+        health = self._healths.setdefault(id(model), _Health())
+        if health.fatal is not None:
+            raise health.fatal
+        if health.exhausted >= BREAKER and not final:
+            raise ModelUnavailable(f"{health.exhausted} calls in a row failed at every attempt: the provider is down")
         own = getattr(model, "max_output_tokens", None)
         wanted = min(max_output_tokens or own or OUTPUT_TOKENS, own or OUTPUT_TOKENS)
-        attempt = 0
-        while True:
-            attempt += 1
-            estimate = model.estimate(messages, tools)
-            reservation = await self.within(self.ledger.reserve(estimate, wanted, model.cost, final=final), final=final)
-            began, number = self.ledger.seconds, self.ledger.model_calls
-            self._trajectory.write("asked", agent_id=agent_id, call=number, input_tokens=estimate)
-            used, estimated, reply, fault = Usage(), False, None, None
-            try:
-                asked = model.ask(
-                    messages,
-                    tools=tools,
-                    schema=schema,
-                    max_output_tokens=reservation.output_tokens,
-                    on_delta=on_delta,
-                )
-                reply = _cleaned(await self.within(asked, final=final))
-                used, estimated = _counted(reply, estimate)
-            except (ModelUnavailable, ModelRefused) as error:
-                fault = error
-                received = getattr(error, "received", None)
-                if received is not None:  # it worked on the request, and may charge for it
-                    used = Usage(estimate, received // CHARACTERS_A_TOKEN)
-                    estimated = True
-            except BaseException as error:
-                if isinstance(error, Exception) and not isinstance(error, Denied):
-                    fault = ModelUnavailable(f"{type(error).__name__}: {error}")
-                else:  # stopped in flight: it may charge for what it was sent
-                    used, estimated = Usage(estimate), True
-                    raise
-            finally:
-                if used.cost_usd is None and used.input_tokens + used.output_tokens:
-                    cost = model.cost(used)
-                    used = Usage(used.input_tokens, used.output_tokens, used.cached_tokens, used.reasoning_tokens, cost)
-                took = self.ledger.seconds - began
-                await self.ledger.settle(reservation, used, estimated=estimated, took=took)
-                self._trajectory.write(
-                    "model",
-                    agent_id=agent_id,
-                    call=number,
-                    purpose=purpose,
-                    attempt=attempt,
-                    model=(reply.model if reply else "") or model.name,
-                    seconds=round(took, 4),
-                    input_tokens=used.input_tokens,
-                    output_tokens=used.output_tokens,
-                    cached_tokens=used.cached_tokens,
-                    reasoning_tokens=used.reasoning_tokens,
-                    cost_usd=used.cost_usd,
-                    estimated=estimated or None,
-                    finish_reason=reply.finish_reason if reply else None,
-                    content=reply.content if reply else None,
-                    tool_calls=[[c.id, c.name, c.arguments] for c in reply.tool_calls] if reply else None,
-                    error=str(fault) if fault else (None if reply else "stopped in flight"),
-                    error_type=type(fault).__name__ if fault else None,
-                    error_code=getattr(fault, "code", None),
-                )
-            if reply is not None:
-                self._exhausted = 0
-                return reply
-            assert fault is not None
-            await self._after(fault, attempt, final=final)
+        question = Question(model, messages, purpose, agent_id, tools, schema, on_delta, wanted, final)
+        for number in itertools.count(1):
+            attempt = await self._attempt(question, number)
+            if attempt.reply is not None:
+                health.exhausted = 0
+                return attempt.reply
+            assert attempt.fault is not None
+            await self._after(attempt.fault, number, health, final=final)
+        raise AssertionError("unreachable")
 
-    async def _after(self, fault: ModelUnavailable | ModelRefused, attempt: int, *, final: bool) -> None:
+    async def _attempt(self, asked: Question, number: int) -> _Attempt:
+        """Reserve, ask once, reconcile and record, whatever comes of it. Raises Denied."""
+        model, ledger = asked.model, self.ledger
+        estimate = model.estimate(asked.messages, asked.tools)
+        reserve = ledger.reserve(estimate, asked.output_tokens, model.cost, final=asked.final)
+        reservation = await self.within(reserve, final=asked.final)
+        self._number += 1
+        attempt = _Attempt(self._number)
+        began = ledger.seconds
+        self._trajectory.write("asked", agent_id=asked.agent_id, call=attempt.number, input_tokens=estimate)
+        try:
+            answering = model.ask(
+                asked.messages,
+                tools=asked.tools,
+                schema=asked.schema,
+                max_output_tokens=reservation.output_tokens,
+                on_delta=asked.on_delta,
+            )
+            attempt.reply = _cleaned(await self.within(answering, final=asked.final))
+            attempt.used, attempt.estimated = _counted(attempt.reply, estimate)
+        except (ModelUnavailable, ModelRefused) as error:
+            attempt.fault = error
+            received = getattr(error, "received", None)
+            if received is not None:  # it worked on the request, and may charge for it
+                attempt.used, attempt.estimated = Usage(estimate, received // CHARACTERS_A_TOKEN), True
+        except (Denied, asyncio.CancelledError):  # stopped in flight: it may charge for what it was sent
+            attempt.used, attempt.estimated = Usage(estimate), True
+            raise
+        except Exception as error:  # noqa: BLE001  an implementation with a bug is one that may pass
+            attempt.fault = ModelUnavailable(f"{type(error).__name__}: {error}")
+        finally:
+            if attempt.used.cost_usd is None and attempt.used != Usage():
+                attempt.used = replace(attempt.used, cost_usd=model.cost(attempt.used))
+            took = ledger.seconds - began
+            self._record(asked, attempt, number, took)
+            await ledger.settle(reservation, attempt.used, estimated=attempt.estimated, took=took)
+        return attempt
+
+    def _record(self, asked: Question, attempt: _Attempt, number: int, took: float) -> None:
+        reply, fault, used = attempt.reply, attempt.fault, attempt.used
+        self._trajectory.write(
+            "model",
+            agent_id=asked.agent_id,
+            call=attempt.number,
+            purpose=asked.purpose,
+            attempt=number,
+            model=(reply.model if reply else "") or asked.model.name,
+            seconds=round(took, 4),
+            input_tokens=used.input_tokens,
+            output_tokens=used.output_tokens,
+            cached_tokens=used.cached_tokens,
+            reasoning_tokens=used.reasoning_tokens,
+            cost_usd=used.cost_usd,
+            estimated=attempt.estimated or None,
+            finish_reason=reply.finish_reason if reply else None,
+            content=reply.content if reply else None,
+            tool_calls=[[c.id, c.name, c.arguments] for c in reply.tool_calls] if reply else None,
+            error=str(fault) if fault else (None if reply else "stopped in flight"),
+            error_type=type(fault).__name__ if fault else None,
+            error_code=getattr(fault, "code", None),
+        )
+
+    async def _after(
+        self, fault: ModelUnavailable | ModelRefused, attempt: int, health: _Health, *, final: bool
+    ) -> None:
         """Wait until the next attempt, or raise when there is none."""
         if isinstance(fault, ModelRefused):
             if fault.code in FATAL_CODES:
-                self._fatal = fault
+                health.fatal = fault
                 self.ledger.stop("error", str(fault))
             raise fault
         left = self.ledger.seconds_left(final=final)
@@ -143,8 +190,8 @@ class Asking:
         if fault.retry_after is not None:
             pause = fault.retry_after
         if attempt > self._max_retries or pause > PAUSE_MOST_SECONDS or (left is not None and pause >= left):
-            self._exhausted += 1
-            if self._exhausted >= BREAKER:
+            health.exhausted += 1
+            if health.exhausted >= BREAKER:
                 self.ledger.stop("error", str(fault))
             raise fault
         await self.within(asyncio.sleep(pause), final=final)

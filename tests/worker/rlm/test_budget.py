@@ -232,6 +232,18 @@ async def test_what_concerns_every_call_is_asked_once(scripted_model: Scripted, 
     assert len(server.requests) == 1
 
 
+async def test_a_sub_model_that_is_down_does_not_take_the_root_down(
+    scripted_model: Scripted, session: NewSession
+) -> None:
+    down = scripted_model(lambda _: Fault(404, "model_not_found", "no such model"))
+    sub = OpenAIModel("sub", base_url=down.base_url, api_key="x")
+    server = scripted_model([Say(calls=[FINAL])])
+    one = session(server, sub=sub)
+    assert [r.error and r.error["type"] for r in await one.batch(["a", "b"])] == ["refused"] * 2
+    assert len(down.requests) <= 2
+    assert (await one.loop(task())).arguments
+
+
 async def test_an_error_of_the_implementation_is_one_that_may_pass(session: NewSession) -> None:
     class Odd(Meter):
         async def ask(self, messages: Sequence[Message], **given: Any) -> Reply:
