@@ -13,6 +13,7 @@ from typing import TypeVar
 from halo_worker import run
 from halo_worker.analysis import analyst, detectors
 from halo_worker.analysis.draft import Draft
+from halo_worker.analysis.repository import repository_tools
 from halo_worker.api.settings import TracePaths, settings_of, sources
 from halo_worker.api.types import (
     AgentMessage,
@@ -43,6 +44,8 @@ async def stream_engine_async(
     """
     files, data_dir = sources(trace_paths)
     current = settings_of(engine_config, data_dir=data_dir)
+    if current.analysis.repo_path is not None:
+        repository_tools(current.analysis.repo_path)  # before the traces are read, which may take long
     now_ns = time.time_ns()
     request = run.Request(window=None if files else Window(0, now_ns + 1), paths=files)
     async with contextlib.AsyncExitStack() as stack:

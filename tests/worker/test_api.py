@@ -32,7 +32,6 @@ from halo_worker.api import (
     stream_engine,
     stream_engine_async,
     stream_engine_output,
-    stream_engine_output_async,
 )
 from halo_worker.errors import ConfigError, InputError, ModelError
 from tests.scripted_model import Fault, Say, Scripted, ScriptedModel
@@ -76,26 +75,9 @@ def test_every_output_comes_in_order_and_one_is_final(scripted_model: Scripted, 
     assert items[-1].item == AgentMessage(role="assistant", content="They are above the limit.")
 
 
-async def test_the_asynchronous_functions_say_the_same(scripted_model: Scripted, traces: Path) -> None:
-    script = [LOOK, ANSWER]
-    streamed = [o async for o in stream_engine_async(ASK, config(scripted_model(script)), traces)]
-    items = [o async for o in stream_engine_output_async(ASK, config(scripted_model(script)), [traces])]
-    assert items == [output for output in streamed if isinstance(output, AgentOutputItem)]
-    assert await run_engine_async(ASK, config(scripted_model(script)), str(traces)) == items
-
-
-def test_the_synchronous_functions_say_the_same(scripted_model: Scripted, traces: Path) -> None:
-    script = [LOOK, ANSWER]
-    items = run_engine(ASK, config(scripted_model(script)), traces)
-    assert items[-1].final
-    assert list(stream_engine_output(ASK, config(scripted_model(script)), traces)) == items
-
-
-def test_a_data_directory_is_read_whole(scripted_model: Scripted, traces: Path, tmp_path: Path) -> None:
-    inputs.import_files([str(traces)], tmp_path / "data", now_ns=time.time_ns(), arrival="now", say=print)
-    model = scripted_model([Say(calls=[("count_traces", {})]), ANSWER])
-    items = run_engine(ASK, config(model), tmp_path / "data")
-    assert '"total":40' in str(items[1].item.content)
+async def test_within_a_loop_all_messages_come_at_the_end(scripted_model: Scripted, traces: Path) -> None:
+    items = await run_engine_async(ASK, config(scripted_model([LOOK, ANSWER])), [str(traces)])
+    assert [item.item.role for item in items] == ["assistant", "tool", "assistant", "assistant"]
 
 
 def test_a_caller_s_system_prompt_is_sent_word_for_word(scripted_model: Scripted, traces: Path) -> None:
@@ -175,21 +157,18 @@ def test_a_checkpoint_is_the_conversation_to_go_on_with(scripted_model: Scripted
     assert isinstance(checkpoint, RunCheckpoint)
     assert checkpoint.sequence > answer.sequence
     assert checkpoint.messages[0] == ASK[0]
-    again = scripted_model([ANSWER])
-    run_engine([*checkpoint.messages, AgentMessage(role="user", content="Sure?")], config(again), traces)
-    assert again.requests[0].messages[-1]["content"].startswith("Sure?")
+    assert [message.role for message in checkpoint.messages[1:4]] == ["assistant", "tool", "assistant"]
 
 
-def test_telemetry_keeps_the_run_s_spans_in_the_store(
+def test_telemetry_keeps_the_run_s_spans_in_a_data_directory_which_is_then_read_whole(
     scripted_model: Scripted, traces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HALO_STORE_DATA_DIR", str(tmp_path / "data"))
-    run_engine(ASK, config(scripted_model([LOOK, ANSWER])), traces)
-    assert not (tmp_path / "data").exists()
     run_engine(ASK, config(scripted_model([LOOK, ANSWER])), traces, telemetry=True)
-    look = Say(calls=[("query_sql", {"sql": "SELECT name FROM spans"})])
+    look = Say(calls=[("query_sql", {"sql": "SELECT name FROM spans"}), ("count_traces", {})])
     items = run_engine(ASK, config(scripted_model([look, ANSWER])), tmp_path / "data")
     assert "execute_tool get_dataset_overview" in str(items[1].item.content)
+    assert '"total":1' in str(items[2].item.content)
 
 
 @pytest.mark.parametrize("paths", [[], "absent.jsonl"])

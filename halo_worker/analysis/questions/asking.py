@@ -56,7 +56,7 @@ class _Child:
     async def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
-        await self.process.wait()
+        await self.process.communicate()  # to the end of its pipes, for a transport must not outlive its loop
 
 
 @dataclass(slots=True)

@@ -60,8 +60,10 @@ async def run(
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-        await asyncio.wait([complaints], timeout=DRAIN_SECONDS)
+        rest = asyncio.create_task(process.stdout.read())  # a transport must not outlive its loop
+        await asyncio.wait([complaints, rest], timeout=DRAIN_SECONDS)
         complaints.cancel()
+        rest.cancel()
     stderr = complaints.result() if complaints.done() and not complaints.cancelled() else ""
     return Output(bytes(stdout[:max_bytes]), stderr, process.returncode or 0, cut, timed_out)
 
