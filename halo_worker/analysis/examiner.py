@@ -9,8 +9,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import answer as answers
 from halo_worker.analysis import evidence, numbers
@@ -56,11 +54,11 @@ class Examiner:
         self._hypotheses = hypotheses
         self._traces = traces
         self._needs_answer = needs_answer
-        self._known: dict[bytes, Looked] = {}
+        self._known: dict[str, Looked] = {}
 
     async def look(self, arguments: dict[str, Any]) -> Looked:
         """Look at the arguments of a `final_answer`. Never raises for what they hold."""
-        key = orjson.dumps(json.loads(json.dumps(arguments, default=str)), option=orjson.OPT_SORT_KEYS)
+        key = json.dumps(arguments, sort_keys=True, default=str)
         if key not in self._known:
             self._known[key] = await self._look(arguments)
         return self._known[key]

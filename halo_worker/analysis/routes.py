@@ -7,6 +7,7 @@ over long ones it is the other way round.
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -215,7 +216,7 @@ async def _final(session: Session, examiner: Examiner, prompt: str, worked: Work
             return
         problems = "\n".join(f"- {problem}" for problem in looked.problems)
         messages += [
-            Message("assistant", orjson.dumps(arguments).decode()),
+            Message("assistant", json.dumps(arguments, ensure_ascii=False)),
             Message("user", prompts.REPAIR.format(problems=problems)),
         ]
 

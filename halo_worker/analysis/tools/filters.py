@@ -8,6 +8,7 @@ from typing import Any
 from halo_worker.config import moment
 from halo_worker.rlm.tool import ToolError
 
+FARTHEST = 2**62  # nanoseconds: beyond lies no time that a span can have
 MAX_NAMES = 100  # of one list in a filter
 
 FILTERS_SCHEMA: dict[str, Any] = {"type": "object"}  # what they are stands once, in the prompt
@@ -54,7 +55,7 @@ def _number(value: Any, name: str) -> float:
 
 def _time(value: Any, name: str) -> int:
     try:
-        return moment(str(value))
+        return max(-FARTHEST, min(FARTHEST, moment(str(value))))
     except ValueError as error:
         raise ToolError(f"the filter {name}: {error}") from None
 

@@ -87,6 +87,8 @@ async def test_filters_hold_together(bench: Bench) -> None:
     first = (await bench("query_traces", filters={}, sort="oldest", limit=1))["traces"][0]
     assert await count(end_time_lte=first["start"][:19] + "Z") == 0
     assert await count(start_time_gte=first["start"][:19] + "Z") == TRACES
+    assert await count(start_time_gte="9999-01-01") == 0
+    assert await count(min_tokens=10**30) == 0
 
 
 async def test_a_semantic_failure_is_no_error_status(bench: Bench) -> None:
@@ -132,7 +134,7 @@ async def test_a_trace_is_shown_in_order_with_texts_and_errors(bench: Bench) -> 
 
 async def test_long_texts_are_cut_with_a_mark_and_advice(bench: Bench) -> None:
     found = await bench("view_trace", trace_id=trace_id(LONG))
-    assert f"of {len(NOVEL)} characters]" in found["spans"][0]["output_text"]
+    assert found["spans"][0]["output_text"].endswith(" more]")
     assert "view_spans" in found["left_out"]
 
 
@@ -255,7 +257,7 @@ async def test_sql_rows_are_bounded_and_counted(bench: Bench) -> None:
     assert f"{993 - len(found['rows'])} rows" in found["left_out"]
     found = await bench("query_sql", sql="SELECT output_text FROM spans WHERE length(output_text) > 100000")
     assert found["total"] == 1
-    assert f"of {len(NOVEL)} characters]" in found["rows"][0][0]
+    assert found["rows"][0][0].endswith(" more]")
     whole = await bench("query_sql", CODE_BYTES, sql="SELECT output_text FROM spans WHERE length(output_text) > 100000")
     assert whole["rows"] == [[NOVEL]], "a variable of the interpreter holds it all"
 
