@@ -82,7 +82,7 @@ class Reader:
         # What does not fit into memory goes to a directory of its own, which DuckDB makes and removes; not to the
         # working directory, where a service may not write.
         spill = Path(tempfile.gettempdir()) / f"halo-spill-{secrets.token_hex(6)}"
-        config = {"memory_limit": memory_limit, "threads": threads, "temp_directory": str(spill)}
+        config: dict[str, Any] = {"memory_limit": memory_limit, "threads": threads, "temp_directory": str(spill)}
         self.connection = duckdb.connect(":memory:", config=config)
         self.connection.execute("SET TimeZone = 'UTC'")
         for path in segments:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import pytest_asyncio
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.questions import Questions
@@ -56,15 +56,21 @@ class Bench:
         return result
 
 
-@pytest.fixture
-async def bench(reader: Reader, tmp_path: Path) -> AsyncIterator[Bench]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def questions_of_module(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Questions]:
+    """One process for all tests of a module, as one run has it."""
+    questions = Questions.of(reader, tmp_path_factory.mktemp("questions"), threads=1)
+    yield questions
+    await questions.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bench(questions_of_module: Questions) -> Bench:
     asked: list[str] = []
 
     async def ask(prompt: str) -> SubResult:
         asked.append(prompt)
         return SubResult("they all fail")
 
-    questions = Questions.of(reader, tmp_path, threads=1)
-    desk = Desk(questions)
-    yield Bench(desk, {tool.name: tool for tool in window_tools(desk, ask)}, asked)
-    await questions.close()
+    desk = Desk(questions_of_module)
+    return Bench(desk, {tool.name: tool for tool in window_tools(desk, ask)}, asked)

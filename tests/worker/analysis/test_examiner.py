@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,8 @@ from halo_worker.analysis.examiner import Examiner
 from halo_worker.report.model import Evidence
 from tests.worker.analysis.conftest import Bench
 from tests.worker.analysis.windows import span_id, trace_id
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TRACES = 33
 
@@ -219,7 +220,7 @@ async def test_whatever_is_claimed_what_stands_is_verbatim(
         assert found.occurrences
 
 
-def test_numbers_are_told_from_words(tmp_path: Path) -> None:
+async def test_numbers_are_told_from_words() -> None:
     def wrong(text: str) -> list[str]:
         return numbers.unverified(text, {3.0, 33.0, 1234.0}, [3 / 33], "a 20% discount for 5 days")
 

@@ -14,6 +14,8 @@ from halo_worker.rlm.tool import CODE_BYTES, MODEL_BYTES, ToolError
 from tests.worker.analysis.conftest import BIG, HOSTILE, LONG, NOVEL, ORDER, Bench
 from tests.worker.analysis.windows import span_id, trace_id
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 TRACES = 33
 NAMES = [
     "get_dataset_overview",
@@ -29,7 +31,7 @@ NAMES = [
 ]
 
 
-def test_names_and_arguments_are_those_of_the_published_engine(bench: Bench) -> None:
+async def test_names_and_arguments_are_those_of_the_published_engine(bench: Bench) -> None:
     assert list(bench.tools) == NAMES
     arguments = {name: set(tool.spec.parameters["properties"]) for name, tool in bench.tools.items()}
     assert arguments["get_dataset_overview"] == {"filters"}
@@ -40,7 +42,7 @@ def test_names_and_arguments_are_those_of_the_published_engine(bench: Bench) -> 
     assert arguments["synthesize_traces"] == {"trace_ids", "focus"}
 
 
-def test_what_every_turn_carries_is_small(bench: Bench) -> None:
+async def test_what_every_turn_carries_is_small(bench: Bench) -> None:
     """The published engine sends 13.6 KB of tool schemas with every request."""
     specs = [[tool.spec.name, tool.spec.description, tool.spec.parameters] for tool in bench.tools.values()]
     assert len(json.dumps(specs, separators=(",", ":"))) < 4_000
