@@ -28,7 +28,7 @@ texts AS (
   FROM (
     SELECT i, trace_id, span_id, e.key, e.value, e.type FROM s, json_each(s.attributes) e
     -- what a column shows under its one meaning is not found a second time
-    WHERE NOT coalesce(e.value->>'$' IN (input_text, output_text, error_message), false)
+    WHERE NOT coalesce((e.value->>'$') IN (input_text, output_text, error_message), false)
   )
   UNION ALL
   SELECT i, trace_id, span_id, 'events[' || (n - 1) || '].attributes["' || key || '"]',
