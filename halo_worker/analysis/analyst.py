@@ -18,8 +18,9 @@ from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.draft import Draft, DraftFinding
 from halo_worker.analysis.examiner import Examiner, Looked
 from halo_worker.analysis.questions import Questions
-from halo_worker.analysis.repository import repository_tools
+from halo_worker.analysis.repository import commits_of, repository_tools
 from halo_worker.analysis.tools import Desk, window_tools
+from halo_worker.analysis.tools.fit import cut, take
 from halo_worker.analysis.tools.overview import dataset_overview
 from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
 from halo_worker.report.model import Engine, Stop, iso_nano
@@ -33,6 +34,7 @@ from halo_worker.rlm.tool import Tool, ToolError
 from halo_worker.window import Window
 
 OVERVIEW_BYTES = 2_500  # of the first message
+COMMITS_BYTES = 1_500  # of it, for the commits in the window, and for those before it
 
 # Columns that a model is not told of: they are rarely asked for, and every turn would carry them.
 _UNTOLD = {
@@ -174,9 +176,8 @@ async def _worked(
     route, reason = routes.chosen(_route(work, repository), size, max_tokens=work.budget.max_tokens)
     stopped: Stop | None = None
     if route == "loop":
-        looked, stopped, notes, said = await _loop(
-            work, session, desk, examiner, _first(work, found, hypotheses, overview, reader), schema, repository
-        )
+        first = _first(work, found, hypotheses, overview, await _commits(work))
+        looked, stopped, notes, said = await _loop(work, session, desk, examiner, first, schema, repository)
         draft = _merged(found, hypotheses, looked, work, said)
         draft.not_examined += notes
     else:
@@ -208,7 +209,26 @@ def _route(work: Work, repository: Sequence[Tool]) -> str:
     return "loop" if work.messages or begun or source else work.analysis.route
 
 
-def _first(work: Work, found: Draft, hypotheses: guesses.Hypotheses, overview: dict[str, Any], reader: Reader) -> str:
+async def _commits(work: Work) -> str:
+    """Say which commits of the agents' source lie in the window, and which are the last before it."""
+    path = work.analysis.repo_path
+    near = await commits_of(path, start_ns=work.window.start_ns, end_ns=work.window.end_ns) if path else None
+    if near is None:
+        return ""
+    inside = take([_commit(one) for one in near["in_window"]], COMMITS_BYTES)
+    before = take([_commit(one) for one in near["before"]], COMMITS_BYTES)
+    more = near["more_in_window"] or len(inside) < len(near["in_window"])
+    return prompts.COMMITS.format(
+        inside=orjson.dumps(inside).decode() + (" and more: git_log" if more else ""),
+        before=orjson.dumps(before).decode(),
+    )
+
+
+def _commit(commit: dict[str, Any]) -> list[str]:
+    return [commit["sha"], commit["committed_at"], cut(commit["subject"], 100) or ""]
+
+
+def _first(work: Work, found: Draft, hypotheses: guesses.Hypotheses, overview: dict[str, Any], commits: str) -> str:
     return prompts.FIRST.format(
         start=iso_nano(max(0, work.window.start_ns)),
         end=iso_nano(work.window.end_ns),
@@ -216,6 +236,7 @@ def _first(work: Work, found: Draft, hypotheses: guesses.Hypotheses, overview: d
         traces=overview["traces"],
         hypotheses=guesses.listed(hypotheses),
         unsupported="; ".join(found.unsupported) or "nothing that is known of",
+        commits=commits,
         question=prompts.question(work.prompt),
     )
 

@@ -85,7 +85,9 @@ Overview: {overview}
 Hypotheses, computed by detectors over the whole window (id, failure mode, traces affected of {traces}, an example \
 trace): {hypotheses}
 What the capture does not hold: {unsupported}
-{question}"""
+{commits}{question}"""
+
+COMMITS = "Commits of the agents' source in the window (sha, time, subject): {inside}; the last before it: {before}\n"
 
 NO_QUESTION = "Report the failure modes of this window: the ones that matter to users and operators first."
 

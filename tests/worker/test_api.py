@@ -188,6 +188,27 @@ def test_a_repository_that_is_none_is_said_before_a_model_is_asked(
     assert model.requests == []
 
 
+def test_the_window_s_commits_stand_beside_its_traces(
+    scripted_model: Scripted, traces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source is offered, and the commits of the traces' time are named before anything is asked."""
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.setenv(name, "ada")
+    run = {"cwd": tmp_path, "check": True, "capture_output": True}
+    subprocess.run(["git", "init", "-q"], **run)
+    for subject, at in (("long ago", 0), ("raise the limit", 20), ("after it all", 9_000)):
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"{flat_spans.START + at - (not at) * 86_400} +0000")
+        subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", subject], **run)
+    model = scripted_model([Say(calls=[("git_log", {"max_commits": 1})]), ANSWER])
+    items = run_engine(ASK, config(model, repo_path=tmp_path), traces)
+    first = model.requests[0].messages[1]["content"]
+    assert "raise the limit" in first.split("the last before it")[0]
+    assert "long ago" in first.split("the last before it")[1]
+    assert "after it all" not in first
+    assert "after it all" in str(items[1].item.content)
+    assert "read_file" in model.requests[0].tools
+
+
 def test_no_key_is_said(traces: Path) -> None:
     agent = AgentConfig(name="root", model=ModelConfig(name="m"), maximum_turns=1)
     with pytest.raises(ConfigError, match="neither a key nor a base URL"):

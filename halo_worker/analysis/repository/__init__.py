@@ -30,4 +30,4 @@ async def commits_of(path: Path, *, start_ns: int, end_ns: int) -> dict[str, Any
     `{"in_window": […], "more_in_window": bool, "before": […]}`, each commit as git_log shows it.
     """
     place = Place(path)
-    return None if place.git is None else await commits_near(place.git, start_ns=start_ns, end_ns=end_ns)
+    return None if place.git is None else await commits_near(place, place.git, start_ns=start_ns, end_ns=end_ns)

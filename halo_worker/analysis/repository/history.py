@@ -97,13 +97,15 @@ def history_tools(place: Place) -> tuple[Tool, ...]:
     )
 
 
-async def commits_near(git: Git, *, start_ns: int, end_ns: int, before: int = 5, inside: int = 20) -> dict[str, Any]:
+async def commits_near(
+    place: Place, git: Git, *, start_ns: int, end_ns: int, before: int = 5, inside: int = 20
+) -> dict[str, Any]:
     """Return the commits of a window of time, and the last ones before it, as git_log shows them."""
 
     async def commits(count: int, *bounds: str) -> list[dict[str, Any]]:
         try:
             output = await git.read(
-                "log", _FORMAT, f"--max-count={count}", *bounds, "HEAD", "--", ".", max_bytes=OUTPUT_BYTES
+                "log", _FORMAT, f"--max-count={count}", *bounds, "HEAD", *place.pathspec, max_bytes=OUTPUT_BYTES
             )
         except ToolError:  # a repository without a commit
             return []
@@ -125,7 +127,7 @@ class _History:
 
     def _paths(self, arguments: dict[str, Any]) -> tuple[str, ...]:
         """Return the path as git takes it; without one the directory itself, which may be a part of the repository."""
-        return ("--", self._place.relative(arguments["path"]) if arguments.get("path") else ".")
+        return ("--", self._place.relative(arguments["path"])) if arguments.get("path") else self._place.pathspec
 
     async def log(self, arguments: dict[str, Any], max_bytes: int) -> Any:
         wanted = arguments.get("max_commits") or LOG_COMMITS

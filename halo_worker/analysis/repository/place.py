@@ -64,6 +64,11 @@ class Place:
             )
         return str(pure)
 
+    @property
+    def pathspec(self) -> tuple[str, ...]:
+        """How git is told to keep to the directory; of a whole repository also commits that change no file count."""
+        return ("--",) if self.root == self.top else ("--", ".")
+
     async def shown(self, given: str) -> Path:
         """Return the real file behind a path that may be read. Raises ToolError for others, with the reason."""
         real = self.path(given)
