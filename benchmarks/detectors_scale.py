@@ -47,13 +47,12 @@ def multiply(source: Path, target: Path, spans: int) -> int:
     assert have
     rounds = max(1, spans // have[0])
     for number in range(rounds):
-        connection.execute(
-            f"INSERT INTO span_rows SELECT * REPLACE (left(md5(trace_id || '{number}'), 32) AS trace_id, "
-            f"start_time + INTERVAL {number} MINUTE AS start_time, end_time + INTERVAL {number} MINUTE AS end_time) "
-            "FROM p.span_rows"
-        )
-    columns = ", ".join((*schema.TRACE_COLUMNS, "first_received_at", "last_received_at"))
-    connection.execute(f"INSERT INTO trace_rows ({columns}) SELECT {columns} FROM ({schema.rollup_query('span_rows')})")
+        for table in ("span_rows", "trace_rows"):
+            connection.execute(
+                f"INSERT INTO {table} SELECT * REPLACE (left(md5(trace_id || '{number}'), 32) AS trace_id, "
+                f"start_time + INTERVAL {number} MINUTE AS start_time, "
+                f"end_time + INTERVAL {number} MINUTE AS end_time) FROM p.{table}"
+            )
     connection.execute("CHECKPOINT t")
     connection.close()
     return rounds * have[0]
