@@ -15,7 +15,7 @@ from halo_worker.rlm import actions, arguments, prompts
 from halo_worker.rlm.budget import Denied, Stop
 from halo_worker.rlm.context import Conversation
 from halo_worker.rlm.fit import text_of
-from halo_worker.rlm.hands import Hands
+from halo_worker.rlm.hands import GET_CONTEXT_ITEM, Hands
 from halo_worker.rlm.model import Message, Reply, ToolCall, ToolSpec, Usage
 from halo_worker.rlm.shared import Shared
 from halo_worker.rlm.subcalls import canonical
@@ -25,7 +25,7 @@ FINAL_OUTPUT_TOKENS = 8_192  # of the last turn, kept for it
 MAX_CALLS_A_TURN = 64
 MAX_OVERFLOWS = 4  # elisions in a row before a context overflow is believed
 REPEATED = 3  # from which the same call is remarked upon
-NOTE_BYTES = 200  # of MODEL_BYTES, for what the engine appends to a result
+NOTE_BYTES = 200  # of MODEL_BYTES, for the mark around a result, and as much for what is appended to it
 NUDGES = 1  # how often prose without an action is answered with what to do
 
 _DECLINES = re.compile(
@@ -120,7 +120,9 @@ class Agent:
         if self.turn < self.turns:
             self._begin_turn()
         line = self._status() if stop == "turns" else prompts.budget_ended(reason, root=self.root)
-        specs = [spec for spec in self.hands.specs if spec.name == actions.FINAL_ANSWER]
+        # Some endpoints want tools to be offered as long as the history has calls: a child gets the most harmless.
+        only = actions.FINAL_ANSWER if self.root else GET_CONTEXT_ITEM
+        specs = [spec for spec in self.hands.specs if spec.name == only]
         reply = await self._ask(line, specs, final=self.root)
         reply = self._said(reply)
         if self.root:
@@ -228,7 +230,7 @@ class Agent:
         try:
             name = arguments.resolve(call.name, self.hands.names)
             given = arguments.read(name, call.arguments, self.hands.schema(name))
-            value = await self.hands.call(name, given, MODEL_BYTES, call.id)
+            value = await self.hands.call(name, given, MODEL_BYTES - 2 * NOTE_BYTES, call.id)
             text = prompts.as_data(name, text_of(value), MODEL_BYTES - NOTE_BYTES)
             key = f"{name}{canonical(given).decode()}"
             self.made[key] += 1

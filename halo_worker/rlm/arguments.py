@@ -11,6 +11,7 @@ import orjson
 from jsonschema import Draft202012Validator
 
 from halo_worker.rlm.fit import clip
+from halo_worker.rlm.schema import loads
 from halo_worker.rlm.tool import ToolError
 
 SCHEMA_SHOWN = 2_000  # bytes of a schema in an error
@@ -32,10 +33,10 @@ def resolve(name: str, known: Collection[str]) -> str:
 def read(name: str, text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments as the tool takes them. Raises ToolError with the schema."""
     try:
-        value = json.loads(text or "{}", strict=False)
+        value = loads(text or "{}")
         if isinstance(value, str):  # encoded twice
-            value = json.loads(value, strict=False)
-    except (ValueError, RecursionError) as error:
+            value = loads(value)
+    except ValueError as error:
         if name == "run_code" and text.strip()[:1] not in ("{", '"'):
             return {"code": text}
         raise ToolError(f"the arguments of {name} are not JSON ({error}). {_expected(schema)}") from None

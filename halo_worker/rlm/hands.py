@@ -110,7 +110,7 @@ class Hands:
                     self._interpreter.restore(self.snapshot)
             self._code_call_id = call_id
             try:
-                return _shown(await self._interpreter.execute(code))
+                return _shown(await self._shared.asking.within(self._interpreter.execute(code)))
             except InterpreterGone as error:
                 raise ToolError(f"{error}. Use the other tools.") from error
 

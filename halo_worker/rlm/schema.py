@@ -6,6 +6,7 @@ references could be fetched from elsewhere: both are taken out before validating
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from typing import Any
@@ -16,9 +17,12 @@ from jsonschema import Draft202012Validator, SchemaError
 SCHEMA_BYTES = 64_000
 SCHEMA_DEPTH = 64
 PROBLEMS_SHOWN = 5
+LOOSE_CHARACTERS = 100_000  # of text that is looked at again when it is no JSON
 _NOT_ENFORCED = ("pattern", "patternProperties", "format", "$id", "$schema", "$dynamicRef", "$anchor", "$dynamicAnchor")
 _MAPS = ("properties", "$defs", "definitions", "dependentSchemas")  # names → schemas: the names are not keywords
 _THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+_TRIPLE = re.compile(r"(\"{3}|'{3})(.*?)\1", re.DOTALL)
+_CODE = re.compile(r'("code"\s*:\s*)"(.*)"(\s*\}\s*\}?\s*)\Z', re.DOTALL)
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 
 
@@ -57,6 +61,39 @@ class Validator:
         return shown
 
 
+def loads(text: str) -> Any:
+    """Read JSON, and what small models write for it: line breaks in strings, Python's triple quotes and literals.
+
+    Raises ValueError.
+    """
+    try:
+        return json.loads(text, strict=False)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        if len(text) > LOOSE_CHARACTERS:
+            raise
+        for mended in (_TRIPLE.sub(lambda match: json.dumps(match[2].strip("\n")), text), _as_one_string(text)):
+            try:
+                return json.loads(mended, strict=False)
+            except (ValueError, RecursionError):
+                continue
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            raise error from None
+        if not isinstance(value, dict | list):
+            raise
+        return value
+
+
+def _as_one_string(text: str) -> str:
+    """Code whose quotes were not escaped: what stands between the first and the last quote is the value."""
+    return _CODE.sub(
+        lambda match: match[1] + json.dumps(match[2].replace("\\n", "\n").replace('\\"', '"')) + match[3], text
+    )
+
+
 def json_in(text: str) -> Any:
     """Return the JSON value that a model's text holds: all of it, a fenced block, or the first object or array.
 
@@ -65,8 +102,8 @@ def json_in(text: str) -> Any:
     text = _THINKING.sub("", text).strip()
     for candidate in (text, *(block.strip() for block in _FENCE.findall(text))):
         try:
-            return json.loads(candidate, strict=False)
-        except (ValueError, RecursionError):
+            return loads(candidate)
+        except ValueError:
             continue
     decoder = json.JSONDecoder(strict=False)
     for start in (match.start() for match in list(re.finditer(r"[{\[]", text))[:50]):

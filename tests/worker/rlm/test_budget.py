@@ -153,6 +153,18 @@ async def test_the_deadline_cancels_the_call_in_flight_and_the_run_still_ends(
     assert (outcome.arguments, outcome.stopped_by) == ({"answer": "three"}, "seconds")
 
 
+async def test_the_deadline_ends_code_that_runs(scripted_model: Scripted, session: NewSession) -> None:
+    def script(request: Request) -> Say:
+        endless = Say(calls=[("run_code", {"code": "while True: pass"})])
+        return Say(calls=[FINAL]) if request.tools == ["final_answer"] else endless
+
+    one = session(scripted_model(script), limits=BudgetLimits(seconds=2.0))
+    began = time.monotonic()
+    outcome = await one.loop(task())
+    assert time.monotonic() - began < 6
+    assert (outcome.arguments, outcome.stopped_by) == ({"answer": "three"}, "seconds")
+
+
 async def test_an_interruption_ends_the_call_in_flight(scripted_model: Scripted, session: NewSession) -> None:
     server = scripted_model([Fault(kind="hang")])
     one = session(server, interrupted=lambda: len(server.requests) > 0)

@@ -220,6 +220,9 @@ async def test_a_result_obeys_the_byte_budget_and_is_marked_as_data(
         '{"run_code": {"code": "print(7)"}}',
         '```json\n{"tool": "run_code", "parameters": "{\\"code\\": \\"print(7)\\"}"}\n```',
         "```python\nprint(7)",
+        '```json\n{\n  "name": "run_code",\n  "arguments": {\n    "code": """\nprint(7)\n"""\n  }\n}\n```',
+        '```json\n{"name": "run_code", "arguments": {"code": "x = \'a\'\nprint("7")"}}\n```',
+        "```json\n{'name': 'run_code', 'arguments': {'code': 'print(7)'}}\n```",
     ],
 )
 async def test_an_action_in_plain_text_is_done(scripted_model: Scripted, session: NewSession, text: str) -> None:
@@ -288,6 +291,22 @@ async def test_the_last_turn_is_forced_and_inside_the_budget(scripted_model: Scr
     assert (outcome.arguments, outcome.stopped_by, outcome.turns) == ({"answer": "three"}, "turns", 4)
     assert len(server.requests) == 4
     assert "This is the last turn" in server.requests[3].last
+
+
+async def test_a_child_that_uses_all_its_turns_answers_with_what_it_has(
+    scripted_model: Scripted, session: NewSession
+) -> None:
+    def script(request: Request) -> Say:
+        if request.texts[0] == "You are a child.":
+            last = request.tools == ["get_context_item"]
+            return Say("two of three looked at") if last else Say(calls=[("list_numbers", {"limit": 1})])
+        return Say(calls=[FINAL if len(request.messages) > 3 else ("call_subagent", {"input": "look"})])
+
+    server = scripted_model(script)
+    await session(server, limits=BudgetLimits(turns=3)).loop(task())
+    result = json.loads(server.requests[-1].texts[-2].split("\n")[1])
+    assert (result["answer"], result["turns_used"], result["stopped_by"]) == ("two of three looked at", 3, "turns")
+    assert "This is the last turn" in server.requests[-2].last
 
 
 async def test_the_end_of_the_tokens_leaves_one_turn_to_answer(scripted_model: Scripted, session: NewSession) -> None:
