@@ -23,7 +23,7 @@ from halo_receiver.intake import Intake
 from halo_receiver.loader_client import LoaderClient, LoaderGone
 from halo_receiver.logs import event, set_up
 from halo_receiver.metrics import Metrics
-from halo_receiver.server import GrpcServer, LocalServer, SegmentsService
+from halo_receiver.server import GrpcServer, LocalServer, SegmentsService, check_tls
 from halo_receiver.store.lock import DirectoryLock
 
 log = logging.getLogger("halo.receiver")
@@ -66,15 +66,14 @@ class Receiver:
 
     async def start(self) -> None:
         """Recover what a crash left, then listen. Raises HaloError that says what is in the way."""
+        check_tls(self._config)
         spool_dir = self._data_dir / "spool"
         await self._loader.start()
         last_arrival = spool.last_written_ns(spool_dir)
         try:
             writer = spool.SpoolWriter(spool_dir, after=self._loader.position.file)
         except OSError as error:
-            raise DirectoryUnusable(
-                f"cannot write {spool_dir}: {error.strerror}", hint="make it writable, or free some disk"
-            ) from None
+            raise _unusable(spool_dir, error) from None
         self._note_backlog(spool_dir, writer)
         self._ingest = ingest.Ingest(writer, clock=time.time_ns, on_synced=self._synced, last_arrival_ns=last_arrival)
         self._intake = Intake(
@@ -142,9 +141,12 @@ class Receiver:
         if self._config.tls_cert_file:
             document["tls_ca_file"] = str(self._config.tls_cert_file.absolute())
         temporary = path.with_suffix(".new")
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(document, file)
-        temporary.rename(path)
+        try:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                json.dump(document, file)
+            temporary.rename(path)
+        except OSError as error:
+            raise _unusable(self._data_dir, error) from None
 
     def _not_ready(self) -> str | None:
         return self._intake.trouble() or self._loader.not_ready()
@@ -187,6 +189,12 @@ class Receiver:
         loaded = await self._loader.stop(self._ingest.position, timeout=left)
         event(log, "receiver stopped", drained=loaded, seconds=time.monotonic() - started)
         return 0
+
+
+def _unusable(directory: Path, error: OSError) -> DirectoryUnusable:
+    return DirectoryUnusable(
+        f"cannot write {directory}: {error.strerror}", hint="make it writable for this user, or free some disk"
+    )
 
 
 async def _listening(name: str, endpoint: str, start: Any) -> str:

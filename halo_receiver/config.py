@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from halo_receiver.errors import ConfigError
 
 DEFAULT_FILE = Path("halo.toml")
+_EVERY_SETTING = "deploy/halo.toml shows every setting"
 
 
 class Section(BaseModel):
@@ -204,9 +205,9 @@ def _validate(where: str, model: type[Section], values: dict[str, Any]) -> Secti
         name = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden" and len(first["loc"]) > 1:
-            raise ConfigError(f"{where} has no setting '{name}'", hint="deploy/halo.toml shows every setting") from None
+            raise ConfigError(f"{where} has no setting '{name}'", hint=_EVERY_SETTING) from None
         field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
-        hint = f"{name}: {field.description}" if field is not None and field.description else ""
+        hint = f"{name}: {field.description}" if field is not None and field.description else _EVERY_SETTING
         raise ConfigError(f"{where} {name}: {reason}" if name else f"{where} {reason}", hint=hint) from None
 
 

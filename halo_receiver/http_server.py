@@ -20,13 +20,13 @@ from halo_receiver.config import ReceiverConfig
 from halo_receiver.intake import Answer, Intake, Kind
 from halo_receiver.logs import event
 from halo_receiver.metrics import CONTENT_TYPE, Metrics
-from halo_receiver.server import response, status_details
+from halo_receiver.server import response, status_details, tls_stamp
 
 log = logging.getLogger("halo.receiver")
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 PATHS: dict[str, Kind] = {"/v1/traces": "traces", "/v1/logs": "logs", "/v1/metrics": "metrics"}
-RELOAD_SECONDS = 5.0  # between two looks at the certificate's file
+RELOAD_SECONDS = 1.0  # between two looks at the certificate's file
 SHUTDOWN_SECONDS = 5.0  # for which a stop waits for requests in flight
 
 MAX_READING_BYTES = 256 * 2**20  # of requests that are being read; above it clients are told to come back
@@ -100,15 +100,18 @@ class HttpServer:
         return context
 
     async def _reload(self, context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-        stamp = certificate.stat().st_mtime
+        seen = tls_stamp(self._config)
         while True:
             await asyncio.sleep(RELOAD_SECONDS)
+            stamp = tls_stamp(self._config)
+            if stamp == seen:
+                continue
             try:
-                if (now := certificate.stat().st_mtime) != stamp:
-                    context.load_cert_chain(certificate, key)
-                    stamp = now
+                context.load_cert_chain(certificate, key)
             except (OSError, ssl.SSLError):
-                continue  # half written: the next look finds it whole
+                continue  # half written, or the key is not there yet: looked at again
+            seen = stamp
+            event(log, "certificate reread", file=certificate)
 
     async def _export(self, request: web.Request) -> web.Response:
         kind = PATHS[request.path]

@@ -128,6 +128,7 @@ class Loader:
     def _frames(self) -> Iterator[spool.Frame]:
         numbers = [number for number in spool.file_numbers(self.spool_dir) if number >= self.position.file]
         for index, number in enumerate(numbers):
+            self._reach(spool.Position(number, 0))
             offset = self.position.offset if number == self.position.file else 0
             last = index == len(numbers) - 1
             limit = self._limit(number) if last else None

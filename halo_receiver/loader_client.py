@@ -93,7 +93,8 @@ class LoaderClient:
             if not self._ready.is_set() and self._deaths >= CAREFUL_DEATHS:
                 return
             self._count_death()
-            event(log, "loader ended", level=logging.ERROR, code=code, seconds=time.monotonic() - started)
+            told = {"reason": self._failed} if self._failed else {}
+            event(log, "loader ended", level=logging.ERROR, code=code, seconds=time.monotonic() - started, **told)
             self._metrics.loader_restarts.inc()
             self.trouble = str(self._failed or "the loader is being started again")
             first, longest = RESTART_SECONDS

@@ -7,8 +7,8 @@ from a process that is stopped or stuck.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import logging
 import os
 import queue
 import signal
@@ -23,11 +23,9 @@ from halo_receiver.errors import DirectoryInUse, DirectoryUnusable, HaloError
 from halo_receiver.housekeeping import Housekeeping
 from halo_receiver.lifeline import end_with_parent
 from halo_receiver.loader import Loader
-from halo_receiver.logs import event, set_up
+from halo_receiver.logs import set_up
 from halo_receiver.store import retention
 from halo_receiver.store.lock import DirectoryLock
-
-log = logging.getLogger("halo.loader")
 
 IDLE_SECONDS = 0.05  # between two looks at the spool when nothing comes
 REPORT_SECONDS = 0.5
@@ -153,8 +151,9 @@ def main() -> None:
     given = json.loads(parser.parse_args().settings)
     set_up(given["log_level"])
     end_with_parent()
-    # Ctrl-C in a terminal reaches the whole group; the server alone decides when the loader ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C in a terminal, and systemd's SIGTERM, reach the whole group; the server alone decides when the loader ends.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     try:
         _run(given)
     except BrokenPipeError:  # the server was killed: what it acknowledged is in the spool
@@ -170,9 +169,9 @@ def main() -> None:
 
 
 def _fail(error: HaloError) -> None:
-    event(log, "loader failed", level=logging.ERROR, reason=str(error))
-    report({"failed": str(error), "hint": error.hint})
-    sys.exit(2)
+    with contextlib.suppress(BrokenPipeError):  # the server has failed before, and has said why
+        report({"failed": str(error), "hint": error.hint})
+    os._exit(2)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from halo_receiver.config import ReceiverConfig
+from halo_receiver.errors import ConfigError
 from halo_receiver.intake import Answer, Intake, Kind
 from halo_receiver.pb import segments_pb2
 from halo_receiver.store import manifest
@@ -184,13 +187,14 @@ class GrpcServer:
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         endpoint = self._config.grpc_endpoint
+        _probe(endpoint)
         try:
             if self._config.tls_cert_file:
                 port = self._server.add_secure_port(endpoint, self._credentials())
             else:
                 port = self._server.add_insecure_port(endpoint)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {endpoint}: {error}") from None
+        except RuntimeError:
+            port = 0  # the library does not say why
         if port == 0:
             raise OSError(f"cannot listen on {endpoint}")
         await self._server.start()
@@ -201,7 +205,7 @@ class GrpcServer:
         """Return server credentials that are read again when the certificate's file changes."""
         config = self._config
         client_ca = config.tls_client_ca_file
-        seen: list[float] = []
+        seen = [tls_stamp(config)]
 
         def read() -> Any:
             assert config.tls_cert_file is not None
@@ -212,16 +216,15 @@ class GrpcServer:
             )
 
         def changed() -> Any:
-            """Runs at each handshake: None keeps what is in use."""
-            assert config.tls_cert_file is not None
+            """Runs at each handshake: None keeps what is in use. Files that do not fit yet are looked at again."""
+            stamp = tls_stamp(config)
+            if stamp == seen[0]:
+                return None
             try:
-                stamp = config.tls_cert_file.stat().st_mtime
-                if seen and seen[-1] == stamp:
-                    return None
                 fresh = read()
             except OSError:
                 return None
-            seen[:] = [stamp]
+            seen[0] = stamp
             return fresh
 
         return grpc.dynamic_ssl_server_credentials(read(), changed, require_client_authentication=client_ca is not None)
@@ -251,6 +254,45 @@ class GrpcServer:
     async def stop(self, grace: float) -> None:
         """Take no new calls and wait for those in flight."""
         await self._server.stop(grace)
+
+
+def _probe(endpoint: str) -> None:
+    """Raise the OSError that the library would only log: it says no more than that it cannot listen."""
+    host, _, port = endpoint.rpartition(":")
+    family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        probe.listen(1)
+
+
+def check_tls(config: ReceiverConfig) -> None:
+    """Raise ConfigError when the certificate's files cannot be used."""
+    if config.tls_cert_file is None or config.tls_key_file is None:
+        return
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    files = f"tls_cert_file {config.tls_cert_file} and tls_key_file {config.tls_key_file}"
+    try:
+        context.load_cert_chain(config.tls_cert_file, config.tls_key_file)
+        if config.tls_client_ca_file is not None:
+            files = f"tls_client_ca_file {config.tls_client_ca_file}"
+            context.load_verify_locations(config.tls_client_ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(
+            f"[receiver] {files} cannot be used: {error.strerror or error}",
+            hint="a certificate chain, its private key without a passphrase, and authorities, each a file in PEM",
+        ) from None
+
+
+def tls_stamp(config: ReceiverConfig) -> tuple[int, ...]:
+    """Return what changes when one of the certificate's files does."""
+    stamps = []
+    for path in (config.tls_cert_file, config.tls_key_file, config.tls_client_ca_file):
+        try:
+            stamps.append(path.stat().st_mtime_ns if path is not None else 0)
+        except OSError:
+            stamps.append(-1)
+    return tuple(stamps)
 
 
 def _authorization(context: Any) -> str | None:

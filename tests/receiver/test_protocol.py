@@ -343,3 +343,11 @@ def test_what_is_counted_is_seen_per_service(receiver: ReceiverProcess, trace: i
         "halo_spool_backlog_bytes", "halo_disk_free_bytes", "halo_segments", "halo_ready", "halo_loader_restarts_total",
     ):  # fmt: skip
         assert name in text, name
+
+
+def test_only_who_can_read_the_directory_may_seal(receiver: ReceiverProcess) -> None:
+    for metadata in ({}, {"authorization": "Bearer guessed"}):
+        with pytest.raises(grpc.RpcError) as caught:
+            receiver.export(b"", path="/halo.v1.Segments/Seal", **metadata)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert (receiver.data_dir / "receiver.json").stat().st_mode & 0o77 == 0

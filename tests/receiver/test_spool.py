@@ -69,7 +69,7 @@ def test_text_that_looks_like_a_frame_is_not_one(tmp_path: Path) -> None:
     path.write_bytes(whole[: ends[0].offset - 50])
     loader = open_loader(tmp_path)
     loader.step()
-    assert (loader.position, aside(tmp_path)) == ((0, 0), [])
+    assert (loader.position, aside(tmp_path)) == ((1, 0), [])
     path.write_bytes(whole)
     loader.step()
     loader.seal()

@@ -164,20 +164,6 @@ def test_the_loader_ends_with_a_receiver_that_is_killed_even_when_it_is_stopped(
         second.kill()
 
 
-def test_sigterm_drains_and_seals_and_a_second_start_goes_on(tmp_path: Path) -> None:
-    receiver = ReceiverProcess(tmp_path / "data")
-    receiver.export(trace_request(*((1, span) for span in range(1, 100))))
-    assert receiver.terminate() == 0
-    assert not (tmp_path / "data" / "receiver.json").exists()
-    assert not list((tmp_path / "data" / "segments").glob("*.open*"))
-    receiver = ReceiverProcess(tmp_path / "data")
-    try:
-        receiver.export(trace_request((2, 1)))
-        assert receiver.rows("SELECT count(*) AS n FROM spans") == [{"n": 100}]
-    finally:
-        receiver.kill()
-
-
 def test_while_it_drains_clients_are_told_to_come_back_and_the_drain_has_a_bound(tmp_path: Path) -> None:
     """A client that never ends its request, and a loader that is stopped, do not keep it for ever."""
     receiver = ReceiverProcess(tmp_path / "data", HALO_RECEIVER_DRAIN_SECONDS="3")
@@ -297,17 +283,5 @@ def test_a_receiver_without_grpc_is_asked_on_a_port_of_its_own(tmp_path: Path) -
         status = segments_client.status(address)
         assert isinstance(status, segments_client.Status)
         assert (status.trouble, "halo_accepted_total" in status.metrics) == ("", True)
-    finally:
-        receiver.kill()
-
-
-def test_only_who_can_read_the_directory_may_seal(tmp_path: Path) -> None:
-    receiver = ReceiverProcess(tmp_path / "data")
-    try:
-        for metadata in ({}, {"authorization": "Bearer guessed"}):
-            with pytest.raises(grpc.RpcError) as caught:
-                receiver.export(b"", path="/halo.v1.Segments/Seal", **metadata)
-            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
-        assert (receiver.data_dir / "receiver.json").stat().st_mode & 0o77 == 0
     finally:
         receiver.kill()
