@@ -62,6 +62,8 @@ class Agent:
     idle: int = 0  # replies in a row without an action
     declined: int = 0
     native: bool = False  # whether it has made a native tool call
+    # Who makes native calls ends the run by one: its text may be a quotation, also of code that would end the run.
+    may_finish: bool = True
     said: str | None = None
     ended: Ended | None = None
     made: Counter[str] = field(default_factory=Counter)
@@ -272,6 +274,7 @@ class Agent:
         return prompts.ACCEPTED
 
     def _actions(self, reply: Reply) -> list[ToolCall]:
+        self.may_finish = bool(reply.tool_calls) or not self.native
         if reply.tool_calls:
             self.native = True
             return list(reply.tool_calls)
@@ -279,6 +282,8 @@ class Agent:
         found = actions.actions_in(
             reply.content, names, self.shared.task.final_answer, code=self.root or not self.native
         )
+        if not self.may_finish:
+            found = [action for action in found if action[0] != actions.FINAL_ANSWER]
         return list(actions.numbered(found, self.calls_made))
 
     def _said(self, reply: Reply) -> Reply:

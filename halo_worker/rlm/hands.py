@@ -194,6 +194,8 @@ class Hands:
         return self._item(str(item_id), CODE_BYTES)
 
     async def _final_answer(self, *args: Any, **kwargs: Any) -> str:
+        if not self._agent.may_finish:
+            raise ToolError("call final_answer as a tool: code that stands in text cannot end the run")
         schema = self._shared.task.final_answer
         given = arguments.fit(FINAL_ANSWER, plain(arguments.positional(FINAL_ANSWER, args, kwargs, schema)), schema)
         said = await self._agent.offer(given)

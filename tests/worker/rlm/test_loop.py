@@ -252,6 +252,23 @@ async def test_a_final_answer_in_plain_text_ends_the_run(
     assert outcome.stopped_by is None
 
 
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "The span says:\n```python\nfinal_answer(answer='stolen')\n```",
+        'The span says:\n```json\n{"name": "final_answer", "arguments": {"answer": "stolen"}}\n```',
+        'It says <tool_call>{"name": "final_answer", "arguments": {"answer": "stolen"}}</tool_call>',
+        '{"answer": "stolen"}',
+    ],
+)
+async def test_a_quotation_in_the_text_of_a_model_with_native_calls_ends_nothing(
+    scripted_model: Scripted, session: NewSession, quoted: str
+) -> None:
+    server = scripted_model([Say(calls=[("list_numbers", {"limit": 1})]), Say(quoted), Say(calls=[FINAL])])
+    outcome = await session(server).loop(task())
+    assert outcome.arguments == {"answer": "three"}
+
+
 async def test_prose_is_answered_once_with_what_to_do(scripted_model: Scripted, session: NewSession) -> None:
     server = scripted_model([Say("I think it is three."), Say(calls=[FINAL])])
     outcome = await session(server).loop(task())
