@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import BaseModel
@@ -101,6 +102,29 @@ def everything(text: str) -> tuple[Report, Scene]:
         history={first.issue_id: [Point("r", START, 1, 9)]}, known_ids=[],
     )  # fmt: skip
     return poisoned, scene
+
+
+def flat_failures(hostile: str) -> str:
+    """Ten traces that fail the same way, in HALO's flat form, with `hostile` wherever a client may write."""
+    lines = []
+    for number in range(10):
+        for span, parent, kind in (("root", "", "AGENT"), ("call", "root", "TOOL")):
+            attributes = {
+                "openinference.span.kind": kind, "input.value": hostile, "output.value": hostile,
+                "tool.name": f"pay{hostile}", "agent.name": f"clerk{hostile}",
+            }  # fmt: skip
+            lines.append(
+                {
+                    "trace_id": f"{number:031x}{hostile}", "span_id": f"{number}-{span}{hostile}",
+                    "parent_span_id": f"{number}-{parent}{hostile}" if parent else None, "name": f"{span} {hostile}",
+                    "kind": "SPAN_KIND_INTERNAL", "start_time": "2026-11-24T06:00:00Z",
+                    "end_time": "2026-11-24T06:00:01Z", "attributes": attributes,
+                    "status": {"code": "STATUS_CODE_ERROR" if kind == "TOOL" else "STATUS_CODE_OK",
+                               "message": f"refused: {hostile}" if kind == "TOOL" else ""},
+                    "resource": {"attributes": {"service.name": f"shop{hostile}"}}, "scope": {"name": "x"},
+                }
+            )  # fmt: skip
+    return "\n".join(json.dumps(line) for line in lines) + "\n"
 
 
 def poison(part: Any, text: str) -> Any:

@@ -91,7 +91,9 @@ def _version() -> str:
         return "unknown"
 
 
-@click.group(cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Everything halo keeps.  [default: ./halo-data]")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings.  [default: halo.toml if present]")
 @click.version_option(_version(), "--version", prog_name="halo")

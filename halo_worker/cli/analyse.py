@@ -15,8 +15,9 @@ from rich.markdown import Markdown
 from halo_worker import inputs, run
 from halo_worker.cli.common import Context, bounds, everywhere, printable, settings, talk, window_of
 from halo_worker.cli.progress import shown
+from halo_worker.config import BudgetConfig, ModelConfig
 from halo_worker.errors import InputError
-from halo_worker.report import markdown, words
+from halo_worker.report import words
 from halo_worker.report.model import Report
 
 MAX_PROBLEMS = 10  # named on stderr; the rest is counted
@@ -27,6 +28,10 @@ _MODEL = {
     "parallel_tool_calls": "parallel_tool_calls", "refusal_retries": "refusal_retries",
 }  # fmt: skip
 _BUDGET = ("max_turns", "max_depth", "max_parallel", "max_tokens", "max_cost", "max_seconds")
+
+
+def _budget(name: str, what: str) -> str:
+    return f"Budget: {what}.  [default: {BudgetConfig.model_fields[name].default:,}]"
 
 
 def _model_options(command: Any) -> Any:
@@ -44,14 +49,36 @@ def _model_options(command: Any) -> Any:
             type=click.Choice(["auto", "direct", "map", "loop"]),
             help="How a window is worked; auto decides by size.",
         ),
-        click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Budget: wall time."),
         click.option(
-            "--max-cost", type=click.FloatRange(min=0, min_open=True), help="Budget: dollars, where the price is known."
+            "--max-seconds",
+            type=click.FloatRange(min=0, min_open=True),
+            help=_budget("max_seconds", "seconds of wall time"),
+            metavar="SECONDS",
         ),
-        click.option("--max-tokens", type=click.IntRange(min=1), help="Budget: tokens of all calls."),
-        click.option("--max-parallel", type=click.IntRange(min=1), help="Budget: sub-calls at once, each depth."),
-        click.option("--max-depth", type=click.IntRange(min=0), help="Budget: how deep sub-agents nest."),
-        click.option("--max-turns", type=click.IntRange(min=1), help="Budget: turns of the root agent."),
+        click.option(
+            "--max-cost",
+            type=click.FloatRange(min=0, min_open=True),
+            help=_budget("max_cost", "dollars, where the price is known"),
+            metavar="DOLLARS",
+        ),
+        click.option(
+            "--max-tokens", type=click.IntRange(min=1), help=_budget("max_tokens", "tokens of all calls"), metavar="N"
+        ),
+        click.option(
+            "--max-parallel",
+            type=click.IntRange(min=1),
+            help=_budget("max_parallel", "sub-calls at once, each depth"),
+            metavar="N",
+        ),
+        click.option(
+            "--max-depth",
+            type=click.IntRange(min=0),
+            help=_budget("max_depth", "how deep sub-agents nest"),
+            metavar="N",
+        ),
+        click.option(
+            "--max-turns", type=click.IntRange(min=1), help=_budget("max_turns", "turns of the root agent"), metavar="N"
+        ),
         click.option(
             "--refusal-retries", type=click.IntRange(min=0), help="How often a refusal is answered with 'Continue.'"
         ),
@@ -61,11 +88,26 @@ def _model_options(command: Any) -> Any:
         click.option("--temperature", type=click.FloatRange(0, 2), help="Default: the provider's."),
         click.option("--api", type=click.Choice(["chat", "responses"]), help="Which API the endpoint speaks."),
         click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="Sent with every request."),
-        click.option("--api-key", help="Default: OPENAI_API_KEY."),
-        click.option("--base-url", help="An OpenAI-compatible endpoint; default: OPENAI_BASE_URL."),
+        click.option(
+            "--api-key",
+            help="Default: OPENAI_API_KEY. Others on the machine can see a flag: prefer the environment.",
+            metavar="KEY",
+        ),
+        click.option("--base-url", help="An OpenAI-compatible endpoint; default: OPENAI_BASE_URL.", metavar="URL"),
         click.option("--compaction-model", hidden=True, expose_value=False),
-        click.option("--sub-model", "--synthesis-model", "sub_model", help="Of sub-calls and syntheses."),
-        click.option("-m", "--model", help="The model of the root agent."),
+        click.option(
+            "--sub-model",
+            "--synthesis-model",
+            "sub_model",
+            help="The model of sub-calls and syntheses.  [default: the same]",
+            metavar="NAME",
+        ),
+        click.option(
+            "-m",
+            "--model",
+            help=f"The model of the root agent.  [default: {ModelConfig.model_fields['name'].default}]",
+            metavar="NAME",
+        ),
         click.option("--detectors-only", is_flag=True, help="Ask no model."),
         click.option("-p", "--prompt", help="A question to answer; needs a model."),
     ):
@@ -105,6 +147,10 @@ def run_command(
     halo run --last 1h
     halo run --input traces.jsonl --detectors-only
     halo traces.jsonl -p "Why do refunds fail?"
+
+    \b
+    Exit: 0 a verified report was published, complete or partial, or there was nothing to report
+          1 the run failed        2 wrong usage or configuration        3 --fail-on matched
     """
     current = settings(
         data_dir,
@@ -168,14 +214,14 @@ def _print(result: run.Result, form: str) -> None:
     report = result.report
     if form == "json":
         click.echo(report.to_json(), nl=False)
-    elif form in ("markdown", "html"):
-        click.echo(
-            (result.folder / f"report.{'md' if form == 'markdown' else 'html'}").read_text(encoding="utf-8"), nl=False
-        )
+    elif form == "html":
+        click.echo((result.folder / "report.html").read_text(encoding="utf-8"), nl=False)
+    elif form == "markdown":
+        click.echo(printable((result.folder / "report.md").read_text(encoding="utf-8")), nl=False)
     elif sys.stdout.isatty():
-        Console().print(Markdown(printable(markdown.render_markdown(report))))
+        Console().print(Markdown(printable((result.folder / "report.md").read_text(encoding="utf-8"))))
     else:
-        click.echo(printable(markdown.render_markdown(report)), nl=False)
+        click.echo(printable((result.folder / "report.md").read_text(encoding="utf-8")), nl=False)
     talk(f"report: {result.folder / 'report.html'}")
 
 

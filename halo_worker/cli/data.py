@@ -131,7 +131,7 @@ def _tree(rows: list[dict[str, Any]], *, show_text: bool) -> Tree:
         parent = row["parent_span_id"] if row["parent_span_id"] in ids else None
         children.setdefault(parent, []).append(row)
     first = rows[0]
-    root = Tree(Text(f"trace {first['trace_id']}  {(first['start_time'] or '')[:19]}Z", style="bold"))
+    root = Tree(Text(f"trace {printable(first['trace_id'])}  {(first['start_time'] or '')[:19]}Z", style="bold"))
     todo = [(root, row) for row in reversed(children.get(None, []))]
     while todo:
         branch, row = todo.pop()
@@ -159,8 +159,8 @@ def _label(row: dict[str, Any], *, orphan: bool) -> Text:
         reason = row["error_message"] or row["status_message"] or row["error_type"] or "ERROR"
         label.append(f"  ✗ {_short(reason)}", style="bold red")
     if orphan:
-        label.append(f"  (parent {row['parent_span_id']} is not here)", style="dim")
-    label.append(f"  {row['span_id']}", style="dim")
+        label.append(f"  (parent {printable(row['parent_span_id'])} is not here)", style="dim")
+    label.append(f"  {printable(row['span_id'])}", style="dim")
     return label
 
 

@@ -19,7 +19,7 @@ from halo_receiver.store.segment import listed
 from halo_worker import run, schedule, segments_client
 from halo_worker.analysis import capture, overview
 from halo_worker.analysis.detectors import DETECTORS
-from halo_worker.cli.common import everywhere, print_rows, settings
+from halo_worker.cli.common import everywhere, print_rows, printable, settings
 from halo_worker.config import Settings
 from halo_worker.delivery.courier import make_sink
 from halo_worker.errors import HaloError
@@ -58,7 +58,7 @@ def doctor_command(form: str, data_dir: Path | None, config: Path | None) -> int
         width = max(len(row["check"]) for row in rows)
         for row in rows:
             mark = {"ok": "✓", "note": "·", "problem": "✗"}[row["state"]]
-            click.echo(f"{mark} {row['check']:<{width}}  {row['says']}")
+            click.echo(printable(f"{mark} {row['check']:<{width}}  {row['says']}"))
     return 1 if any(state == "problem" for _, state, _ in checks) else 0
 
 

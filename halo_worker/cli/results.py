@@ -21,7 +21,7 @@ from halo_worker.report.model import iso_nano
 
 @click.command("reports")
 @click.argument("report_id", required=False, metavar="[ID]")
-@click.option("--brief", metavar="ISSUE", help="Print only the brief for a coding agent of this issue.")
+@click.option("--brief", metavar="ISSUE", help="Print only the brief for a coding agent, of this issue.")
 @click.option(
     "--format",
     "form",
@@ -98,7 +98,13 @@ def reports_command(
 def issues_command(
     action: str, issue_id: str | None, note: str, form: str, data_dir: Path | None, config: Path | None
 ) -> None:
-    """Failure modes over time: list them, show one, mute, resolve or reopen it."""
+    """Failure modes over time: list them, show one, mute, resolve or reopen it.
+
+    \b
+    mute      no report and no sink tells of it any more; it is still counted
+    resolve   it is fixed; a report says 'regressed' when it comes back
+    reopen    takes either back
+    """
     current = settings(data_dir, config)
     memory = run.memory(current)
     if action == "list":
@@ -172,7 +178,10 @@ def _show(issue: Issue) -> None:
 @click.option("--sink", "sinks", multiple=True, help="Only to this sink; repeatable.")
 @everywhere
 def deliver_command(report_id: str | None, sinks: tuple[str, ...], data_dir: Path | None, config: Path | None) -> int:
-    """Send a report (default: the latest) to the sinks that have not taken it."""
+    """Send a report (default: the latest) to the sinks that have not taken it.
+
+    Also to those that had failed for good: mend the sink first. What a sink has taken is not sent twice.
+    """
     current = settings(data_dir, config)
     if not current.sinks:
         raise InputError("no sinks are configured", hint="add [sinks.NAME] to halo.toml; deploy/halo.toml shows how")

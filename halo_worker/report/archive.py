@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,8 @@ from halo_worker.errors import ReportError
 from halo_worker.report.model import Report
 
 REPORT_FILE = "report.json"
+HEAD_CHARACTERS = 2000
+_SCHEDULE = re.compile(r'^  "schedule": (null|".*"),?$', re.MULTILINE)
 
 
 def new_run_id(now_ns: int) -> str:
@@ -120,10 +123,10 @@ class Archive:
             raise ReportError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
         return self._read[matching[0]][1]
 
-    def reports(self) -> tuple[list[Report], list[Broken]]:
-        """Read every report, newest first, and name the folders that hold none that can be read."""
+    def reports(self, *, newest: int | None = None) -> tuple[list[Report], list[Broken]]:
+        """Read the newest reports, all without a number, newest first; name the folders that hold none to be read."""
         reports, broken = [], []
-        for run_id in self.ids():
+        for run_id in self.ids()[:newest]:
             try:
                 reports.append(self.load(run_id))
             except ReportError as error:
@@ -132,9 +135,29 @@ class Archive:
         return reports, broken
 
     def watermark(self, schedule: str) -> int | None:
-        """Return where the last published window of a schedule ended; None before its first."""
-        ends = [report.window.end for report in self.reports()[0] if report.schedule == schedule]
-        return max(ends, default=None)
+        """Return where the last published window of a schedule ended; None before its first.
+
+        Only as many reports are read as there are newer ones of other schedules, and of those the beginning alone.
+        """
+        for run_id in self.ids():
+            if self._may_be_of(run_id, schedule):
+                try:
+                    report = self.load(run_id)
+                except ReportError:
+                    continue
+                if report.schedule == schedule:
+                    return report.window.end
+        return None
+
+    def _may_be_of(self, run_id: str, schedule: str) -> bool:
+        """Look at the first lines of a report, where its schedule stands as we write it."""
+        try:
+            with (self.directory / run_id / REPORT_FILE).open(encoding="utf-8", errors="replace") as file:
+                head = file.read(HEAD_CHARACTERS)
+        except OSError:
+            return False
+        found = _SCHEDULE.search(head)
+        return found is None or found[1] == json.dumps(schedule, ensure_ascii=False)
 
     def write_beside(self, name: str, text: str) -> None:
         """Write a page beside the reports, such as their index; whole or not at all."""

@@ -83,9 +83,9 @@ def plural(number: int, word: str) -> str:
 
 
 _STOPPED: dict[Stop, str] = {
-    "turns": "it had used its turns",
-    "tokens": "it had spent its tokens",
-    "cost": "it had spent its money",
+    "turns": "its turns were used up",
+    "tokens": "its tokens were used up",
+    "cost": "its budget in dollars was spent",
     "seconds": "its time was up",
     "error": "the model could not be asked any further",
     "interrupted": "it was interrupted",

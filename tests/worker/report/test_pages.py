@@ -258,7 +258,7 @@ def test_a_report_without_findings_says_what_it_looked_at_and_one_without_traces
 def test_a_partial_report_says_why_in_every_form() -> None:
     made = report(finding(), status="partial", stopped_by="cost", prompt="Why?", answer="Because.")
     for form in (render_html(made), render_markdown(made), json.dumps(slack.message(made)[1])):
-        assert "it had spent its money" in form
+        assert "its budget in dollars was spent" in form
 
 
 @pytest.fixture(scope="module")

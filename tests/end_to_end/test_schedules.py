@@ -1,0 +1,105 @@
+"""Schedules as an operator meets them: listed, run once, run by hand, delivered; and what a wrong setting is told."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.builders import flat_failures
+from tests.end_to_end.conftest import Halo
+
+SETTINGS = """
+[analysis]
+settle_seconds = 0
+[schedules.hourly]
+interval = "1h"
+sinks = ["hook", "out"]
+[schedules.morning]
+cron = "0 6 * * 1-5"
+timezone = "Europe/Berlin"
+[sinks.hook]
+type = "webhook"
+url = "{url}/hooks/T0K3N"
+[sinks.out]
+type = "file"
+path = "{folder}/out"
+format = "markdown"
+"""
+
+
+class Hook:
+    """A webhook on loopback that is down until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.status = 503
+        self.bodies: list[dict[str, Any]] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if hook.status == 200:
+                    hook.bodies.append(body)
+                self.send_response(hook.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    made = Hook()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_schedules_run_deliver_and_are_listed(halo: Halo, hook: Hook) -> None:
+    (halo.directory / "halo.toml").write_text(SETTINGS.format(url=hook.url, folder=halo.directory))
+    (halo.directory / "traces.jsonl").write_text(flat_failures("plain"))
+    halo("import", "traces.jsonl")
+    ran = halo.attempt("schedules", "run", "hourly")
+    said = ran.stderr.decode()
+    assert ran.returncode == 0, said
+    assert "run published schedule=hourly status=complete" in said
+    assert "delivery done" in said
+    assert "delivery waiting" in said, "the hook is down"
+    assert "T0K3N" not in said
+    [report] = json.loads(halo("reports", "--format", "json"))
+    assert len(list((halo.directory / "out").glob("*.md"))) == 1
+    rows = {row["name"]: row for row in json.loads(halo("schedules", "--format", "json"))}
+    assert rows["hourly"]["last_report"] == report["id"]
+    assert rows["morning"]["last_run"] is None
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", row["next_run"]) for row in rows.values())
+    doctor = halo("doctor")
+    assert "1 wait for their next attempt" in doctor
+    hook.status = 200
+    assert "hook: done" in halo.attempt("deliver").stderr.decode()
+    assert [body["id"] for body in hook.bodies] == [report["id"]]
+    once = halo.attempt("work", "--once")
+    assert once.returncode == 0
+    assert "1 run done" in once.stderr.decode(), "the morning's; the hourly one is not due"
+    assert len(hook.bodies) == 1, "nothing is sent twice"
+
+
+def test_a_schedule_in_another_process_is_not_run_twice(halo: Halo) -> None:
+    from halo_worker.schedule import run_lock
+
+    (halo.data_dir / "segments").mkdir(parents=True)
+    with run_lock(halo.data_dir, "daily"):
+        ran = halo.attempt("schedules", "run", "daily")
+    assert ran.returncode == 1
+    assert "running already" in ran.stderr.decode()
+    assert halo.attempt("schedules", "run", "dayly").returncode == 2

@@ -1,0 +1,139 @@
+"""The command line as a newcomer meets it: what a wrong setting or word is told, and what strangers' text may not do.
+
+In one process, for a command takes a second to start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from halo_worker.cli import COMMANDS, SUMMARIES, group, main
+from tests.builders import flat_failures
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07 <b>&\u202e `x` [a](javascript:1)"
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+
+Halo = Callable[..., Done]
+
+
+@pytest.fixture
+def halo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Halo:
+    """Run one command in an empty directory, with nothing in the environment that would configure it."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("HALO_", "OPENAI_"))]:
+        monkeypatch.delenv(name)
+
+    def run(*words: str) -> Done:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        out, err = capfd.readouterr()
+        return Done(int(ended.value.code or 0), out, err)
+
+    return run
+
+
+WRONG = [
+    ('[schedules.x]\ncron = "0 0 6 * * 1"', 2, "without seconds it is '0 6 * * 1'"),
+    ('[schedules.x]\ncron = "0 6 * * *"\ntimezone = "Europe/Berlinn"', 2, "did you mean 'Europe/Berlin'?"),
+    ('[schedules.x]\ninterval = "1h"\nsinks = ["teem"]\n[sinks.team]\ntype = "file"\npath = "-"', 2, "did you mean"),
+    ('[redaction]\npatterns = ["(x"]', 2, "not a regular expression"),
+    ('[sinks.x]\ntype = "webhook"\nurl = "http://127.0.0.1:9/T0K3N/y"', 1, "cannot be reached"),
+    ('[sinks.x]\ntype = "webhook"\nurl = "http://127.0.0.1:9/"\ntemplate = "body.j2"', 1, "line 2"),
+    ('[schedules.x]\ninterval = "1h"\nprompt = "Why?"', 1, "needs a model"),
+]
+
+
+@pytest.mark.parametrize(("settings", "code", "says"), WRONG)
+def test_a_wrong_setting_is_said_by_doctor_with_what_to_do(halo: Halo, settings: str, code: int, says: str) -> None:
+    (Path() / "halo.toml").write_text(settings)
+    (Path() / "body.j2").write_text("{\n{% for %}\n")
+    done = halo("doctor")
+    said = done.said
+    assert done.code == code, said
+    assert says in said
+    assert "Traceback" not in said
+    assert "T0K3N" not in said
+
+
+@pytest.mark.parametrize(
+    "command", [("up", "--grpc-endpoint", "127.0.0.1:0"), ("work", "--once"), ("schedules", "run", "x")]
+)
+def test_a_start_refuses_what_no_run_could_mend(halo: Halo, command: tuple[str, ...]) -> None:
+    Path("halo.toml").write_text('[schedules.x]\ninterval = "1h"\n' + WRONG[5][0])
+    Path("body.j2").write_text("{\n{{ report.sumary }}\n")
+    done = halo(*command)
+    assert done.code == 2
+    assert "sumary" in done.err
+    assert not Path("halo-data/receiver.json").exists()
+
+
+def test_what_strangers_wrote_never_steers_a_terminal(halo: Halo) -> None:
+    """Escapes, bells and directions in every field of a span: no command prints them raw."""
+    Path("traces.jsonl").write_text(flat_failures(HOSTILE))
+    said = [halo("import", "traces.jsonl"), halo("run", "--last", "1h", "--detectors-only")]
+    [report] = json.loads(halo("reports", "--format", "json").out)
+    assert report["findings"] >= 1
+    [issue, *_] = [row["issue_id"] for row in json.loads(halo("issues", "--format", "json").out)]
+    said += [
+        halo("reports"), halo("reports", "latest"), halo("reports", "latest", "--format", "markdown"),
+        halo("reports", "latest", "--brief", issue), halo("issues"), halo("issues", "show", issue), halo("traces"),
+        halo("trace", "0" * 31), halo("query", "SELECT trace_id, name, output_text FROM spans"), halo("doctor"),
+        halo("run", "--last", "1h", "--detectors-only", "--format", "markdown"),
+    ]  # fmt: skip
+    assert all("pay" in done.said for done in said[3:6])
+    for done in said:
+        assert not UNSEEN.search(done.said), done.said
+        assert "Traceback" not in done.said
+    page = next(Path("halo-data/reports").glob("*/report.html")).read_text()
+    assert "\x1b" not in page
+    assert "javascript:1" not in "".join(re.findall(r'href="([^"]*)"', page))
+
+
+def test_a_word_that_is_nearly_a_command_is_told_which(halo: Halo) -> None:
+    done = halo("repots", "latest")
+    assert (done.code, done.out) == (2, "")
+    assert "did you mean 'halo reports'?" in done.err
+
+
+def test_the_help_lists_every_command_in_one_line(halo: Halo) -> None:
+    assert list(SUMMARIES) == list(COMMANDS)
+    done = halo("--help")
+    for command, summary in SUMMARIES.items():
+        assert re.search(rf"^  {command} +{re.escape(summary)}$", done.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(halo: Halo, command: str) -> None:
+    """A sentence of the consequence, and words to each option; of a choice with a default the choices are enough."""
+    found = group.get_command(click.Context(group), command)
+    assert found is not None
+    assert found.help
+    for option in found.params:
+        if isinstance(option, click.Option) and not option.hidden:
+            assert option.help or (isinstance(option.type, click.Choice | click.IntRange) and option.show_default), (
+                option.name
+            )
+    done = halo(command, "--help")
+    assert done.code == 0
+    assert "--data-dir" in done.out
