@@ -80,7 +80,6 @@ note = f"{len(found)} findings, three examples each"
 """,
     "agent-xray 1.25.4, root causes": """
 from agent_xray.adapters import otel
-from agent_xray.analyzer import analyze_tasks
 from agent_xray.grader import grade_tasks, load_rules
 from agent_xray.root_cause import classify_failures
 from agent_xray.schema import AgentTask
@@ -89,9 +88,8 @@ steps = {}
 for step in otel.load(folder / "otlp.json"):
     steps.setdefault(step.task_id, []).append(step)
 tasks = [AgentTask.from_steps(items) if hasattr(AgentTask, "from_steps") else AgentTask(task_id=key, steps=items) for key, items in steps.items()]
-analyses = analyze_tasks(tasks)
 grades = grade_tasks(tasks, load_rules())
-causes = classify_failures(tasks, grades, analyses)
+causes = classify_failures(tasks, grades)
 flagged = {cause.task_id for cause in causes}
 note = f"{len(causes)} tasks with a root cause"
 """,

@@ -614,10 +614,74 @@ def keeps_user_posted(t: Tale) -> None:
     t.end()
 
 
+def business_no(t: Tale) -> None:
+    t.definitions = False
+    t.use("check_eligibility", {"id": "7"}, {"ok": False, "reason": "account younger than a year"})
+    t.end("Your account is younger than a year, so the offer is not open to you yet.")
+
+
+def all_caught_up(t: Tale) -> None:
+    t.definitions = False
+    t.use("get_notifications", {"user": "u1"}, [])
+    t.end("You are all caught up! Enjoy the rest of your day, and see you tomorrow.")
+
+
+def linter(t: Tale) -> None:
+    t.definitions = False
+    t.use("lint_code", {"path": "a.py"}, {"errors": [{"message": "unused import"}]})
+    t.use("read_log_file", {"path": "b.log"}, "ERROR: disk is at 91 percent\nINFO: cleaned up")
+    t.end("One import is unused, and the disk was at 91 percent before it was cleaned up.")
+
+
+def handled_client_error(t: Tale) -> None:
+    call = t.call(t.tool_name, t.arguments(t.tool_name))
+    t.think(calls=(call,))
+    inner = Span(
+        t.id,
+        t.rng.randbytes(8).hex(),
+        "",
+        "GET",
+        Scope(name="opentelemetry.instrumentation.httpx", resource_attributes=t.scope.resource_attributes),
+        kind="CLIENT",
+        start_unix_nano=t.now,
+    )
+    inner.attributes = {"http.request.method": "GET", "http.response.status_code": 404, "error.type": "404"}
+    t._end(inner, 0.05, None)
+    inner.status_code = "ERROR"
+    t.spans.append(inner)
+    t.act(call, RESULTS[t.tool_name])
+    inner.parent_span_id = t.spans[-1].span_id
+    t.end()
+
+
+def json_lines(t: Tale) -> None:
+    t.usual()
+    t.end('{"row": 1, "v": 2}\n{"row": 2, "v": 3}')
+
+
+def opens_file_twice(t: Tale) -> None:
+    t.definitions = False
+    for _ in range(2):
+        t.use("open_file", {"path": "notes.md"}, "line one")
+    t.end()
+
+
+def asks_back(t: Tale) -> None:
+    t.usual(error=("NotFound", "404 no such record"))
+    t.end("Which reference is printed on your letter?")
+
+
+def searches_with_the_provider(t: Tale) -> None:
+    t.think(calls=(t.call("web_search", {"query": "opening hours"}),))
+    t.usual()
+    t.end()
+
+
 NEGATIVES: tuple[Callable[[Tale], None], ...] = (
     small_talk, stack_trace_from_user, documentation, error_words_in_result, retried_once, model_retried, other_model_took_over, honest_miss,
     honest_empty, polls, pages_through, marathon, refuses_rightly, action_done, action_seen, action_offered, delegates, supervisor, one_word,
     fallback_tool, shows_config, writes_json, failing_check_reported, same_call_twice, keeps_user_posted,
+    business_no, all_caught_up, linter, handled_client_error, json_lines, opens_file_twice, asks_back, searches_with_the_provider,
 )  # fmt: skip
 
 

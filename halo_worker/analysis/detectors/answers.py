@@ -261,6 +261,10 @@ UNITS = (
               bool_and(s.has_output) AS known, arg_max(s.failed, s.start_time) AS failed, any_value(t.root_name) AS root_name, any_value(t.status_code) AS status_code, any_value(s.service_name) AS service_name
             FROM _s s JOIN _t t USING (trace_id) WHERE s.span_type = 'llm' AND s.end_time IS NOT NULL GROUP BY s.trace_id
           ),
+          followed AS (
+            SELECT c.service_name, c.call_name FROM _calls c JOIN ends e USING (trace_id) WHERE c.call_name IS NOT NULL GROUP BY ALL
+            HAVING count(*) >= 10 AND count(*) FILTER (c.span_id <> e.span_id) >= 0.8 * count(*)
+          ),
           usual AS (
             SELECT service_name, root_name FROM ends WHERE root_name IS NOT NULL GROUP BY ALL
             HAVING count(*) >= 20 AND count(*) FILTER (calls = 0) >= 0.9 * count(*)
@@ -269,7 +273,8 @@ UNITS = (
           FROM ends e SEMI JOIN usual u ON u.service_name = e.service_name AND u.root_name = e.root_name
           WHERE e.calls > 0 AND e.known AND NOT e.failed AND e.status_code IS DISTINCT FROM 'ERROR'
             AND EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = e.trace_id AND t.span_type = 'tool' AND t.start_time >= e.end_time AND NOT t.failed)
-            AND NOT EXISTS (SELECT 1 FROM _calls c WHERE c.trace_id = e.trace_id AND c.span_id = e.span_id AND regexp_matches(c.call_name, '{ENDING}'))
+            AND NOT EXISTS (SELECT 1 FROM _calls c WHERE c.trace_id = e.trace_id AND c.span_id = e.span_id AND (regexp_matches(c.call_name, '{ENDING}')
+              OR (c.service_name, c.call_name) NOT IN (SELECT (service_name, call_name) FROM followed)))
         """,
         title="Runs of {subject} end without an answer",
         description="The tools answered, and the model is never asked to say what came of it: the user gets nothing.",
@@ -343,6 +348,9 @@ UNITS = (
             span_id AS origin_span_id, 'output_text' AS field, left(output_head, 300) AS quote
           FROM _s WHERE span_type = 'llm' AND NOT failed AND output_length BETWEEN 2 AND 2000 AND coalesce(finish_reason, 'stop') = 'stop'
             AND (regexp_matches(output_head, '^\s*\{\s*"') AND NOT json_valid(output_head)
+                AND NOT list_bool_and(list_transform(string_split(trim(output_head), chr(10)), lambda l: trim(l) = '' OR json_valid(l)))
+                AND NOT (length(output_head) - length(replace(output_head, '{', '')) = length(output_head) - length(replace(output_head, '}', ''))
+                  AND NOT regexp_matches(output_head, '[}\]]\s*$'))
               OR regexp_matches(output_head, '(?s)^\s*```json\s*[{\[].*```\s*$') AND NOT json_valid(regexp_extract(output_head, '(?s)^\s*```json\s*(.*?)\s*```\s*$', 1)))
           UNION ALL
           SELECT call_name || '|arguments', call_name, c.trace_id, c.span_id, c.span_id, 'name', s.name
@@ -393,7 +401,7 @@ UNITS = (
             f.span_id AS origin_span_id, 'output_text' AS field, left(f.answer, 300) AS quote
           FROM r JOIN _final f ON f.trace_id = r.trace_id AND f.end_time > r.at_
           WHERE r.empty AND (r.captured OR (SELECT n FROM captured) > 0) AND length(f.answer) >= 40
-            AND NOT regexp_matches(f.answer, '{_ADMITS}') AND (r.retrieves OR NOT regexp_matches(f.answer, '{_NEGATES}'))
+            AND NOT regexp_matches(f.answer, '{_ADMITS}') AND (r.retrieves OR NOT regexp_matches(f.answer, '{_NEGATES}') AND regexp_matches(f.answer, '\\d'))
             AND NOT EXISTS (SELECT 1 FROM _s o WHERE o.trace_id = r.trace_id AND o.span_type IN ('tool', 'retriever') AND NOT o.failed
               AND o.output_length > 0 AND NOT regexp_matches(o.output_head, '{_EMPTY}'))
         """,

@@ -7,7 +7,12 @@ from halo_worker.analysis.detectors.unit import Unit
 
 _UNKNOWN_TOOL = dict(ERROR_CLASSES_SQL)["unknown_tool"]
 # Waiting for something is no loop; without results it cannot be told whether they change.
-_POLLS = "(?i)(status|poll|wait|sleep|progress|heartbeat|health|ping|job|check)"
+_POLLS = "(?i)(status|poll|wait|sleep|progress|heartbeat|health|ping|job|check|screenshot|snapshot|observe|scroll|click|press|next|back|refresh|reload)"
+# Tools that a provider runs itself: they are asked for by type, and no definition names them. Hand-offs are listed apart.
+_PROVIDERS_OWN = "^(web_search(_preview)?|file_search|code_interpreter|code_execution|computer_use_preview|image_generation|google_search|url_context|transfer_to_.*|handoff_.*)$"
+COMMON_CALL = (
+    0.1  # share of a service's traces that call a name which is never offered: the capture's gap, no invention
+)
 MIN_KNOWN_CALLS = 20  # calls of a service that tool spans answer, before a name without any span is taken as invented
 
 UNITS = (
@@ -56,6 +61,10 @@ UNITS = (
             WHERE NOT regexp_matches(coalesce(c.call_name, ''), '{ENDING}') GROUP BY c.service_name
             HAVING count(ran.tool_name) >= {MIN_KNOWN_CALLS} AND count(ran.tool_name) >= 0.95 * count(*)
           ),
+          common AS (
+            SELECT service_name, call_name FROM (SELECT service_name, call_name, count(DISTINCT trace_id) AS n FROM _calls GROUP BY ALL)
+            JOIN (SELECT service_name, count(DISTINCT trace_id) AS all_ FROM _calls GROUP BY ALL) USING (service_name) WHERE n >= {MIN_KNOWN_CALLS} AND n >= {COMMON_CALL} * all_
+          ),
           denied AS (
             SELECT s.trace_id, s.span_id, s.tool_call_id, coalesce(s.tool_name, s.name) AS called FROM _bad_results b JOIN _s s USING (trace_id, span_id)
             WHERE regexp_matches(b.output_head, '(?i){_UNKNOWN_TOOL}')
@@ -64,12 +73,13 @@ UNITS = (
           ),
           called AS (
             SELECT c.trace_id, c.span_id, c.call_name FROM _calls c LEFT JOIN whole w USING (trace_id)
-            WHERE call_name <> '' AND CASE WHEN len(c.tools_offered) > 0 THEN NOT list_contains(c.tools_offered, call_name)
+            WHERE call_name <> '' AND NOT regexp_matches(call_name, '{_PROVIDERS_OWN}') AND (c.service_name, call_name) NOT IN (SELECT (service_name, call_name) FROM common)
+              AND CASE WHEN len(c.tools_offered) > 0 THEN NOT list_contains(c.tools_offered, call_name)
               ELSE len(w.names) > 0 AND NOT list_contains(w.names, call_name) AND NOT regexp_matches(call_name, '{ENDING}') END
             UNION
             SELECT c.trace_id, c.span_id, c.call_name FROM _calls c SEMI JOIN covered USING (service_name)
             ANTI JOIN ran ON ran.service_name = c.service_name AND ran.tool_name = c.call_name
-            WHERE coalesce(len(c.tools_offered), 0) = 0 AND call_name <> '' AND NOT regexp_matches(call_name, '{ENDING}')
+            WHERE coalesce(len(c.tools_offered), 0) = 0 AND call_name <> '' AND NOT regexp_matches(call_name, '{ENDING}|{_PROVIDERS_OWN}')
           )
           SELECT call_name AS key, call_name AS subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, s.name AS quote
           FROM called JOIN _s s USING (trace_id, span_id)
@@ -95,6 +105,7 @@ UNITS = (
           FROM _calls c JOIN _s s USING (trace_id, span_id)
           WHERE coalesce(c.call_name, '') <> '' AND NOT regexp_matches(c.call_name, '{ENDING}')
             AND EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = c.trace_id AND t.span_type = 'tool')
+            AND (c.service_name, c.call_name) IN (SELECT DISTINCT (service_name, tool_name) FROM _s WHERE span_type = 'tool' AND tool_name IS NOT NULL)
             AND NOT EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = c.trace_id AND t.tool_call_id = c.call_id)
             AND NOT EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = c.trace_id AND t.span_type = 'tool'
               AND t.tool_name = c.call_name AND t.start_time >= c.start_time)
@@ -117,7 +128,8 @@ UNITS = (
             arg_max(span_id, start_time) AS span_id, NULL AS origin_span_id, 'name' AS field, arg_max(name, start_time) AS quote
           FROM _s ANTI JOIN _bad_results b USING (trace_id, span_id)
           WHERE span_type = 'tool' AND NOT failed AND length(arguments) > 2
-            AND regexp_matches(coalesce(tool_name, name), '(?i)(^|_|\\W)(send|pay|charge|transfer|refund|book|buy|purchase|order|place|create|submit|issue|open|post|publish|notify|email)(_|\\W|$)')
+            AND regexp_matches(coalesce(tool_name, name), '(?i)(^|_|\\W)(send|pay|charge|transfer|refund|book|buy|purchase|order|place|create|submit|issue|post|publish|notify|email|open_(ticket|case|issue|account))(_|\\W|$)')
+            AND NOT regexp_matches(coalesce(tool_name, name), '(?i)(file|dir|folder|path|table|index|plan|draft|note|todo|chart|plot|embed|summar|report|document|image|query|session|thread|branch|search)')
             AND NOT regexp_matches(coalesce(tool_name, name), '{READING}')
           GROUP BY trace_id, coalesce(tool_name, name), input_hash HAVING count(*) >= 2
         """,

@@ -49,7 +49,7 @@ UNITS = (
     Unit(
         name="unusual_tool",
         category="Tool Selection Errors",
-        definition=f"Of {MIN_ALIKE} requests or more of the same form, {USUAL:.0%} are answered with one tool; this one was answered without it, with a tool that such requests hardly ever need",
+        definition=f"Of {MIN_ALIKE} requests or more of the same form, {USUAL:.0%} are answered with one tool; this one was answered without it, with a tool that is the usual one for requests of another form",
         source="TRAIL, Tool Selection Errors; majority within a form of request",
         limits="only where requests come in forms; a request that differs in what makes it different looks the same",
         sql=f"""
@@ -68,6 +68,7 @@ UNITS = (
             FROM forms f JOIN usual u USING (service_name, share, form) JOIN used d ON d.trace_id = f.trace_id
             JOIN tools t ON t.service_name = f.service_name AND t.share = f.share AND t.form = f.form AND t.tool = d.tool
             ANTI JOIN used x ON x.trace_id = f.trace_id AND x.tool = u.tool
+            SEMI JOIN usual other ON other.service_name = f.service_name AND other.tool = d.tool
             GROUP BY f.trace_id, u.tool, f.share HAVING max(t.n / t.alike) <= {SELDOM} AND count(DISTINCT d.tool) = 1
           ),
           -- Work of many calls, failures, and answers that speak of the tool or say what is missing are other matters.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.shared import ADMITS, ERROR_CLASSES_SQL
+from halo_worker.analysis.detectors.shared import ADMITS, DENIES, ERROR_CLASSES_SQL
 from halo_worker.analysis.detectors.unit import Unit
 
 _ADMITS = ADMITS.replace("'", "''")
+_DENIES = DENIES.replace("'", "''")
 _UNKNOWN_TOOL = dict(ERROR_CLASSES_SQL)["unknown_tool"]
 
 # What an error was quoted from: the message if the span has one, else its status, else its name.
@@ -91,10 +92,10 @@ UNITS = (
         category="Tool Output Misinterpretation",
         definition="A tool returns something error-shaped while its status is not ERROR, no later call of the tool or with the same arguments succeeds, and the answer does not tell the user",
         source="'silent failures': OTel status UNSET or OK over a failed result",
-        limits="shapes: an error member in a JSON object, success false, a status of 400 or more, or a short text that begins as an error does",
+        limits="shapes: an error member in a JSON object, success false, a status of 400 or more, or a short text that begins as an error does; of tools that look at logs, tests and the like, the plain shapes only",
         sql=f"""
           WITH bad AS (
-            SELECT s.*, b.output_head AS said, coalesce(tool_name, name) AS work FROM _bad_results b JOIN _s s USING (trace_id, span_id)
+            SELECT s.*, b.output_head AS said, b.weak, coalesce(tool_name, name) AS work FROM _bad_results b JOIN _s s USING (trace_id, span_id)
             WHERE NOT regexp_matches(b.output_head, '(?i){_UNKNOWN_TOOL}')
           ),
           good AS (
@@ -105,7 +106,7 @@ UNITS = (
           SELECT b.work AS key, b.work AS subject, b.trace_id, b.span_id, NULL AS origin_span_id,
             'output_text' AS field, left(b.said, 300) AS quote
           FROM bad b LEFT JOIN _final f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
-          WHERE NOT coalesce(regexp_matches(f.answer, '{_ADMITS}'), false)
+          WHERE NOT coalesce(regexp_matches(f.answer, '{_ADMITS}') OR b.weak AND regexp_matches(f.answer, '{_DENIES}'), false)
             AND NOT EXISTS (SELECT 1 FROM good g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time
               AND (g.work = b.work OR g.input_hash = b.input_hash AND length(b.arguments) > 2))
         """,

@@ -35,25 +35,29 @@ ERROR_CLASSES = (
     ("not_found", _code("404|410") + r"|not.?found|no such|does ?n[o']t exist|unknown (id|key|path|name|user|record)|no (record|entry|row|item)s?\b|keyerror"),
     ("no_results", r"no (results?|matches|documents|records) (were )?found|returned no results"),
     ("format", r"json|pars(e|ing)|syntax ?error|validation|invalid (argument|parameter|input|request|value|format|type)|schema|typeerror|valueerror|"
-               r"missing (required|\d+ required|field|parameter)|field required|unexpected (keyword|token|character)|badrequest|output.?(parser|validation)|" + _code("400|422")),
+               r"missing (required|\d+ required|field|parameter)|field required|unexpected (keyword|token|character)|badrequest|output.?(parser|validation)|" + _code("400|409|41[25]|422")),
 )  # fmt: skip
 ERROR_CLASSES_SQL = tuple((name, pattern.replace("'", "''")) for name, pattern in ERROR_CLASSES)
 
 # An answer that tells the user what did not work. Anchored to whole phrases, so that a topic does not count.
 ADMITS = (
-    r"(?i)\b((could|can|ca|would|will|wo) ?n[o']t|cannot|(could|can) not|unable to|(was|were|am|is|are) ?n[o']t able|not able to"
+    r"(?i)(\b(which|what|could you|can you|would you|please (provide|share|tell|confirm|send)|do you (have|mean))\b[^.!?]{3,120}\?\s*$"
+    r"|\b((could|can|ca|would|will|wo) ?n[o']t|cannot|(could|can) not|unable to|(was|were|am|is|are) ?n[o']t able|not able to"
     r"|did ?n[o']t (find|get|receive|return|work|succeed|respond|load|complete|go|manage|turn|match|have|see|exist)|did not (find|get|receive|return|work|succeed|respond|load|complete|go|manage|turn|match|have|see|exist)"
     r"|(do|does)( ?n[o']t| not) (have|know|see|find|cover|contain|include|show|list|exist|seem|appear|recogni[sz]e|work|respond|match|hold|mention)"
     r"|(is|are|was|were|has|have)( ?n[o']t| not) (available|found|there|in|working|responding|listed|possible|been|successful|any|a valid|a known|reachable|clear|recogni[sz]ed|complete)"
     r"|no (such|matching|relevant|results?|information|records?|data|entry|entries|answer|match|matches|documents?|longer available)|there (is|are|was|were) (no (\w+ )?(record|result|order|booking|document|entry|match)|nothing|none)"
     r"|not (found|available|sure|certain)|nothing (was|turned|came|found|matching|in|about|for|on|like)|none (was|were|of|found|in|that)|unfortunately|apologi[sz]e|i'?m (sorry|afraid)|sorry"
     r"|fail(ed|s|ure|ures)?|went wrong|(an?|the|some|this|technical|internal|unexpected|server|system|following|access) (error|exception|problem|issue|outage|failure)|errors? (was|were|occurred|message|code|while|when)|(ran|run) into|encountered"
-    r"|without success|unsuccessful|(is|are|was|were|seems|appears|currently|temporarily) (currently |temporarily )?(down|offline|unreachable|denied|rejected|broken)|unavailable|time[ds]? ?out|please (check|verify|try again|double-check)|don'?t know|again later)\b"
+    r"|without success|unsuccessful|(is|are|was|were|seems|appears|currently|temporarily) (currently |temporarily )?(down|offline|unreachable|denied|rejected|broken)|unavailable|time[ds]? ?out|please (check|verify|try again|double-check)|don'?t know|again later)\b)"
 )
 # Any sort of no: for results that may rightly be empty.
 NEGATES = (
     r"(?i)\b(no|not|none|nothing|never|nobody|nowhere|without|zero|0|empty|neither|unknown|missing|\w+n't|cannot)\b"
 )
+
+# Words with which an answer passes on a no, for results that are one: {"ok": false, "reason": "too young"}.
+DENIES = r"(?i)\b(not|no|never|cannot|\w+n't|yet|only|until|too)\b"
 
 # Tools that only end a run: calling them does no work, and many frameworks run no span for them.
 ENDING = "(?i)^(final_?(answer|result|output|response)|finish|submit|done|respond|answer|end|complete|transfer_|handoff|delegate)"
@@ -132,6 +136,12 @@ def prepare(reader: Reader) -> None:
           WHERE s.failed AND c.trace_id IS NULL
         )
     """)
+    # A client error of a plain span, under a tool that ended well, was the tool's to handle.
+    execute("""
+        DELETE FROM _errors e WHERE e.span_type IS NULL AND e.class IN ('not_found', 'format', 'no_results') AND EXISTS (
+          SELECT 1 FROM _s p ANTI JOIN _bad_results b ON b.trace_id = p.trace_id AND b.span_id = p.span_id
+          WHERE p.trace_id = e.trace_id AND p.span_id = e.parent_span_id AND NOT p.failed AND p.span_type IN ('tool', 'retriever'))
+    """)
 
 
 def _work_of(table: str) -> str:
@@ -160,29 +170,34 @@ def _one_of(members: str, test: str) -> str:
 
 _HAS_WORDS = _one_of("message reason detail details error cause body", "json_exists(r, '$.{member}')")
 _IS_RECORD = r"regexp_matches(output_head, '\"(\w+_)?id\"\s*:')"
-_BAD_JSON = f"""
+_STRONG = f"""
   {_filled("error")} OR {_filled("exception")} OR {_filled("error_message")} OR {_filled("errorMessage")} OR {_filled("traceback")}
   OR json_type(r, '$.error') = 'BOOLEAN' AND (r->>'$.error') = 'true' OR json_type(r, '$.error') = 'ARRAY' AND json_array_length(r, '$.error') > 0
-  OR json_type(r, '$.errors') = 'ARRAY' AND json_array_length(r, '$.errors') > 0 AND (json_type(r, '$.data') = 'NULL' OR len(json_keys(r)) = 1)
+  OR {_one_of("isError  is_error", "(r->>'$.{member}') = 'true'")}
+"""
+_WEAK = f"""
+  json_type(r, '$.errors') = 'ARRAY' AND json_array_length(r, '$.errors') > 0 AND (json_type(r, '$.data') = 'NULL' OR len(json_keys(r)) = 1)
   OR {_one_of("success ok succeeded", "json_type(r, '$.{member}') = 'BOOLEAN' AND (r->>'$.{member}') = 'false'")}
-  OR {_one_of("isError is_error", "(r->>'$.{member}') = 'true'")}
   OR {_one_of("status state outcome type", "lower(r->>'$.{member}') IN ('error', 'exception')")}
   OR {_one_of("status state outcome result", "lower(r->>'$.{member}') IN ('failed', 'failure', 'fail', 'unavailable', 'timeout')")} AND {_HAS_WORDS} AND NOT {_IS_RECORD}
   OR {_number("status")} BETWEEN 400 AND 599 OR {_number("status_code")} BETWEEN 400 AND 599 OR {_number("statusCode")} BETWEEN 400 AND 599
   OR {_number("http_status")} BETWEEN 400 AND 599 OR {_number("code")} BETWEEN 400 AND 599 AND {_HAS_WORDS}
   OR {_number("exit_code")} IN (126, 127, 137, 139)
 """
+# Tools whose results speak of errors because that is what they look at.
+_INSPECTS = "(?i)(log|lint|valid|test|compil|scan|audit|review|diff|trace|incident|alert|issue|ticket|exception|error|bug|eligib)"
 _QUOTED_WORDS = ERROR_WORDS.replace("'", "''")
 # Results that are errors although the status is not ERROR. Text is judged where it is short and speaks of one failure.
 _BAD_RESULTS = f"""
 CREATE OR REPLACE TEMP TABLE _bad_results AS
-SELECT trace_id, span_id, output_head FROM (
-  SELECT trace_id, span_id, output_head, output_length, span_type, output_length <= 2000 AND starts_with(ltrim(output_head), '{{') AND json_valid(output_head) AS is_json,
+SELECT trace_id, span_id, output_head, coalesce(is_json AND NOT coalesce({_STRONG}, false), false) AS weak FROM (
+  SELECT trace_id, span_id, output_head, output_length, regexp_matches(coalesce(tool_name, name), '{_INSPECTS}') AS inspects, output_length <= 2000 AND starts_with(ltrim(output_head), '{{') AND json_valid(output_head) AS is_json,
     CASE WHEN is_json THEN output_head::JSON END AS r
   FROM _s WHERE span_type IN ('tool', 'retriever') AND NOT failed AND output_length > 0
 )
-WHERE CASE WHEN is_json THEN coalesce({_BAD_JSON}, false)
+WHERE CASE WHEN is_json THEN coalesce({_STRONG}, false) OR NOT inspects AND coalesce({_WEAK}, false)
   WHEN starts_with(ltrim(output_head), '{{') THEN regexp_matches(output_head, '(?is)^\\s*\\{{\\s*[''"](error|errors|exception)[''"]\\s*:\\s*[''"\\{{\\[]\\s*[^\\s\\]\\}}''"]|^\\s*\\{{[^\\{{\\}}]*[''"](success|ok)[''"]\\s*:\\s*false')
+  WHEN inspects THEN false
   ELSE output_length <= {MAX_ERROR_WORDS} AND regexp_matches(output_head, '{_QUOTED_WORDS}')
     AND len(list_distinct(regexp_extract_all(output_head, '\\b[45]\\d\\d\\b'))) <= 1
     OR regexp_matches(output_head, '(?i)^\\s*traceback \\(most recent call last\\)') END

@@ -67,8 +67,8 @@ UNITS = (
         category="Latency Outlier",
         definition=f"A span takes more than {MIN_RATIO:g} times the median of its agent, name and model, and more than {ROBUST_Z:g} robust standard deviations",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
-        limits=f"model, tool and retrieval calls, at least {MIN_SAMPLE} of the kind, of which {MAX_SHARE:.0%} at most; the deepest slow span only; a second at least",
-        sql=_outliers("duration_ns", 1e9, _LEAVES),
+        limits=f"model, tool and retrieval calls, at least {MIN_SAMPLE} of the kind, of which {MAX_SHARE:.0%} at most; the deepest slow span only; five seconds at least",
+        sql=_outliers("duration_ns", 5e9, _LEAVES),
         title="{subject} is sometimes far slower than usual",
         description="{subject} takes many times its usual time in some traces. The deepest span that is slow is named.",
         fix="Look at what differs in these calls: argument size, cold starts, retries inside the tool, provider latency. Set a timeout.",
@@ -82,8 +82,8 @@ UNITS = (
         category="Resource Abuse",
         definition=f"A model call reads more than the one before it, by over {MIN_RATIO:g} times the median such gain of its agent, name and model",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
-        limits=f"at least {MIN_SAMPLE} calls of the kind, and 2,000 tokens; prompts that grow steadily are left to context_pressure",
-        sql=_outliers("gained", 2000, "'llm'", source=_GAINS),
+        limits=f"at least {MIN_SAMPLE} calls of the kind, and 8,000 tokens; prompts that grow steadily are left to context_pressure",
+        sql=_outliers("gained", 8000, "'llm'", source=_GAINS),
         title="{subject} is sometimes sent far more tokens than usual",
         description="Some calls of {subject} carry many times the usual prompt; they cost accordingly and push the task out of the context.",
         fix="Cap tool results and history before they enter the prompt; look for a document or an error page that is passed on whole.",
@@ -99,7 +99,7 @@ UNITS = (
         limits=f"at least {MIN_SAMPLE} calls of the kind, and 5 cents; costs as sent or estimated; calls whose prompts explain it are token outliers",
         sql=f"""
           SELECT o.* FROM ({_outliers("cost_usd", 0.05, "'llm'")}) o
-          ANTI JOIN ({_outliers("gained", 2000, "'llm'", source=_GAINS)}) t ON t.trace_id = o.trace_id AND t.span_id = o.span_id
+          ANTI JOIN ({_outliers("gained", 8000, "'llm'", source=_GAINS)}) t ON t.trace_id = o.trace_id AND t.span_id = o.span_id
         """,
         title="{subject} is sometimes far dearer than usual",
         description="Some calls of {subject} cost many times the usual; their prompts do not explain it, so their answers or their reasoning do.",
