@@ -1,4 +1,4 @@
-"""Other people's clients, as they are installed: the Node SDK, grpcurl. `.ci/run` installs them where HALO_PEERS says."""
+"""Other people's clients: the Node SDK, grpcurl. `.ci/run` installs them where HALO_PEERS says."""
 
 from __future__ import annotations
 
