@@ -41,6 +41,7 @@ class Say:
     null_parts: bool = False  # text parts with null in them, as some gateways send
     choices: bool = True  # False: an answer with nothing in it
     chunk: int = 12  # characters an event, when streaming
+    pause: float = 0.0  # seconds between two events
 
 
 FaultKind = Literal["status", "reset", "hang", "truncate", "cut", "malformed", "html"]
@@ -180,7 +181,7 @@ class ScriptedModel:
             if not request.stream:
                 return web.json_response(body)
             events = _chat_events(body, answer, request) if api == "chat" else _responses_events(body, answer)
-            return await _stream(http, list(events))
+            return await _stream(http, list(events), pause=answer.pause)
         finally:
             self.in_flight -= 1
 
@@ -372,11 +373,13 @@ def _responses_events(body: dict[str, Any], say: Say) -> Iterator[str]:
     yield event("response.incomplete" if body["status"] == "incomplete" else "response.completed", response=body)
 
 
-async def _stream(http: web.Request, events: list[str], *, end: bool = True) -> web.StreamResponse:
+async def _stream(http: web.Request, events: list[str], *, end: bool = True, pause: float = 0.0) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(http)
     for event in events:
         await response.write(event.encode())
+        if pause:
+            await asyncio.sleep(pause)
     if end:
         await response.write_eof()
     return response

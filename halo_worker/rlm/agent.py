@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,6 +65,7 @@ class Agent:
     # Who makes native calls ends the run by one: its text may be a quotation, also of code that would end the run.
     may_finish: bool = True
     said: str | None = None
+    heard: list[str] = field(default_factory=list)  # what has streamed of the reply that is being given
     ended: Ended | None = None
     made: Counter[str] = field(default_factory=Counter)
     hands: Hands = field(init=False)
@@ -102,6 +103,7 @@ class Agent:
                 return await self._last(stop, reason)
             except Denied as denied:
                 reason += f"; no last answer: {denied.reason}"
+                self.said = "".join(self.heard) or self.said  # what it had written of it when it was cut
             except (ModelRefused, ModelUnavailable) as error:
                 reason += f"; no last answer: {_told(error)}"
         return Ended(said=self.said, stopped_by=stop, reason=reason)
@@ -162,7 +164,13 @@ class Agent:
         if gone := self.conversation.fit(self._estimate):
             self.shared.trajectory.write("note", agent_id=self.id, note="elided", results=gone)
         for overflows in itertools.count():
-            item_id = self.shared.item_id()
+            self.heard = []
+            tell = self.shared.on_delta(self, self.shared.item_id())
+
+            def on_delta(text: str, tell: Callable[[str], None] = tell) -> None:
+                self.heard.append(text)
+                tell(text)
+
             try:
                 return await self.shared.asking.ask(
                     self.shared.model,
@@ -171,7 +179,7 @@ class Agent:
                     agent_id=self.id,
                     tools=specs,
                     max_output_tokens=FINAL_OUTPUT_TOKENS if final else None,
-                    on_delta=self.shared.on_delta(self, item_id),
+                    on_delta=on_delta,
                     final=final,
                 )
             except ModelRefused as error:

@@ -124,13 +124,21 @@ class Asking:
         attempt = _Attempt(self._number)
         began = ledger.seconds
         self._trajectory.write("asked", agent_id=asked.agent_id, call=attempt.number, input_tokens=estimate)
+        heard = 0
+
+        def on_delta(text: str) -> None:
+            nonlocal heard
+            heard += len(text)
+            assert asked.on_delta is not None
+            asked.on_delta(text)
+
         try:
             answering = model.ask(
                 asked.messages,
                 tools=asked.tools,
                 schema=asked.schema,
                 max_output_tokens=reservation.output_tokens,
-                on_delta=asked.on_delta,
+                on_delta=on_delta if asked.on_delta is not None else None,
             )
             attempt.reply = _cleaned(await self.within(answering, final=asked.final))
             attempt.used, attempt.estimated = _counted(attempt.reply, estimate)
@@ -139,8 +147,8 @@ class Asking:
             received = getattr(error, "received", None)
             if received is not None:  # it worked on the request, and may charge for it
                 attempt.used, attempt.estimated = Usage(estimate, received // CHARACTERS_A_TOKEN), True
-        except (Denied, asyncio.CancelledError):  # stopped in flight: it may charge for what it was sent
-            attempt.used, attempt.estimated = Usage(estimate), True
+        except (Denied, asyncio.CancelledError):  # stopped in flight: it may charge for what it was sent and has said
+            attempt.used, attempt.estimated = Usage(estimate, heard // CHARACTERS_A_TOKEN), True
             raise
         except Exception as error:  # noqa: BLE001  an implementation with a bug is one that may pass
             attempt.fault = ModelUnavailable(f"{type(error).__name__}: {error}")

@@ -153,6 +153,17 @@ async def test_the_deadline_cancels_the_call_in_flight_and_the_run_still_ends(
     assert (outcome.arguments, outcome.stopped_by) == ({"answer": "three"}, "seconds")
 
 
+async def test_what_had_been_written_when_time_ended_is_kept_and_counted(
+    scripted_model: Scripted, session: NewSession
+) -> None:
+    server = scripted_model(lambda _: Say("so far, three of them failed. " * 100, pause=0.02))
+    one = session(server, limits=BudgetLimits(seconds=1.0, turns=1))
+    outcome = await one.loop(task())
+    assert outcome.stopped_by == "turns"
+    assert (outcome.salvaged or "").startswith("so far, three of them failed.")
+    assert one.ledger.usage.output_tokens > 5
+
+
 async def test_the_deadline_ends_code_that_runs(scripted_model: Scripted, session: NewSession) -> None:
     def script(request: Request) -> Say:
         endless = Say(calls=[("run_code", {"code": "while True: pass"})])
