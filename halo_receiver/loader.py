@@ -10,7 +10,8 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from halo_receiver import conventions, spool
 from halo_receiver.errors import Unreadable, Unstorable
 from halo_receiver.ingest import inflate
 from halo_receiver.logs import event
+from halo_receiver.store import columns
 from halo_receiver.store.schema import ROW_GROUP_SIZE
 from halo_receiver.store.segments import Segments
 from halo_receiver.tables import Tables
 
 log = logging.getLogger("halo.loader")
 
-BATCH_SECONDS = 1.0  # age at which rows are committed although the row group is not full
-BATCH_BYTES = 64 * 2**20  # of requests that wait to be committed
+BATCH_SECONDS = 3.0  # age at which rows are committed although the row group is not full: the spool has them
+BATCH_BYTES = 64 * 2**20  # of requests, inflated, that wait to be committed
 RETRY_SECONDS = 2.0  # after the store refused
 ATTEMPT_FILE = "attempt.json"  # in the spool: the request that a careful loader is about to load
 
@@ -45,7 +47,10 @@ class Batch:
 
 
 class Loader:
-    """Reads the spool into segments. One thread; `step` does one round.
+    """Reads the spool into segments; `step` does one round, and leaves nothing half done.
+
+    Two threads: this one reads and decodes, the other appends to the segment what is decoded. Only in `step` do both
+    work at once.
 
     Of the newest spool file only what was told to be `synced` is read, once anything was: the rest may still be taken
     back. A `careful` loader, started after others died at the same place, commits request by request and leaves a note
@@ -74,7 +79,10 @@ class Loader:
         self._rotate_seconds = rotate_seconds
         self._rotate_bytes = rotate_bytes
         self._max_request_bytes = max_request_bytes
-        self._tables = Tables(max_attribute_bytes=max_attribute_bytes, span_time=arrival_is_span_time)
+        self._options: dict[str, Any] = {"max_attribute_bytes": max_attribute_bytes, "span_time": arrival_is_span_time}
+        self._tables = Tables(**self._options)
+        self._store = ThreadPoolExecutor(1, "store")
+        self._storing: tuple[Batch, Future[None]] | None = None
         self._careful = careful
         self._tell = tell
         self._batch = Batch()
@@ -97,6 +105,8 @@ class Loader:
     @property
     def committed(self) -> spool.Position:
         """Up to where the spool is in the open segment, or in sealed ones."""
+        if self._storing is not None:
+            return self._storing[0].frames[0].start
         return self._batch.frames[0].start if self._batch.frames else self.position
 
     def step(self) -> bool:
@@ -106,10 +116,11 @@ class Loader:
             came = True
             self._take(frame)
             if self._careful or self._tables.rows >= ROW_GROUP_SIZE or self._batch.bytes >= BATCH_BYTES:
-                self.commit()
+                self._hand_over()
                 self._roll_when_due()
         if self._batch.frames and time.monotonic() - self._batch.since >= BATCH_SECONDS:
-            self.commit()
+            self._hand_over()
+        self._settle()
         self._roll_when_due()
         self.turns += 1
         return came
@@ -176,7 +187,7 @@ class Loader:
         self._reach(frame.end)
         if not self._batch.frames:
             self._batch.since = time.monotonic()
-        self._batch.frames.append(frame)
+        self._batch.frames.append(replace(frame, body=b""))  # the spool has it, should it be needed again
         try:
             self._attempt(frame)
             self._decode(frame)
@@ -193,11 +204,14 @@ class Loader:
         (self.spool_dir / ATTEMPT_FILE).write_text(json.dumps([*frame.start, times + 1]))
 
     def _decode(self, frame: spool.Frame) -> None:
-        body = frame.body if frame.compression == "none" else inflate(frame.body, self._max_request_bytes)
+        body = self._body(frame)
         self._batch.bytes += len(body)
         for what, number in self._tables.add(frame.kind, frame.encoding, body, frame.arrival_ns).items():
             self.count(f"mended: {what}", number)
             self._batch.mended[what] = self._batch.mended.get(what, 0) + number
+
+    def _body(self, frame: spool.Frame) -> bytes:
+        return frame.body if frame.compression == "none" else inflate(frame.body, self._max_request_bytes)
 
     def _set_frame_aside(self, frame: spool.Frame, error: Exception) -> None:
         """Keep a request that could not be decoded or stored, and go on: one request never stops the rest."""
@@ -208,36 +222,64 @@ class Loader:
             event(log, "request set aside", level=logging.ERROR, file=name, reason=reason)
 
     def commit(self) -> None:
-        """Store the batch with its position. A batch the store refuses is tried again request by request."""
+        """Store what waits."""
+        self._hand_over()
+        self._settle()
+
+    def _hand_over(self) -> None:
+        """Hand the batch to the store, which works on it while the next one is read; `_settle` waits for it.
+
+        Two cores then load nearly twice as much: DuckDB compresses on one what the other decodes.
+        """
+        self._settle()
         batch, self._batch = self._batch, Batch()
         if not batch.frames:
             return
         try:
-            self._append(batch.frames[-1].end, batch.mended)
+            spans, logs = self._tables.take()
+        except Exception:  # noqa: BLE001 - as in _take
+            self._commit_one_by_one(batch)
+            return
+        append = self._store.submit(self._append, spans, logs, batch.frames[-1].end, batch.mended)
+        self._storing = batch, append
+        if self._careful:
+            self._settle()
+            (self.spool_dir / ATTEMPT_FILE).unlink(missing_ok=True)
+
+    def _settle(self) -> None:
+        """Wait for the batch that is being stored. One that the store refuses is tried again request by request."""
+        storing, self._storing = self._storing, None
+        if storing is None:
+            return
+        batch, append = storing
+        try:
+            append.result()
         except Unreadable:  # the segment, not the batch: the start after this recovers
             raise
         except Exception:  # noqa: BLE001 - as in _take
             self._commit_one_by_one(batch)
-        if self._careful:
-            (self.spool_dir / ATTEMPT_FILE).unlink(missing_ok=True)
 
     def _commit_one_by_one(self, batch: Batch) -> None:
-        for frame in batch.frames:
-            self._batch = Batch()
+        for known in batch.frames:
+            frame, tables = self._again(known), Tables(**self._options)
             try:
-                self._decode(frame)
-                self._append(frame.end, self._batch.mended)
+                mended = tables.add(frame.kind, frame.encoding, self._body(frame), frame.arrival_ns)
+                self._append(*tables.take(), frame.end, mended)
             except Unreadable:
                 raise
             except Exception as error:  # noqa: BLE001 - as in _take
                 self._set_frame_aside(frame, error)
-                self._append(frame.end, {})
-        self._batch = Batch()
+                self._append(*Tables(**self._options).take(), frame.end, {})
 
-    def _append(self, position: spool.Position, mended: dict[str, int]) -> None:
+    def _again(self, frame: spool.Frame) -> spool.Frame:
+        again = next(spool.read_file(self.spool_dir, frame.start.file, frame.start.offset), None)
+        return again if isinstance(again, spool.Frame) else frame
+
+    def _append(
+        self, spans: columns.Table, logs: columns.Table, position: spool.Position, mended: dict[str, int]
+    ) -> None:
         if not self.segments.open_rows:
             self._opened = time.monotonic()
-        spans, logs = self._tables.take()
         while True:
             try:
                 self.segments.append(spans=spans, logs=logs, position=position, mended=mended)

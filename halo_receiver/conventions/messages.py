@@ -175,7 +175,7 @@ _TEXT_KEYS, _CALL_KEYS, _RESPONSE_KEYS = (
 
 
 def _plain(item: dict[str, Any], out: list[Message]) -> bool:
-    """Append a message of OpenAI's chat, of OpenTelemetry's parts, or OpenInference's wrapped one; False if it is none."""
+    """Append a message of OpenAI's, OpenTelemetry's or OpenInference's usual form; False if it is none."""
     if len(item) == 1 and type(wrapped := item.get("message")) is dict:
         item = wrapped
     role = item.get("role")

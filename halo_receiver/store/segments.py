@@ -94,8 +94,11 @@ class Segments:
         return len(listed(self.directory))
 
     def open_bytes(self) -> int:
-        """Size of the open segment's file."""
-        return self._writer.path.stat().st_size if self._writer else 0
+        """Size of the open segment's file and write-ahead log; what is in the log is in memory, too."""
+        if self._writer is None:
+            return 0
+        log = self._writer.path.with_name(f"{self._writer.path.name}.wal")
+        return self._writer.path.stat().st_size + (log.stat().st_size if log.exists() else 0)
 
     def append(
         self, *, spans: pa.Table, logs: pa.Table, position: tuple[int, int], mended: dict[str, int] | None = None

@@ -24,6 +24,7 @@ from halo_receiver.store import merge, writer
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
 from halo_receiver.store.segments import POSITION_FILE, Segments
+from halo_receiver.tables import Tables
 from tests.fixtures_receiver import trace_request
 from tests.receiver.loading import append, append_spans, aside, load, numbers, open_loader
 
@@ -158,15 +159,14 @@ def test_a_lost_position_is_known_from_the_segments(tmp_path: Path) -> None:
 def test_a_request_that_cannot_be_stored_is_set_aside_and_its_neighbours_are_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_it_is = conventions.canonical
+    as_it_is = Segments.append
 
-    def fail(span: Any) -> Any:
-        if span.name == "poison":
+    def fail(segments: Segments, *, spans: Any, **rest: Any) -> None:
+        if "poison" in spans["name"].to_pylist():
             raise TypeError("a bug of ours")
-        return as_it_is(span)
+        as_it_is(segments, spans=spans, **rest)
 
-    monkeypatch.setattr(conventions, "canonical", fail)
-    monkeypatch.setattr(loader.conventions, "canonical", fail)
+    monkeypatch.setattr(Segments, "append", fail)
     append(tmp_path, trace_request((1, 1)), trace_request((2, 2), name="poison"), trace_request((3, 3)))
     found = load(tmp_path)
     assert numbers(tmp_path) == [1, 3]
@@ -177,14 +177,14 @@ def test_a_request_that_cannot_be_stored_is_set_aside_and_its_neighbours_are_loa
 def test_whatever_decoding_throws_costs_one_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    as_it_is = loader.decode.decode_traces
+    as_it_is = Tables.add
 
-    def fail(body: bytes, **options: Any) -> Any:
+    def fail(tables: Tables, kind: str, encoding: Any, body: bytes, arrival_ns: int) -> Any:
         if b"poison" in body:
             raise error
-        return as_it_is(body, **options)
+        return as_it_is(tables, kind, encoding, body, arrival_ns)
 
-    monkeypatch.setattr(loader.decode, "decode_traces", fail)
+    monkeypatch.setattr(Tables, "add", fail)
     append(tmp_path, trace_request((1, 1)), trace_request((2, 2), name="poison"), trace_request((3, 3)))
     load(tmp_path)
     assert numbers(tmp_path) == [1, 3]
@@ -195,14 +195,14 @@ def test_a_request_that_kills_the_loader_is_found_out_and_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A careful loader leaves a note of what it tries; what it did not survive twice is not tried again."""
-    as_it_is = loader.decode.decode_traces
+    as_it_is = Tables.add
 
-    def die(body: bytes, **options: Any) -> Any:
+    def die(tables: Tables, kind: str, encoding: Any, body: bytes, arrival_ns: int) -> Any:
         if b"poison" in body:
             raise Crash
-        return as_it_is(body, **options)
+        return as_it_is(tables, kind, encoding, body, arrival_ns)
 
-    monkeypatch.setattr(loader.decode, "decode_traces", die)
+    monkeypatch.setattr(Tables, "add", die)
     append(tmp_path, trace_request((1, 1)), trace_request((2, 2), name="poison"), trace_request((3, 3)))
     append(tmp_path)
     for _ in range(2):
