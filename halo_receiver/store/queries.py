@@ -65,7 +65,7 @@ def bounded_rows(
     """Run a SELECT that was checked, and return its column names, its first rows as `json_rows` writes them, and
     whether there are more. Rows are read until there are `max_rows`, or until their text passes `max_bytes`."""
     try:
-        described = reader.connection.execute(f"DESCRIBE {text}", parameters).fetchall()
+        described = reader.connection.execute(f"DESCRIBE FROM ({text})", parameters).fetchall()
         kinds = {row[0]: row[1] for row in described}
         cursor = reader.connection.execute(f"SELECT to_json(_row)::VARCHAR FROM ({text}) _row", parameters)
         rows: list[dict[str, Any]] = []

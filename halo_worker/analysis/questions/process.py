@@ -78,7 +78,7 @@ def answer(reader: Reader, request: dict[str, Any]) -> dict[str, Any]:
     if request.get("guarded"):
         text = guard.check_select(reader, text)
         # Named first, so that an error speaks of the statement and not of what is put around it.
-        columns = [row["column_name"] for row in reader.query(f"DESCRIBE {text}")]
+        columns = [row["column_name"] for row in reader.query(f"DESCRIBE FROM ({text})")]
         missing = [name for name in request.get("needs", ()) if name not in columns]
         if missing:
             return {"error": f"the SQL names no {' and no '.join(missing)}", "hint": "select trace_id and span_id"}
