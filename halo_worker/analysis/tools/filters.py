@@ -24,15 +24,15 @@ FILTERS_TEXT = (
 # Where the text of a span is; the fields a quote may come from.
 TEXT_COLUMNS = ("name", "status_message", "error_message", "input_text", "output_text")
 
-# Any text of a span, attributes and events included, for a pattern that may be anywhere.
-MATCHES_ANY = " OR ".join(
-    [
-        *(f"regexp_matches(coalesce({column}, ''), ?)" for column in TEXT_COLUMNS),
-        "regexp_matches(attributes::VARCHAR, ?)",
-        "(len(events) > 0 AND regexp_matches(to_json(events)::VARCHAR, ?))",
-    ]
+# Spans with a pattern in any of their texts, attributes and events included. Those are read as they are stored: putting
+# the attributes together as the view shows them takes 11 s for a million spans, this takes 2 s.
+MATCHING = (
+    "SELECT trace_id, span_id FROM spans WHERE "
+    + " OR ".join(f"regexp_matches({column}, ?)" for column in TEXT_COLUMNS)
+    + " UNION SELECT trace_id, span_id FROM _span_rows WHERE regexp_matches(long_attributes, ?) "
+    "OR regexp_matches(events, ?) OR regexp_matches(array_to_string(attribute_values, chr(10)), ?)"
 )
-MATCHES_ANY_PARAMETERS = len(TEXT_COLUMNS) + 2
+MATCHING_PARAMETERS = len(TEXT_COLUMNS) + 3
 
 Hypotheses = Mapping[str, Sequence[str]]  # trace ids of each
 
@@ -107,8 +107,8 @@ def condition(filters: Any, hypotheses: Hypotheses) -> tuple[str, list[Any]]:
             parts.append("list_contains(?, t.trace_id)")
             parameters.append(list(hypotheses[str(value)]))
         elif name == "regex_pattern":
-            parts.append(_SPANS.format(MATCHES_ANY))
-            parameters += [str(value)] * MATCHES_ANY_PARAMETERS
+            parts.append(f"t.trace_id IN (SELECT trace_id FROM ({MATCHING}))")
+            parameters += [str(value)] * MATCHING_PARAMETERS
         elif name in _SIMPLE:
             sql, read = _SIMPLE[name]
             parts.append(sql)

@@ -6,8 +6,8 @@ from typing import Any
 
 from halo_worker.analysis.tools.filters import (
     FILTERS_SCHEMA,
-    MATCHES_ANY,
-    MATCHES_ANY_PARAMETERS,
+    MATCHING,
+    MATCHING_PARAMETERS,
     TEXT_COLUMNS,
     condition,
 )
@@ -175,13 +175,12 @@ async def search_spans(desk: Desk, arguments: dict[str, Any], max_bytes: int) ->
     where, parameters = condition(arguments.get("filters"), desk.hypotheses)
     narrowed = f"trace_id IN (SELECT trace_id FROM traces t WHERE {where})" if where != "true" else "true"
     found = await desk.questions.rows(
-        "WITH m AS (SELECT trace_id, span_id, start_time FROM spans "
-        f"WHERE {narrowed} AND ({MATCHES_ANY})) "
+        f"WITH m AS (SELECT trace_id, span_id FROM ({MATCHING}) WHERE {narrowed}) "
         "SELECT (SELECT count(*) FROM m) AS spans, (SELECT count(DISTINCT trace_id) FROM m) AS traces, "
         # One of each trace before a second of any: breadth says more than one long trace.
         "(SELECT list({'t': trace_id, 's': span_id}) FROM (SELECT * FROM m QUALIFY true "
-        f"ORDER BY row_number() OVER (PARTITION BY trace_id ORDER BY start_time), trace_id LIMIT {limit})) AS listed",
-        [*parameters, *[pattern] * MATCHES_ANY_PARAMETERS],
+        f"ORDER BY row_number() OVER (PARTITION BY trace_id ORDER BY span_id), trace_id LIMIT {limit})) AS listed",
+        [*[pattern] * MATCHING_PARAMETERS, *parameters],
     )
     facts = found.rows[0]
     listed = facts["listed"] or []
