@@ -45,6 +45,7 @@ DECISIONS_FILE = "decisions.jsonl"
 REMEMBERED = 1000  # newest reports that issues are known from: 4 ms each to read, at every run
 NO_FAILURE = ("Broken Telemetry", "Latency Outlier")  # categories of findings that are no failure of an agent
 REQUEST_FILE = "request.json"
+KEPT_NS = 14 * 86_400 * SECOND  # how long a run that did not end well can be gone on with
 _ASKED = ("prompt", "engine", "schedule", "services", "agents", "sinks", "settle")
 
 _interrupted = threading.Event()
@@ -173,6 +174,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         draft = found
         trajectory = work_dir / "trajectory.jsonl"
         if engine == "rlm":
+            _forget_old(work_dir.parent, now_ns)
             _remember(work_dir, request, window)
             try:
                 draft = analyst.analyze(
@@ -231,6 +233,13 @@ def _remember(work_dir: Path, request: Request, window: Window) -> None:
         **{name: getattr(request, name) for name in _ASKED},
     }
     (work_dir / REQUEST_FILE).write_text(json.dumps(asked), encoding="utf-8")
+
+
+def _forget_old(root: Path, now_ns: int) -> None:
+    """Remove what runs left behind that nobody went on with."""
+    for file in root.glob(f"*/{REQUEST_FILE}"):
+        if file.stat().st_mtime_ns < now_ns - KEPT_NS:
+            shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def resumed(current: Settings, request: Request) -> Request:

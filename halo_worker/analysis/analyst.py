@@ -182,6 +182,8 @@ async def _worked(
         draft.not_examined += notes
     else:
         task = prompts.question(work.prompt)
+        if work.analysis.context:
+            task = f"{prompts.CONTEXT.format(context=work.analysis.context)}{task}"
         worked = await (routes.direct if route == "direct" else routes.mapped)(
             session, desk, examiner, task=task, schema=schema, hypotheses=guesses.listed(hypotheses), size=size
         )

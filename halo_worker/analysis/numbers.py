@@ -1,8 +1,9 @@
 """Counts and ids that a model writes into its texts, held against what was computed.
 
 The rule: a number of traces, spans, runs or sessions, or a percentage, may stand in a text when it was computed: when
-it is the finding's own count or rate, when a tool returned it in this run, or when it is part of a quote that was
-found. What is none of these is taken out and said to be missing; so is an id that the window does not hold.
+it is the finding's own count or rate, when a tool returned it in this run, when it is the share of one such number of
+the text in another, or when it is part of a quote that was found. What is none of these is taken out and said to be
+missing; so is an id that the window does not hold.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 
 UNVERIFIED = "[number not verified]"
+MAX_PAIRED = 100  # numbers of one text that are tried as shares of each other
 
 _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 _UNITS = r"(?:distinct |unique |affected |failing |failed |of the )?(?:traces?|spans?|runs?|sessions?|conversations?)"
@@ -45,6 +47,9 @@ def without_unverified(
 
 def _claims(text: str, computed: Collection[float], rates: list[float], quoted: str) -> list[re.Match[str]]:
     wrong = []
+    # The share of one verified number of the text in another is arithmetic, not a claim.
+    known = {value for text_ in re.findall(_NUMBER, text)[:MAX_PAIRED] if (value := _value(text_)) in computed}
+    rates = [*rates, *(part / whole for part in known for whole in known if 0 < part <= whole)]
     for match in _COUNT.finditer(text):
         said = [match["n"], *([match["m"]] if match["m"] else [])]
         if not all(_value(one) in computed or _within(one, quoted) for one in said):

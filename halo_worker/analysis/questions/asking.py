@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -63,7 +64,8 @@ class _Child:
 class Questions:
     """Answers SQL over one window. Ours comes with parameters; a model's is checked first (`select`).
 
-    Nothing a question does reaches this process but its bounded answer. Raises ToolError, in words for whoever asked.
+    Nothing a question does reaches this process but its bounded answer. `temp_dir` is theirs alone. Raises ToolError,
+    in words for whoever asked.
     """
 
     segments: Sequence[Path]
@@ -124,9 +126,10 @@ class Questions:
                 self._idle.append(await self._open())
 
     async def close(self) -> None:
-        """End the processes."""
+        """End the processes, and remove what they left on the disk."""
         while self._idle:
             await self._idle.pop().end()
+        await asyncio.to_thread(shutil.rmtree, self.temp_dir, ignore_errors=True)
 
     async def _ask(self, request: dict[str, Any]) -> Rows:
         async with self._slots:

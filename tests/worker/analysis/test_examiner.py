@@ -230,3 +230,5 @@ async def test_numbers_are_told_from_words() -> None:
     assert wrong("3 of 34 traces") == ["3 of 34"]
     assert wrong("in 12 distinct traces and 9.2 % of runs") == ["12", "9.2 %"]
     assert wrong("4,321 spans") == ["4,321"]
+    assert wrong("33 of 1,234 spans, that is 2.7 %") == []
+    assert wrong("33 of 1,234 spans, that is 2.8 %") == ["2.8 %"]
