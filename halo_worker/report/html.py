@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -35,7 +35,7 @@ INDEX_REPORTS = 500
 _SETTLED = ("resolved", "muted")
 
 _FILTERS = (
-    "percent", "count", "short", "dollars", "duration", "minute", "day", "plural", "since", "cut", "chance",
+    "count", "short", "dollars", "duration", "minute", "day", "plural", "cut", "chance",
 )  # fmt: skip
 
 
@@ -46,6 +46,10 @@ def _shown(value: Any) -> Any:
     return value
 
 
+def _joined(write: Callable[[Any], str]) -> Callable[[Any], str]:
+    return lambda value: write(value).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -54,6 +58,9 @@ def _environment() -> Environment:
     )  # fmt: skip
     for name in _FILTERS:
         environment.filters[name] = getattr(words, name)
+    for name in ("percent", "since"):  # a figure and its sign stay on one line
+        environment.filters[name] = _joined(getattr(words, name))
+    environment.filters["unbroken"] = _joined(str)
     environment.filters["shell"] = shlex.quote  # ids of imported files may be anything
     return environment
 

@@ -1,0 +1,50 @@
+"""The pictures of the README, made again from a demo: halo demo, then python docs/screenshots.py halo-demo
+
+Needs playwright and a Chromium, as the tests do; ImageMagick's `convert`, where it is there, makes the files smaller.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+HERE = Path(__file__).resolve().parent
+CHROMIUM = "/usr/bin/chromium"
+COLOURS = "96"
+FINDING = "issue_refund"  # in the title of the finding that is shown: a cause beside the span where it showed
+
+
+def main(demo: Path) -> None:
+    """Take every picture."""
+    reports = demo / "reports"
+    report = max(path for path in reports.iterdir() if path.is_dir()) / "report.html"
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+
+        def page(path: Path, width: int, height: int, scheme: str = "light") -> Page:
+            made = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+            made.goto(path.resolve().as_uri())
+            return made
+
+        page(report, 1180, 860).screenshot(path=HERE / "report.png")
+        wide = page(report, 1180, 1300)
+        finding = wide.locator("details.finding", has=wide.locator("h3", has_text=FINDING)).first
+        finding.evaluate("card => { card.open = true; }")
+        finding.screenshot(path=HERE / "finding.png")
+        charts = page(report, 1180, 1000, "dark")
+        charts.locator(".charts").screenshot(path=HERE / "charts.png")
+        page(report, 390, 844, "dark").screenshot(path=HERE / "phone.png")
+        page(reports / "index.html", 1180, 860).screenshot(path=HERE / "index.png")
+        browser.close()
+    for picture in sorted(HERE.glob("*.png")):
+        if shutil.which("convert"):
+            subprocess.run(["convert", picture, "-strip", "+dither", "-colors", COLOURS, f"PNG8:{picture}"], check=True)  # noqa: S603, S607
+        print(f"{picture.name}: {picture.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "halo-demo"))

@@ -1,0 +1,72 @@
+"""What lies in deploy/, read as the programs it is for would read it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from halo_worker.cli import COMMANDS, group
+from halo_worker.config import SECTIONS
+
+yaml = pytest.importorskip("yaml")
+
+DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
+
+
+def command_lines() -> Iterator[tuple[str, list[str]]]:
+    """Every `halo …` that a file of deploy/ starts."""
+    for unit in sorted(DEPLOY.glob("*.service")):
+        for line in re.findall(r"^ExecStart=(.*)$", unit.read_text(), re.MULTILINE):
+            program, *words = shlex.split(line)
+            assert program.endswith("/halo")
+            yield unit.name, words
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    for name, service in services.items():
+        yield f"compose {name}", service["command"]
+    [words] = re.findall(r"^CMD (\[.*\])$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    yield "Dockerfile", json.loads(words)
+
+
+@pytest.mark.parametrize(("where", "words"), list(command_lines()))
+def test_every_command_that_is_started_is_one(where: str, words: list[str]) -> None:
+    """Options included: a flag that was renamed would end a service at its start."""
+    name, *rest = words
+    assert name in COMMANDS, where
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    command.make_context(name, rest)
+
+
+def test_every_variable_is_a_setting() -> None:
+    known = {
+        f"HALO_{section}_{field}".upper()
+        for section, model in SECTIONS.items()
+        if not isinstance(model, list)
+        for field in model.model_fields
+    }
+    sections = "|".join(section.upper() for section in SECTIONS)
+    for path in (path for path in sorted(DEPLOY.iterdir()) if path.is_file()):
+        named = set(re.findall(rf"HALO_(?:{sections})_[A-Z_]+", path.read_text()))
+        assert {name for name in named if not name.startswith(("HALO_SINKS", "HALO_SCHEDULES"))} <= known, path.name
+
+
+def test_the_worker_may_write_reports_and_not_segments() -> None:
+    """The unit closes what the worker reads, and leaves open what it writes."""
+    unit = (DEPLOY / "halo-worker.service").read_text()
+    [closed] = re.findall(r"^ReadOnlyPaths=(.*)$", unit, re.MULTILINE)
+    assert {path.lstrip("-").rpartition("/")[2] for path in closed.split()} == {"segments", "spool"}
+    assert "StateDirectory=halo" in unit
+
+
+def test_who_needs_the_network_of_whom() -> None:
+    """receiver.json holds loopback addresses: the worker must share the receiver's network to ask it to seal."""
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    assert services["worker"]["network_mode"] == "service:receiver"
+    assert services["worker"]["volumes"][0] == services["receiver"]["volumes"][0]
+    assert all(port.startswith("127.0.0.1:") for port in services["receiver"]["ports"]), "wider on purpose only"
