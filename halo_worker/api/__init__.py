@@ -1,5 +1,6 @@
 """halo from Python: the six functions of the published HALO engine, and `analyze`, which returns a report.
 
+    from pathlib import Path
     from halo_worker.api import AgentConfig, AgentMessage, EngineConfig, ModelConfig, run_engine
 
     agent = AgentConfig(name="root", model=ModelConfig(name="gpt-5.4-mini"), maximum_turns=20)

@@ -97,8 +97,9 @@ def test_a_caller_s_system_prompt_is_sent_word_for_word(scripted_model: Scripted
 
 
 def test_without_one_ours_comes_first_and_the_question_with_what_is_known(
-    scripted_model: Scripted, traces: Path
+    scripted_model: Scripted, traces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     model = scripted_model([ANSWER])
     run_engine(ASK, config(model, dataset_context="A shop's agents."), traces)
     system, first = model.requests[0].messages[:2]
@@ -106,6 +107,7 @@ def test_without_one_ours_comes_first_and_the_question_with_what_is_known(
     assert "A shop's agents." in system["content"]
     assert "Why do refunds fail?" in first["content"]
     assert '"traces":40' in first["content"]
+    assert list(tmp_path.iterdir()) == [], "nothing is kept where nothing was asked for"
 
 
 def test_leaving_early_ends_the_run_and_closes_what_was_open(scripted_model: Scripted, traces: Path) -> None:
