@@ -44,7 +44,7 @@ from xllamacpp import CommonParams, Server
 p = CommonParams()
 p.model.path, p.hostnames, p.port = sys.argv[1], ["127.0.0.1"], int(sys.argv[2])
 p.n_ctx, p.n_parallel, p.use_jinja, p.api_keys, p.model_alias = 16384, 1, True, ["sk-local"], {"local"}
-Server(p)
+server = Server(p)  # kept: it ends with its last reference
 print("ready", flush=True)
 while True:
     time.sleep(3600)
