@@ -34,6 +34,7 @@ from halo_worker.rlm.tool import Tool, ToolError
 from halo_worker.window import Window
 
 OVERVIEW_BYTES = 2_500  # of the first message
+TOO_LONG = "context_length_exceeded"  # the code under which the engine reports it
 COMMITS_BYTES = 1_500  # of it, for the commits in the window, and for those before it
 
 # Columns that a model is not told of: they are rarely asked for, and every turn would carry them.
@@ -175,18 +176,21 @@ async def _worked(
     size = await routes.measured(desk)
     route, reason = routes.chosen(_route(work, repository), size, max_tokens=work.budget.max_tokens)
     stopped: Stop | None = None
-    if route == "loop":
+    worked: routes.Worked | None = None
+    if route != "loop":
+        worked = await (routes.direct if route == "direct" else routes.mapped)(
+            session, desk, examiner, task=prompts.question(work.prompt), schema=schema,
+            hypotheses=guesses.listed(hypotheses), size=size,
+        )  # fmt: skip
+        if worked.looked is None and TOO_LONG in worked.error and session.ledger.stopped is None:
+            reason = f"the model's context is too small for the {route} route"
+            route, worked = "loop", None
+    if worked is None:
         first = _first(work, found, hypotheses, overview, await _commits(work))
         looked, stopped, notes, said = await _loop(work, session, desk, examiner, first, schema, repository)
         draft = _merged(found, hypotheses, looked, work, said)
         draft.not_examined += notes
     else:
-        task = prompts.question(work.prompt)
-        if work.analysis.context:
-            task = f"{prompts.CONTEXT.format(context=work.analysis.context)}{task}"
-        worked = await (routes.direct if route == "direct" else routes.mapped)(
-            session, desk, examiner, task=task, schema=schema, hypotheses=guesses.listed(hypotheses), size=size
-        )
         draft = _merged(found, hypotheses, worked.looked, work, None)
         draft.not_examined += worked.not_examined
         draft.sampled = worked.sampled

@@ -275,3 +275,16 @@ def test_analyze_answers_a_question_with_a_model(scripted_model: Scripted, trace
     )
     assert report.answer == "They are above the limit."
     assert (report.engine.mode, report.engine.turns) == ("rlm", 2)
+
+
+def test_a_window_that_is_small_but_not_for_the_model_is_worked_by_the_loop(
+    scripted_model: Scripted, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_long = Fault(400, "context_length_exceeded", "request (17390 tokens) exceeds the available context size")
+    model = scripted_model([too_long, ANSWER])
+    monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
+    monkeypatch.setenv("HALO_ANALYSIS_ROUTE", "direct")
+    report = analyze(traces, prompt="Why do refunds fail?", engine="rlm")
+    assert report.answer == "They are above the limit."
+    assert (report.status, report.engine.route) == ("complete", "loop")
+    assert "too small for the direct route" in str(report.engine.route_reason)
