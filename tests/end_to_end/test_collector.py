@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.resources
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,7 +58,12 @@ def collector(receiver: Service, tmp_path: Path) -> Iterator[str]:
         process.wait(20)
 
 
-@pytest.mark.skipif(os.uname().sysname != "Linux", reason="rotel's wheel carries a Linux binary")
+LINUX = pytest.mark.skipif(os.uname().sysname != "Linux", reason="rotel's wheel carries a Linux binary")
+PAUSE_SECONDS = float(os.environ.get("HALO_PAUSE_SECONDS", "1"))  # benchmarks/README.md: a minute
+COUNT = "SELECT count(*) AS n, count(DISTINCT span_id) AS different FROM spans"
+
+
+@LINUX
 def test_every_span_sent_through_the_collector_is_found(halo: Halo, collector: str) -> None:
     send_spans(collector, 3_000, service="behind-rotel")
     sql = "SELECT count(*) AS n, count(DISTINCT span_id) AS different, min(service_name) AS service FROM spans"
@@ -70,3 +77,38 @@ def test_every_span_sent_through_the_collector_is_found(halo: Halo, collector: s
     eventually(all_there, what=lambda: f"halo query finds all 3,000 spans, not {found}")
     chats = halo.query("SELECT model, count(*) AS n FROM spans WHERE span_type = 'llm' GROUP BY model")
     assert chats == [{"model": "gpt-4o-mini", "n": 1_500}]
+
+
+@LINUX
+def test_a_receiver_that_is_stopped_for_a_while_loses_nothing_of_what_the_collector_took(
+    halo: Halo, receiver: Service, collector: str
+) -> None:
+    """As a machine that is suspended: the collector's requests wait, and are answered when it goes on."""
+    address = receiver.address()
+    assert address
+    os.kill(address["pid"], signal.SIGSTOP)
+    try:
+        end = time.monotonic() + PAUSE_SECONDS
+        total = 0
+        while not total or time.monotonic() < end:
+            send_spans(collector, 500, service="while-stopped")
+            total += 500
+    finally:
+        os.kill(address["pid"], signal.SIGCONT)
+    eventually(lambda: halo.query(COUNT) == [{"n": total, "different": total}], what=f"all {total} spans")
+
+
+@LINUX
+def test_a_receiver_that_is_killed_and_started_again_loses_nothing_of_what_the_collector_took(
+    halo: Halo, receiver: Service, collector: str, serve: Callable[..., Service]
+) -> None:
+    """The collector tries again until the same address answers; what was stored before the kill is shown once."""
+    address = receiver.address()
+    assert address
+    send_spans(collector, 500)
+    os.kill(address["pid"], signal.SIGKILL)
+    assert receiver.process.wait(60) == 1
+    send_spans(collector, 500)
+    again = serve("up", "--grpc-endpoint", address["grpc"])
+    eventually(lambda: (found := again.address()) and found["pid"] != address["pid"], what="the receiver is up again")
+    eventually(lambda: halo.query(COUNT) == [{"n": 1000, "different": 1000}], what="all 1,000 spans")
