@@ -1,4 +1,4 @@
-"""Small sealed segments become one: a single ordered rewrite, crash-safe, readers undisturbed.
+"""Small sealed segments become one: a single rewrite in order of arrival, crash-safe, readers undisturbed.
 
 The rewrite happens in `segments/work/`, by another process, and counts for nothing until it is published: renamed into
 the directory, with the names of the segments it replaces inside. From then on those count no more, whether or not they
@@ -61,7 +61,7 @@ def _size_class(entry: manifest.Entry) -> int:
 
 
 def merge(directory: Path, names: Sequence[str], *, mapping: int, memory_limit: str, threads: int) -> Path:
-    """Write segments as one in the work directory, ordered by trace and sealed; return its path."""
+    """Write segments as one in the work directory, sealed; return its path."""
     writer = open_work(directory, names[0], mapping=mapping, memory_limit=memory_limit, threads=threads)
     writer.take_over([directory / name for name in names])
     return writer.seal()
