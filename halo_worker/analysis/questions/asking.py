@@ -157,9 +157,12 @@ class Questions:
 
     async def _open(self) -> _Child:
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        # -P: modules are looked for where this one is from, and never in the directory someone happens to stand in.
+        ours = str(Path(__file__).resolve().parents[3])
+        environment["PYTHONPATH"] = os.pathsep.join([*filter(None, [environment.get("PYTHONPATH")]), ours])
         self.temp_dir.mkdir(parents=True, exist_ok=True)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "halo_worker.analysis.questions.process",
+            sys.executable, "-P", "-m", "halo_worker.analysis.questions.process",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             env=environment, start_new_session=True, limit=2**20,
         )  # fmt: skip

@@ -17,6 +17,7 @@ from halo_worker.rlm.tool import Tool, ToolError
 
 MAX_TRACES = 40
 TRACE_BYTES = 8_000
+ALL_BYTES = 120_000  # of the traces in one prompt
 
 Ask = Callable[[str], Awaitable[SubResult]]
 
@@ -30,7 +31,8 @@ def synthesis_tool(desk: Desk, ask: Ask) -> Tool:
         if not isinstance(wanted, list) or not wanted:
             raise ToolError("trace_ids is a list of ids; query_traces returns them")
         ids = [await desk.trace_id(one) for one in wanted[:MAX_TRACES]]
-        texts = await asyncio.gather(*(rendered(desk, one) for one in ids))
+        each = min(TRACE_BYTES, ALL_BYTES // len(ids))
+        texts = await asyncio.gather(*(rendered(desk, one, each) for one in ids))
         answer = await ask(
             SYNTHESIS.format(focus=arguments.get("focus") or "what goes wrong in them", data=marked("\n".join(texts)))
         )
@@ -50,6 +52,6 @@ def synthesis_tool(desk: Desk, ask: Ask) -> Tool:
     )
 
 
-async def rendered(desk: Desk, trace_id: str, max_bytes: int = TRACE_BYTES) -> str:
+async def rendered(desk: Desk, trace_id: str, max_bytes: int) -> str:
     """Return a trace as one line of JSON for a prompt."""
     return orjson.dumps(await view_trace(desk, trace_id, max_bytes)).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
 from halo_worker.analysis.tools.fit import CUT, NOTE_BYTES, VIEW_BYTES, compact, cut, for_model, hoisted, size, take
@@ -10,6 +9,7 @@ from halo_worker.analysis.tools.shared import Desk, tool
 from halo_worker.rlm.tool import Tool, ToolError
 
 MAX_SPANS = 200  # of one view_spans
+READ_BYTES = 2 * 2**20  # of the rows that a view is made of
 MAX_ROWS = 5000  # of one view_trace, before it is only summed up
 CAPS = (4096, 1500, 600, 400, 250, 160, 100, 60)  # characters of one text of view_trace: the first that fits
 SPAN_CAPS = (16_384, 8_000, 4_000, 1_500, 600, 250)  # of view_spans: the reader asked for these
@@ -76,7 +76,7 @@ async def view_trace(desk: Desk, trace_id: str, max_bytes: int) -> dict[str, Any
             f"SELECT {_SKELETON}, {_texts(CAPS[0])} FROM spans WHERE trace_id = ? ORDER BY start_time, span_id",
             [trace_id],
             max_rows=MAX_ROWS,
-            max_bytes=max_bytes * 40,
+            max_bytes=max(READ_BYTES, max_bytes * 4),
         )
         if not found.more:
             for cap in CAPS:
@@ -98,9 +98,9 @@ async def _summary(desk: Desk, trace_id: str, max_bytes: int) -> dict[str, Any]:
         [trace_id],
     )
     sizes = await desk.questions.rows(
-        "SELECT coalesce(length(input_text), 0) + coalesce(length(output_text), 0) AS n FROM spans WHERE trace_id = ?",
+        "SELECT count(*) AS spans, sum(n)::BIGINT AS total, min(n) AS min, median(n)::BIGINT AS median, max(n) AS max FROM "
+        "(SELECT coalesce(length(input_text), 0) + coalesce(length(output_text), 0) AS n FROM spans WHERE trace_id = ?)",
         [trace_id],
-        max_rows=MAX_ROWS * 100,
     )
     errors = await desk.questions.rows(
         "SELECT span_id, left(name, 80) AS name, left(coalesce(error_message, status_message), 120) AS error FROM spans "
@@ -109,16 +109,13 @@ async def _summary(desk: Desk, trace_id: str, max_bytes: int) -> dict[str, Any]:
         max_rows=20,
         count=True,
     )
-    characters = [row["n"] for row in sizes.rows] or [0]
+    [characters] = sizes.rows
     oversized: dict[str, Any] = {
-        "span_count": sum(row["spans"] for row in names.rows),
-        "text_characters": {
-            "total": sum(characters),
-            "min": min(characters),
-            "median": int(statistics.median(characters)),
-            "max": max(characters),
-        },
-        "top_span_names": [{**row, "name": cut(row["name"], 80)} for row in names.rows[:TOP_NAMES]],
+        "span_count": characters.pop("spans"),
+        "text_characters": characters,
+        "top_span_names": take(
+            [{**row, "name": cut(row["name"], 80)} for row in names.rows[:TOP_NAMES]], max_bytes // 3
+        ),
         "error_span_count": errors.total if errors.total is not None else len(errors.rows),
         "first_error_spans": take([compact(row) for row in errors.rows], max_bytes // 3),
         "recommendation": "search_trace(trace_id, regex_pattern) for what matters, view_spans for single spans, "

@@ -202,3 +202,18 @@ async def test_the_same_window_is_seen(questions: Questions, reader: Reader) -> 
         {"trace_id": trace_id(3)},
         {"trace_id": trace_id(7)},
     ]
+
+
+async def test_no_module_is_taken_from_where_someone_stands(
+    reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory with traces may hold a duckdb.py as well."""
+    for name in ("duckdb", "orjson", "halo_worker"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken from the working directory')")
+    monkeypatch.chdir(tmp_path)
+    questions = Questions.of(reader, tmp_path / "questions", threads=1)
+    try:
+        assert (await questions.rows("SELECT 1 AS one")).rows == [{"one": 1}]
+    finally:
+        await questions.close()
+    assert not (tmp_path / "questions").exists(), "nothing is left on the disk"

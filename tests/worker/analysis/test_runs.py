@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from halo_worker import run
+from halo_worker.analysis.routes import Size, chosen
 from halo_worker.config import load_settings
 from tests.scripted_model import Answer, Fault, Request, Say, ScriptedModel
 from tests.worker.analysis.claims import MADE_UP, ORDER, QUOTE, TRUE, final, titles
@@ -30,7 +32,14 @@ class Run:
         self.number = 0
 
     def __call__(
-        self, script: Any, prompt: str | None = None, *, remember: bool = False, engine: str | None = None, **given: Any
+        self,
+        script: Any,
+        prompt: str | None = None,
+        *,
+        remember: bool = False,
+        engine: str | None = None,
+        files: Sequence[Path] = (),
+        **given: Any,
     ) -> dict[str, Any]:
         self.number += 1
         with ScriptedModel(script) as model:
@@ -43,7 +52,7 @@ class Run:
                 },
             )
             request = run.Request(
-                paths=(str(self.file),), prompt=prompt, engine=engine, remember=remember,
+                paths=tuple(str(one) for one in (self.file, *files)), prompt=prompt, engine=engine, remember=remember,
                 out=None if remember else self.directory / "out",
             )  # fmt: skip
             result = run.run(settings, request, now_ns=(BEGIN + 86_400 + self.number) * 10**9)
@@ -91,6 +100,43 @@ def test_a_small_window_is_one_call(halo_run: Run) -> None:
     [request] = halo_run.requests
     assert ORDER.split(".")[0] in request.texts[-1].split("<traces>\n")[1], "the data stands between its marks"
     assert titles(report) == ["Refunds over the limit are tried"]
+
+
+def test_the_first_request_does_not_grow_with_the_window(halo_run: Run) -> None:
+    """The traces are never pasted: totals, the largest groups and the most frequent hypotheses are."""
+    sizes = []
+    for traces in (30, 1500):
+        write(ordinary(traces, failing=range(0, traces, 3)), halo_run.file)
+        halo_run([final(answer="Nothing.")], route="loop")
+        sizes.append(halo_run.requests[0].size)
+    assert sizes[0] < 17_000
+    assert sizes[1] < sizes[0] * 1.1
+
+
+def test_a_trace_in_two_files_is_one(halo_run: Run) -> None:
+    lines = list(ordinary(4, failing=[1]))
+    write(lines[:4], halo_run.file)
+    other = write(lines[4:], halo_run.directory / "more.jsonl")
+    script = [Say(calls=[("view_trace", {"trace_id": trace_id(1)})]), final(answer="Nothing.")]
+    halo_run(script, route="loop", files=(other,))
+    assert [text.count('"span_id"') for text in halo_run.requests[1].texts if "view_trace" in text][-1] == 3
+
+
+@pytest.mark.parametrize(
+    ("size", "route"),
+    [
+        (Size(10, 100, 5_000), "direct"),
+        (Size(10, 100, 50_000), "map"),
+        (Size(10, 100, 500_000), "loop"),
+        (Size(1_000, 10_000, 50_000), "loop"),
+        (Size(100_000, 1_000_000, None), "loop"),
+    ],
+)
+def test_size_decides_the_route_where_nobody_else_does(size: Size, route: str) -> None:
+    assert chosen("auto", size, max_tokens=None)[0] == route
+    assert chosen("direct", size, max_tokens=None)[0] == "direct"
+    if route == "map":
+        assert chosen("auto", size, max_tokens=60_000)[0] == "loop", "a map would take most of the budget"
 
 
 def test_text_of_traces_reaches_no_control_flow(halo_run: Run) -> None:
