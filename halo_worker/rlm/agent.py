@@ -12,6 +12,7 @@ from typing import Any
 
 from halo_worker.errors import ModelRefused, ModelUnavailable
 from halo_worker.rlm import actions, arguments, prompts
+from halo_worker.rlm.asking import FATAL_CODES
 from halo_worker.rlm.budget import Denied, Stop
 from halo_worker.rlm.context import Conversation
 from halo_worker.rlm.fit import text_of
@@ -24,6 +25,7 @@ from halo_worker.rlm.tool import MODEL_BYTES, ToolError
 FINAL_OUTPUT_TOKENS = 8_192  # of the last turn, kept for it
 MAX_CALLS_A_TURN = 64
 MAX_OVERFLOWS = 4  # elisions in a row before a context overflow is believed
+OF_THE_TEXT = ("context_length_exceeded", "content_filter")
 REPEATED = 3  # from which the same call is remarked upon
 NOTE_BYTES = 200  # of MODEL_BYTES, for the mark around a result, and as much for what is appended to it
 NUDGES = 1  # how often prose without an action is answered with what to do
@@ -65,6 +67,7 @@ class Agent:
     # Who makes native calls ends the run by one: its text may be a quotation, also of code that would end the run.
     may_finish: bool = True
     said: str | None = None
+    flat: bool = False  # whether calls are told as text, since the endpoint refuses them in the history
     heard: list[str] = field(default_factory=list)  # what has streamed of the reply that is being given
     ended: Ended | None = None
     made: Counter[str] = field(default_factory=Counter)
@@ -183,6 +186,12 @@ class Agent:
                     final=final,
                 )
             except ModelRefused as error:
+                if error.code == "content_filter" and self._withheld():
+                    continue
+                if error.code not in (*FATAL_CODES, *OF_THE_TEXT) and self.conversation.flatten():
+                    self.flat = True
+                    self.shared.trajectory.write("note", agent_id=self.id, note="history refused: told as text")
+                    continue
                 if error.code != "context_length_exceeded" or overflows >= MAX_OVERFLOWS:
                     raise
                 if not self.conversation.overflowed(self._estimate):
@@ -192,6 +201,8 @@ class Agent:
 
     async def _act(self, reply: Reply) -> Ended | None:
         """Do what a reply asks for; return how the agent ended, if it did."""
+        if reply.finish_reason == "content_filter" and self._withheld():
+            return None
         if reply.refusal or self._declines(reply):
             return self._refused(reply)
         reply = self._said(reply)
@@ -310,7 +321,7 @@ class Agent:
         if reply.content.strip():
             self.said = reply.content
         message = Message("assistant", reply.content or None, reply.tool_calls)
-        self.conversation.add(message)
+        self.conversation.add(prompts.as_text(message) if self.flat else message)
         self.shared.emit(self, message)
         return reply
 
@@ -318,8 +329,8 @@ class Agent:
         """Put a result into the conversation: of a native call as role tool, else as a message that says what it is."""
         message = Message("tool", text, tool_call_id=call.id, name=call.name)
         self.shared.emit(self, message)
-        if text_action:
-            message = Message("user", f"Result of {call.name}:\n{text}", name=call.name)
+        if text_action or self.flat:
+            message = Message("user", prompts.result_as_text(call.name, text), name=call.name)
         self.conversation.add(message)
 
     def _prose(self, reply: Reply) -> Ended | None:
@@ -337,6 +348,13 @@ class Agent:
             Message("user", cut + (prompts.nudge(self.hands.specs) if self.root else prompts.NUDGE_CHILD))
         )
         return None
+
+    def _withheld(self) -> bool:
+        """Go on without the newest results, where a filter objects: one text must not end a run over thousands."""
+        gone = self.conversation.withhold()
+        if gone:
+            self.shared.trajectory.write("note", agent_id=self.id, note="content filter: withheld", results=gone)
+        return gone > 0
 
     def _declines(self, reply: Reply) -> bool:
         return self.shared.refusal_retries > 0 and not reply.tool_calls and bool(_DECLINES.match(reply.content))

@@ -85,6 +85,28 @@ class Conversation:
         self.items[item_id] = (name, text)
         return prompts.elided(item_id, name, len(text.encode("utf-8", "replace")))
 
+    def flatten(self) -> bool:
+        """Tell calls and their results as text, for an endpoint that refuses the history as it is.
+
+        False when there are none, as after the first time.
+        """
+        if not any(message.tool_calls for message in self.messages):
+            return False
+        self.messages = [prompts.as_text(message) for message in self.messages]
+        return True
+
+    def withhold(self) -> int:
+        """Take out the newest results, to which a provider's filter objected; return how many went."""
+        gone = 0
+        for index in range(len(self.messages) - 1, -1, -1):
+            message = self.messages[index]
+            if not _is_result(message):
+                break
+            if message.content != prompts.WITHHELD:
+                self.messages[index] = replace(message, content=prompts.WITHHELD)
+                gone += 1
+        return gone
+
     def item(self, item_id: str, limit: int) -> str | None:
         """Return an elided result."""
         found = self.items.get(item_id.strip().strip("'\""))

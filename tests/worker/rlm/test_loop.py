@@ -348,6 +348,48 @@ async def test_a_refusal_is_asked_to_continue(scripted_model: Scripted, session:
     assert (outcome.stopped_by, outcome.reason) == ("error", "the model declined: No.")
 
 
+@pytest.mark.parametrize("objection", [Fault(400, "content_filter"), Say("", finish_reason="content_filter")])
+async def test_a_result_that_a_filter_objects_to_is_withheld_and_the_run_goes_on(
+    scripted_model: Scripted, session: NewSession, objection: Fault | Say
+) -> None:
+    """One trace's text must not end a run over thousands."""
+
+    def script(request: Request) -> Say | Fault:
+        if any("[0,1,2,3,4]" in text for text in request.texts):
+            return objection
+        if any("withheld" in text for text in request.texts):
+            return Say(calls=[FINAL])
+        return Say(calls=[("list_numbers", {"limit": 5}), ("list_numbers", {"limit": 1})])
+
+    server = scripted_model(script)
+    outcome = await session(server).loop(task())
+    assert outcome.arguments == {"answer": "three"}
+    assert len(server.requests) == 3
+    outcome = await session(scripted_model([objection] * 9), cache_dir=None).loop(task())
+    assert (outcome.arguments, outcome.stopped_by) == (None, "error")
+
+
+async def test_a_history_that_an_endpoint_refuses_is_told_as_text(
+    scripted_model: Scripted, session: NewSession
+) -> None:
+    """An endpoint that chokes on calls in the history costs one request, and not the work of the run."""
+
+    def script(request: Request) -> Say | Fault:
+        if any(message.get("tool_calls") for message in request.messages):
+            return Fault(400, "invalid_request", "messages[2].tool_calls: field required")
+        if len(request.messages) > 5:
+            return Say(calls=[FINAL])
+        return Say("I look.", calls=[("list_numbers", {"limit": 5})])
+
+    server = scripted_model(script)
+    outcome = await session(server).loop(task())
+    assert outcome.arguments == {"answer": "three"}
+    told = server.requests[2].texts
+    assert told[2] == 'I look.\n[called list_numbers {"limit": 5}]'
+    assert told[3].startswith("Result of list_numbers:\n<result")
+    assert len(server.requests) == 4  # it is refused once
+
+
 async def test_the_same_call_again_and_again_is_remarked_upon(scripted_model: Scripted, session: NewSession) -> None:
     server = scripted_model([Say(calls=[("list_numbers", {"limit": 1})])] * 3 + [Say(calls=[FINAL])])
     await session(server).loop(task())
