@@ -15,7 +15,7 @@ from halo_worker.rlm import actions, arguments, prompts
 from halo_worker.rlm.asking import FATAL_CODES
 from halo_worker.rlm.budget import Denied, Stop
 from halo_worker.rlm.context import Conversation
-from halo_worker.rlm.fit import text_of
+from halo_worker.rlm.fit import clip, text_of
 from halo_worker.rlm.hands import GET_CONTEXT_ITEM, Hands
 from halo_worker.rlm.model import Message, Reply, ToolCall, ToolSpec, Usage
 from halo_worker.rlm.shared import Shared
@@ -25,6 +25,7 @@ from halo_worker.rlm.tool import MODEL_BYTES, ToolError
 FINAL_OUTPUT_TOKENS = 8_192  # of the last turn, kept for it
 MAX_CALLS_A_TURN = 64
 MAX_OVERFLOWS = 4  # elisions in a row before a context overflow is believed
+ERROR_BYTES = 4_000  # of what a call that failed is answered with
 OF_THE_TEXT = ("context_length_exceeded", "content_filter")
 REPEATED = 3  # from which the same call is remarked upon
 NOTE_BYTES = 200  # of MODEL_BYTES, for the mark around a result, and as much for what is appended to it
@@ -259,7 +260,12 @@ class Agent:
                 text += prompts.repeated(self.made[key])
         except ToolError as error:
             failed = True
-            text = text_of({"error": str(error)[:MODEL_BYTES]})
+            text = text_of({"error": clip(str(error), ERROR_BYTES)})
+        except Denied:
+            raise
+        except Exception as error:  # noqa: BLE001  a bug of ours: the model is told, and the run goes on
+            failed = True
+            text = text_of({"error": clip(f"{type(error).__name__}: {error}", ERROR_BYTES)})
         self.shared.trajectory.write(
             "tool",
             agent_id=self.id,

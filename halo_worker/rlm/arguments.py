@@ -10,12 +10,13 @@ from typing import Any
 import orjson
 from jsonschema import Draft202012Validator
 
-from halo_worker.rlm.fit import clip
+from halo_worker.rlm.fit import clip, nested
 from halo_worker.rlm.schema import loads
 from halo_worker.rlm.tool import ToolError
 
 SCHEMA_SHOWN = 2_000  # bytes of a schema in an error
 PROBLEMS_SHOWN = 5
+MAX_NESTING = 64
 
 
 def resolve(name: str, known: Collection[str]) -> str:
@@ -49,6 +50,8 @@ def read(name: str, text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def fit(name: str, value: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Mend what is plainly meant (null for absent, "5" for 5, one for a list), then validate. Raises ToolError."""
+    if nested(value, MAX_NESTING):
+        raise ToolError(f"the arguments of {name} are nested deeper than {MAX_NESTING}")
     properties: Mapping[str, Any] = schema.get("properties") or {}
     if "kwargs" in value and "kwargs" not in properties and isinstance(value["kwargs"], dict):
         value = value["kwargs"]

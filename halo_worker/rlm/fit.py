@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -14,7 +15,17 @@ def text_of(value: Any) -> str:
     try:
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, orjson.JSONEncodeError, RecursionError):
-        return clean(repr(value))
+        with suppress(RecursionError):
+            return clean(repr(value))
+        return "<nested too deeply to show>"
+
+
+def nested(value: Any, most: int) -> bool:
+    """Whether a JSON value is nested deeper than `most`; never recurses deeper than that."""
+    if most < 0:
+        return True
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return any(nested(one, most - 1) for one in inner)
 
 
 def clean(text: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from halo_worker.rlm.agent import Agent
 
 MAX_BATCH = 2_000  # prompts of one llm_query_batched
+QUESTION_CHARACTERS = 100_000  # of what a child is given
 MAX_CHILDREN = 50  # questions of one rlm_query_batched
 CALL_SUBAGENT, GET_CONTEXT_ITEM = "call_subagent", "get_context_item"
 
@@ -205,6 +206,8 @@ class Hands:
 
     async def _subagent(self, question: str, call_id: str | None) -> dict[str, Any]:
         """Let a child work; it ends in an answer, whatever it meets."""
+        if len(question) > QUESTION_CHARACTERS:
+            raise ToolError(f"the input has {len(question):,} characters, at most {QUESTION_CHARACTERS:,} are taken")
         depth = self._agent.depth + 1
         if depth > self._shared.limits.depth:
             raise ToolError(f"sub-agents may not nest deeper than {self._shared.limits.depth}")

@@ -19,6 +19,7 @@ from halo_worker.rlm.model import LanguageModel, Message, Reply
 from halo_worker.rlm.schema import BadSchema, Validator, json_in
 
 OUTPUT_TOKENS = 8_192  # of one sub-call
+PROMPT_CHARACTERS = 4 * 2**20  # of one sub-call, whatever the model takes
 REPAIRS = 2  # how often a value that does not validate goes back
 PARTIAL_BYTES = 4_000  # of an answer that was cut, shown with the error
 
@@ -58,6 +59,10 @@ class SubCalls:
             validator = Validator(schema) if schema is not None else None
         except BadSchema as error:
             return SubResult(error={"type": "invalid", "message": str(error)})
+        size = len(prompt) + len(system or "")
+        if size > PROMPT_CHARACTERS:
+            message = f"the prompt has {size:,} characters, at most {PROMPT_CHARACTERS:,} are asked: split it"
+            return SubResult(error={"type": "invalid", "message": message})
         system = prompts.sub_system(system, validator.schema if validator else None)
         key = Cache.key(self.model.name, system, prompt, schema)
         known, value = await asyncio.to_thread(self.cache.get, key)

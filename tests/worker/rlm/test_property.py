@@ -146,6 +146,7 @@ class RandomModel:
                 json.dumps({"input": "look"}),
                 json.dumps({"item_id": "item-1"}),
                 "", "null", "[]", '"x"', "{", self.text(), "{}", '{"kwargs": {"limit": 1}}', "[" * 5_000,
+                '{"findings": ' + "[" * 300 + "]" * 300 + "}",
             ]
         )  # fmt: skip
         return ToolCall(dice.choice(["", "same", f"id-{dice.randint(0, 10**6)}"]), name, arguments)
