@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from halo_receiver import conventions, files
-from halo_receiver.span import Span
+from halo_receiver.span import LogRecord, Span
 from halo_receiver.store import columns
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import SegmentName
@@ -16,8 +16,8 @@ from halo_receiver.store.writer import SegmentWriter
 BATCH_ROWS = 2048
 
 
-def store(spans: Iterable[Span], directory: Path, *, number: int = 1) -> Path:
-    """Write decoded spans into one sealed segment, as the loader does."""
+def store(spans: Iterable[Span], directory: Path, *, number: int = 1, logs: Iterable[LogRecord] = ()) -> Path:
+    """Write decoded spans and logs into one sealed segment, as the loader does."""
     directory.mkdir(parents=True, exist_ok=True)
     writer = SegmentWriter(directory, SegmentName.at(1_790_000_000_000_000_000, number))
     rows: list[Any] = []
@@ -31,6 +31,9 @@ def store(spans: Iterable[Span], directory: Path, *, number: int = 1) -> Path:
         if len(rows) >= BATCH_ROWS:
             flush()
     flush()
+    records = [(record, conventions.from_log(record), record.time_unix_nano or 1) for record in logs]
+    if records:
+        writer.append(spans=None, logs=columns.log_table(records))
     return writer.seal()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from halo_receiver.decode import decode_traces
-from halo_receiver.span import Span
+from halo_receiver.span import LogRecord, Scope, Span
 from halo_worker.analysis import overview
 from halo_worker.analysis.contrast import contrasts
 from halo_worker.report.model import Contrast, Outcome
@@ -123,3 +123,35 @@ def test_what_evaluators_say_is_an_outcome_of_its_own(tmp_path: Path) -> None:
     assert (outcomes["evaluation"].known, outcomes["evaluation"].failed) == (TRACES, sum(judged.values()))
     assert "hallucination" in outcomes["evaluation"].note
     assert [(item.outcome, item.dimension, item.value) for item in items] == [("evaluation", "version", "1.1")]
+
+
+def test_evaluations_that_come_as_logs_count_and_name_the_prompt(tmp_path: Path) -> None:
+    """Labels of a log record, joined by the trace; the version is the same, so the prompt is what differs."""
+    made = list(spans(lambda *_: 0.0))
+    for span in made:
+        span.scope.resource_attributes.pop("service.version", None)
+    first: dict[str, str] = {}
+    for span in made:
+        if "release 1.1" in str(span.attributes):
+            first.setdefault(span.trace_id, span.span_id)
+    traces = {span.trace_id for span in made}
+
+    def said(trace: str) -> dict[str, str]:
+        label = "thumbs down" if trace in first else "thumbs up"
+        return {"gen_ai.evaluation.name": "user_feedback", "gen_ai.evaluation.score.label": label}
+
+    logs = [
+        LogRecord(
+            Scope(name="evals"),
+            trace_id=trace,
+            time_unix_nano=1_790_000_000_000_000_000,
+            event_name="gen_ai.evaluation.result",
+            attributes=said(trace),
+        )
+        for trace in sorted(traces)
+    ]
+    outcomes, items = found(store(made, tmp_path, logs=logs))
+    assert outcomes["evaluation"].failed == len(first)
+    assert "user_feedback" in outcomes["evaluation"].note
+    assert {(item.outcome, item.dimension) for item in items} == {("evaluation", "prompt")}
+    assert all("release 1.1" in item.value for item in items)
