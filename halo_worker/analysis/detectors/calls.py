@@ -55,11 +55,11 @@ UNITS = (
         limits="sure where tool definitions are captured; else by what the tool answers, or by its absence among the service's tools",
         sql=f"""
           WITH whole AS (SELECT trace_id, list_distinct(flatten(list(tools_offered))) AS names FROM _s WHERE len(tools_offered) > 0 GROUP BY ALL),
-          ran AS (SELECT DISTINCT service_name, tool_name FROM _s WHERE span_type = 'tool' AND tool_name IS NOT NULL),
+          ran AS (SELECT DISTINCT service_name, tool_name FROM _s ANTI JOIN _bad_results b USING (trace_id, span_id) WHERE span_type = 'tool' AND NOT failed AND tool_name IS NOT NULL),
           covered AS (
             SELECT c.service_name FROM _calls c LEFT JOIN ran ON ran.service_name = c.service_name AND ran.tool_name = c.call_name
             WHERE NOT regexp_matches(coalesce(c.call_name, ''), '{ENDING}') GROUP BY c.service_name
-            HAVING count(ran.tool_name) >= {MIN_KNOWN_CALLS} AND count(ran.tool_name) >= 0.95 * count(*)
+            HAVING count(ran.tool_name) >= {MIN_KNOWN_CALLS} AND count(ran.tool_name) >= 0.9 * count(*)
           ),
           common AS (
             SELECT service_name, call_name FROM (SELECT service_name, call_name, count(DISTINCT trace_id) AS n FROM _calls GROUP BY ALL)

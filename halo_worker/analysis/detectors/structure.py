@@ -9,6 +9,7 @@ from halo_worker.analysis.detectors.unit import Unit
 MIN_SAMPLE = 40  # spans of one kind, below which nothing is an outlier
 ROBUST_Z = 8.0  # median absolute deviations of the logarithm
 MIN_RATIO = 5.0  # times the median
+VAST_RATIO = 30.0  # times the median, from which half the deviations are enough: latencies are skewed
 MAX_SHARE = 0.03  # of the kind; what is more frequent is another way of working, not an outlier
 PRESSURE = 0.9  # of the model's context window
 GROWN_TOKENS, GROWN_TIMES = 30_000, 8  # a prompt that grows to that, of an agent whose prompts seldom do
@@ -35,7 +36,8 @@ def _outliers(measure: str, least: float, kinds: str, *, source: str = "_s") -> 
       spread AS (SELECT kind_key, any_value(m) AS m, greatest(mad(x), 0.05) AS d FROM groups JOIN middle USING (kind_key) GROUP BY ALL),
       far AS (
         SELECT g.* FROM groups g JOIN spread s USING (kind_key) JOIN middle USING (kind_key)
-        WHERE (g.x - s.m) / (1.4826 * s.d) > {ROBUST_Z} AND g.x - s.m > ln({MIN_RATIO}) AND g.{measure} >= {least}
+        WHERE g.x - s.m > ln({MIN_RATIO}) AND ((g.x - s.m) / (1.4826 * s.d) > {ROBUST_Z}
+            OR g.x - s.m > ln({VAST_RATIO}) AND (g.x - s.m) / (1.4826 * s.d) > {ROBUST_Z} / 2) AND g.{measure} >= {least}
         QUALIFY count(*) OVER (PARTITION BY g.kind_key) <= {MAX_SHARE} * any_value(n) OVER (PARTITION BY g.kind_key)
       )
       SELECT coalesce(f.tool_name, f.agent_name, f.name) || '|' || f.name AS key, coalesce(f.tool_name, f.agent_name, f.name) AS subject,
@@ -65,7 +67,7 @@ UNITS = (
     Unit(
         name="latency_outlier",
         category="Latency Outlier",
-        definition=f"A span takes more than {MIN_RATIO:g} times the median of its agent, name and model, and more than {ROBUST_Z:g} robust standard deviations",
+        definition=f"A span takes more than {MIN_RATIO:g} times the median of its agent, name and model, and more than {ROBUST_Z:g} robust standard deviations (half of them from {VAST_RATIO:g} times on)",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
         limits=f"model, tool and retrieval calls, at least {MIN_SAMPLE} of the kind, of which {MAX_SHARE:.0%} at most; the deepest slow span only; five seconds at least",
         sql=_outliers("duration_ns", 5e9, _LEAVES),
@@ -75,7 +77,6 @@ UNITS = (
         validation="The 99th percentile of this span should come near its median.",
         confidence=0.7,
         severity="low",
-        min_traces=2,
     ),
     Unit(
         name="token_outlier",
