@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from halo_receiver import ingest, spool
+from halo_receiver import ingest, spool, wire
 from halo_receiver.config import ReceiverConfig, StoreConfig, load_receiver
 from halo_receiver.errors import DirectoryUnusable, HaloError
 from halo_receiver.http_server import HttpServer
@@ -89,8 +89,9 @@ class Receiver:
         await self._listen()
         self._leave_address()
         event(
-            log, "receiver ready", grpc=self._addresses["grpc"], http=self._addresses["http"], data_dir=self._data_dir
-        )
+            log, "receiver ready", grpc=self._addresses["grpc"], http=self._addresses["http"], data_dir=self._data_dir,
+            decoder=wire.description(),
+        )  # fmt: skip
 
     def _note_backlog(self, spool_dir: Path, writer: spool.SpoolWriter) -> None:
         """What an earlier start acknowledged may still wait."""

@@ -29,6 +29,7 @@ from halo_receiver.store.lock import DirectoryLock
 
 IDLE_SECONDS = 0.05  # between two looks at the spool when nothing comes
 REPORT_SECONDS = 0.5
+NICE = 5  # acknowledging goes before loading: what is acknowledged can wait in the spool
 ALIVE_SECONDS = 1.0
 LOCK_SECONDS = 30.0  # for which a start waits for the loader of a receiver that was killed
 LOCK_FILE = "loader.lock"
@@ -151,6 +152,7 @@ def main() -> None:
     given = json.loads(parser.parse_args().settings)
     set_up(given["log_level"])
     end_with_parent()
+    os.nice(NICE)
     # Ctrl-C in a terminal, and systemd's SIGTERM, reach the whole group; the server alone decides when the loader ends.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -24,7 +24,9 @@ def available() -> bool:
 
 def description() -> str:
     """Name the decoder in use, for logs and `halo doctor`."""
-    return "wire scanner (C)" if available() else "reference (Python; no C compiler when halo was installed)"
+    if available():
+        return "wire scanner (C)"
+    return "Python alone: there was no C compiler when halo was installed; all works, at a fifth of the speed"
 
 
 def crc32(data: bytes) -> int:

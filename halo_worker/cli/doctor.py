@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from halo_receiver import wire
 from halo_receiver.store import manifest
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
@@ -49,7 +50,9 @@ def doctor_command(form: str, data_dir: Path | None, config: Path | None) -> int
     """Say what is set up, what is reachable, and what the captured spans can and cannot support."""
     current = settings(data_dir, config)
     checks = [
-        item for check in (_receiver, _directory, _model, _schedules, _sinks, _data) for item in _tried(check, current)
+        item
+        for check in (_receiver, _decoder, _directory, _model, _schedules, _sinks, _data)
+        for item in _tried(check, current)
     ]
     rows = [{"check": what, "state": state, "says": says} for what, state, says in checks]
     if form == "json":
@@ -67,6 +70,10 @@ def _tried(check: Callable[[Settings], Iterator[Check]], current: Settings) -> I
         yield from check(current)
     except HaloError as error:
         yield check.__name__.strip("_"), "problem", _told(error)
+
+
+def _decoder(_current: Settings) -> Iterator[Check]:
+    yield "decoder", "ok" if wire.available() else "note", wire.description()
 
 
 def _directory(current: Settings) -> Iterator[Check]:
