@@ -238,6 +238,7 @@ class Loader:
         try:
             spans, logs = self._tables.take()
         except Exception:  # noqa: BLE001 - as in _take
+            self._tables = Tables(**self._options)  # what it still holds of them would come twice
             self._commit_one_by_one(batch)
             return
         append = self._store.submit(self._append, spans, logs, batch.frames[-1].end, batch.mended)
@@ -254,7 +255,7 @@ class Loader:
         batch, append = storing
         try:
             append.result()
-        except Unreadable:  # the segment, not the batch: the start after this recovers
+        except (Unreadable, BrokenPipeError):  # the segment, or the server: the start after this recovers
             raise
         except Exception:  # noqa: BLE001 - as in _take
             self._commit_one_by_one(batch)
@@ -265,7 +266,7 @@ class Loader:
             try:
                 mended = tables.add(frame.kind, frame.encoding, self._body(frame), frame.arrival_ns)
                 self._append(*tables.take(), frame.end, mended)
-            except Unreadable:
+            except (Unreadable, BrokenPipeError):
                 raise
             except Exception as error:  # noqa: BLE001 - as in _take
                 self._set_frame_aside(frame, error)

@@ -157,7 +157,8 @@ class SegmentWriter:
         if not self._replaces:  # a merge has left the copies out already
             self._connection.execute(
                 "DELETE FROM segment.span_rows WHERE rowid IN (SELECT rowid FROM (SELECT rowid, row_number() OVER "
-                "(PARTITION BY trace_id, span_id ORDER BY received_at, rowid) AS nth FROM segment.span_rows) WHERE nth > 1)"
+                "(PARTITION BY trace_id, span_id ORDER BY received_at, rowid) AS nth FROM segment.span_rows) "
+                "WHERE nth > 1)"
             )
         self._describe()
         columns = ", ".join((*schema.TRACE_COLUMNS, "first_received_at", "last_received_at"))

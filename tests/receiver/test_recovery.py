@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from halo_receiver import conventions, loader, spool
+from halo_receiver import conventions, loader, spool, tables
 from halo_receiver.decode import Undecodable
 from halo_receiver.errors import Unstorable
 from halo_receiver.loader import Loader
@@ -24,7 +24,6 @@ from halo_receiver.store import merge, writer
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
 from halo_receiver.store.segments import POSITION_FILE, Segments
-from halo_receiver.tables import Tables
 from tests.fixtures_receiver import trace_request
 from tests.receiver.loading import append, append_spans, aside, load, numbers, open_loader
 
@@ -156,54 +155,76 @@ def test_a_lost_position_is_known_from_the_segments(tmp_path: Path) -> None:
     assert logs(tmp_path) == 2
 
 
+POISONED = trace_request((1, 1)), trace_request((2, 2), name="poison"), trace_request((3, 3))
+
+
+@pytest.mark.parametrize("error", [Unstorable("no"), TypeError("a bug of ours")])
 def test_a_request_that_cannot_be_stored_is_set_aside_and_its_neighbours_are_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    as_it_is = Segments.append
+    as_it_is = writer.SegmentWriter.append
 
-    def fail(segments: Segments, *, spans: Any, **rest: Any) -> None:
-        if "poison" in spans["name"].to_pylist():
-            raise TypeError("a bug of ours")
-        as_it_is(segments, spans=spans, **rest)
+    def fail(made: Any, *, spans: Any, **rest: Any) -> None:
+        if spans is not None and "poison" in spans.column("name").to_pylist():
+            raise error
+        as_it_is(made, spans=spans, **rest)
 
-    monkeypatch.setattr(Segments, "append", fail)
-    append(tmp_path, trace_request((1, 1)), trace_request((2, 2), name="poison"), trace_request((3, 3)))
+    monkeypatch.setattr(writer.SegmentWriter, "append", fail)
+    append(tmp_path, *POISONED)
+    append(tmp_path, LOG, kind="logs", encoding="json")
     found = load(tmp_path)
-    assert numbers(tmp_path) == [1, 3]
+    assert (numbers(tmp_path), logs(tmp_path)) == ([1, 3], 1)
     assert (found.counters["set_aside_requests"], len(aside(tmp_path))) == (1, 1)
+
+
+def poisoned(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Have decoding throw at a request that is poison."""
+    as_it_is = tables.Tables.add
+
+    def fail(made: Any, kind: str, encoding: Any, body: bytes, arrival_ns: int) -> dict[str, int]:
+        if b"poison" in body:
+            raise error
+        return as_it_is(made, kind, encoding, body, arrival_ns)
+
+    monkeypatch.setattr(tables.Tables, "add", fail)
 
 
 @pytest.mark.parametrize("error", [Unstorable("no"), Undecodable("no"), MemoryError(), RecursionError(), KeyError("x")])
 def test_whatever_decoding_throws_costs_one_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    as_it_is = Tables.add
-
-    def fail(tables: Tables, kind: str, encoding: Any, body: bytes, arrival_ns: int) -> Any:
-        if b"poison" in body:
-            raise error
-        return as_it_is(tables, kind, encoding, body, arrival_ns)
-
-    monkeypatch.setattr(Tables, "add", fail)
-    append(tmp_path, trace_request((1, 1)), trace_request((2, 2), name="poison"), trace_request((3, 3)))
+    poisoned(monkeypatch, error)
+    append(tmp_path, *POISONED)
     load(tmp_path)
     assert numbers(tmp_path) == [1, 3]
     assert [name.split(".", 1)[1] for name in aside(tmp_path)] == ["traces.protobuf.none"]
+
+
+def test_tables_that_cannot_be_made_of_a_batch_cost_nothing_but_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what they still hold does not come a second time."""
+    as_it_is, calls = tables.Tables.take, []
+
+    def fail_once(made: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OverflowError("once")
+        return as_it_is(made)
+
+    monkeypatch.setattr(tables.Tables, "take", fail_once)
+    append_spans(tmp_path, 1, 2)
+    append(tmp_path, LOG, kind="logs", encoding="json")
+    load(tmp_path)
+    assert (numbers(tmp_path), logs(tmp_path), aside(tmp_path)) == ([1, 2], 1, [])
 
 
 def test_a_request_that_kills_the_loader_is_found_out_and_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A careful loader leaves a note of what it tries; what it did not survive twice is not tried again."""
-    as_it_is = Tables.add
-
-    def die(tables: Tables, kind: str, encoding: Any, body: bytes, arrival_ns: int) -> Any:
-        if b"poison" in body:
-            raise Crash
-        return as_it_is(tables, kind, encoding, body, arrival_ns)
-
-    monkeypatch.setattr(Tables, "add", die)
-    append(tmp_path, trace_request((1, 1)), trace_request((2, 2), name="poison"), trace_request((3, 3)))
+    poisoned(monkeypatch, Crash())
+    append(tmp_path, *POISONED)
     append(tmp_path)
     for _ in range(2):
         abandoned(tmp_path, commit, careful=True)
