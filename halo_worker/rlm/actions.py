@@ -14,7 +14,8 @@ from typing import Any
 from halo_worker.rlm.model import ToolCall
 from halo_worker.rlm.schema import json_in
 
-RUN_CODE, FINAL_ANSWER = "run_code", "final_answer"
+RUN_CODE, CALL_SUBAGENT, GET_CONTEXT_ITEM = "run_code", "call_subagent", "get_context_item"
+FINAL_ANSWER = "final_answer"
 MAX_ACTIONS = 64
 
 _TAG = re.compile(r"<(tool_call|function_call|tool_use)>\s*(.*?)\s*(?:</\1>|\Z)", re.DOTALL)

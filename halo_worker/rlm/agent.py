@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import re
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from halo_worker.errors import ModelRefused, ModelUnavailable
-from halo_worker.rlm import actions, arguments, prompts
-from halo_worker.rlm.asking import FATAL_CODES
+from halo_worker.rlm import actions, arguments, prompts, talk
 from halo_worker.rlm.budget import Denied, Stop
 from halo_worker.rlm.context import Conversation
-from halo_worker.rlm.fit import clip, text_of
-from halo_worker.rlm.hands import GET_CONTEXT_ITEM, Hands
-from halo_worker.rlm.model import Message, Reply, ToolCall, ToolSpec, Usage
+from halo_worker.rlm.fit import text_of
+from halo_worker.rlm.hands import Hands
+from halo_worker.rlm.model import Message, Reply, ToolCall, Usage
 from halo_worker.rlm.shared import Shared
-from halo_worker.rlm.subcalls import canonical
-from halo_worker.rlm.tool import MODEL_BYTES, ToolError
+from halo_worker.rlm.talk import FINAL_OUTPUT_TOKENS
+from halo_worker.rlm.tool import ToolError
 
-FINAL_OUTPUT_TOKENS = 8_192  # of the last turn, kept for it
-MAX_CALLS_A_TURN = 64
-MAX_OVERFLOWS = 4  # elisions in a row before a context overflow is believed
-ERROR_BYTES = 4_000  # of what a call that failed is answered with
-OF_THE_TEXT = ("context_length_exceeded", "content_filter")
-REPEATED = 3  # from which the same call is remarked upon
-NOTE_BYTES = 200  # of MODEL_BYTES, for the mark around a result, and as much for what is appended to it
 NUDGES = 1  # how often prose without an action is answered with what to do
 
 _DECLINES = re.compile(
@@ -71,7 +61,6 @@ class Agent:
     flat: bool = False  # whether calls are told as text, since the endpoint refuses them in the history
     heard: list[str] = field(default_factory=list)  # what has streamed of the reply that is being given
     ended: Ended | None = None
-    made: Counter[str] = field(default_factory=Counter)
     hands: Hands = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,7 +105,7 @@ class Agent:
         """Turn by turn; None when only the last one is left."""
         while self.turn < self.turns - 1:
             self._begin_turn()
-            reply = await self._ask(self._status(), self.hands.specs)
+            reply = await talk.ask(self, self._status(), self.hands.specs)
             ended = await self._act(reply)
             self.shared.after_turn(self)
             if ended is not None:
@@ -129,9 +118,9 @@ class Agent:
             self._begin_turn()
         line = self._status() if stop == "turns" else prompts.budget_ended(reason, root=self.root)
         # Some endpoints want tools to be offered as long as the history has calls: a child gets the most harmless.
-        only = actions.FINAL_ANSWER if self.root else GET_CONTEXT_ITEM
+        only = actions.FINAL_ANSWER if self.root else actions.GET_CONTEXT_ITEM
         specs = [spec for spec in self.hands.specs if spec.name == only]
-        reply = await self._ask(line, specs, final=self.root)
+        reply = await talk.ask(self, line, specs, final=self.root)
         reply = self._said(reply)
         if self.root:
             for call in self._actions(reply):
@@ -147,10 +136,11 @@ class Agent:
         if self.root:
             ledger = self.shared.ledger
             ledger.turns = self.turn
-            tokens = self._estimate(self.conversation.messages)
+            tokens = self.estimate(self.conversation.messages)
             ledger.hold_back(tokens + FINAL_OUTPUT_TOKENS, self.shared.model.cost(Usage(tokens, FINAL_OUTPUT_TOKENS)))
 
-    def _estimate(self, messages: Sequence[Message]) -> int:
+    def estimate(self, messages: Sequence[Message]) -> int:
+        """Estimate the tokens of a request with these messages."""
         return self.shared.model.estimate(messages, self.hands.specs)
 
     def _status(self) -> str:
@@ -163,46 +153,9 @@ class Agent:
             depth=self.depth,
         )
 
-    async def _ask(self, line: str, specs: Sequence[ToolSpec], *, final: bool = False) -> Reply:
-        """Ask for the next step; a context overflow is answered by eliding and asking again."""
-        if gone := self.conversation.fit(self._estimate):
-            self.shared.trajectory.write("note", agent_id=self.id, note="elided", results=gone)
-        for overflows in itertools.count():
-            self.heard = []
-            tell = self.shared.on_delta(self, self.shared.item_id())
-
-            def on_delta(text: str, tell: Callable[[str], None] = tell) -> None:
-                self.heard.append(text)
-                tell(text)
-
-            try:
-                return await self.shared.asking.ask(
-                    self.shared.model,
-                    with_line([Message("system", self.system), *self.conversation.messages], line),
-                    purpose="final" if final else "turn",
-                    agent_id=self.id,
-                    tools=specs,
-                    max_output_tokens=FINAL_OUTPUT_TOKENS if final else None,
-                    on_delta=on_delta,
-                    final=final,
-                )
-            except ModelRefused as error:
-                if error.code == "content_filter" and self._withheld():
-                    continue
-                if error.code not in (*FATAL_CODES, *OF_THE_TEXT) and self.conversation.flatten():
-                    self.flat = True
-                    self.shared.trajectory.write("note", agent_id=self.id, note="history refused: told as text")
-                    continue
-                if error.code != "context_length_exceeded" or overflows >= MAX_OVERFLOWS:
-                    raise
-                if not self.conversation.overflowed(self._estimate):
-                    raise
-                self.shared.trajectory.write("note", agent_id=self.id, note="context overflow: elided")
-        raise AssertionError("unreachable")
-
     async def _act(self, reply: Reply) -> Ended | None:
         """Do what a reply asks for; return how the agent ended, if it did."""
-        if reply.finish_reason == "content_filter" and self._withheld():
+        if reply.finish_reason == "content_filter" and talk.withheld(self):
             return None
         if reply.refusal or self._declines(reply):
             return self._refused(reply)
@@ -224,59 +177,15 @@ class Agent:
         return self.ended
 
     async def _do(self, calls: Sequence[ToolCall], *, text_action: bool, cut: bool) -> None:
-        """Make calls side by side; the results stand in the order of the calls, and every call has one."""
-        gate = asyncio.Semaphore(self.shared.limits.parallel)
-
-        async def one(call: ToolCall) -> str:
-            async with gate:
-                return await self._call(call)
-
-        done = await asyncio.gather(*(one(call) for call in calls[:MAX_CALLS_A_TURN]), return_exceptions=True)
-        raised: BaseException | None = None
-        for index, call in enumerate(calls):
-            text = done[index] if index < len(done) else prompts.TOO_MANY
-            if isinstance(text, BaseException):
-                raised = raised or text
-                text = f"not run: {text}"
-            if cut and index == len(calls) - 1:
-                text += f"\n{prompts.CUT_SHORT}"
-            self._result(call, text, text_action=text_action)
-        if raised is not None:
+        """Make calls; every one has its result in the conversation, also when the run must end meanwhile."""
+        made = await self.hands.make(calls)
+        for call, text in zip(calls, made, strict=True):
+            said = f"not run: {text}" if isinstance(text, BaseException) else text
+            if cut and call is calls[-1]:
+                said += f"\n{prompts.CUT_SHORT}"
+            self._result(call, said, text_action=text_action)
+        for raised in (one for one in made if isinstance(one, BaseException)):
             raise raised
-
-    async def _call(self, call: ToolCall) -> str:
-        """Make one call; return its result as the model reads it. Raises Denied when time or patience end."""
-        self.calls_made += 1
-        began = self.shared.ledger.seconds
-        failed = False
-        try:
-            name = arguments.resolve(call.name, self.hands.names)
-            given = arguments.read(name, call.arguments, self.hands.schema(name))
-            value = await self.hands.call(name, given, MODEL_BYTES - 2 * NOTE_BYTES, call.id)
-            text = prompts.as_data(name, text_of(value), MODEL_BYTES - NOTE_BYTES)
-            key = f"{name}{canonical(given).decode()}"
-            self.made[key] += 1
-            if self.made[key] >= REPEATED:
-                text += prompts.repeated(self.made[key])
-        except ToolError as error:
-            failed = True
-            text = text_of({"error": clip(str(error), ERROR_BYTES)})
-        except Denied:
-            raise
-        except Exception as error:  # noqa: BLE001  a bug of ours: the model is told, and the run goes on
-            failed = True
-            text = text_of({"error": clip(f"{type(error).__name__}: {error}", ERROR_BYTES)})
-        self.shared.trajectory.write(
-            "tool",
-            agent_id=self.id,
-            tool_call_id=call.id,
-            name=call.name,
-            arguments=call.arguments,
-            result=text,
-            failed=failed or None,
-            seconds=round(self.shared.ledger.seconds - began, 4),
-        )
-        return text
 
     async def _finish(self, call: ToolCall, *, last: bool = False) -> str:
         """Look at a final answer; accept it, or return what is to be mended."""
@@ -355,13 +264,6 @@ class Agent:
         )
         return None
 
-    def _withheld(self) -> bool:
-        """Go on without the newest results, where a filter objects: one text must not end a run over thousands."""
-        gone = self.conversation.withhold()
-        if gone:
-            self.shared.trajectory.write("note", agent_id=self.id, note="content filter: withheld", results=gone)
-        return gone > 0
-
     def _declines(self, reply: Reply) -> bool:
         return self.shared.refusal_retries > 0 and not reply.tool_calls and bool(_DECLINES.match(reply.content))
 
@@ -374,14 +276,6 @@ class Agent:
         if self.root:
             self.shared.ledger.stop("error", reason)
         return Ended(said=self.said, stopped_by="error", reason=reason)
-
-
-def with_line(messages: list[Message], line: str) -> list[Message]:
-    """Add the line of the turn at the end; it joins a user's message that stands last: roles take turns."""
-    last = messages[-1]
-    if last.role == "user":
-        return [*messages[:-1], replace(last, content=f"{last.content or ''}\n\n{line}")]
-    return [*messages, Message("user", line)]
 
 
 def _told(error: ModelRefused | ModelUnavailable) -> str:

@@ -35,7 +35,7 @@ def save(folder: Path, agent: Agent, *, sequence: int, children: int) -> None:
         "messages": [asdict(message) for message in conversation.messages],
         "items": conversation.items,
         "tokens": conversation.tokens,
-        "made": dict(agent.made),
+        "made": dict(agent.hands.made),
         "sequence": sequence,
         "children": children,
     }
@@ -64,7 +64,7 @@ def restore(state: dict[str, Any], folder: Path, agent: Agent) -> None:
     agent.conversation.messages = [_message(one) for one in state["messages"]]
     agent.conversation.items = {key: (name, text) for key, (name, text) in state["items"].items()}
     agent.conversation.tokens = state["tokens"]
-    agent.made = Counter(state["made"])
+    agent.hands.made = Counter(state["made"])
     try:
         agent.hands.snapshot = (folder / VARIABLES).read_bytes()
     except OSError:
