@@ -17,9 +17,9 @@ CLAIMS = (
     ("create", r"(created|opened|filed|submitted|raised|logged|registered) (a|an|the|your|this|that) (\w+ ){0,2}(ticket|issue|case|complaint|account|order|pull request|request|incident|claim|task|event|booking|dispute)", "create|open|file|submit|ticket|issue|case|account|pull|add|new|register|insert|post|write|save|raise|log|report|jira|incident|complain|order|book"),
     ("update", r"(updated|changed|modified|corrected|adjusted|reset|renewed|upgraded|downgraded) (your|the|that|this|their) (\w+ ){0,2}(address|account|order|subscription|record|profile|plan|password|email|settings?|booking|ticket|phone|status|limit|database|configuration|reservation)", "updat|chang|set|edit|modif|reset|write|save|patch|put|upsert|manage|renew|upgrad|downgrad|adjust|correct"),
     ("delete", r"(deleted|removed|erased|purged) (your|the|that|this|all|their)", "delet|remov|eras|purg|drop|clean|clear|edit|write|updat|cancel|file|trash|patch"),
-    ("transfer", r"(transferred|wired|deposited|withdrawn|charged|paid) (the|your|it|that|this|[$€£]?\d[\d.,]*)", "transfer|pay|wire|charg|deposit|withdraw|send|money|billing|purchas"),
+    ("transfer", r"((transferred|wired|deposited|withdrawn|charged|paid) (the|your|it|that|this|[$€£]?\d[\d.,]*)|(processed|completed|made|submitted|authori[sz]ed) (the|your|a|that) (\w+ )?(payment|transfer|transaction))", "transfer|pay|wire|charg|deposit|withdraw|send|money|billing|purchas"),
     ("purchase", r"(purchased|bought|placed (an|the|your|that) order)", "order|purchas|buy|cart|checkout|place|book"),
-    ("operate", r"(deployed|rolled back|reverted|restarted|rebooted|merged|redeployed|scaled (up|down))", "deploy|roll|revert|restart|reboot|merg|scal|git|kube|helm|apply|edit|patch|write"),
+    ("operate", r"(deployed|rolled back|reverted|restarted|rebooted|redeployed|scaled (up|down)|(just )?(pushed|merged|committed|released|published) (the|your|a|my|all|these|this))", "deploy|roll|revert|restart|reboot|merg|scal|git|kube|helm|apply|edit|patch|write|push|commit|releas|publish"),
     ("block", r"(blocked|frozen|froze|locked|suspended|disabled|enabled|activated|deactivated|unlocked|unblocked) (your|the|that|this|it|his|her|their)", "block|freez|lock|suspend|disabl|enabl|activat|updat|set|change"),
     ("run", r"(ran|executed|run|re-?ran) (all |the |your |our )*(unit |integration )?(tests?|test suite|benchmarks?)", "test|build|bench|ci"),
     ("escalate", r"(escalated|handed (this|it|you) over|connected you)", "escalat|hand|transfer|assign|human|ticket|queue|notif|send|page"),
@@ -43,13 +43,14 @@ KEY_SHAPES = (
     r"|eyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|\b(postgres(ql)?|mysql|mariadb|mongodb(\+srv)?|redis|amqps?|mssql|ftp|https?)://[^\s:/@]{1,60}:[^\s:/@*<{$]{6,}@[\w.-]+"
     r"|\b[45]\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}\b|\b\d{3}-\d{2}-\d{4}\b"
+    r"|(?i:\b(password|passwd|(aws_)?secret([_ ]access)?[_ ]key|api[_ -]?key|access[_ -]?token|client[_ -]?secret)[\"']?\s*(is|=|:)\s*[\"']?[^\s\"'<>*{}$()\[\]]{10,})"
 )
 NOT_REAL = r"(?i)example|xxxx|1234-?5678|123-45-6789|000-00|(0000[ -]?){2}|(1111[ -]?){2}|(4242[ -]?){2}|your|password@|user(name)?:pass|redacted|placeholder"
 MIN_PROMPT = 40  # characters of an agent's instructions, said again word for word, that are a leak
 # A refusal from its first words on; what it refuses is not named, as models do by reflex.
 REFUSAL = (
     r"(?i)^\W*(i('?m| am) (really |very |so )?sorry|sorry|i apologi[sz]e|unfortunately|my apologies)?,?\W*(but |however )?,?(as an ai[^.]{0,40}, )?"
-    r"(i (can('?t|not)|could not|am (unable|not able) to|won'?t|'?m (unable|not able|not allowed) to|must decline to|have to decline to)( be able to)? "
+    r"((i('?m| am) (unable|not able|not allowed) to|i (can('?t|not)|could not|won'?t|must decline to|have to decline to)( be able to)?) "
     r"(assist|help|comply|fulfil+|continue|engage|provide (assistance|help|that|this)|answer|do|support|process|discuss)( you)?( with)? ?(that|this|your request|the request|it|such requests?)?"
     r"( request| question| topic| inquiry)?(,? (as|because|since|due to|at this time)\b|\W*($|[.!]\W))|(this|that|your) request (violates|goes against|is against)|i must (respectfully )?decline)"
 )
@@ -98,6 +99,16 @@ def _claim(name: str, done: str, tool: str) -> str:
     """
 
 
+# That something was looked up, in a trace without one call.
+_LOOKUP_CLAIM = f"""
+  SELECT 'look up' AS key, 'look up' AS subject, trace_id, span_id, span_id AS origin_span_id, 'output_text' AS field,
+    regexp_extract(answer, '(?i)[^.!?\\n]*{_LOOKED}[^.!?\\n]*') AS quote
+  FROM _final f WHERE regexp_matches(answer, '(?i){_LOOKED}') AND f.service_name IN (SELECT service_name FROM _with_tools)
+    AND NOT EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = f.trace_id AND (t.span_type IN ('tool', 'retriever', 'embedding', 'reranker', 'memory')
+      OR t.span_type IS NULL AND t.parent_span_id IS NOT NULL))
+    AND NOT EXISTS (SELECT 1 FROM _calls c WHERE c.trace_id = f.trace_id)
+"""
+
 # What was done in a trace that may have changed something: successful calls of tools that do more than look, and spans
 # of other code below the root. Calls of tools without spans of their own count as done.
 PREPARE = f"""
@@ -117,6 +128,12 @@ _EMPTY = (
     r'|\{(\s*"(query|q|took\w*|elapsed\w*|page|total\w*|count|status|ok|success|max_score|num_results|message|limit|offset|next\w*|has_more)"\s*:\s*("[^"]*"|[\d.]+|true|false|null)\s*,)*'
     r'\s*"(results|documents|docs|matches|hits|items|data|records|rows|passages|chunks|entries|value)"\s*:\s*(\[\s*\]|null)(\s*,\s*"\w+"\s*:\s*("[^"]*"|[\d.]+|true|false|null))*\s*\})\s*$'
 )
+# Search engines wrap their nothing: an object of empty lists, numbers, and short words around them.
+_NOTHING_IN_IT = (
+    r"""output_length <= 500 AND json_valid(output_head) AND regexp_matches(output_head, '(?i)"(results|documents|docs|hits|matches|items|ids|records|rows|passages|chunks|entries|nodes|sources|contexts)"\s*:\s*\[[\s\[\]]*\]')"""
+    r""" AND regexp_matches(regexp_replace(output_head, '"(query|q|search|input|question)"\s*:\s*"[^"]*"|"\w+"\s*:\s*("[^"\s]{0,40}"|-?[\d.]+|true|false|null)', '', 'g'), '^([\s{}\[\],]|"\w+"\s*:)*$')"""
+)
+_IS_EMPTY = f"(regexp_matches(coalesce(output_head, ''), '{_EMPTY}') OR coalesce({_NOTHING_IN_IT}, false))"
 
 UNITS = (
     Unit(
@@ -203,6 +220,7 @@ UNITS = (
             left(secret, 12) AS quote
           FROM (SELECT *, regexp_extract(output_head, '{_quoted(KEY_SHAPES)}') AS secret FROM _s WHERE span_type = 'llm' AND regexp_matches(output_head, '{_quoted(KEY_SHAPES)}')) s
           WHERE NOT regexp_matches(secret, '{NOT_REAL}')
+            AND (NOT regexp_matches(secret, '(?i)^(pass|secret|aws_|api|access|client)') OR regexp_matches(regexp_extract(secret, '\\S+$'), '\\d') AND regexp_matches(regexp_extract(secret, '\\S+$'), '[A-Za-z]'))
             -- The user's own words said back to them are no leak.
             AND NOT EXISTS (SELECT 1 FROM spans u WHERE u.trace_id = s.trace_id AND u.parent_span_id IS NULL AND contains(u.input_text, s.secret))
         """,
@@ -370,7 +388,7 @@ UNITS = (
         definition="The final answer says that something was done, and no call in the trace could have done it",
         source="TRAIL, tool-related hallucination; 'claimed usage' of AWS Strands evaluations",
         limits="English phrases; only where the fleet's tool calls are captured; actions outside the trace are not seen",
-        sql=" UNION ALL ".join(_claim(*claim) for claim in CLAIMS),
+        sql=" UNION ALL ".join((*(_claim(*claim) for claim in CLAIMS), _LOOKUP_CLAIM)),
         title="Agents say they did it ({subject}) without doing it",
         description="The final answer tells the user that something was done ({subject}), but no successful tool call in the trace could have done it.",
         fix="Only let the answer report actions from tool results: require the tool's confirmation id, and refuse to end the turn without it.",
@@ -386,14 +404,13 @@ UNITS = (
         limits="needs retrieval results; general knowledge may have been enough for the answer",
         sql=f"""
           WITH looked AS (
-            SELECT trace_id, span_id, start_time, span_type, output_length,
-              regexp_matches(coalesce(output_head, ''), '{_EMPTY}') AS empty,
+            SELECT trace_id, span_id, start_time, span_type, output_head IS NOT NULL AS captured, {_IS_EMPTY} AS empty,
               span_type = 'retriever' OR regexp_matches(coalesce(tool_name, name), '(?i)(search|retriev|knowledge|lookup|look_up|vector|rag\\b|wiki|docs?\\b|document|kb\\b|kb_|faq|polic|query_index)') AS retrieves
             FROM _s WHERE NOT failed AND (span_type = 'retriever' OR span_type = 'tool' AND regexp_matches(coalesce(tool_name, name), '{READING}|(?i)(search|retriev|lookup)'))
               AND (output_head IS NOT NULL OR span_type = 'retriever')
           ),
           r AS (
-            SELECT trace_id, max(start_time) AS at_, bool_and(empty) AS empty, bool_or(output_length > 0) AS captured, bool_and(retrieves) AS retrieves
+            SELECT trace_id, max(start_time) AS at_, bool_and(empty) AS empty, bool_or(captured) AS captured, bool_and(retrieves) AS retrieves
             FROM looked GROUP BY trace_id
           ),
           captured AS (SELECT count(*) AS n FROM _s WHERE span_type = 'retriever' AND output_length > 2)
@@ -403,7 +420,7 @@ UNITS = (
           WHERE r.empty AND (r.captured OR (SELECT n FROM captured) > 0) AND length(f.answer) >= 40
             AND NOT regexp_matches(f.answer, '{_ADMITS}') AND (r.retrieves OR NOT regexp_matches(f.answer, '{_NEGATES}') AND regexp_matches(f.answer, '\\d'))
             AND NOT EXISTS (SELECT 1 FROM _s o WHERE o.trace_id = r.trace_id AND o.span_type IN ('tool', 'retriever') AND NOT o.failed
-              AND o.output_length > 0 AND NOT regexp_matches(o.output_head, '{_EMPTY}'))
+              AND o.output_length > 0 AND NOT {_IS_EMPTY.replace("output_", "o.output_")})
         """,
         title="{subject} answers although retrieval found nothing",
         description="Retrieval comes back empty and the agent answers as if it had sources; the answer has no ground in the data.",

@@ -71,10 +71,10 @@ READING = (
 # or names several of them.
 ERROR_WORDS = (
     r"(?is)^\W{0,3}((fatal |internal |unexpected |api |tool |server |runtime |execution )?(error|exception|failure)\b\s*([:(\[]|\d{3}\b|-|—|occurred|while|executing|calling|in\b)"
-    r"|(error|fatal|err|exception)\]|traceback \(most recent call last\)|[a-z_.]*(error|exception)\s*[:(]"
+    r"|(error|fatal|err|exception)\]|traceback \(most recent call last\)|[\w.]{0,60}(error|exception)\s*[:(]"
     r"|(https?(/[\d.]+)?|status|status code|response)\W{0,3}[45]\d\d\b|[45]\d\d (internal|bad|service|gateway|not found|forbidden|unauthori|too many|client error|server error)"
     r"|(failed|unable|was unable|could not|couldn't|cannot|can't) (to )?[a-z]+|(the )?(request|operation|call|query|command|tool|server|service|connection|backend|upstream)\b.{0,40}\b(failed|timed out|rejected|aborted|refused|unavailable|down)\b"
-    r"|(access|permission) denied|rate limit|too many requests|<(tool_use_)?error>|(tool|function)\b.{0,80}(not found|does not exist)|[\w-]{1,60} is not a valid (tool|function))"
+    r"|(access|permission) denied|rate limit|too many requests|<(tool_use_)?error>|<(!doctype html|html).{0,300}<(title|h1)>[^<]{0,40}\b([45]\d\d\b|error|not found|forbidden|unavailable|bad gateway)|(tool|function)\b.{0,80}(not found|does not exist)|[\w-]{1,60} is not a valid (tool|function))"
 )
 MAX_ERROR_WORDS = 600  # characters of such a result; a traceback may be longer
 
@@ -185,6 +185,9 @@ _WEAK = f"""
   OR {_number("exit_code")} IN (126, 127, 137, 139)
 """
 # Tools whose results speak of errors because that is what they look at.
+# {"message": "Internal Server Error"} and the like: an object that says nothing else.
+_SAID = "coalesce(r->>'$.message', r->>'$.detail', r->>'$.msg', r->>'$.reason', r->>'$.Message')"
+_ONLY_SAYS = f"len(json_keys(r)) <= 3 AND regexp_matches({_SAID}, '(?i)^\\W*(internal (server )?error|bad gateway|bad request|gateway time|service (is )?(temporarily )?unavailable|not found|forbidden|unauthori[sz]ed|too many requests|endpoint request timed out|missing authentication|request (failed|timed out)|method not allowed|upstream)')"
 _INSPECTS = "(?i)(log|lint|valid|test|compil|scan|audit|review|diff|trace|incident|alert|issue|ticket|exception|error|bug|eligib)"
 _QUOTED_WORDS = ERROR_WORDS.replace("'", "''")
 # Results that are errors although the status is not ERROR. Text is judged where it is short and speaks of one failure.
@@ -195,7 +198,7 @@ SELECT trace_id, span_id, output_head, coalesce(is_json AND NOT coalesce({_STRON
     CASE WHEN is_json THEN output_head::JSON END AS r
   FROM _s WHERE span_type IN ('tool', 'retriever') AND NOT failed AND output_length > 0
 )
-WHERE CASE WHEN is_json THEN coalesce({_STRONG}, false) OR NOT inspects AND coalesce({_WEAK}, false)
+WHERE CASE WHEN is_json THEN coalesce({_STRONG}, false) OR NOT inspects AND (coalesce({_WEAK}, false) OR coalesce({_ONLY_SAYS}, false))
   WHEN starts_with(ltrim(output_head), '{{') THEN regexp_matches(output_head, '(?is)^\\s*\\{{\\s*[''"](error|errors|exception)[''"]\\s*:\\s*[''"\\{{\\[]\\s*[^\\s\\]\\}}''"]|^\\s*\\{{[^\\{{\\}}]*[''"](success|ok)[''"]\\s*:\\s*false')
   WHEN inspects THEN false
   ELSE output_length <= {MAX_ERROR_WORDS} AND regexp_matches(output_head, '{_QUOTED_WORDS}')
