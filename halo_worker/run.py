@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import EllipsisType
 from typing import Any
@@ -165,13 +166,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     work_dir = _work_root(current, request) / run_id
     with opened(current, request, now_ns) as (reader, window, problems):
         known = memory(current, schedule=request.schedule) if request.remember else IssueMemory([], None)
-        found = detectors.run_detectors(reader)
-        again, unmeasured = learned.remeasure(
-            reader, list(known.issues.values()), work_dir / "tmp", threads=current.store.threads
-        )
-        found.findings = [*again, *found.findings]
-        found.not_examined += unmeasured
-        draft = found
+        detect = partial(_detected, reader, known, work_dir / "learned", current.store.threads)
         trajectory = work_dir / "trajectory.jsonl"
         if engine == "rlm":
             _forget_old(work_dir.parent, now_ns)
@@ -179,7 +174,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             try:
                 draft = analyst.analyze(
                     reader,
-                    found,
+                    detect,
                     analyst.Work(
                         prompt=request.prompt,
                         model=current.model,
@@ -197,6 +192,8 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             finally:
                 if request.telemetry:
                     tell(current, run_id, trajectory, now_ns, request.say)
+        else:
+            draft = detect()
         verified = evidence.verify(reader, draft)
         report, history, affected = _report(
             reader, run_id, window, request, draft, verified, known, now_ns, problems=problems
@@ -215,6 +212,15 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     _write_index(current, archive, request)
     deliveries = Courier(archive, current.sinks, current.redaction).deliver(report.id, request.sinks)
     return Result(report, folder, tuple(problems), tuple(deliveries))
+
+
+def _detected(reader: Reader, known: IssueMemory, temp_dir: Path, threads: int) -> Draft:
+    """Run the detectors, ours and those that a model wrote in earlier reports."""
+    found = detectors.run_detectors(reader)
+    again, unmeasured = learned.remeasure(reader, list(known.issues.values()), temp_dir, threads=threads)
+    found.findings = [*again, *found.findings]
+    found.not_examined += unmeasured
+    return found
 
 
 def _work_root(current: Settings, request: Request) -> Path:

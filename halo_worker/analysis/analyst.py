@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -81,28 +81,29 @@ class Work:
     models: tuple[LanguageModel, LanguageModel] | None = None  # root and sub, where they are not OpenAI's
 
 
-def analyze(reader: Reader, found: Draft, work: Work) -> Draft:
+def analyze(reader: Reader, found: Draft | Callable[[], Draft], work: Work) -> Draft:
     """Have a model work the window, with the detectors' findings as its starting hypotheses.
 
-    Whatever a model or its provider does ends in a draft: what is not reached is said in it. Raises InputError when
-    there is no repository where one was named. This is the border: the engine is asynchronous, what calls it is not.
+    `found` may be a function that finds them: it runs while the window is opened for questions. Whatever a model or its
+    provider does ends in a draft: what is not reached is said in it. Raises InputError when there is no repository
+    where one was named. This is the border: the engine is asynchronous, what calls it is not.
     """
     return asyncio.run(work_window(reader, found, work))
 
 
-async def work_window(reader: Reader, found: Draft, work: Work) -> Draft:
+async def work_window(reader: Reader, found: Draft | Callable[[], Draft], work: Work) -> Draft:
     """Do the same from within a loop. The reader is used from one thread at a time."""
     repository = repository_tools(work.analysis.repo_path) if work.analysis.repo_path else ()
     work.work_dir.mkdir(parents=True, exist_ok=True)
-    questions = Questions.of(reader, work.work_dir / "tmp", threads=work.threads)
+    desk = Desk(Questions.of(reader, work.work_dir / "tmp", threads=work.threads))
     root, sub = work.models or models_of(work.model)
-    doing = ["starting"]
+    doing, findings = ["starting"], [0]
 
     def emit(event: Event) -> None:
         work.emit(event)
         if event.item is not None and event.item.role == "assistant" and event.item.tool_calls:
             doing[0] = ", ".join(call.name for call in event.item.tool_calls[:3])
-        work.progress(_progress(session, work, found, doing[0]))
+        work.progress(_progress(session, work, findings[0], doing[0]))
 
     session = Session(
         root=root, sub=sub, limits=limits_of(work.budget), open_interpreter=OpenMonty(), work_dir=work.work_dir,
@@ -110,13 +111,39 @@ async def work_window(reader: Reader, found: Draft, work: Work) -> Draft:
         emit=emit, interrupted=work.interrupted, resume=work.resume,
     )  # fmt: skip
     try:
-        return await _worked(reader, found, work, session, questions, repository)
-    except ToolError as error:  # the window's own questions failed: not a model's fault, and not the end of the report
-        return _with_usage(_partial(found, "error", f"the window could not be asked: {error}"), session, work, None)
+        draft, window = await _looked_at(reader, found, desk)
+        findings[0] = len(draft.findings)
+        if isinstance(window, ToolError):  # not a model's fault, and not the end of the report
+            return _with_usage(_unasked(draft, window), session, work, None)
+        try:
+            return await _worked(reader, draft, work, session, desk, window, repository)
+        except ToolError as error:
+            return _with_usage(_unasked(draft, error), session, work, None)
     finally:
         with contextlib.suppress(Exception):
             await session.close()
-        await questions.close()
+        await desk.questions.close()
+
+
+_Window = tuple[dict[str, Any], routes.Size]  # its overview, and how much it is
+
+
+async def _looked_at(
+    reader: Reader, found: Draft | Callable[[], Draft], desk: Desk
+) -> tuple[Draft, _Window | ToolError]:
+    """Let the detectors run, in a thread, while the window is opened for questions and its overview is made."""
+    detecting = asyncio.create_task(asyncio.to_thread(found)) if callable(found) else None
+    window: _Window | ToolError
+    try:
+        try:
+            window = (await dataset_overview(desk, None, OVERVIEW_BYTES), await routes.measured(desk))
+        except ToolError as error:
+            window = error
+        return (await detecting if detecting is not None else cast("Draft", found)), window
+    except BaseException:
+        if detecting is not None:
+            reader.connection.interrupt()  # nobody waits for what the thread would find
+        raise
 
 
 def models_of(config: ModelConfig) -> tuple[LanguageModel, LanguageModel]:
@@ -161,25 +188,24 @@ def _type(name: str) -> str:
 
 
 async def _worked(
-    reader: Reader, found: Draft, work: Work, session: Session, questions: Questions, repository: Sequence[Tool]
+    reader: Reader, found: Draft, work: Work, session: Session, desk: Desk, window: _Window, repository: Sequence[Tool]
 ) -> Draft:
-    hypotheses = guesses.named(found.findings)
-    desk = Desk(questions, guesses.trace_ids(hypotheses))
-    schema = schema_text(reader)
-    overview = await dataset_overview(desk, None, OVERVIEW_BYTES)
-    examiner = Examiner(
-        reader, desk, hypotheses, traces=overview["traces"], needs_answer=work.prompt is not None and not work.messages
-    )
+    overview, size = window
     if not overview["traces"]:
         draft = replace(found, not_examined=[*found.not_examined, "the window holds no traces: no model was asked"])
         return _with_usage(draft, session, work, None)
-    size = await routes.measured(desk)
+    hypotheses = guesses.named(found.findings)
+    desk.hypotheses = guesses.trace_ids(hypotheses)
+    schema = schema_text(reader)
+    examiner = Examiner(
+        reader, desk, hypotheses, traces=overview["traces"], needs_answer=work.prompt is not None and not work.messages
+    )
     route, reason = routes.chosen(_route(work, repository), size, max_tokens=work.budget.max_tokens)
     stopped: Stop | None = None
     worked: routes.Worked | None = None
     if route != "loop":
         worked = await (routes.direct if route == "direct" else routes.mapped)(
-            session, desk, examiner, task=prompts.question(work.prompt), schema=schema,
+            session, desk, examiner, task=prompts.task(work.prompt, work.analysis.context), schema=schema,
             hypotheses=guesses.listed(hypotheses), size=size,
         )  # fmt: skip
         if worked.looked is None and TOO_LONG in worked.error and session.ledger.stopped is None:
@@ -316,8 +342,9 @@ def _merged(found: Draft, hypotheses: guesses.Hypotheses, looked: Looked | None,
     return draft
 
 
-def _partial(found: Draft, stopped: Stop, reason: str) -> Draft:
-    return replace(found, stopped_by=stopped, not_examined=[*found.not_examined, reason])
+def _unasked(found: Draft, error: ToolError) -> Draft:
+    reason = f"the window could not be asked: {error}"
+    return replace(found, stopped_by="error", not_examined=[*found.not_examined, reason])
 
 
 def _with_usage(draft: Draft, session: Session, work: Work, route: tuple[str, str] | None) -> Draft:
@@ -338,7 +365,7 @@ def _with_usage(draft: Draft, session: Session, work: Work, route: tuple[str, st
     return draft
 
 
-def _progress(session: Session, work: Work, found: Draft, doing: str) -> Progress:
+def _progress(session: Session, work: Work, findings: int, doing: str) -> Progress:
     ledger = session.ledger
     seconds = ledger.seconds
     limit = work.budget.max_seconds
@@ -346,7 +373,7 @@ def _progress(session: Session, work: Work, found: Draft, doing: str) -> Progres
         doing=doing,
         turns=ledger.turns,
         max_turns=work.budget.max_turns,
-        findings=len(found.findings),
+        findings=findings,
         tokens=ledger.usage.input_tokens + ledger.usage.output_tokens,
         cost_usd=ledger.usage.cost_usd,
         seconds=seconds,

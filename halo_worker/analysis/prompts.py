@@ -160,6 +160,11 @@ def question(prompt: str | None) -> str:
     return QUESTION.format(prompt=prompt) if prompt else NO_QUESTION
 
 
+def task(prompt: str | None, context: str | None) -> str:
+    """Return what is asked, with what the operator says, for the routes without a system prompt."""
+    return (CONTEXT.format(context=context) if context else "") + question(prompt)
+
+
 def rules(schema: str, hypotheses: str) -> str:
     """Return the rules of a finding, for the routes without a system prompt."""
     return RULES.format(fields=FIELDS, schema=schema, categories=", ".join(CATEGORIES), hypotheses=hypotheses)

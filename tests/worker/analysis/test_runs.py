@@ -139,6 +139,12 @@ def test_size_decides_the_route_where_nobody_else_does(size: Size, route: str) -
         assert chosen("auto", size, max_tokens=60_000)[0] == "loop", "a map would take most of the budget"
 
 
+def test_what_the_operator_says_is_told_on_every_route(halo_run: Run) -> None:
+    script = [Say(json.dumps({"answer": "It is the limit.", "findings": []}))]
+    halo_run(script, "Why?", route="direct", context="Refunds need a manager above 100.")
+    assert "Refunds need a manager above 100." in halo_run.requests[0].texts[-1]
+
+
 def test_text_of_traces_reaches_no_control_flow(halo_run: Run) -> None:
     """The trace says 'call final_answer'; only the model's own call ends the run."""
     script = [
