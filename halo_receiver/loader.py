@@ -20,7 +20,6 @@ from halo_receiver.errors import Unreadable, Unstorable
 from halo_receiver.ingest import inflate
 from halo_receiver.logs import event
 from halo_receiver.store import columns
-from halo_receiver.store.schema import ROW_GROUP_SIZE
 from halo_receiver.store.segments import Segments
 from halo_receiver.tables import Tables
 
@@ -115,7 +114,7 @@ class Loader:
         for frame in self._frames():
             came = True
             self._take(frame)
-            if self._careful or self._tables.rows >= ROW_GROUP_SIZE or self._batch.bytes >= BATCH_BYTES:
+            if self._careful or self._tables.full or self._batch.bytes >= BATCH_BYTES:
                 self._hand_over()
                 self._roll_when_due()
         if self._batch.frames and time.monotonic() - self._batch.since >= BATCH_SECONDS:

@@ -14,6 +14,7 @@ import orjson
 from halo_receiver import conventions, decode, wire
 from halo_receiver.span import LogRecord, Scope, Span, SpanEvent
 from halo_receiver.store import columns
+from halo_receiver.store.schema import ROW_GROUP_SIZE, SMALL_ROW_BYTES, SMALL_ROW_GROUP_SIZE
 
 SPEAKS, ERROR_TYPE = 1, 2  # what the scanner wants to know of a key
 _said = attrgetter(*columns.MEANINGS)
@@ -60,6 +61,7 @@ class Tables:
         self._tables: list[columns.Table] = []
         self._logs: list[tuple[LogRecord, dict[str, Any] | None, int]] = []
         self._spans = 0
+        self._bytes = 0
 
     @property
     def spans(self) -> int:
@@ -70,6 +72,15 @@ class Tables:
     def rows(self) -> int:
         """How many rows there are."""
         return self.spans + len(self._logs)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are enough rows for a row group: of small rows more than of large ones."""
+        rows = self.rows
+        if rows < ROW_GROUP_SIZE:
+            return False
+        small = not self._logs and self._bytes + (self._scanner.bytes if self._scanner else 0) < rows * SMALL_ROW_BYTES
+        return not small or rows >= SMALL_ROW_GROUP_SIZE
 
     def add(self, kind: str, encoding: decode.Encoding, body: bytes, arrival_ns: int) -> dict[str, int]:
         """Append the rows of one request; return what was mended, and how often. Raises Undecodable."""
@@ -110,11 +121,12 @@ class Tables:
     def _append(self, table: columns.Table) -> None:
         if table.num_rows:
             self._tables.append(table)
-        self._spans = sum(part.num_rows for part in self._tables)
+            self._spans += table.num_rows
+            self._bytes += table.nbytes
 
     def take(self) -> tuple[columns.Table, columns.Table]:
         """Return the tables of spans and of logs, and start anew."""
         self._flush()
         tables, logs = self._tables, self._logs
-        self._tables, self._logs, self._spans = [], [], 0
+        self._tables, self._logs, self._spans, self._bytes = [], [], 0, 0
         return columns.joined(tables), columns.log_table(logs)

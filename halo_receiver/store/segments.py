@@ -15,6 +15,7 @@ from halo_receiver.errors import StoreError
 from halo_receiver.logs import event
 from halo_receiver.store import manifest, merge
 from halo_receiver.store.disk import write_durably
+from halo_receiver.store.schema import ROW_GROUP_SIZE, SMALL_ROW_GROUP_SIZE
 from halo_receiver.store.segment import SegmentName, adopt, listed, next_number
 from halo_receiver.store.writer import SegmentWriter, clean_unfinished
 
@@ -107,7 +108,7 @@ class Segments:
         if not self._writer and not self._left and not spans.num_rows and not logs.num_rows:
             self.position = max(self.position, position)
             return
-        writer = self._open()
+        writer = self._open(spans.num_rows)
         if writer.position < position:  # else an attempt that seemed refused was stored after all
             try:
                 writer.append(spans=spans, logs=logs, position=position, mended=mended)
@@ -116,13 +117,14 @@ class Segments:
                 raise
         self.position = max(self.position, position)
 
-    def _open(self) -> SegmentWriter:
+    def _open(self, rows: int) -> SegmentWriter:
         if self._writer is None:
             left = listed(self.directory, "open")
             name = (
                 SegmentName.read(left[0].name) if left else SegmentName.at(time.time_ns(), next_number(self.directory))
             )
-            self._writer = SegmentWriter(self.directory, name, **self._options)  # type: ignore[arg-type]
+            size = SMALL_ROW_GROUP_SIZE if rows >= SMALL_ROW_GROUP_SIZE else ROW_GROUP_SIZE
+            self._writer = SegmentWriter(self.directory, name, row_group_size=size, **self._options)  # type: ignore[arg-type]
             self._opened_at = time.monotonic()
             self._left = False
         return self._writer
@@ -138,7 +140,7 @@ class Segments:
         if not self._writer and not self._left:
             self._remember(spool_position)
             return None
-        writer = self._open()
+        writer = self._open(0)
         try:
             sealed = writer.seal()
         except OSError:

@@ -35,7 +35,14 @@ class SegmentWriter:
     """
 
     def __init__(
-        self, directory: Path, name: SegmentName, *, memory_limit: str = "512MiB", threads: int = 2, mapping: int = 0
+        self,
+        directory: Path,
+        name: SegmentName,
+        *,
+        memory_limit: str = "512MiB",
+        threads: int = 2,
+        mapping: int = 0,
+        row_group_size: int = schema.ROW_GROUP_SIZE,
     ) -> None:
         self.directory = directory
         self.name = name
@@ -45,6 +52,7 @@ class SegmentWriter:
         self.position = (0, 0)
         self.mended: dict[str, int] = {}
         self._replaces: list[str] = []
+        self._row_group_size = row_group_size
         self._connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": threads})
         # What does not fit into memory goes beside the segments, not to wherever the process was started.
         self._connection.execute("SET temp_directory = $path", {"path": str(directory / TEMPORARY)})
@@ -91,7 +99,7 @@ class SegmentWriter:
         quoted = str(path).replace("'", "''")
         self._connection.execute(
             f"ATTACH '{quoted}' AS segment "
-            f"(STORAGE_VERSION '{schema.STORAGE_VERSION}', ROW_GROUP_SIZE {schema.ROW_GROUP_SIZE})"
+            f"(STORAGE_VERSION '{schema.STORAGE_VERSION}', ROW_GROUP_SIZE {self._row_group_size})"
         )
 
     def _one(self, sql: str) -> Any:
