@@ -41,8 +41,9 @@ def save(folder: Path, agent: Agent, *, sequence: int, children: int) -> None:
     }
     variables = agent.hands.keep()
     try:
-        if variables is not None:
+        if variables is not None and variables is not agent.hands.saved:
             _write(folder / VARIABLES, variables)
+            agent.hands.saved = variables
         _write(folder / NAME, orjson.dumps(state))
     except OSError:
         return

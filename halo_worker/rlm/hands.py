@@ -49,6 +49,7 @@ class Hands:
         self._host = Host(agent)
         self.made: Counter[str] = Counter()  # calls by name and arguments
         self.snapshot: bytes | None = None  # to begin with
+        self.saved: bytes | None = None  # the variables that were written last
         described = prompts.run_code(self._shared.subset, recursion=self.may_recurse)
         own = [ToolSpec(RUN_CODE, described, _object(["code"], code=_TEXT))]
         if self.may_recurse:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from halo_worker.errors import ModelRefused, ModelUnavailable
-from halo_worker.rlm import wire
+from halo_worker.rlm import wire, wire_chat, wire_responses
 from halo_worker.rlm.endpoint import MIN_OUTPUT_TOKENS, Endpoint, words_of
 from halo_worker.rlm.model import Message, Reply, ToolSpec, Usage
 from halo_worker.rlm.prices import Prices
@@ -48,6 +48,7 @@ class OpenAIModel:
     ) -> None:
         self.name = name
         self._api: wire.Api = api
+        self._wire = wire_chat if api == "chat" else wire_responses
         self._base_url, self._api_key, self._headers = base_url, api_key, dict(headers or {})
         self._temperature, self._effort = temperature, reasoning_effort
         self._parallel_tool_calls = parallel_tool_calls
@@ -111,7 +112,7 @@ class OpenAIModel:
         body = self._body(messages, tools, schema, max_output_tokens, stream=listener is not None)
         try:
             answer = await (self._plain(body) if listener is None else self._streamed(body, listener))
-            reply = wire.reply(self._api, answer)
+            reply: Reply = self._wire.reply(wire.answered(answer))
         except (ModelRefused, ModelUnavailable):
             raise
         except Exception as error:
@@ -131,7 +132,7 @@ class OpenAIModel:
         """Read events until the end. The timeout is between two of them, for an answer may take long to say."""
         from openai import AsyncStream
 
-        whole = wire.ChatEvents() if self._api == "chat" else wire.ResponsesEvents()
+        whole = self._wire.Events()
         try:
             async with asyncio.timeout(self._timeout) as timer:
                 stream = await self._client.post(
@@ -165,7 +166,7 @@ class OpenAIModel:
     ) -> dict[str, Any]:
         if tools and "tools" in self._endpoint.without:
             messages, tools = _tools_in_words(messages, tools), ()
-        body = {"model": self.name} | wire.request(self._api, messages, tools, schema)
+        body = {"model": self.name} | self._wire.request(messages, tools, schema)
         most = min((one for one in (max_output_tokens, self.max_output_tokens) if one), default=None)
         if self._endpoint.context is not None:
             room = self._endpoint.context - self.estimate(messages, tools)
