@@ -51,6 +51,9 @@ def main() -> None:
     print(f"{'mode':<20}{'planted':>8}{'found':>8}{'fitting':>8}{'located':>8}")
     for mode, (planted, found, fitting, located) in sorted(result.modes.items()):
         print(f"{mode:<20}{planted:>8}{found:>8}{fitting:>8}{located:>8}")
+    print(f"\n{'detector':<34}{'traces named':>14}{'fitting':>10}{'precision':>11}")
+    for detector, (said, fits) in sorted(result.detectors.items()):
+        print(f"{detector:<34}{said:>14}{fits:>10}{fits / said:>11.2f}")
     wrong = Counter(item[:3] for item in result.false).most_common(12)
     print(f"\nfalse findings, by scenario, detector: {wrong}")
     print(

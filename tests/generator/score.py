@@ -17,6 +17,9 @@ class Score:
     modes: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0, 0]))
     clean: int = 0  # healthy and hard-negative traces
     false: list[tuple[str, str, str, str]] = field(default_factory=list)  # scenario, detector, convention, trace
+    detectors: dict[str, list[int]] = field(
+        default_factory=lambda: defaultdict(lambda: [0, 0])
+    )  # traces named, fitting
 
     @property
     def recall(self) -> float:
@@ -51,6 +54,9 @@ def score(draft: Draft, truths: Iterable[Truth]) -> Score:
     result = Score()
     for truth in truths:
         said = named.get(truth.trace_id, [])
+        for detector in {item[1] for item in said}:
+            result.detectors[detector][0] += 1
+            result.detectors[detector][1] += any(item[1] == detector and item[0] in truth.categories for item in said)
         if truth.kind != "planted":
             result.clean += 1
             result.false += [(truth.mode, detector, truth.convention, truth.trace_id) for _, detector, _ in said]

@@ -16,7 +16,9 @@ from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import verify
 from tests.generator.fleet import Truth, fleet
 from tests.generator.load import reader_of, store
+from tests.generator.scenarios import NEGATIVES
 from tests.generator.score import Score, score
+from tests.generator.strangers import NEGATIVES as OTHER_NEGATIVES
 from tests.generator.strangers import strangers
 
 TRACES = 2000
@@ -98,6 +100,25 @@ def test_failures_that_other_people_plant_are_found_too(other: Window) -> None:
     assert result.fitting >= 0.93, missed
     assert result.located >= 0.97
     assert result.false_per_thousand <= 5, result.false[:10]
+
+
+@pytest.mark.parametrize("scenario", sorted(NEGATIVES))
+def test_what_looks_like_a_failure_and_is_none_has_no_finding(result: Score, window: Window, scenario: str) -> None:
+    assert any(truth.mode == scenario for truth in window.truths)
+    assert [item for item in result.false if item[0] == scenario] == []
+
+
+@pytest.mark.parametrize("scenario", sorted(item.__name__ for item in OTHER_NEGATIVES))
+def test_what_looks_like_one_to_other_people_has_none_either(other: Window, scenario: str) -> None:
+    assert any(truth.mode == scenario for truth in other.truths)
+    assert [item for item in score(other.draft, other.truths).false if item[0] == scenario] == []
+
+
+def test_what_a_detector_says_of_a_planted_trace_mostly_fits_it(window: Window, other: Window) -> None:
+    """Precision by detector: a failure may show in more than one way, but not in any way; an outlier is a symptom."""
+    for each in (window, other):
+        for name, (said, fitting) in score(each.draft, each.truths).detectors.items():
+            assert name.endswith("_outlier") or fitting >= 0.5 * said, (name, said, fitting)
 
 
 def test_every_quote_from_their_spans_stands(other: Window) -> None:
