@@ -110,9 +110,11 @@ def last_reports(current: Settings) -> dict[str, Report]:
     return {report.schedule: report for report in reversed(reports) if report.schedule}
 
 
-def memory(current: Settings, *, schedule: str | EllipsisType | None = ...) -> IssueMemory:
+def memory(
+    current: Settings, *, schedule: str | EllipsisType | None = ..., archive: Archive | None = None
+) -> IssueMemory:
     """Return the issues of the data directory, as one schedule sees them; without it, as the last to see each."""
-    reports, _ = Archive(reports_dir(current)).reports(newest=REMEMBERED)
+    reports, _ = (archive or Archive(reports_dir(current))).reports(newest=REMEMBERED)
     return IssueMemory(reports, reports_dir(current) / DECISIONS_FILE, schedule=schedule)
 
 
@@ -162,10 +164,11 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     if request.resume:
         request = resumed(current, request)
     run_id = request.resume or new_run_id(now_ns)
-    archive = Archive(request.out or reports_dir(current))
+    home = Archive(reports_dir(current))
+    archive = Archive(request.out) if request.out else home
     work_dir = _work_root(current, request) / run_id
     with opened(current, request, now_ns) as (reader, window, problems):
-        known = memory(current, schedule=request.schedule) if request.remember else IssueMemory([], None)
+        known = memory(current, schedule=request.schedule, archive=home) if request.remember else IssueMemory([], None)
         detect = partial(_detected, reader, known, work_dir / "learned", current.store.threads)
         trajectory = work_dir / "trajectory.jsonl"
         if engine == "rlm":

@@ -62,6 +62,8 @@ def render_markdown(report: Report, *, known_ids: Collection[str] | None = None)
     elif report.totals.traces:
         examined = words.plural(report.coverage.traces_examined, "trace")
         lines += [f"Nothing to report: {examined} were examined, and no failure mode was found in them.", ""]
+    else:
+        lines += ["Either no agent ran, or nothing is being received: `halo doctor` says which.", ""]
     titles = {item.issue_id: item.title for item in report.findings}
     for number, item in enumerate(report.findings, 1):
         lines += _finding(number, item, titles)
@@ -141,16 +143,20 @@ def _contrast(item: Contrast) -> str:
 
 def _account(report: Report) -> list[str]:
     totals, coverage = report.totals, report.coverage
-    lines = [
-        "## Totals",
-        "",
-        f"{words.plural(totals.traces, 'trace')}, {words.plural(totals.spans, 'span')}, "
-        f"{words.plural(totals.error_traces, 'trace')} with errors, "
-        f"{words.short(totals.input_tokens)} input and {words.short(totals.output_tokens)} output tokens, "
-        f"{words.dollars(totals.cost_usd)}; half of the traces under {words.duration(totals.duration_p50_ns)}, "
-        f"95 % under {words.duration(totals.duration_p95_ns)}.",
-        "",
-    ]
+    lines: list[str] = (
+        []
+        if not totals.traces
+        else [
+            "## Totals",
+            "",
+            f"{words.plural(totals.traces, 'trace')}, {words.plural(totals.spans, 'span')}, "
+            f"{words.plural(totals.error_traces, 'trace')} with errors, "
+            f"{words.short(totals.input_tokens)} input and {words.short(totals.output_tokens)} output tokens, "
+            f"{words.dollars(totals.cost_usd)}; half of the traces under {words.duration(totals.duration_p50_ns)}, "
+            f"95 % under {words.duration(totals.duration_p95_ns)}.",
+            "",
+        ]
+    )
     if totals.by_agent:
         lines += ["| agent | traces | with errors | tokens | cost | p95 |", "|---|---|---|---|---|---|"]
         lines += [

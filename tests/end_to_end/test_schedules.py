@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from tests.builders import flat_failures
-from tests.end_to_end.conftest import Halo
+from tests.end_to_end.conftest import Halo, Service, eventually
 
 SETTINGS = """
 [analysis]
@@ -92,6 +92,26 @@ def test_schedules_run_deliver_and_are_listed(halo: Halo, hook: Hook) -> None:
     assert once.returncode == 0
     assert "1 run done" in once.stderr.decode(), "the morning's; the hourly one is not due"
     assert len(hook.bodies) == 1, "nothing is sent twice"
+
+
+def test_a_worker_that_was_killed_goes_on_where_it_was(halo: Halo, hook: Hook, serve: Callable[..., Service]) -> None:
+    """Killed while its sink is down, started again when the sink is back: each report arrives, once."""
+    settings = SETTINGS.format(url=hook.url, folder=halo.directory).replace('interval = "1h"', 'interval = "1s"')
+    (halo.directory / "halo.toml").write_text(settings)
+    (halo.data_dir / "segments").mkdir(parents=True)
+    first = serve("work")
+    eventually(lambda: "delivery waiting" in first.said, what="a report waits for its sink")
+    first.process.kill()
+    first.process.wait()
+    hook.status = 200
+    calm = settings.replace('interval = "1s"', 'interval = "1h"')
+    (halo.directory / "halo.toml").write_text(calm)
+    published = {path.parent.name for path in (halo.data_dir / "reports").glob("*/report.json")}
+    second = serve("work")
+    eventually(lambda: published <= {body["id"] for body in hook.bodies}, what="what was published has arrived")
+    assert second.stop() == 0
+    ids = [body["id"] for body in hook.bodies]
+    assert len(ids) == len(set(ids))
 
 
 def test_a_schedule_in_another_process_is_not_run_twice(halo: Halo) -> None:

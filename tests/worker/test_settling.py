@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -117,3 +118,26 @@ def test_a_schedule_s_filters_are_traces_and_a_gap_after_downtime_is_named(tmp_p
     follows = Window(later.end_ns, later.end_ns + hour)
     report = run.run_schedule(current, "a", follows, now_ns=follows.end_ns).report
     assert [item for item in report.coverage.not_examined if "between" in item] == []
+
+
+def test_a_schedule_s_own_engine_prompt_budget_and_sinks_are_what_its_run_gets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "halo.toml"
+    file.write_text(
+        '[model]\nbase_url = "http://127.0.0.1:9"\n[budget]\nmax_turns = 7\nmax_cost = 2.5\n'
+        '[schedules.x]\ncron = "0 6 * * *"\nengine = "rlm"\nprompt = "Why?"\nsinks = ["out"]\n'
+        "budget = {max_cost = 0.5}\n"
+        '[schedules.y]\ninterval = "1h"\n[sinks.out]\ntype = "file"\npath = "-"\n',
+        encoding="utf-8",
+    )
+    current = load_settings(file=file, environment={}, overrides={"store": {"data_dir": tmp_path}})
+    asked = []
+    monkeypatch.setattr(run, "run", lambda settings, request, *, now_ns: asked.append((settings, request)))
+    for name in ("x", "y"):
+        run.run_schedule(current, name, Window(0, 1), now_ns=1)
+    (own, first), (other, second) = asked
+    assert (first.schedule, first.engine, first.prompt, first.sinks) == ("x", "rlm", "Why?", ("out",))
+    assert (own.budget.max_turns, own.budget.max_cost) == (7, 0.5)
+    assert (second.engine, second.prompt, second.sinks, second.settle) == (None, None, (), True)
+    assert other.budget.max_cost == 2.5
