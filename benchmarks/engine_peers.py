@@ -11,7 +11,7 @@ installed: `--halo` and `--rlms` name the Python of an environment that has them
     python -m venv R && R/bin/pip install rlms==0.1.3
 
 Measured from outside: requests, bytes of their bodies, tokens as a quarter of the bytes, seconds from the start of the
-process to the first request and to its end, and the peak memory of all its processes.
+process to the first request and to its end, CPU seconds, and the peak memory of all its processes.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def measure(name: str, spans: int, argv: list[str], *, code: bool = False, **env
         "largest_request": max((request.size for request in model.requests), default=0),
         "first_request_s": round(script.first - done.started, 2) if script.first else None,
         "wall_s": round(done.seconds, 2),
+        "cpu_s": round(done.cpu_seconds, 1),
         "peak_mib": round(done.peak_bytes / 2**20),
     }
     if not row["ended_well"]:
@@ -162,8 +163,8 @@ def ours(file: Path, spans: int) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Write the rows as Markdown, each beside the kindest of HALO's at the same size."""
     lines = [
-        "| spans | engine | requests | KiB sent | of HALO | first request, s | of HALO | wall, s | peak MiB | ended |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| spans | engine | requests | KiB sent | of HALO | first, s | of HALO | wall, s | CPU, s | MiB | ended |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         peer = next((r for r in rows if r["spans"] == row["spans"] and r["engine"] == KINDEST), None)
@@ -173,8 +174,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
         lines.append(
             f"| {row['spans']:,} | {row['engine']} | {row['requests']} | {row['bytes'] / 1024:.1f} | {ratio('bytes')} "
-            f"| {row['first_request_s']} | {ratio('first_request_s')} | {row['wall_s']} | {row['peak_mib']} "
-            f"| {'yes' if row['ended_well'] else 'NO'} |"
+            f"| {row['first_request_s']} | {ratio('first_request_s')} | {row['wall_s']} | {row['cpu_s']} "
+            f"| {row['peak_mib']} | {'yes' if row['ended_well'] else 'NO'} |"
         )
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import threading
 import time
@@ -22,7 +23,8 @@ class Watched:
     started: float  # of time.monotonic
     peak_bytes: int
     output: str
-    series: list[tuple[float, int]]  # (time.monotonic, resident bytes of all)
+    series: list[tuple[float, int]]  # (time.monotonic, bytes of all)
+    cpu_seconds: float  # of all, which load on the machine does not change
 
     def peak_after(self, moment: float) -> int:
         """The peak from some moment on."""
@@ -31,6 +33,7 @@ class Watched:
 
 def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, seconds: float = 900) -> Watched:
     """Run it to its end, at most `seconds` long."""
+    before = _cpu()
     started = time.monotonic()
     process = subprocess.Popen(
         argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -53,7 +56,12 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, seconds: floa
     ended = time.monotonic()
     watcher.join()
     peak = max((size for _, size in series), default=0)
-    return Watched(process.returncode, ended - started, started, peak, output, series)
+    return Watched(process.returncode, ended - started, started, peak, output, series, _cpu() - before)
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _tree_bytes(root: int) -> int:

@@ -49,7 +49,7 @@ def test_a_run_is_a_trace_that_halo_shows(scripted_model: Scripted, tmp_path: Pa
 
 def test_the_table_compares_with_the_kindest_row_of_the_same_size() -> None:
     row = {"spans": 10, "engine": "halo", "requests": 9, "bytes": 50, "first_request_s": None, "wall_s": 1.0,
-           "peak_mib": 5, "ended_well": False}  # fmt: skip
+           "cpu_s": 1.0, "peak_mib": 5, "ended_well": False}  # fmt: skip
     peer = {**row, "engine": "HALO 0.3.5, index written, no sandbox", "bytes": 200, "first_request_s": 2.0}
     lines = table([row, peer]).splitlines()
     assert "| 0.25 | None | - |" in lines[2]
