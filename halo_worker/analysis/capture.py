@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from halo_receiver.store.reader import Reader
 
-MISSING, PARTIAL = 0.02, 0.8
+MISSING, PARTIAL = 0.02, 0.5
 MIN_SPANS = 3  # spans that could carry a fact, below which its absence says nothing
 MAX_SERVICES = 50
 MAX_NAMED = 3  # services named in one line

@@ -34,7 +34,7 @@ ERROR_CLASSES = (
                 r"|connect(ion)? ?(was )?(refused|reset|aborted|error|closed|lost|failed)|upstream|remote end closed|ssl ?error|certificate|network (is )?(unreachable|error)|backend (is )?(down|unavailable)|server (is )?(down|busy)"),
     ("not_found", _code("404|410") + r"|not.?found|no such|does ?n[o']t exist|unknown (id|key|path|name|user|record)|no (record|entry|row|item)s?\b|keyerror"),
     ("no_results", r"no (results?|matches|documents|records) (were )?found|returned no results"),
-    ("format", r"json|pars(e|ing)|syntax ?error|validation|invalid (argument|parameter|input|request|value|format|type)|schema|typeerror|valueerror|"
+    ("format", r"json|pars(e|ing)|syntax ?error|validation|invalid (argument|parameter|input|request|value|format|type)|schema|"
                r"missing (required|\d+ required|field|parameter)|field required|unexpected (keyword|token|character)|badrequest|output.?(parser|validation)|" + _code("400|409|41[25]|422")),
 )  # fmt: skip
 ERROR_CLASSES_SQL = tuple((name, pattern.replace("'", "''")) for name, pattern in ERROR_CLASSES)
