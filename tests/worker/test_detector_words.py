@@ -131,6 +131,21 @@ NOT_REFUSED = [
     "I'm sorry to hear that. The branch opens at nine.",
     "I cannot recommend the early flight; the later one is cheaper.",
 ]
+PROMISED = [
+    "Let me look that up for you.",
+    "Sure, let me check the records...",
+    "I'll search for the latest figures now.",
+    "Okay, I will fetch the report.",
+    "I'm going to query the database:",
+]
+NOT_PROMISED = [
+    "Let me know if you need anything else.",
+    "If you send me the number, I'll look it up.",
+    "Which account do you mean? I'll check it then.",
+    "Your ticket is open; I'll check again tomorrow.",
+    "I will be happy to help.",
+    "You can check it under Settings.",
+]
 
 
 class Window:
@@ -170,6 +185,8 @@ class Window:
             ("no_leaks", NO_LEAKS),
             ("not_refused", NOT_REFUSED),
             ("refused", REFUSED),
+            ("promised", PROMISED),
+            ("not_promised", NOT_PROMISED),
         ):
             for index, answer in enumerate(answers):
                 t = tale("teller")
@@ -238,6 +255,16 @@ def test_a_refusal_is_told(window: Window, index: int) -> None:
 @pytest.mark.parametrize("index", range(len(NOT_REFUSED)), ids=NOT_REFUSED)
 def test_an_apology_is_no_refusal(window: Window, index: int) -> None:
     assert said(window, "not_refused", index) == set()
+
+
+@pytest.mark.parametrize("index", range(len(PROMISED)), ids=PROMISED)
+def test_a_step_that_is_announced_and_never_made_is_told(window: Window, index: int) -> None:
+    assert "promise_not_kept" in said(window, "promised", index)
+
+
+@pytest.mark.parametrize("index", range(len(NOT_PROMISED)), ids=NOT_PROMISED)
+def test_an_offer_is_no_promise(window: Window, index: int) -> None:
+    assert said(window, "not_promised", index) == set()
 
 
 def test_the_traffic_around_them_is_healthy(window: Window) -> None:

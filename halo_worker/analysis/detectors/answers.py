@@ -25,7 +25,7 @@ CLAIMS = (
     ("escalate", r"(escalated|handed (this|it|you) over|connected you)", "escalat|hand|transfer|assign|human|ticket|queue|notif|send|page"),
 )  # fmt: skip
 # Tools that can do anything.
-_ANYTHING = r"(?i)(bash|shell|exec|command|terminal|python|interpreter|http|request|api|browser|computer|workflow|action|code|sql|invoke|mcp|cli)"
+_ANYTHING = r"(?i)(bash|shell|exec|command|terminal|python|interpreter|http|request|api|browser|computer|workflow|action|code|sql|invoke|mcp|cli|github|gitlab|jira|stripe|salesforce|hubspot|zendesk|zapier|notion|airtable|crm|erp|twilio|gmail|outlook|google|aws|database|assistant|perform|manage|handle|process)"
 _ADVERBS = r"((just|already|now|also|successfully|immediately|gone ahead and|went ahead and) )*"
 _I_DID = r"\bI(''ve| have|) " + _ADVERBS
 _WAS_DONE = r"\b(has|have) (now |just |already |successfully |also )*been (successfully |now )*"
@@ -62,7 +62,7 @@ WRONG_REQUESTS = (
     r"number|social security|salary|medical (record|advice)|legal advice|diagnos|racist|sexual|porn|nude|spy|stalk|track my)"
 )
 PROMISE = (
-    r"(?i)(^|[.!\n]\s*|, |— )(let me|i('ll| will)( now)?|i('m| am) going to|now i('ll| will)|next,? i('ll| will)|allow me to|give me (a|one) (moment|second|minute)) ?(just |quickly |first |now |go and |to |while i |and i('ll| will) )*"
+    r"(?i)(^|[.!\n]\s*)((sure|of course|certainly|okay|ok|great|absolutely|no problem|got it|alright|thanks)[,!.]? )?(let me|i('ll| will)( now)?|i('m| am) going to|now i('ll| will)|next,? i('ll| will)|allow me to|give me (a|one) (moment|second|minute)) ?(just |quickly |first |now |go and |to |while i |and i('ll| will) )*"
     r"(check|look|search|find|fetch|query|run|investigate|try|retrieve|call|open|read|pull|get|gather|see|review|verify)\b[^.!?\n]*[.!:…]*\s*$"
 )
 # How frameworks say, as the answer, that they stopped a run.
@@ -114,8 +114,8 @@ _LOOKUP_CLAIM = f"""
 PREPARE = f"""
 CREATE OR REPLACE TEMP TABLE _done AS
 SELECT DISTINCT trace_id, work, regexp_matches(work, '{_ANYTHING}') AS anything FROM (
-  SELECT s.trace_id, coalesce(tool_name, name) AS work FROM _s s ANTI JOIN _bad_results b USING (trace_id, span_id)
-  WHERE NOT failed AND parent_span_id IS NOT NULL AND (span_type IN ('tool', 'task', 'chain', 'other') OR span_type IS NULL)
+  SELECT s.trace_id, coalesce(tool_name, CASE WHEN span_type = 'agent' THEN agent_name END, name) AS work FROM _s s ANTI JOIN _bad_results b USING (trace_id, span_id)
+  WHERE NOT failed AND parent_span_id IS NOT NULL AND (span_type IN ('tool', 'task', 'chain', 'agent', 'other') OR span_type IS NULL)
   UNION ALL
   SELECT trace_id, call_name FROM _calls WHERE service_name NOT IN (SELECT service_name FROM _s WHERE span_type = 'tool')
 ) WHERE work IS NOT NULL AND NOT regexp_matches(work, '{READING}');
@@ -329,6 +329,7 @@ UNITS = (
             f.span_id AS origin_span_id, 'output_text' AS field, trim(right(f.answer, 300)) AS quote
           FROM _final f JOIN _s s USING (trace_id, span_id)
           WHERE s.output_length < 2000 AND (len(s.tools_offered) > 0 OR f.service_name IN (SELECT service_name FROM _with_tools)) AND regexp_matches(f.answer, '{_quoted(PROMISE)}')
+            AND NOT regexp_matches(f.answer, '(?i)\\?|\\b(if|once|when|as soon as|after|tomorrow|later|back to you|next week|again (in|on|at))\\b')
             AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = f.trace_id AND n.start_time > s.start_time
               AND n.span_type IN ('llm', 'tool', 'retriever', 'agent'))
         """,
