@@ -17,6 +17,7 @@ from halo_worker.rlm.schema import json_in
 RUN_CODE, CALL_SUBAGENT, GET_CONTEXT_ITEM = "run_code", "call_subagent", "get_context_item"
 FINAL_ANSWER = "final_answer"
 MAX_ACTIONS = 64
+CODE_CHARACTERS = 50_000  # of text that is looked at for being code
 
 _TAG = re.compile(r"<(tool_call|function_call|tool_use)>\s*(.*?)\s*(?:</\1>|\Z)", re.DOTALL)
 _FENCE = re.compile(
@@ -97,6 +98,8 @@ def _call(value: Any, known: set[str], final_answer: Mapping[str, Any]) -> tuple
 
 def _is_code(block: str, known: set[str]) -> bool:
     """Whether an unnamed block is Python that does something, rather than a quotation."""
+    if len(block) > CODE_CHARACTERS:
+        return False
     try:
         tree = ast.parse(_without_prompts(block))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -108,7 +111,7 @@ def _is_code(block: str, known: set[str]) -> bool:
 
 def _is_call(text: str, known: set[str]) -> bool:
     """Whether the whole text is one call of a known function, written as Python."""
-    if len(text) > 50_000 or not re.match(r"[A-Za-z_]\w*\s*\(", text):
+    if len(text) > CODE_CHARACTERS or not re.match(r"[A-Za-z_]\w*\s*\(", text):
         return False
     try:
         tree = ast.parse(text)

@@ -13,13 +13,15 @@ from typing import Any
 
 from halo_worker.errors import InterpreterGone
 from halo_worker.rlm.interpreter import Executed, Failure, HostFunction, Interpreter, Limits
+from halo_worker.rlm.mend import mended
 
 SUBSET = (
     "Python, of which this works: functions, lambdas, comprehensions, classes without inheritance, f-strings, "
     "try/except, with, unpacking, match, sorting; modules math, re (linear time), json, collections, itertools, "
     "functools, datetime, dataclasses, typing, random, csv, hashlib, base64, bisect, decimal, copy, time, asyncio. "
     "There is no import of anything else (no statistics, heapq, string, io, enum, numpy), no class inheritance, "
-    "no yield, no del, no files and no network. Call host functions directly, not inside map(), filter() or a sort key."
+    "no yield, no methods as values (lambda s: s.lower() instead of str.lower), no files and no network. Call host "
+    "functions directly, not inside map(), filter() or a sort key."
 )
 
 DUMP_BYTES = 64 * 2**20  # of variables that are kept for a restart or a resume; larger ones are not
@@ -132,7 +134,7 @@ class MontyInterpreter:
 
         calls = _Calls(self._functions, self._limits.host_calls)
         try:
-            at = await self._session.feed_start(code, print_callback=output)
+            at = await self._session.feed_start(mended(code), print_callback=output)
             while not isinstance(at, MontyComplete):
                 if calls.made > self._limits.host_calls + LATE_CALLS:
                     message = f"more than {self._limits.host_calls:,} host calls"
@@ -262,6 +264,10 @@ def _advice(message: str) -> str:
     """One line about the traps of the subset."""
     if "can't be awaited" in message or "awaitable is required" in message:
         return "\nHost functions return their value at once: call them without await, and llm_query_batched for many."
+    if "object has no attribute" in message or "type object" in message:
+        return "\nMethods can be called here, but are no values: write lambda s: s.lower() where you pass str.lower."
+    if "is not an iterator" in message:
+        return "\nGenerators are lists here: use iter(…) before next(), or [0]."
     if "cannot suspend in this synchronous context" in message:
         return "\nCall host functions in a plain loop or comprehension, not inside map(), filter() or a sort key."
     if "No module named" in message:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from halo_worker.rlm.interpreter import Limits, OpenInterpreter
+from halo_worker.rlm.mend import mended
 from halo_worker.rlm.monty_interpreter import SUBSET, MontyInterpreter, OpenMonty
 from tests.worker.rlm.interpreter_suite import LIMITS, AttackSuite, InterpreterSuite
 
@@ -70,7 +71,7 @@ REFUSED = {
     "numpy": "import numpy",
     "no class inheritance": "class A: pass\nclass B(A): pass",
     "no yield": "def f():\n    yield 1\nlist(f())",
-    "no del": "x = 1\ndel x",
+    "no methods as values": "f = [].append",
 }
 
 
@@ -87,6 +88,33 @@ async def test_what_the_prompt_says_of_the_subset_is_true() -> None:
     await it.close()
 
 
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("d = {'a': 1, 'é': 2}\nmax(d, key=d.get)", "'é'"),
+        ("sorted(['B', 'a'], key=str.lower, reverse=True)", "['B', 'a']"),
+        ("list(map(str.upper, ['a']))", "['A']"),
+        ("d = {'a': [3, 1]}\nsorted(d['a'], key={1: 5, 3: 4}.get)", "[3, 1]"),
+        ("next(x for x in [1, 2] if x > 1)", "2"),
+        ("next((x for x in [1] if x > 1), None) is None", "True"),
+        ("d = {'a': 1, 'b': 2}\ndel d['a']\nx = [1, 2]\ndel x[0], d['b']\n(d, x)", "({}, [2])"),
+        ("ü = 'ü'; m = max(['b', 'a'], key={'a': 1, 'b': 0}.get); m", "'a'"),
+    ],
+)
+async def test_idioms_that_it_lacks_are_written_as_it_knows_them(code: str, value: str) -> None:
+    it = await OpenMonty()({}, LIMITS)
+    executed = await it.execute(code)
+    assert (executed.failure, executed.value) == (None, value), executed.message
+    await it.close()
+
+
+def test_mending_keeps_lines_and_leaves_alone_what_it_cannot_read() -> None:
+    code = "x = 1\n# d.get\ny = max(\n    d,\n    key=d.get,\n)\nz = 'key=d.get'\n"
+    assert mended(code) == code.replace("key=d.get,", "key=lambda *_v: d.get(*_v),")
+    for same in ("def f(:", "x = d.get('a')", "del x[1:2]", "'-' * 3", "-" * 15_000 + "1", "not " * 4_999 + "x"):
+        assert mended(same) == same
+
+
 async def test_the_traps_of_the_subset_are_answered_with_the_way_out() -> None:
     async def look(at: str) -> str:
         return at
@@ -96,6 +124,8 @@ async def test_the_traps_of_the_subset_are_answered_with_the_way_out() -> None:
         "import asyncio\nawait asyncio.gather(look('a'), look('b'))": "call them without await",
         "list(map(look, ['a']))": "not inside map()",
         "import pandas": "This interpreter runs:",
+        "f = 'a'.upper": "write lambda s: s.lower()",
+        "g = (x for x in [1])\nnext(g)": "use iter(…)",
     }
     for code, words in said.items():
         assert words in (await it.execute(code)).message
