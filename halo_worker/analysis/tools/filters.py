@@ -13,14 +13,6 @@ MAX_NAMES = 100  # of one list in a filter
 
 FILTERS_SCHEMA: dict[str, Any] = {"type": "object"}  # what they are stands once, in the prompt
 
-# What the prompt says of them.
-FILTERS_TEXT = (
-    "has_errors (bool: any span with status ERROR), model_names[], service_names[], agent_names[], tool_names[], "
-    "span_names[], project_id, session_id, user_id, start_time_gte, end_time_lte (ISO-8601), min_duration_ms, "
-    "min_tokens, min_spans, hypothesis (such as 'D3': traces of that hypothesis), regex_pattern (RE2, over all texts "
-    "of a trace: slow, narrow with others first)"
-)
-
 # Where the text of a span is; the fields a quote may come from.
 TEXT_COLUMNS = ("name", "status_message", "error_message", "input_text", "output_text")
 
@@ -116,3 +108,8 @@ def condition(filters: Any, hypotheses: Hypotheses) -> tuple[str, list[Any]]:
         else:
             raise ToolError(f"there is no filter {name}; there are {', '.join(NAMES)}")
     return " AND ".join(parts) or "true", parameters
+
+
+def spans_of(where: str) -> str:
+    """Return the condition on spans for one on `traces t`; none of the window's million rows is joined for nothing."""
+    return "true" if where == "true" else f"trace_id IN (SELECT trace_id FROM traces t WHERE {where})"

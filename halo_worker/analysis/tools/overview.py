@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-from halo_worker.analysis.tools.filters import FILTERS_SCHEMA, condition
+from halo_worker.analysis.tools.filters import FILTERS_SCHEMA, condition, spans_of
 from halo_worker.analysis.tools.fit import LIST_BYTES, compact, cut, cut_values, fitted, for_model, size
 from halo_worker.analysis.tools.shared import Desk, tool, whole
 from halo_worker.rlm.tool import Tool, ToolError
@@ -46,7 +45,7 @@ _TOOLS = """
 SELECT tool_name AS name, count(*) AS calls, count(DISTINCT trace_id) AS traces,
   count(*) FILTER (status_code = 'ERROR' OR error_type IS NOT NULL) AS failed
 FROM spans WHERE span_type = 'tool' AND tool_name IS NOT NULL
-  AND trace_id IN (SELECT trace_id FROM traces t WHERE {where})
+  AND {chosen}
 GROUP BY tool_name ORDER BY calls DESC, tool_name
 """
 
@@ -55,7 +54,7 @@ GROUP BY tool_name ORDER BY calls DESC, tool_name
 _ERRORS = """
 SELECT name AS span, coalesce(error_signature, error_type, '') AS signature, count(*) AS spans,
   count(DISTINCT trace_id) AS traces, min(trace_id) AS example_trace_id
-FROM spans WHERE status_code = 'ERROR' AND trace_id IN (SELECT trace_id FROM traces t WHERE {where})
+FROM spans WHERE status_code = 'ERROR' AND {chosen}
 GROUP BY ALL ORDER BY traces DESC, spans DESC, span, signature
 """
 
@@ -70,7 +69,7 @@ SELECT trace_id FROM (
 _HEALTH = """
 WITH s AS (
   SELECT trace_id, span_id, parent_span_id, agent_name, span_type FROM spans
-  WHERE trace_id IN (SELECT trace_id FROM traces t WHERE {where})
+  WHERE {chosen}
 )
 SELECT count(*) FILTER (agent_name IS NULL) AS spans_without_agent, count(*) FILTER (span_type IS NULL) AS
   spans_without_type, (SELECT count(*) FROM s c ANTI JOIN s p ON p.trace_id = c.trace_id AND p.span_id =
@@ -119,19 +118,19 @@ def overview_tools(desk: Desk) -> list[Tool]:
 async def dataset_overview(desk: Desk, filters: Any, max_bytes: int) -> dict[str, Any]:
     """Say what there is, in a size that does not depend on how much there is."""
     where, parameters = condition(filters, desk.hypotheses)
+    chosen = spans_of(where)
     rows = desk.questions.rows
     columns = {"services": "service_names", "agents": "agent_names", "models": "models"}
-    totals, errors, tools, samples, health, *names = await asyncio.gather(
-        rows(_TOTALS.format(where=where), parameters),
-        rows(_ERRORS.format(where=where), parameters, max_rows=MAX_ERROR_GROUPS, count=True),
-        rows(_TOOLS.format(where=where), parameters, max_rows=MAX_NAMES, count=True),
-        rows(_SAMPLES.format(where=where), parameters),
-        rows(_HEALTH.format(where=where), parameters),
-        *(
-            rows(_NAMES.format(column=column, where=where), parameters, max_rows=MAX_NAMES, count=True)
-            for column in columns.values()
-        ),
-    )
+    # One after the other: a second process would have to open the window first, and that takes longer.
+    totals = await rows(_TOTALS.format(where=where), parameters)
+    errors = await rows(_ERRORS.format(chosen=chosen), parameters, max_rows=MAX_ERROR_GROUPS, count=True)
+    tools = await rows(_TOOLS.format(chosen=chosen), parameters, max_rows=MAX_NAMES, count=True)
+    samples = await rows(_SAMPLES.format(where=where), parameters)
+    health = await rows(_HEALTH.format(chosen=chosen), parameters)
+    names = [
+        await rows(_NAMES.format(column=column, where=where), parameters, max_rows=MAX_NAMES, count=True)
+        for column in columns.values()
+    ]
     result: dict[str, Any] = dict(totals.rows[0])
     for name, found in zip(columns, names, strict=True):
         result[name] = {cut(row["name"], NAME_CHARACTERS): row["traces"] for row in found.rows}
@@ -175,15 +174,13 @@ async def query_traces(desk: Desk, arguments: dict[str, Any], max_bytes: int) ->
     sort = str(arguments.get("sort") or "newest")
     if sort not in SORTS:
         raise ToolError(f"there is no sort {sort[:40]!r}; there are {', '.join(SORTS)}")
-    total, found = await asyncio.gather(
-        desk.questions.rows(f"SELECT count(*) AS total FROM traces t WHERE {where}", parameters),
-        desk.questions.rows(
-            "SELECT trace_id, root_name AS name, agent_names AS agents, models, service_names AS services, start_time "
-            "AS start, (duration_ns / 1e6)::BIGINT AS duration_ms, span_count AS spans, error_count AS errors, "
-            "status_code AS status, input_tokens, output_tokens, round(cost_usd, 5) AS cost_usd FROM traces t "
-            f"WHERE {where} ORDER BY {SORTS[sort]}, t.trace_id LIMIT {limit} OFFSET {offset}",
-            parameters,
-        ),
+    total = await desk.questions.rows(f"SELECT count(*) AS total FROM traces t WHERE {where}", parameters)
+    found = await desk.questions.rows(
+        "SELECT trace_id, root_name AS name, agent_names AS agents, models, service_names AS services, start_time "
+        "AS start, (duration_ns / 1e6)::BIGINT AS duration_ms, span_count AS spans, error_count AS errors, "
+        "status_code AS status, input_tokens, output_tokens, round(cost_usd, 5) AS cost_usd FROM traces t "
+        f"WHERE {where} ORDER BY {SORTS[sort]}, t.trace_id LIMIT {limit} OFFSET {offset}",
+        parameters,
     )
     rows = [compact(cut_values(row, NAME_CHARACTERS)) for row in found.rows]
     for row in rows:

@@ -10,6 +10,7 @@ from halo_worker.analysis.tools.filters import (
     MATCHING_PARAMETERS,
     TEXT_COLUMNS,
     condition,
+    spans_of,
 )
 from halo_worker.analysis.tools.fit import LIST_BYTES, compact, cut, fitted, for_model
 from halo_worker.analysis.tools.shared import Desk, tool, whole
@@ -173,9 +174,8 @@ async def search_spans(desk: Desk, arguments: dict[str, Any], max_bytes: int) ->
     pattern = await desk.check_pattern(arguments.get("pattern") or arguments.get("regex_pattern"))
     limit = whole(arguments, "limit", 20, 1, MAX_LISTED_SPANS)
     where, parameters = condition(arguments.get("filters"), desk.hypotheses)
-    narrowed = f"trace_id IN (SELECT trace_id FROM traces t WHERE {where})" if where != "true" else "true"
     found = await desk.questions.rows(
-        f"WITH m AS (SELECT trace_id, span_id FROM ({MATCHING}) WHERE {narrowed}) "
+        f"WITH m AS (SELECT trace_id, span_id FROM ({MATCHING}) WHERE {spans_of(where)}) "
         "SELECT (SELECT count(*) FROM m) AS spans, (SELECT count(DISTINCT trace_id) FROM m) AS traces, "
         # One of each trace before a second of any: breadth says more than one long trace.
         "(SELECT list({'t': trace_id, 's': span_id}) FROM (SELECT * FROM m QUALIFY true "
