@@ -6,6 +6,7 @@ the archive says where to go on.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -166,6 +167,8 @@ class Scheduler:
         self._say = say
         self._running = threading.Lock()
         self._stopping = threading.Event()
+        # It warns of each turn that comes while a run is in progress: those are made up in one, as promised.
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},

@@ -25,6 +25,8 @@ from halo_worker.window import Window, last
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+WHOLE_CHARACTERS = 40  # of a first column that is shown whole, however narrow the terminal
+SHORT_CHARACTERS = 12  # of any other column that is
 CELL_CHARACTERS = 80  # of a table's cell; `--format json` shows all
 
 talk_console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -166,9 +168,16 @@ def print_rows(rows: Sequence[dict[str, Any]], form: str, *, columns: Sequence[s
         talk("no rows")
         return
     table = Table(show_edge=False, pad_edge=False, box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in names:
+    for place, name in enumerate(names):
         numeric = all(isinstance(row.get(name), (int, float, type(None))) for row in rows)
-        table.add_column(Text(name), justify="right" if numeric and rows else "left", no_wrap=True)
+        widest = max((len(name), *(len(_cell(row.get(name))) for row in rows)))
+        table.add_column(
+            Text(name),
+            justify="right" if numeric and rows else "left",
+            no_wrap=True,
+            # The first column is what one copies, an id or a name, and short ones are words: a narrow terminal cuts texts.
+            min_width=widest if widest <= (SHORT_CHARACTERS if place else WHOLE_CHARACTERS) else None,
+        )
     for row in rows:
         table.add_row(*(Text(_cell(row.get(name))) for name in names))
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 4000)

@@ -109,7 +109,7 @@ def issues_command(
     memory = run.memory(current)
     if action == "list":
         issues = sorted(memory.issues.values(), key=lambda one: (-one.last_seen, one.issue_id))
-        print_rows([_row(issue) for issue in issues], form)
+        print_rows([_row(issue) if form == "json" else _line(issue) for issue in issues], form)
         if not issues and form == "table":
             talk("no issues yet: they come with the first report")
         return
@@ -137,6 +137,19 @@ def _row(issue: Issue) -> dict[str, object]:
         "last_seen": iso_nano(issue.last_seen),
         "rate": round(issue.history[-1].rate, 6) if issue.history else None,
         "windows": len(issue.history),
+    }
+
+
+def _line(issue: Issue) -> dict[str, object]:
+    """The same for a table, what decides first: a narrow terminal cuts the end."""
+    return {
+        "issue": issue.issue_id,
+        "state": state_of(issue),
+        "severity": issue.finding.severity,
+        "rate": words.percent(issue.history[-1].rate) if issue.history else "",
+        "first seen": words.day(issue.first_seen),
+        "last seen": words.day(issue.last_seen),
+        "failure mode": issue.finding.title,
     }
 
 

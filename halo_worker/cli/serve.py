@@ -149,7 +149,7 @@ def _check(current: Settings) -> None:
 
 def _say_unreachable(current: Settings) -> None:
     for name, error in unreachable(current.sinks):
-        _log(f"sink unreachable name={name} reason={error} hint={error.hint}")
+        _log(f"sink unreachable name={name} reason={error}{f' hint={error.hint}' if error.hint else ''}")
 
 
 def _log(event: str) -> None:

@@ -13,6 +13,7 @@ from halo_worker.delivery.redaction import masked_url
 from halo_worker.delivery.sink import Parcel, reach, retry_after
 from halo_worker.errors import SinkRefused, SinkUnavailable
 from halo_worker.report import slack
+from halo_worker.report.scene import read_scene
 
 # Slack's own words for what may pass.
 _PASSING = {"ratelimited", "rate_limited", "fatal_error", "internal_error", "service_unavailable", "request_timeout"}
@@ -60,7 +61,7 @@ class SlackSink:
 
     def deliver(self, parcel: Parcel) -> dict[str, Any]:
         link = self._config.report_url.replace("{id}", parcel.report.id) if self._config.report_url else None
-        text, blocks = slack.message(parcel.report, link=link)
+        text, blocks = slack.message(parcel.report, link=link, known_ids=read_scene(parcel.folder).known_ids)
         try:
             if self._config.url is not None:
                 return self._post_webhook(text, blocks)

@@ -8,6 +8,7 @@ header, 1 to 3,000 in a text object, 10 elements in a context; "chat.postMessage
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from halo_worker.report import prose, words
@@ -58,8 +59,13 @@ def _context(*texts: str) -> Block:
     return {"type": "context", "elements": elements}
 
 
-def message(report: Report, *, link: str | None = None) -> tuple[str, list[Block]]:
-    """Return the fallback text and the blocks of the message: the answer first, then findings, then the way on."""
+def message(
+    report: Report, *, link: str | None = None, known_ids: Collection[str] | None = None
+) -> tuple[str, list[Block]]:
+    """Return the fallback text and the blocks of the message: the answer first, then findings, then the way on.
+
+    `known_ids` are those ids of the answer that the window has; others are marked.
+    """
     window = f"{words.minute(report.window.start)} – {words.minute(report.window.end)} UTC"
     title = f"{report.schedule}: {window}" if report.schedule else f"Failure modes, {window}"
     headline = words.headline(report)
@@ -71,7 +77,7 @@ def message(report: Report, *, link: str | None = None) -> tuple[str, list[Block
         blocks.append(_section(f"⚠️ {_plain(partial)}"))
     if report.prompt:
         blocks.append(_section(f"*{_plain(report.prompt)[:500]}*"))
-        blocks.append(_section(prose.to_slack(report.answer) if report.answer else "No answer was reached."))
+        blocks.append(_section(prose.to_slack(report.answer, known_ids) if report.answer else "No answer was reached."))
     blocks += [_section(_line(finding)) for finding in report.findings[:MAX_FINDINGS]]
     if len(report.findings) > MAX_FINDINGS:
         blocks.append(_section(f"… and {len(report.findings) - MAX_FINDINGS:,} more in the report."))

@@ -236,6 +236,8 @@ def test_an_answer_keeps_its_structure_and_marks_ids_that_are_not_there() -> Non
     assert written.count(prose.UNKNOWN) == 2
     assert prose.UNKNOWN not in prose.to_html(text, None), "nobody asked which ids are there"
     assert prose.to_slack(text, {known}).splitlines()[0] == "*Why*"
+    _, blocks = slack.message(report(prompt="Why?", answer=text), known_ids=[known])
+    assert json.dumps(blocks).count(prose.UNKNOWN) == 2
 
 
 def test_markdown_that_was_written_is_read_the_same() -> None:
