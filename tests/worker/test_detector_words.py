@@ -13,6 +13,7 @@ import pytest
 
 from halo_receiver.span import Span
 from halo_worker.analysis.detectors import run_detectors
+from halo_worker.analysis.evidence import verify
 from tests.generator.load import reader_of, store
 from tests.generator.strangers import ENDS, START, Tale, healthy
 
@@ -148,13 +149,21 @@ NOT_PROMISED = [
 ]
 
 
+def without_tools(t: Tale) -> list[Span]:
+    """The trace as an instrumentation of the model's client alone would send it."""
+    t.scope.resource_attributes["service.name"] = "client-only"
+    return [span for span in t.finish() if not span.name.startswith("execute_tool")]
+
+
 class Window:
     def __init__(self, folder: Path) -> None:
         self.cases: dict[tuple[str, int], str] = {}
         segment = store(self._spans(), folder)
         with reader_of([segment]) as reader:
             self.found: dict[str, set[str]] = {}
-            for finding in run_detectors(reader).findings:
+            draft = run_detectors(reader)
+            self.rejected = verify(reader, draft).rejected
+            for finding in draft.findings:
                 for item in finding.occurrences:
                     self.found.setdefault(item.trace_id, set()).add(finding.detector_name)
 
@@ -195,12 +204,20 @@ class Window:
                 t.end(answer)
                 self.cases[group, index] = t.id
                 yield from t.finish()
-        for index, empty in enumerate(EMPTY):
-            t = tale("concierge")
-            t.use("kb_search", {"query": f"q{index}"}, empty)
-            t.end("Late arrivals pay a fee of 25 dollars, and breakfast ends at half past ten.")
-            self.cases["empty", index] = t.id
-            yield from t.finish()
+        for group, bare in (("empty", False), ("bare_empty", True)):
+            for index, empty in enumerate(EMPTY):
+                t = tale("concierge")
+                t.use("kb_search", {"query": f"q{index}"}, empty)
+                t.end("Late arrivals pay a fee of 25 dollars, and breakfast ends at half past ten.")
+                self.cases[group, index] = t.id
+                yield from without_tools(t) if bare else t.finish()
+        for group, rows in (("bare_swallowed", SWALLOWED), ("bare_fine", FINE)):
+            for index, (tool, result, answer) in enumerate(rows):
+                t = tale("teller")
+                t.use(tool, {"account": f"a{index}"}, result)
+                t.end(answer)
+                self.cases[group, index] = t.id
+                yield from without_tools(t)
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +284,17 @@ def test_an_offer_is_no_promise(window: Window, index: int) -> None:
     assert said(window, "not_promised", index) == set()
 
 
+def test_without_tool_spans_results_are_read_from_what_the_model_is_told(window: Window) -> None:
+    told = {index for index in range(len(SWALLOWED)) if "swallowed_error" in said(window, "bare_swallowed", index)}
+    assert told == set(range(len(SWALLOWED)))
+    assert [said(window, "bare_fine", index) for index in range(len(FINE))] == [set()] * len(FINE)
+    empty = {
+        index for index in range(len(EMPTY)) if "unfounded_after_empty_retrieval" in said(window, "bare_empty", index)
+    }
+    assert empty == set(range(len(EMPTY)))
+
+
 def test_the_traffic_around_them_is_healthy(window: Window) -> None:
     assert ENDS
     assert set(window.found) <= set(window.cases.values())
+    assert window.rejected.citations == 0, window.rejected.reasons

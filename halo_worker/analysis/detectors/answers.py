@@ -422,6 +422,13 @@ UNITS = (
             AND NOT regexp_matches(f.answer, '{_ADMITS}') AND (r.retrieves OR NOT regexp_matches(f.answer, '{_NEGATES}') AND regexp_matches(f.answer, '\\d'))
             AND NOT EXISTS (SELECT 1 FROM _s o WHERE o.trace_id = r.trace_id AND o.span_type IN ('tool', 'retriever') AND NOT o.failed
               AND o.output_length > 0 AND NOT {_IS_EMPTY.replace("output_", "o.output_")})
+          UNION ALL
+          SELECT coalesce(f.agent_name, f.service_name, 'the agent'), coalesce(f.agent_name, f.service_name, 'the agent'), f.trace_id, f.span_id, f.span_id, 'output_text', left(f.answer, 300)
+          FROM (
+            SELECT trace_id, max(start_time) AS at_ FROM _told GROUP BY trace_id
+            HAVING bool_and({_IS_EMPTY}) AND bool_and(regexp_matches(tool_name, '(?i)(search|retriev|knowledge|lookup|look_up|wiki|docs?\\b|document|kb_|faq)'))
+          ) r JOIN _final f ON f.trace_id = r.trace_id AND f.end_time > r.at_
+          WHERE length(f.answer) >= 40 AND NOT regexp_matches(f.answer, '{_ADMITS}')
         """,
         title="{subject} answers although retrieval found nothing",
         description="Retrieval comes back empty and the agent answers as if it had sources; the answer has no ground in the data.",

@@ -70,6 +70,8 @@ UNITS = (
             WHERE regexp_matches(b.output_head, '(?i){_UNKNOWN_TOOL}')
             UNION ALL
             SELECT trace_id, span_id, tool_call_id, coalesce(tool_name, name) FROM _errors WHERE class = 'unknown_tool'
+            UNION ALL
+            SELECT trace_id, asking, NULL, tool_name FROM _bad_told WHERE regexp_matches(output_head, '(?i){_UNKNOWN_TOOL}')
           ),
           called AS (
             SELECT c.trace_id, c.span_id, c.call_name FROM _calls c LEFT JOIN whole w USING (trace_id)

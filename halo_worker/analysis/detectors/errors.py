@@ -109,6 +109,13 @@ UNITS = (
           WHERE NOT coalesce(regexp_matches(f.answer, '{_ADMITS}') OR b.weak AND regexp_matches(f.answer, '{_DENIES}'), false)
             AND NOT EXISTS (SELECT 1 FROM good g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time
               AND (g.work = b.work OR g.input_hash = b.input_hash AND length(b.arguments) > 2))
+          UNION ALL
+          SELECT b.tool_name, b.tool_name, b.trace_id, b.span_id, b.asking, 'input_text', left(b.output_head, 300)
+          FROM _bad_told b LEFT JOIN _final f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
+          WHERE NOT regexp_matches(b.output_head, '(?i){_UNKNOWN_TOOL}')
+            AND NOT coalesce(regexp_matches(f.answer, '{_ADMITS}') OR b.weak AND regexp_matches(f.answer, '{_DENIES}'), false)
+            AND NOT EXISTS (SELECT 1 FROM _told g WHERE g.trace_id = b.trace_id AND g.start_time > b.start_time AND g.tool_name = b.tool_name
+              AND (g.trace_id, g.span_id) NOT IN (SELECT (trace_id, span_id) FROM _bad_told))
         """,
         title="{subject} fails silently: the error is in its result, its status is not ERROR",
         description="{subject} returns an error as an ordinary result. The agent goes on as if it had worked, and the user is not told.",

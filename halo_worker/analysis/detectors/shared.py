@@ -80,7 +80,7 @@ MAX_ERROR_WORDS = 600  # characters of such a result; a traceback may be longer
 
 
 def prepare(reader: Reader) -> None:
-    """Make `_calls`, `_final`, `_bad_results` and `_errors` from `_s` and the spans."""
+    """Make `_calls`, `_final`, `_bad_results`, `_told`, `_bad_told` and `_errors` from `_s` and the spans."""
     classes = " ".join(
         f"WHEN regexp_matches(said, '(?im){pattern}') THEN '{name}'" for name, pattern in ERROR_CLASSES_SQL
     )
@@ -109,6 +109,7 @@ def prepare(reader: Reader) -> None:
         FROM _s WHERE span_type = 'llm' AND NOT failed AND calls = 0 AND output_length > 0 GROUP BY trace_id
     """)
     execute(_BAD_RESULTS)
+    execute(_TOLD)
     # The deepest error of each chain only: the spans above repeat it. `passed`: the same work succeeded later: the same
     # tool, or another one with the same arguments; of model calls, any later one of the agent.
     execute(f"""
@@ -190,13 +191,16 @@ _SAID = "coalesce(r->>'$.message', r->>'$.detail', r->>'$.msg', r->>'$.reason', 
 _ONLY_SAYS = f"len(json_keys(r)) <= 3 AND regexp_matches({_SAID}, '(?i)^\\W*(internal (server )?error|bad gateway|bad request|gateway time|service (is )?(temporarily )?unavailable|not found|forbidden|unauthori[sz]ed|too many requests|endpoint request timed out|missing authentication|request (failed|timed out)|method not allowed|upstream)')"
 _INSPECTS = "(?i)(log|lint|valid|test|compil|scan|audit|review|diff|trace|incident|alert|issue|ticket|exception|error|bug|eligib)"
 _QUOTED_WORDS = ERROR_WORDS.replace("'", "''")
+
+
 # Results that are errors although the status is not ERROR. Text is judged where it is short and speaks of one failure.
-_BAD_RESULTS = f"""
-CREATE OR REPLACE TEMP TABLE _bad_results AS
+def _bad(source: str) -> str:
+    """Name the results in `source` that are errors; `weak`: an answer may pass them on as a no."""
+    return f"""
 SELECT trace_id, span_id, output_head, coalesce(is_json AND NOT coalesce({_STRONG}, false), false) AS weak FROM (
   SELECT trace_id, span_id, output_head, output_length, regexp_matches(coalesce(tool_name, name), '{_INSPECTS}') AS inspects, output_length <= 2000 AND starts_with(ltrim(output_head), '{{') AND json_valid(output_head) AS is_json,
     CASE WHEN is_json THEN output_head::JSON END AS r
-  FROM _s WHERE span_type IN ('tool', 'retriever') AND NOT failed AND output_length > 0
+  FROM ({source})
 )
 WHERE CASE WHEN is_json THEN coalesce({_STRONG}, false) OR NOT inspects AND (coalesce({_WEAK}, false) OR coalesce({_ONLY_SAYS}, false))
   WHEN starts_with(ltrim(output_head), '{{') THEN regexp_matches(output_head, '(?is)^\\s*\\{{\\s*[''"](error|errors|exception)[''"]\\s*:\\s*[''"\\{{\\[]\\s*[^\\s\\]\\}}''"]|^\\s*\\{{[^\\{{\\}}]*[''"](success|ok)[''"]\\s*:\\s*false')
@@ -204,6 +208,26 @@ WHERE CASE WHEN is_json THEN coalesce({_STRONG}, false) OR NOT inspects AND (coa
   ELSE output_length <= {MAX_ERROR_WORDS} AND regexp_matches(output_head, '{_QUOTED_WORDS}')
     AND len(list_distinct(regexp_extract_all(output_head, '\\b[45]\\d\\d\\b'))) <= 1
     OR regexp_matches(output_head, '(?i)^\\s*traceback \\(most recent call last\\)') END
+"""
+
+
+_BAD_RESULTS = f"""
+CREATE OR REPLACE TEMP TABLE _bad_results AS
+{_bad("SELECT * FROM _s WHERE span_type IN ('tool', 'retriever') AND NOT failed AND output_length > 0")}
+"""
+# Services whose tools have no spans: a result is what the model is told after the call it made.
+_TOLD = f"""
+CREATE OR REPLACE TEMP TABLE _told AS
+WITH bare AS (SELECT service_name FROM _s GROUP BY ALL HAVING count(*) FILTER (span_type = 'tool') = 0 AND sum(calls) > 0),
+turns AS (
+  SELECT trace_id, span_id, start_time, lag(span_id) OVER w AS asking, lag(calls) OVER w AS asked_for
+  FROM _s SEMI JOIN bare USING (service_name) WHERE span_type = 'llm' WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
+)
+SELECT t.trace_id, t.span_id, t.start_time, t.asking, c.call_name AS tool_name, c.call_name AS name, left(p.input_text, 2000) AS output_head, length(p.input_text) AS output_length
+FROM turns t JOIN _calls c ON c.trace_id = t.trace_id AND c.span_id = t.asking JOIN spans p ON p.trace_id = t.trace_id AND p.span_id = t.span_id
+WHERE t.asked_for = 1 AND p.input_text IS NOT NULL;
+CREATE OR REPLACE TEMP TABLE _bad_told AS
+SELECT t.*, b.weak FROM _told t JOIN ({_bad("FROM _told")}) b USING (trace_id, span_id)
 """
 
 
