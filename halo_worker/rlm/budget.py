@@ -20,7 +20,7 @@ Price = Callable[[Usage], float | None]
 MIN_OUTPUT_TOKENS = 256  # a call that could answer with less is not worth its input
 # What ordinary calls leave for the last one, so that a run that spends its budget can still say what it found.
 HOLD_BACK_SHARE = 0.1
-HOLD_BACK_TOKENS = 16_000
+HOLD_BACK_TOKENS = 40_000
 HOLD_BACK_MOST = 1 / 3
 OVERSIZED = 1 / 4  # of a limit, from which a call's input is large by itself
 
