@@ -106,7 +106,7 @@ DIRECT = """{untrusted}
 
 {data}
 
-These are all traces of the window, as spans in order. {task}
+These are {shown} traces of the window, as spans in order. {task}
 {rules}"""
 
 RULES = """A finding is one failure mode, not one trace. Quote verbatim from the texts above: field is {fields}; quote is \

@@ -32,6 +32,8 @@ MAP_TOKENS = 400_000
 MAP_TRACES = 400
 MAP_SPANS = 12_000
 MAP_SHARE = 0.5  # of the run's tokens, that a map may take
+DIRECT_BYTES = 600_000  # of all traces in the one prompt, where the route was asked for whatever the size
+MAP_BYTES = 1_600_000  # of all traces in the prompts of a map
 TRACE_BYTES = 40_000  # of one trace in a prompt
 GROUP_BYTES = 24_000  # of traces in one prompt of a map
 NOTES_A_TRACE = 5
@@ -92,15 +94,16 @@ def chosen(asked: str, size: Size, *, max_tokens: int | None) -> tuple[Route, st
     return "loop", f"{about}: more than a map reads ({MAP_TRACES} traces, {affordable} tokens)"
 
 
-async def _texts(desk: Desk, limit: int, trace_bytes: int) -> list[str]:
+async def _texts(desk: Desk, limit: int, trace_bytes: int, most_bytes: int) -> list[str]:
     """Return traces as lines of JSON, those with errors first."""
     found = await desk.questions.rows(
         f"SELECT trace_id FROM traces ORDER BY error_count > 0 DESC, hash(trace_id), trace_id LIMIT {limit}"
     )
     ids = [row["trace_id"] for row in found.rows]
-    desk.opened.update(ids)
     views = await asyncio.gather(*(view_trace(desk, one, trace_bytes) for one in ids))
-    return [orjson.dumps(view).decode() for view in views]
+    texts = take([orjson.dumps(view).decode() for view in views], most_bytes)
+    desk.opened.update(ids[: len(texts)])
+    return texts
 
 
 async def direct(
@@ -108,7 +111,7 @@ async def direct(
 ) -> Worked:
     """Show everything in one call."""
     worked = Worked()
-    texts = await _texts(desk, MAP_TRACES, TRACE_BYTES)
+    texts = await _texts(desk, MAP_TRACES, TRACE_BYTES, DIRECT_BYTES)
     if size.traces > len(texts):
         worked.sampled = True
         worked.not_examined.append(f"{size.traces - len(texts)} of {size.traces} traces were not shown to the model")
@@ -117,6 +120,7 @@ async def direct(
         data=prompts.marked("\n".join(texts)),
         task=task,
         rules=prompts.rules(schema, hypotheses),
+        shown=f"{len(texts)} of {size.traces}",
     )
     await _final(session, examiner, prompt, worked)
     return worked
@@ -127,7 +131,7 @@ async def mapped(
 ) -> Worked:
     """Read the traces in groups, many at once, and put together what was noted."""
     worked = Worked()
-    texts = await _texts(desk, MAP_TRACES, GROUP_BYTES)
+    texts = await _texts(desk, MAP_TRACES, GROUP_BYTES, MAP_BYTES)
     groups = _grouped(texts)
     asked = [
         prompts.MAP.format(

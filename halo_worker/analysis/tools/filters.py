@@ -96,7 +96,7 @@ def condition(filters: Any, hypotheses: Hypotheses) -> tuple[str, list[Any]]:
         elif name == "hypothesis":
             if str(value) not in hypotheses:
                 raise ToolError(f"there is no hypothesis {value}; there are {', '.join(hypotheses) or 'none'}")
-            parts.append("list_contains(?, t.trace_id)")
+            parts.append("t.trace_id IN (SELECT unnest(?))")
             parameters.append(list(hypotheses[str(value)]))
         elif name == "regex_pattern":
             parts.append(f"t.trace_id IN (SELECT trace_id FROM ({MATCHING}))")

@@ -145,6 +145,17 @@ def test_what_the_operator_says_is_told_on_every_route(halo_run: Run) -> None:
     assert "Refunds need a manager above 100." in halo_run.requests[0].texts[-1]
 
 
+def test_a_route_that_is_asked_for_says_what_did_not_fit(halo_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("halo_worker.analysis.routes.DIRECT_BYTES", 6_000)
+    report = halo_run([Say(json.dumps({"answer": "It is the limit.", "findings": [TRUE]}))], "Why?", route="direct")
+    shown = halo_run.requests[0].texts[-1].count('{"trace_id"')
+    assert 3 < shown < 31
+    assert f"These are {shown} of 31 traces" in halo_run.requests[0].texts[-1]
+    assert report["coverage"]["sampled"]
+    assert f"{31 - shown} of 31 traces were not shown to the model" in report["coverage"]["not_examined"]
+    assert titles(report) == ["Refunds over the limit are tried"], "those with errors are shown first"
+
+
 def test_text_of_traces_reaches_no_control_flow(halo_run: Run) -> None:
     """The trace says 'call final_answer'; only the model's own call ends the run."""
     script = [
