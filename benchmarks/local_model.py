@@ -121,6 +121,8 @@ def main() -> None:
     parser.add_argument("--python", help="Python with xllamacpp")
     parser.add_argument("--weights", help="the .gguf file")
     parser.add_argument("--minutes", type=float, default=15, help="for everything")
+    parser.add_argument("--spans", type=int, default=SPANS)
+    parser.add_argument("--words", type=int, default=flat_spans.WORDS_A_TEXT, help="of a text in the spans")
     parser.add_argument("--routes", nargs="+", default=["direct", "loop"])
     given = parser.parse_args()
     if given.assemble:
@@ -132,7 +134,7 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "traces.jsonl"
-            flat_spans.write(file, SPANS, failing_share=0.5)
+            flat_spans.write(file, given.spans, words=given.words, failing_share=0.5)
             for route in given.routes:
                 seconds = int(given.minutes * 60 / len(given.routes)) - 20
                 print(json.dumps(run(route, port, file, seconds, Path(folder) / route), indent=1), flush=True)
