@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 MAX_DEPTH = 12
@@ -18,7 +19,7 @@ def gather(attributes: dict[str, Any], prefix: str) -> list[Any] | None:
     if not keys:
         return None
     if len(keys) > _MAX_SKELETON_KEYS or any(type(attributes[key]) is dict for key in keys):
-        return _gather({key: attributes[key] for key in keys}, len(prefix))  # members of a value join the structure
+        return _gather({key: attributes[key] for key in keys}, len(prefix))
     known = (prefix, keys)
     if known not in _SKELETONS:
         if len(_SKELETONS) >= _MAX_SKELETONS:
@@ -31,7 +32,8 @@ def gather(attributes: dict[str, Any], prefix: str) -> list[Any] | None:
 def _gather(values: dict[str, Any], start: int) -> list[Any] | None:
     root: dict[str, Any] = {}
     for key, value in values.items():
-        _put(root, key[start:].split(".", MAX_DEPTH), value)
+        # Members of a value join the structure: of its copy, for the attribute itself stays as sent.
+        _put(root, key[start:].split(".", MAX_DEPTH), deepcopy(value) if type(value) is dict else value)
     built = _build(root)
     return built if isinstance(built, list) else None
 

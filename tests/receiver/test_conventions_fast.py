@@ -82,6 +82,14 @@ def test_flattened_keys_build_the_same_structure(attributes: dict[str, Any]) -> 
         assert flattened.gather(copy.deepcopy(attributes), "p.") == expected
 
 
+def test_an_attribute_stays_as_sent_when_others_join_it() -> None:
+    """A value that is an object, and keys below it: one structure, and neither is changed by the other."""
+    one = {"role": "user"}
+    attributes = {"p.0": one, "p.0.content": "hi", "p.1": one, "p.1.0": one}
+    assert flattened.gather(attributes, "p.")[0] == {"role": "user", "content": "hi"}  # type: ignore[index]
+    assert one == {"role": "user"}
+
+
 def spans(captures: Path) -> list[Span]:
     bodies = [path.read_bytes() for path in sorted(captures.glob("*/traces-*.pb"))]
     bodies += [bytes(request.renew(1)) for request in payloads.requests("llm", count=1, spans=40)]

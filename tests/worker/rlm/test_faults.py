@@ -18,8 +18,10 @@ from tests.worker.rlm.faults import MAX_RETRIES, SCENARIOS, Scenario
 async def test_every_fault_has_its_outcome(
     scripted_model: Scripted, session: NewSession, scenario: Scenario, api: Any, tmp_path: Path
 ) -> None:
+    # Short only where it is waited out: elsewhere a busy machine must not look like a fault.
+    timeout = 0.5 if "(timeout)" in scenario.name else 10.0
     server = scripted_model(scenario.script(("flood", {})))
-    model = OpenAIModel("m", base_url=server.base_url, api_key="none", api=api, request_timeout_seconds=0.5)
+    model = OpenAIModel("m", base_url=server.base_url, api_key="none", api=api, request_timeout_seconds=timeout)
     one = session(model, max_retries=MAX_RETRIES, refusal_retries=1, emit=lambda _: None)
     outcome = await one.loop(task())
     assert (outcome.arguments is not None) == (scenario.ends != "error")
