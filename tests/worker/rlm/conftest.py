@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import genai_prices  # noqa: F401  half a second, and a second for openai: no test's deadline pays for it
+import openai  # noqa: F401
 import pytest
 
 from halo_worker.rlm.budget import BudgetLimits

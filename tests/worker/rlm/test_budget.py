@@ -146,10 +146,10 @@ async def test_the_deadline_cancels_the_call_in_flight_and_the_run_still_ends(
         return Say(calls=[FINAL]) if request.tools == ["final_answer"] else Fault(kind="hang")
 
     server = scripted_model(script)
-    one = session(server, limits=BudgetLimits(seconds=1.5))
+    one = session(server, limits=BudgetLimits(seconds=3.0))
     began = time.monotonic()
     outcome = await one.loop(task())
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 8
     assert (outcome.arguments, outcome.stopped_by) == ({"answer": "three"}, "seconds")
 
 
@@ -157,7 +157,7 @@ async def test_what_had_been_written_when_time_ended_is_kept_and_counted(
     scripted_model: Scripted, session: NewSession
 ) -> None:
     server = scripted_model(lambda _: Say("so far, three of them failed. " * 100, pause=0.02))
-    one = session(server, limits=BudgetLimits(seconds=1.0, turns=1))
+    one = session(server, limits=BudgetLimits(seconds=2.0, turns=1))
     outcome = await one.loop(task())
     assert outcome.stopped_by == "turns"
     assert (outcome.salvaged or "").startswith("so far, three of them failed.")
@@ -169,10 +169,10 @@ async def test_the_deadline_ends_code_that_runs(scripted_model: Scripted, sessio
         endless = Say(calls=[("run_code", {"code": "while True: pass"})])
         return Say(calls=[FINAL]) if request.tools == ["final_answer"] else endless
 
-    one = session(scripted_model(script), limits=BudgetLimits(seconds=2.0))
+    one = session(scripted_model(script), limits=BudgetLimits(seconds=4.0))
     began = time.monotonic()
     outcome = await one.loop(task())
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 12
     assert (outcome.arguments, outcome.stopped_by) == ({"answer": "three"}, "seconds")
 
 

@@ -23,7 +23,7 @@ class OpenAISuite(ModelSuite):
     def model(self, scripted_model: Scripted) -> NewModel:
         def new(script: Script) -> OpenAIModel:
             server = scripted_model(script)
-            return OpenAIModel("m", base_url=server.base_url, api_key="none", api=self.api, request_timeout_seconds=0.5)
+            return OpenAIModel("m", base_url=server.base_url, api_key="none", api=self.api, request_timeout_seconds=1.0)
 
         return new
 
