@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 import types
 import typing
@@ -120,6 +121,7 @@ def load(
     loaded: Loaded = {}
     for name, model in sections.items():
         table = document.get(name, {})
+        _refuse_unknown_variables(name, model, list(table) if isinstance(table, dict) else [], environment)
         if not isinstance(table, dict):
             raise ConfigError(f"[{name}] must be a table", hint=f"write '[{name}]' and its settings below it")
         given = dict((overrides or {}).get(name, {}))
@@ -174,10 +176,36 @@ def _entries(
 def _from_environment(prefix: str, model: type[Section], environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        variable = f"HALO_{prefix}_{name}".upper().replace("-", "_")
+        variable = _variable(prefix, name)
         if variable in environment:
             values[name] = _parse(variable, environment[variable], field.annotation)
     return values
+
+
+# What Kubernetes sets for a service that is named halo-receiver.
+_SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
+
+
+def _refuse_unknown_variables(
+    section: str, model: type[Section] | list[type[Section]], entries: list[str], environment: Mapping[str, str]
+) -> None:
+    """A variable of a section that is no setting of it was misspelt: silence would be to run with the default."""
+    fields = (model[0] if isinstance(model, list) else model).model_fields
+    prefixes = [f"{section}_{entry}" for entry in entries] if isinstance(model, list) else [section]
+    known = {_variable(prefix, field) for prefix in prefixes for field in fields}
+    for name in sorted(environment):
+        if not name.startswith(_variable(section, "")) or name in known or _SERVICE_LINK.search(name):
+            continue
+        if isinstance(model, list) and not any(name.startswith(_variable(prefix, "")) for prefix in prefixes):
+            raise ConfigError(
+                f"{name} belongs to no entry of [{section}]",
+                hint=f"add [{section}.NAME] to halo.toml; there are: {', '.join(entries) or 'none'}",
+            )
+        raise ConfigError(f"{name} is no setting of [{section}]", hint=_nearest(name, sorted(known)))
+
+
+def _variable(prefix: str, name: str) -> str:
+    return f"HALO_{prefix}_{name}".upper().replace("-", "_")
 
 
 def _parse(variable: str, text: str, annotation: Any) -> Any:

@@ -80,12 +80,14 @@ class WebhookSink:
 
     def deliver(self, parcel: Parcel) -> dict[str, Any]:
         body = self._body(parcel)
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "halo",
-            "Idempotency-Key": parcel.key,
-            **self._headers,
-        }
+        # httpx.Headers: a header of the settings takes the place of ours, however its name is written.
+        headers = httpx.Headers(
+            {"Content-Type": "application/json", "User-Agent": "halo", "Idempotency-Key": parcel.key}
+        )
+        try:
+            headers.update(self._headers)
+        except UnicodeEncodeError:
+            raise SinkRefused(f"a header of {self.where()} is not ASCII", hint="mend its headers") from None
         if self._signer is not None:
             now = datetime.now(UTC)
             headers["webhook-id"] = parcel.key

@@ -63,3 +63,15 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: Any) -> N
     store, receiver = load_receiver(environment={})
     assert store.data_dir == Path("halo-data")
     assert receiver.grpc_endpoint == "127.0.0.1:4317"
+
+
+def test_a_variable_that_is_misspelt_is_named_and_those_of_others_are_left_alone() -> None:
+    """Silence would be to run with the default, and to find out when the disk is full."""
+    with pytest.raises(ConfigError, match="HALO_STORE_RETENTION_DAY is no setting") as caught:
+        load_receiver(file=Path("/dev/null"), environment={"HALO_STORE_RETENTION_DAY": "3"})
+    assert "HALO_STORE_RETENTION_DAYS" in caught.value.hint
+    others = ["HALO_PYTHON", "HALO_KEY", "HALO_SINKS_TEAM_URL"]
+    # Kubernetes, of a service named halo-receiver.
+    others += ["HALO_RECEIVER_SERVICE_HOST", "HALO_RECEIVER_SERVICE_PORT_GRPC", "HALO_RECEIVER_PORT"]
+    others += ["HALO_RECEIVER_PORT_4317_TCP", "HALO_RECEIVER_PORT_4317_TCP_ADDR"]
+    load_receiver(file=Path("/dev/null"), environment=dict.fromkeys(others, "tcp://10.0.0.1:4317"))

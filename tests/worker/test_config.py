@@ -63,3 +63,16 @@ def test_lengths_and_moments() -> None:
     for wrong in ("", "5", "5x", "1h x"):
         with pytest.raises(ValueError, match="is not a length of time"):
             seconds_of(wrong)
+
+
+def test_a_variable_of_an_entry_that_is_not_there_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "halo.toml"
+    file.write_text('[sinks.team]\ntype = "slack"\n')
+    found = load_settings(file=file, environment={"HALO_SINKS_TEAM_URL": "https://hooks.example/x"})
+    assert found.sinks["team"].url is not None
+    with pytest.raises(ConfigError, match=r"HALO_SINKS_TEEM_URL belongs to no entry of \[sinks\]") as caught:
+        load_settings(file=file, environment={"HALO_SINKS_TEEM_URL": "https://hooks.example/x"})
+    assert "team" in caught.value.hint
+    with pytest.raises(ConfigError, match="HALO_SINKS_TEAM_ULR") as caught:
+        load_settings(file=file, environment={"HALO_SINKS_TEAM_ULR": "https://hooks.example/x"})
+    assert "HALO_SINKS_TEAM_URL" in caught.value.hint

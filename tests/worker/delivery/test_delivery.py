@@ -107,6 +107,25 @@ def test_a_webhook_gets_the_report_signed_and_with_its_key(tmp_path: Path, endpo
     assert Webhook(SECRET).verify(body, headers)["id"] == desk.report.id
 
 
+def test_a_header_of_the_settings_takes_the_place_of_ours(tmp_path: Path, endpoint: Endpoint) -> None:
+    headers = {"content-type": "text/plain", "authorization": "Bearer x"}
+    desk = Desk(tmp_path, ops={"type": "webhook", "url": endpoint.url, "headers": headers})
+    assert desk.deliver() == ["done"]
+    assert endpoint.asked[0][1]["content-type"] == "text/plain"
+    desk = Desk(tmp_path / "2", ops={"type": "webhook", "url": endpoint.url, "headers": {"x": "ünïcode€"}})
+    assert desk.deliver() == ["failed"]
+    assert "header" in desk.receipt("ops")["reason"]
+
+
+@pytest.mark.parametrize("form", ["json", "markdown", "html"])
+def test_standard_output_is_a_sink(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    desk = Desk(tmp_path, out={"type": "file", "path": "-", "format": form})
+    assert desk.deliver() == ["done"]
+    said = capsys.readouterr().out
+    assert said.startswith({"json": "{", "markdown": "# ", "html": "<!doctype html>"}[form])
+    assert said.endswith("\n")
+
+
 def test_a_fault_that_passes_is_retried_when_the_sink_asked_for_it(tmp_path: Path, endpoint: Endpoint) -> None:
     desk = Desk(tmp_path, ops={"type": "webhook", "url": endpoint.url})
     endpoint.answers = [(429, {"Retry-After": "120"}, ""), (503, {}, "")]
