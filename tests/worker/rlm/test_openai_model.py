@@ -21,9 +21,11 @@ class OpenAISuite(ModelSuite):
 
     @pytest.fixture
     def model(self, scripted_model: Scripted) -> NewModel:
-        def new(script: Script) -> OpenAIModel:
+        def new(script: Script, timeout: float = 10.0) -> OpenAIModel:
             server = scripted_model(script)
-            return OpenAIModel("m", base_url=server.base_url, api_key="none", api=self.api, request_timeout_seconds=1.0)
+            return OpenAIModel(
+                "m", base_url=server.base_url, api_key="none", api=self.api, request_timeout_seconds=timeout
+            )
 
         return new
 
