@@ -88,7 +88,7 @@ def _claim(name: str, done: str, tool: str) -> str:
       FROM (
         SELECT f.*, regexp_matches(answer, '(?i){first}') AS by_itself,
           regexp_extract(answer, '(?i)[^.!?\\n]*({first}|{passive})[^.!?\\n]*') AS quote
-        FROM _final f WHERE regexp_matches(answer, '(?i){first}|{passive}')
+        FROM _claiming f WHERE regexp_matches(answer, '(?i){first}|{passive}')
       ) f
       WHERE NOT regexp_matches(quote, '(?i){_IF}(I(''ve| have|)|\\w+ \\w+) (\\w+ ){{0,3}}{done}') AND NOT regexp_matches(quote, '{_ADMITS}')
         AND NOT EXISTS (SELECT 1 FROM _done d WHERE d.trace_id = f.trace_id AND regexp_matches(d.work, '(?i){tool}'))
@@ -119,6 +119,7 @@ SELECT DISTINCT trace_id, work, regexp_matches(work, '{_ANYTHING}') AS anything 
   UNION ALL
   SELECT trace_id, call_name FROM _calls WHERE service_name NOT IN (SELECT service_name FROM _s WHERE span_type = 'tool')
 ) WHERE work IS NOT NULL AND NOT regexp_matches(work, '{READING}');
+CREATE OR REPLACE TEMP TABLE _claiming AS SELECT * FROM _final WHERE regexp_matches(answer, '(?i)\\b(i|i''ve|been)\\b');
 CREATE OR REPLACE TEMP TABLE _with_tools AS
 SELECT DISTINCT service_name FROM _s WHERE span_type = 'tool' OR len(tools_offered) > 0
 """
