@@ -13,6 +13,7 @@ traces for it to show (five expected at its last rate).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -48,6 +49,7 @@ def mask(key: str) -> str:
     return " ".join(_MASKED.sub("#", key.lower()).split())
 
 
+@functools.lru_cache(maxsize=65_536)
 def tokens(key: str) -> tuple[str, ...]:
     """Return the words of a signature, in order."""
     return tuple(_TOKEN.findall(mask(key)))
