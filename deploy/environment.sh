@@ -51,7 +51,7 @@ install() {
 
 # ensure_environment run|dev: the stamp is written last, so that an interrupted installation is done again.
 ensure_environment() {
-    wanted=$(cat "$root/pyproject.toml" "$root/requirements-dev.txt" | cksum)
+    wanted=$(cat "$root/pyproject.toml" "$root/requirements-dev.txt" "$root"/halo_receiver/wire/*.[ch] | cksum)
     stamp="$venv/.halo-$1"
     is_python_311 "$venv/bin/python" || make_venv
     if [ ! -x "$venv/bin/halo" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then

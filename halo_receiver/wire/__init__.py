@@ -10,10 +10,14 @@ from typing import Any, TypeAlias
 
 Looked: TypeAlias = tuple[int, int, list[tuple[int, bytes, bytes]], list[tuple[bytes, int, int]]]
 
+VERSION = 1  # of what Python and C expect of each other here: raise it on both sides when that changes
+
 _wire: Any
 try:
     from halo_receiver.wire import _wire
 except ImportError:  # installed without a compiler
+    _wire = None
+if getattr(_wire, "VERSION", None) != VERSION:  # left in a checkout by an earlier build
     _wire = None
 
 

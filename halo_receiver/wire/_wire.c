@@ -5,6 +5,8 @@
 #include "crc.h"
 #include "scan.h"
 
+#define VERSION 1 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
+
 /* ---- check ------------------------------------------------------------------------------------------------------ */
 
 #define MAX_NAMED 3        /* ingest._MAX_REASONS */
@@ -317,6 +319,7 @@ static PyMethodDef methods[] = {
 
 static int module_exec(PyObject *module) {
   crc_make_table();
+  if (PyModule_AddIntConstant(module, "VERSION", VERSION) < 0) return -1;
   PyObject *type = PyType_FromSpec(&scanner_spec);
   if (!type || PyModule_AddObjectRef(module, "Scanner", type) < 0) {
     Py_XDECREF(type);

@@ -87,6 +87,12 @@ def test_the_scanner_makes_the_columns_of_the_schema() -> None:
     assert columns.fits(wire.LAYOUT)
 
 
+def test_both_sides_of_the_scanner_have_one_version() -> None:
+    """What an earlier build left in a checkout is not used."""
+    source = (REPOSITORY / "halo_receiver" / "wire" / "_wire.c").read_text()
+    assert f"#define VERSION {wire.VERSION} " in source
+
+
 @needs_scanner
 def test_what_sdks_really_send_becomes_the_same_rows(captures: Path) -> None:
     paths = sorted(captures.glob("*/traces-*.pb"))
