@@ -28,6 +28,7 @@ from halo_receiver import conventions, rewrite, spool
 from halo_receiver.store import manifest, queries
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
+from halo_worker import segments_client
 from tests.fixtures_receiver import EXPORT, ReceiverProcess, eventually, trace_request
 from tests.receiver import killing
 from tests.receiver.loading import ARRIVAL, append, open_loader
@@ -43,7 +44,7 @@ def kills(folder: Path, options: argparse.Namespace) -> None:
     started, seed = time.monotonic(), random.randrange(2**32)
     command = [sys.executable, "-m", "tests.receiver.killing", str(folder), str(options.rounds), str(seed)]
     subprocess.run(command, check=True)
-    acknowledged = killing.verify(folder) * killing.GROUP * 20
+    acknowledged = killing.verify(folder) * killing.GROUP * killing.SPANS
     sealed, broken = len(listed(folder / "segments")), len(listed(folder / "segments", "broken"))
     say(
         f"kills: {options.rounds} rounds in {time.monotonic() - started:.0f} s, {acknowledged} spans acknowledged, "
@@ -175,10 +176,13 @@ def restart(folder: Path, options: argparse.Namespace) -> None:
     size = spool.backlog(folder / "data" / "spool", spool.Position(0, 0))
     started = time.monotonic()
     receiver = ReceiverProcess(folder / "data")
-    ready = time.monotonic() - started
-    rows = receiver.rows("SELECT count(*) AS n FROM spans")
-    seconds = time.monotonic() - started
-    receiver.kill()
+    try:
+        ready = time.monotonic() - started
+        eventually(lambda: segments_client.seal(receiver.data_dir).answered, seconds=600)
+        seconds = time.monotonic() - started
+        rows = receiver.rows("SELECT count(*) AS n FROM spans")
+    finally:
+        receiver.kill()
     assert rows == [{"n": options.backlog * 256}]
     say(
         f"restart: {size / 2**20:.0f} MiB of backlog ({options.backlog * 256} LLM spans): takes requests after "

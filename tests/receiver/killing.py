@@ -23,6 +23,8 @@ from tests.fixtures_receiver import trace_request
 from tests.receiver.loading import ARRIVAL, load, open_loader
 
 GROUP = 3  # requests of spans in a group, and one of logs
+SPANS = 4  # in a request
+PAUSE_SECONDS = 0.002  # between two groups: what is written has to be loaded and verified too
 ACKNOWLEDGED = "acknowledged"
 
 
@@ -43,7 +45,7 @@ def _write(data_dir: Path, first: int, pipe: int) -> None:
         frames = [
             spool.encode(
                 kind="traces", encoding="protobuf", compression="none", arrival_ns=ARRIVAL + number + place,
-                body=trace_request(*((number + place, span) for span in range(1, 21)), size=200),
+                body=trace_request(*((number + place, span) for span in range(1, SPANS + 1)), size=200),
             )
             for place in range(GROUP)
         ]  # fmt: skip
@@ -55,6 +57,7 @@ def _write(data_dir: Path, first: int, pipe: int) -> None:
         writer.append(frames)
         os.write(pipe, f"{number}\n".encode())
         number += GROUP
+        time.sleep(PAUSE_SECONDS)
 
 
 def _load(data_dir: Path) -> None:
@@ -91,8 +94,8 @@ def _round(data_dir: Path, generator: random.Random, first: int) -> list[int]:
 
 def _moments(segments: Path, generator: random.Random) -> Iterator[float]:
     """Yield pauses up to the kill: a random time, or one around the making or the sealing of a segment."""
-    wanted = generator.choice(["", "", "*.open", "*.duckdb"])
-    before, deadline = set(segments.glob(wanted or "-")), time.monotonic() + 0.7
+    wanted = generator.choice(["", "", "", "*.open", "*.duckdb"])
+    before, deadline = set(segments.glob(wanted or "-")), time.monotonic() + 1.5
     while wanted and set(segments.glob(wanted)) <= before and time.monotonic() < deadline:
         yield 0.002
     yield generator.uniform(0, 0.03 if wanted else 0.2)
@@ -122,10 +125,10 @@ def verify(data_dir: Path) -> int:
         traces = reader.query("SELECT count(*) AS n, sum(span_count) AS spans FROM traces")
     wanted = {number + place for number in acknowledged for place in range(GROUP)}
     assert wanted <= spans.keys(), "an acknowledged span is lost"
-    assert set(spans.values()) == {(20, 20)}, "a request is stored in part, or a span is shown twice"
+    assert set(spans.values()) == {(SPANS, SPANS)}, "a request is stored in part, or a span is shown twice"
     assert set(acknowledged) <= set(logs), "an acknowledged log record is lost"
     assert len(logs) == len(set(logs)), "a log record is stored twice"
-    assert traces == [{"n": len(spans), "spans": 20 * len(spans)}]
+    assert traces == [{"n": len(spans), "spans": SPANS * len(spans)}]
     return len(acknowledged)
 
 
