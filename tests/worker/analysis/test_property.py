@@ -90,7 +90,7 @@ class RandomAnalyst:
                 ("search_trace", {"trace_id": dice.choice(IDS), "regex_pattern": dice.choice(PATTERNS)}),
                 ("search_spans", {"pattern": dice.choice(PATTERNS), "filters": filters}),
                 ("query_sql", {"sql": dice.choice(SQL)}),
-                ("run_code", {"code": dice.choice(CODE)}),
+                ("run_code", {"code": dice.choice(CODE[: -1 if self.honest else None])}),  # the last one ends the run
                 ("no_such_tool", {}),
                 ("final_answer", self.answer()),
                 ("final_answer", self.answer()),
