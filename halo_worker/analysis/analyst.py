@@ -35,6 +35,10 @@ from halo_worker.window import Window
 
 OVERVIEW_BYTES = 2_500  # of the first message
 TOO_LONG = "context_length_exceeded"  # the code under which the engine reports it
+NO_PRICE = (
+    "the price of {model} is not known: the limit of ${limit:g} could not hold; "
+    "set [model] input_usd_per_million and output_usd_per_million"
+)
 COMMITS_BYTES = 1_500  # of it, for the commits in the window, and for those before it
 
 # Columns that a model is not told of: they are rarely asked for, and every turn would carry them.
@@ -362,6 +366,8 @@ def _with_usage(draft: Draft, session: Session, work: Work, route: tuple[str, st
         cost_usd=ledger.usage.cost_usd,
         seconds=round(ledger.seconds, 3),
     )
+    if ledger.unpriced_calls and work.budget.max_cost is not None:
+        draft.unsupported = [*draft.unsupported, NO_PRICE.format(model=work.model.name, limit=work.budget.max_cost)]
     return draft
 
 

@@ -26,6 +26,7 @@ MEMORY_BYTES = 512 * 2**20  # of DuckDB in one process
 ADDRESS_SPACE = 3 * 2**30  # of one process; libraries and threads reserve more than they use
 TEMP_BYTES = 2 * 2**30  # of disk for what does not fit into memory
 OPEN_SECONDS = 300.0
+WINDOW = "window"  # folder of links to the segments, in the temporary directory
 
 _KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "TZ")
 
@@ -60,6 +61,21 @@ class _Child:
         await self.process.communicate()  # to the end of its pipes, for a transport must not outlive its loop
 
 
+def _pinned(segments: Sequence[Path], directory: Path) -> tuple[Path, ...]:
+    """Link the window's files, so that merging and retention cannot take them from a process that starts later."""
+    directory.mkdir(parents=True, exist_ok=True)
+    pinned = []
+    for number, path in enumerate(segments):
+        link = directory / f"{number}-{path.name}"
+        try:
+            link.unlink(missing_ok=True)
+            link.hardlink_to(path)
+        except OSError:  # another disk, or one that knows no links: the file as it lies there
+            link = path
+        pinned.append(link)
+    return tuple(pinned)
+
+
 @dataclass(slots=True)
 class Questions:
     """Answers SQL over one window. Ours comes with parameters; a model's is checked first (`select`).
@@ -84,7 +100,7 @@ class Questions:
         options = dict(reader.options)
         if options.get("settle") is not None:
             options["settle"] = asdict(options["settle"])
-        return cls(tuple(reader.segments), options, temp_dir, threads=threads)
+        return cls(_pinned(reader.segments, temp_dir / WINDOW), options, temp_dir, threads=threads)
 
     async def rows(
         self,

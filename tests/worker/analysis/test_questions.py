@@ -204,6 +204,18 @@ async def test_the_same_window_is_seen(questions: Questions, reader: Reader) -> 
     ]
 
 
+async def test_a_window_stays_whole_while_its_segments_are_merged_or_expire(tmp_path: Path) -> None:
+    """A process that starts late sees what the run began with."""
+    with window(ordinary(5), tmp_path / "window") as opened:
+        questions = Questions.of(opened, tmp_path / "questions", threads=1)
+        for path in opened.segments:
+            path.unlink()
+    try:
+        assert (await questions.rows("SELECT count(*) AS n FROM traces")).rows == [{"n": 5}]
+    finally:
+        await questions.close()
+
+
 async def test_no_module_is_taken_from_where_someone_stands(
     reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

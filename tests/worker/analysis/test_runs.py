@@ -39,6 +39,7 @@ class Run:
         remember: bool = False,
         engine: str | None = None,
         files: Sequence[Path] = (),
+        model_name: str = "gpt-5.4-mini",
         **given: Any,
     ) -> dict[str, Any]:
         self.number += 1
@@ -47,6 +48,7 @@ class Run:
                 environment={"OPENAI_BASE_URL": model.base_url, "OPENAI_API_KEY": "none"},
                 overrides={
                     "store": {"data_dir": self.directory / "data"},
+                    "model": {"name": model_name},
                     "budget": {name: value for name, value in given.items() if name.startswith("max_")},
                     "analysis": {name: value for name, value in given.items() if not name.startswith("max_")},
                 },
@@ -206,6 +208,15 @@ def test_a_spent_budget_still_ends_in_a_report(halo_run: Run, limits: dict[str, 
     assert report["stopped_by"] == stopped
     assert report["engine"]["input_tokens"] + report["engine"]["output_tokens"] <= 30_000
     assert titles(report, "detector")
+
+
+def test_a_limit_in_dollars_that_could_not_hold_is_said(halo_run: Run) -> None:
+    """Of a model that no price list knows, as local ones are."""
+    unpriced = halo_run([final(TRUE)], route="loop", model_name="our-own-7b")
+    assert unpriced["engine"]["cost_usd"] is None
+    assert any("the price of our-own-7b is not known" in line for line in unpriced["coverage"]["unsupported"])
+    priced = halo_run([final(TRUE)], route="loop", model_name="gpt-4o-mini")
+    assert not any("price" in line for line in priced["coverage"]["unsupported"])
 
 
 def test_what_a_model_says_without_final_answer_is_checked_too(halo_run: Run) -> None:
