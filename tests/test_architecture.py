@@ -126,6 +126,15 @@ def test_every_dependency_is_imported_and_every_import_is_a_dependency() -> None
     assert imported - names - COMES_WITH.keys() == set(), "imported, but not declared"
 
 
+def test_the_stubs_run_with_the_oldest_protobuf_that_is_allowed() -> None:
+    """Generated code refuses to run with an older library than its compiler's, and with one two versions newer."""
+    stubs = (REPOSITORY / "halo_receiver" / "pb" / "segments_pb2.py").read_text(encoding="utf-8")
+    [generated] = re.findall(r"Protobuf Python Version: ([\d.]+)", stubs)
+    dependencies = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    [line] = [line for line in dependencies if line.startswith("protobuf")]
+    assert line == f"protobuf>={generated},<{int(generated.split('.')[0]) + 2}"
+
+
 def test_layers_are_exhaustive() -> None:
     """Every new module is placed on a floor."""
     contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
