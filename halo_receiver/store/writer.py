@@ -308,6 +308,9 @@ class SegmentWriter:
     def discard(self) -> None:
         """Throw the segment away: nothing was in it."""
         self.close()
+        # Detaching keeps the log of a transaction that a kill interrupted. The next segment may get the same name, and
+        # would then be refused for a log that is not its own.
+        self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
         self.path.unlink()
 
     def close(self) -> None:
@@ -322,6 +325,9 @@ def clean_unfinished(directory: Path) -> None:
     """Delete what a crash left of segments that were being made, or merged: nothing of it has counted yet."""
     for path in directory.glob("*.making*"):
         path.unlink()
+    for path in directory.glob("*.open.wal"):
+        if not path.with_suffix("").exists():
+            path.unlink()
     shutil.rmtree(directory / TEMPORARY, ignore_errors=True)
 
 

@@ -22,7 +22,7 @@ from halo_receiver.errors import Unstorable
 from halo_receiver.loader import Loader
 from halo_receiver.store import merge, writer
 from halo_receiver.store.reader import Reader
-from halo_receiver.store.segment import listed
+from halo_receiver.store.segment import SegmentName, listed
 from halo_receiver.store.segments import POSITION_FILE, Segments
 from tests.fixtures_receiver import trace_request
 from tests.receiver.loading import append, append_spans, aside, load, numbers, open_loader
@@ -318,3 +318,20 @@ def test_a_sealed_segment_is_whole_by_itself(tmp_path: Path) -> None:
     assert int(meta["mapping_version"]) == conventions.MAPPING_VERSION
     assert json.loads(meta["facts"])["spans"] == 1
     assert merge.damaged(tmp_path / "segments", [sealed.name]) == []
+
+
+def test_a_log_without_its_segment_is_not_taken_for_the_next_one_of_that_name(tmp_path: Path) -> None:
+    """A kill in the first transaction leaves a log; the empty segment is thrown away, and its name may come again."""
+    directory = tmp_path / "segments"
+    directory.mkdir()
+    name = SegmentName.at(1_790_000_000_000_000_000, 1)
+    first = writer.SegmentWriter(directory, name)
+    log = directory / f"{name}.open.wal"
+    log.write_bytes(b"")
+    first.discard()
+    assert list(directory.glob(f"{name}*")) == []
+    log.write_bytes(b"of a segment that is gone")
+    writer.clean_unfinished(directory)
+    again = writer.SegmentWriter(directory, name)
+    assert list(directory.glob("*.wal")) == []
+    again.discard()
