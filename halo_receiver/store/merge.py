@@ -1,6 +1,6 @@
 """Small sealed segments become one: a single rewrite in order of arrival, crash-safe, readers undisturbed.
 
-The rewrite happens in `segments/work/`, by another process, and counts for nothing until it is published: renamed into
+The rewrite happens in `segments/rewrite/`, by another process, and counts for nothing until it is published: renamed into
 the directory, with the names of the segments it replaces inside. From then on those count no more, whether or not they
 are deleted yet; a crash between the two is finished at the next start. Who has an old file open keeps it.
 """
@@ -19,7 +19,7 @@ from halo_receiver.store.disk import sync_directory
 from halo_receiver.store.segment import SegmentName, listed, next_number
 from halo_receiver.store.writer import SegmentWriter
 
-WORK = "work"  # below the segments: where a rewrite happens
+WORK = "rewrite"  # below the segments: where a rewrite happens
 MIN_SEGMENTS = 8  # of one size class; fewer are not worth a rewrite while the day goes on
 CLASS_FACTOR = 8  # between two size classes: rows are rewritten once a class, not with every new small segment
 CLASS_FLOOR = 2**20  # bytes; below it all segments are of one class
