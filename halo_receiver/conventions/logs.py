@@ -21,9 +21,10 @@ _EXCEPTIONS = ("exception", "gen_ai.client.operation.exception")
 
 def event_name(record: LogRecord) -> str:
     """Name the event of a record: its event_name, the older `event.name` attribute, or a body that is a name."""
-    if record.event_name:
-        return record.event_name
     named = record.attributes.get("event.name")
+    # Rust's tracing names an event by its place in the source, "event FILE:LINE", where nobody gave it a name.
+    if record.event_name and not (isinstance(named, str) and record.event_name.startswith("event ")):
+        return record.event_name
     body = record.body
     if isinstance(body, str) and body.startswith(("claude_code.", "codex.")) and " " not in body and len(body) < 80:
         return body

@@ -1,8 +1,8 @@
 """Small sealed segments become one: a single rewrite in order of arrival, crash-safe, readers undisturbed.
 
-The rewrite happens in `segments/rewrite/`, by another process, and counts for nothing until it is published: renamed into
-the directory, with the names of the segments it replaces inside. From then on those count no more, whether or not they
-are deleted yet; a crash between the two is finished at the next start. Who has an old file open keeps it.
+The rewrite happens in `segments/rewrite/`, by another process, and counts for nothing until it is published: renamed
+into the directory, with the names of the segments it replaces inside. From then on those count no more, whether or not
+they are deleted yet; a crash between the two is finished at the next start. Who has an old file open keeps it.
 """
 
 from __future__ import annotations

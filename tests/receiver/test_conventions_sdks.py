@@ -1,7 +1,7 @@
 """What further SDKs sent means what the stub they called had answered. See tests/data/sdk/README.md.
 
-Together with test_conventions_captures.py these are the conventions with a payload of a real SDK; `mcp`, `codex` and
-`inference` are read from their documented keys alone, in test_conventions.py.
+Together with test_conventions_captures.py these are the conventions with a payload of a real SDK; `mcp` (no SDK
+was found that sends it) and `inference` (HALO's files) are read from their documented keys alone, in test_conventions.py.
 """
 
 # ruff: noqa: E501 - a case reads best on one line
@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from halo_receiver.conventions import canonical
+from halo_receiver.conventions import canonical, from_log
 from halo_receiver.conventions.meaning import TABLE
-from halo_receiver.decode import decode_traces
+from halo_receiver.decode import decode_logs, decode_traces
 from halo_receiver.span import Canonical, Span
 
 SDK = Path(__file__).parents[1] / "data" / "sdk"
@@ -105,5 +105,33 @@ def test_the_failed_call_is_told_whatever_its_status_says(name: str) -> None:
 
 def test_every_convention_is_tested_with_what_an_sdk_sent() -> None:
     captured = {"openinference", "otel_genai", "vercel_ai", "vercel_ai_7", "pydantic_ai", "claude_code", "langfuse"}
-    by_keys_alone = {"mcp", "codex", "inference"}
-    assert set(TABLE.conventions) == {case[0] for case in CASES.values()} | captured | by_keys_alone
+    by_keys_alone = {"mcp", "inference"}
+    assert set(TABLE.conventions) == {case[0] for case in CASES.values()} | captured | {"codex"} | by_keys_alone
+
+
+def test_codex_tells_a_turn_its_calls_and_its_tool_among_hundreds_of_spans() -> None:
+    """Two calls of the stub (120 tokens in, 64 of them cached, 30 out and 12 of reasoning) around one command."""
+    spans = read("codex-0.169.0")
+    assert {meaning.convention for _, meaning in spans} == {"codex"}
+    by_type: dict[str | None, list[Canonical]] = {}
+    for _, meaning in spans:
+        by_type.setdefault(meaning.span_type, []).append(meaning)
+    calls, [turn], [tool] = by_type["llm"], by_type["agent"], by_type["tool"]
+    assert [(m.input_tokens, m.output_tokens, m.cached_tokens, m.reasoning_tokens) for m in calls] == [
+        (120, 42, 64, 12)
+    ] * 2
+    assert (turn.model, turn.agent_name, turn.input_tokens) == ("gpt-4o-mini-2024-07-18", "codex_exec", 240)
+    assert turn.session_id == tool.session_id is not None
+    assert (tool.tool_name, tool.tool_call_id) == ("exec_command", "call_1_0")
+
+
+def test_codex_tells_prompts_and_results_in_logs_below_them() -> None:
+    logs = decode_logs((SDK / "codex-0.169.0.logs.pb").read_bytes(), encoding="protobuf").logs
+    facts = [found for log in logs if log.span_id and (found := from_log(log))]
+    [prompt] = [found for found in facts if "input_messages" in found]
+    [result] = [found for found in facts if "output_text" in found]
+    assert prompt["input_text"] == "What is the weather in Paris?"
+    assert result["input_text"] == '{"cmd": "echo 18 degrees"}'
+    assert "18 degrees" in result["output_text"]
+    spans = {span.span_id for span, _ in read("codex-0.169.0")}
+    assert {log.span_id for log in logs if log.span_id and from_log(log)} & spans
