@@ -1,7 +1,7 @@
 """What further SDKs sent means what the stub they called had answered. See tests/data/sdk/README.md.
 
-Together with test_conventions_captures.py these are the conventions with a payload of a real SDK; `mcp` (no SDK
-was found that sends it) and `inference` (HALO's files) are read from their documented keys alone, in test_conventions.py.
+Together with test_conventions_captures.py these are the conventions with a payload of a real SDK; `mcp` (no
+payload was recorded) and `inference` (HALO's files) are read from their documented keys alone, in test_conventions.py.
 """
 
 # ruff: noqa: E501 - a case reads best on one line

@@ -28,7 +28,7 @@ def test_fifty_kills_under_load_lose_nothing_that_was_acknowledged_and_double_no
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     assert verify(tmp_path) > ROUNDS, f"seed {seed}"
-    assert len(listed(tmp_path / "segments")) > 1
+    assert len(listed(tmp_path / "segments")) > 10
     assert listed(tmp_path / "segments", "broken") == []
 
 
