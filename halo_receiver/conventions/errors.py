@@ -36,6 +36,8 @@ def of(reading: Reading, convention: Convention | None) -> tuple[str | None, str
     if message is None or not message.strip():
         message = span.status_message or None
     if convention is not None:
+        if convention.key == "mcp" and isinstance(said_type, str) and said_type.lstrip("-").isdecimal():
+            kind = said_type  # JSON-RPC's code says more than the class that carried it, which is one for all of them
         if special and message is None:
             message = text(first(reading, convention.error_message))
         kind = kind or error_type(said_type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from halo_receiver.conventions import cost, errors, messages, normalise, tools
+from halo_receiver.conventions import cost, errors, messages, normalise, results, tools
 from halo_receiver.conventions.messages import Message
 from halo_receiver.conventions.signature import error_signature
 from halo_receiver.conventions.sources import Reading, first
@@ -132,7 +132,7 @@ def _texts(
     kind = result.span_type
     if kind == "tool":
         result.input_text = text(first(reading, convention.tool_arguments))
-        result.output_text = _tool_result(first(reading, convention.tool_result))
+        result.output_text, reading.denied = results.read(first(reading, convention.tool_result))
         return
     if kind == "llm":
         result.input_text = messages.last_text(asked, _ASKED) or messages.last_text(asked, ("assistant",))
@@ -144,14 +144,6 @@ def _texts(
         return
     result.input_text = text(first(reading, convention.input_text)) or messages.last_text(asked, ("user",))
     result.output_text = text(first(reading, convention.output_text)) or messages.all_text(answered)
-
-
-def _tool_result(value: Any) -> str | None:
-    """A tool's result as text; of results in message form (Strands), the text in them."""
-    if isinstance(value, str) and value.startswith('[{"text"'):
-        found = messages.read(value, "tool")
-        return "\n".join(message["content"] for message in found or () if message["content"]) or value
-    return text(value)
 
 
 def _usage(result: Canonical, reading: Reading, convention: Convention) -> None:
@@ -208,5 +200,8 @@ def _count(reading: Reading, sources: tuple[Any, ...]) -> int | None:
 
 def _error(result: Canonical, reading: Reading, convention: Convention | None) -> None:
     result.error_type, result.error_message = errors.of(reading, convention)
+    if reading.denied:  # what went wrong is in the result, if nowhere else
+        result.error_type = result.error_type or "tool_error"
+        result.error_message = result.error_message or (result.output_text or "")[: errors.MAX_MESSAGE] or None
     if result.error_type or result.error_message:
         result.error_signature = error_signature(result.error_message or "", result.error_type) or None

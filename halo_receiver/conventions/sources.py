@@ -13,12 +13,13 @@ from halo_receiver.span import Span
 class Reading:
     """One span being read: its attributes (unwrapped where the convention wraps them) and JSON parsed once."""
 
-    __slots__ = ("_parsed", "attributes", "span", "type")
+    __slots__ = ("_parsed", "attributes", "denied", "span", "type")
 
     def __init__(self, span: Span, attributes: dict[str, Any]) -> None:
         self.span = span
         self.attributes = attributes
         self.type: str | None = None
+        self.denied = False  # the result of this tool says that the call failed
         self._parsed: dict[str, Any] = {}
 
     def parsed(self, key: str, is_repr: bool = False) -> Any:
@@ -38,12 +39,15 @@ class Lookup:
     def __init__(self, options: dict[str, Any]) -> None:
         self.key: str = options.get("key", "")
         self.when: frozenset[str] = frozenset(options.get("when", ()))
+        self.scope: str = options.get("scope", "")
         self.members = tuple(tuple(path.split("/")) for path in options.get("member", ()))
         self.options = options
 
     def read(self, reading: Reading) -> Any:
         """Return the value, or None."""
         if self.when and reading.type not in self.when:
+            return None
+        if self.scope and not reading.span.scope.name.startswith(self.scope):
             return None
         return self.value(reading)
 
@@ -88,7 +92,7 @@ class Sole(Lookup):
 
 
 class Name(Lookup):
-    """The span's name."""
+    """The span's name, or what stands after some words of it."""
 
     def may(self, attributes: Iterable[str], events: bool) -> bool:
         """Always."""
@@ -96,7 +100,8 @@ class Name(Lookup):
 
     def value(self, reading: Reading) -> Any:
         """Return the name."""
-        return reading.span.name
+        after = self.options.get("after")
+        return reading.span.name if after is None else reading.span.name.partition(after)[2]
 
 
 class Literal(Lookup):

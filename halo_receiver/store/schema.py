@@ -152,7 +152,9 @@ def rollup_query(spans: str) -> str:
       sum(input_tokens) FILTER (counted)::BIGINT AS input_tokens,
       sum(output_tokens) FILTER (counted)::BIGINT AS output_tokens,
       sum(cost_usd) FILTER (counted) AS cost_usd,
-      min(session_id) AS session_id, min(user_id) AS user_id,
+      -- MCP's is a connection's (a stateless server makes one for each request): the agent's own comes first
+      coalesce(min(session_id) FILTER (convention IS DISTINCT FROM 'mcp'), min(session_id)) AS session_id,
+      min(user_id) AS user_id,
       min(received_at) AS first_received_at, max(received_at) AS last_received_at
     FROM leaf GROUP BY trace_id
     """

@@ -72,7 +72,7 @@ CASES: list[tuple[str, Span, dict[str, Any]]] = [
         span("mcp.client", name="tools/call get", status="ERROR",
              a={"mcp.method.name": "tools/call", "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "get", "mcp.session.id": "m",
                 "jsonrpc.request.id": 7, "gen_ai.tool.call.arguments": {"city": "Paris"}, "gen_ai.tool.call.result": "no such city", "error.type": "tool_error"}),
-        {"span_type": "tool", "tool_name": "get", "tool_call_id": "7", "session_id": "m", "input_text": '{"city":"Paris"}',
+        {"span_type": "tool", "tool_name": "get", "tool_call_id": None, "session_id": "m", "input_text": '{"city":"Paris"}',
          "output_text": "no such city", "error_type": "tool_error", "error_signature": "tool_error"},
     ),
     (

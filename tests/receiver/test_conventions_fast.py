@@ -91,7 +91,9 @@ def test_an_attribute_stays_as_sent_when_others_join_it() -> None:
 
 
 def spans(captures: Path) -> list[Span]:
-    bodies = [path.read_bytes() for path in sorted(captures.glob("*/traces-*.pb"))]
+    sdk = Path(__file__).parents[1] / "data" / "sdk"
+    paths = [*captures.glob("*/traces-*.pb"), *(path for path in sdk.glob("*.pb") if ".logs" not in path.name)]
+    bodies = [path.read_bytes() for path in sorted(paths)]
     bodies += [bytes(request.renew(1)) for request in payloads.requests("llm", count=1, spans=40)]
     bodies += [request.SerializeToString() for request, _ in fleet(30, seed=5, failing=0.5)]
     return [span for body in bodies for span in decode.decode_traces(body).spans]

@@ -1,7 +1,7 @@
 """What further SDKs sent means what the stub they called had answered. See tests/data/sdk/README.md.
 
-Together with test_conventions_captures.py these are the conventions with a payload of a real SDK; `mcp` (no
-payload was recorded) and `inference` (HALO's files) are read from their documented keys alone, in test_conventions.py.
+Together with test_conventions_captures.py and test_conventions_mcp.py these are the conventions with a payload of a
+real SDK; `inference` (HALO's files) is read from its documented keys alone, in test_conventions.py.
 """
 
 # ruff: noqa: E501 - a case reads best on one line
@@ -105,7 +105,8 @@ def test_the_failed_call_is_told_whatever_its_status_says(name: str) -> None:
 
 def test_every_convention_is_tested_with_what_an_sdk_sent() -> None:
     captured = {"openinference", "otel_genai", "vercel_ai", "vercel_ai_7", "pydantic_ai", "claude_code", "langfuse"}
-    by_keys_alone = {"mcp", "inference"}
+    captured.add("mcp")  # test_conventions_mcp.py
+    by_keys_alone = {"inference"}
     assert set(TABLE.conventions) == {case[0] for case in CASES.values()} | captured | {"codex"} | by_keys_alone
 
 
