@@ -39,7 +39,7 @@ def rewrite(directory: Path, names: Sequence[str], *, memory_limit: str, threads
 
 def span_meaning(found: list[rows.Row]) -> columns.Table:
     """Return the derived columns of some rows of span_rows."""
-    return columns.meaning_table([conventions.canonical(rows.span_of(row)) for row in found])
+    return columns.meaning_table((conventions.canonical(rows.span_of(row)), row["long_attributes"]) for row in found)
 
 
 def log_meaning(found: list[rows.Row]) -> columns.Table:

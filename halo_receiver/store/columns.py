@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from halo_receiver.errors import Unstorable
 from halo_receiver.span import Attributes, Canonical, LogRecord, Span, SpanEvent
+from halo_receiver.store.fold import fold
 
 Table = pa.Table
 Part: TypeAlias = tuple[int, int, Any] | None  # a buffer: address, size, owner
@@ -39,6 +40,7 @@ SPAN_SCHEMA = pa.schema(
         ("dropped_events", pa.uint32()), ("dropped_links", pa.uint32()), ("resource_schema_url", pa.string()),
         ("scope_schema_url", pa.string()), ("resource_dropped_attributes", pa.uint32()),
         ("scope_dropped_attributes", pa.uint32()), ("received_at", _TIME),
+        ("texts", pa.string()),
         ("convention", pa.string()), ("span_type", pa.string()), ("model", pa.string()), ("provider", pa.string()),
         ("agent_name", pa.string()), ("session_id", pa.string()), ("user_id", pa.string()), ("tool_name", pa.string()),
         ("tool_call_id", pa.string()), ("tools_offered", pa.list_(pa.string())), ("tool_definitions", pa.string()),
@@ -180,6 +182,7 @@ def span_table(spans: Iterable[tuple[Span, Canonical, int]]) -> pa.Table:
         }
         for name in MEANINGS:
             row[name] = getattr(canonical, name)
+        fold(row)
         rows.append(row)
     return _table(rows, SPAN_SCHEMA)
 
@@ -221,10 +224,15 @@ def log_table(records: Iterable[tuple[LogRecord, dict[str, Any] | None, int]]) -
     return _table(rows, LOG_SCHEMA)
 
 
-def meaning_table(meanings: Iterable[Canonical]) -> pa.Table:
-    """Turn what spans mean into a table with the columns of span_rows that conventions fill in."""
-    schema = pa.schema([SPAN_SCHEMA.field(name) for name in MEANINGS])
-    return _table([{name: getattr(meaning, name) for name in MEANINGS} for meaning in meanings], schema)
+def meaning_table(meanings: Iterable[tuple[Canonical, str | None]]) -> pa.Table:
+    """Turn what spans mean, and their long attributes, into a table with the columns of span_rows that this changes."""
+    schema = pa.schema([SPAN_SCHEMA.field(name) for name in ("long_attributes", "texts", *MEANINGS)])
+    rows = []
+    for meaning, long in meanings:
+        row = {"long_attributes": long, **{name: getattr(meaning, name) for name in MEANINGS}}
+        fold(row)
+        rows.append(row)
+    return _table(rows, schema)
 
 
 def facts_table(facts: Iterable[dict[str, Any] | None]) -> pa.Table:

@@ -14,6 +14,7 @@ import duckdb
 
 from halo_receiver.errors import SchemaMismatch, StoreError
 from halo_receiver.store import manifest, schema
+from halo_receiver.store.fold import unfolded
 from halo_receiver.store.segment import listed
 
 WHOLE_TRACE_NS = 3_600_000_000_000  # how far back the beginning of a trace is looked for
@@ -267,7 +268,8 @@ class Reader:
         segments = self.segments
         if not segments:
             self.segments = [Path()]  # the empty stand-in, for the unions below
-        execute(f"CREATE VIEW _span_rows AS {self._union('span_rows', hidden=True)}")
+        stored = self._union("span_rows", hidden=True)
+        execute(f"CREATE VIEW _span_rows AS {unfolded(f'({stored})')}")
         execute(f"CREATE VIEW _log_rows AS {self._union('log_rows')}")
         facts = execute("SELECT count(*) FROM _log_rows WHERE span_facts IS NOT NULL").fetchone()
         if facts and facts[0]:

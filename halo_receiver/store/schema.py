@@ -1,13 +1,14 @@
 """The schema's version, its story, and the views that show it as contracted.
 
-Version 1 (0.1.0): first release.
+Version 1: each text in a column of its own.
+Version 2: `texts` holds what repeats itself; segments of version 1 are read as they are.
 """
 
 from __future__ import annotations
 
 from importlib import resources
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Segments are written in this storage version by every DuckDB we support, and read by all of them: files in the own
 # default format of 2.x cannot be opened by 1.5.

@@ -17,6 +17,7 @@ import pyarrow as pa
 from halo_receiver.errors import Unreadable, Unstorable
 from halo_receiver.store import rows, schema, trace_filter
 from halo_receiver.store.disk import sync_directory
+from halo_receiver.store.fold import unfolded
 from halo_receiver.store.rows import Row
 from halo_receiver.store.segment import SegmentName
 
@@ -86,7 +87,8 @@ class SegmentWriter:
         execute(schema.SCHEMA_SQL)
         execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(schema.SCHEMA_VERSION)])
         execute("INSERT INTO meta VALUES ('mapping_version', ?)", [str(mapping)])
-        execute(f"CREATE VIEW spans AS {schema.spans_view('span_rows')}")
+        rows = unfolded("span_rows")
+        execute(f"CREATE VIEW spans AS {schema.spans_view(f'({rows})')}")
         execute(f"CREATE VIEW logs AS {schema.logs_view('log_rows')}")
         columns = ", ".join(schema.TRACE_COLUMNS)
         execute(f"CREATE VIEW traces AS SELECT {columns} FROM trace_rows")
@@ -281,25 +283,28 @@ class SegmentWriter:
 
     def _derive(self, table: str, columns: str, meaning: Callable[[list[Row]], pa.Table]) -> None:
         execute = self._connection.execute
-        there = {row[0] for row in execute(f"DESCRIBE source.{table}").fetchall()}
+        there = {row[0] for row in execute(f"DESCRIBE source.{table}").fetchall()} | {"row_place"}
         first, last = self._one(f"SELECT coalesce(min(rowid), 0), coalesce(max(rowid), -1) FROM source.{table}")
         for start in range(first, last + 1, schema.ROW_GROUP_SIZE):
-            some = f"rowid >= {start} AND rowid < {start + schema.ROW_GROUP_SIZE}"
-            cursor = execute(f"SELECT rowid AS row_place, {columns} FROM source.{table} WHERE {some} ORDER BY rowid")
+            stored = (
+                f"(SELECT rowid AS row_place, * FROM source.{table} "
+                f"WHERE rowid >= {start} AND rowid < {start + schema.ROW_GROUP_SIZE})"
+            )
+            whole = f"({unfolded(stored)})" if "texts" in there else stored
+            cursor = execute(f"SELECT {columns} FROM {whole} ORDER BY row_place")
             names = [column[0] for column in cursor.description or ()]
             found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
             if not found:
                 continue
             derived = meaning(found)
-            replaced = ", ".join(f'"{name}"' for name in derived.column_names if name in there)
-            kept = f"s.* EXCLUDE (row_place{', ' if replaced else ''}{replaced})"
+            replaced = ", ".join(f'"{name}"' for name in ("row_place", *derived.column_names) if name in there)
+            kept = f"s.* EXCLUDE ({replaced})"
             taken = ", ".join(f'd."{name}"' for name in derived.column_names)
             places = pa.array([row["row_place"] for row in found], pa.int64())
             self._connection.register("derived", derived.append_column("row_place", places))
             try:
                 execute(
-                    f"INSERT INTO segment.{table} BY NAME SELECT {kept}, {taken} FROM "
-                    f"(SELECT rowid AS row_place, * FROM source.{table} WHERE {some}) s "
+                    f"INSERT INTO segment.{table} BY NAME SELECT {kept}, {taken} FROM {stored} s "
                     "JOIN derived d ON d.row_place = s.row_place"
                 )
             finally:

@@ -12,7 +12,7 @@
 enum {
   TRACE_ID, SPAN_ID, PARENT, TRACE_STATE, FLAGS, NAME, KIND, START, END, DURATION, STATUS_CODE, STATUS_MESSAGE, SERVICE,
   SCOPE_NAME, SCOPE_VERSION, RESOURCE, SCOPE, KEYS, VALUES, LONG, EVENTS, LINKS, DROPPED_ATTRIBUTES, DROPPED_EVENTS,
-  DROPPED_LINKS, RESOURCE_SCHEMA, SCOPE_SCHEMA, RESOURCE_DROPPED, SCOPE_DROPPED, RECEIVED,
+  DROPPED_LINKS, RESOURCE_SCHEMA, SCOPE_SCHEMA, RESOURCE_DROPPED, SCOPE_DROPPED, RECEIVED, TEXTS,
   CONVENTION, SPAN_TYPE, MODEL, PROVIDER, AGENT_NAME, SESSION_ID, USER_ID, TOOL_NAME, TOOL_CALL_ID, TOOLS_OFFERED,
   TOOL_DEFINITIONS, INPUT_MESSAGES, OUTPUT_MESSAGES, INPUT_TEXT, OUTPUT_TEXT, FINISH_REASON, MAX_OUTPUT_TOKENS,
   INPUT_TOKENS, OUTPUT_TOKENS, CACHED_TOKENS, REASONING_TOKENS, COST, COST_ESTIMATED, ERROR_TYPE, ERROR_MESSAGE,
@@ -30,7 +30,7 @@ static const struct {
     {"resource_attributes", 's'}, {"scope_attributes", 's'}, {"attribute_keys", 'l'}, {"attribute_values", 'l'},
     {"long_attributes", 's'}, {"events", 's'}, {"links", 'k'}, {"dropped_attributes", 'u'}, {"dropped_events", 'u'},
     {"dropped_links", 'u'}, {"resource_schema_url", 's'}, {"scope_schema_url", 's'}, {"resource_dropped_attributes", 'u'},
-    {"scope_dropped_attributes", 'u'}, {"received_at", 't'}, {"convention", 's'}, {"span_type", 's'}, {"model", 's'},
+    {"scope_dropped_attributes", 'u'}, {"received_at", 't'}, {"texts", 's'}, {"convention", 's'}, {"span_type", 's'}, {"model", 's'},
     {"provider", 's'}, {"agent_name", 's'}, {"session_id", 's'}, {"user_id", 's'}, {"tool_name", 's'},
     {"tool_call_id", 's'}, {"tools_offered", 'l'}, {"tool_definitions", 's'}, {"input_messages", 's'},
     {"output_messages", 's'}, {"input_text", 's'}, {"output_text", 's'}, {"finish_reason", 's'},
@@ -44,7 +44,9 @@ static const char LINK_KINDS[LINK_COLUMNS] = {'s', 's', 's', 'u', 's', 'u'};
 
 enum { K_SPEAKS = 1, K_ERROR = 2 }; /* what is known of a key: it speaks for a convention; it is error.type */
 
-#define LONG_VALUE 512 /* columns.LONG_VALUE */
+#define LONG_VALUE 512                 /* columns.LONG_VALUE */
+#define MAX_FOLDED_BYTES ((size_t)65536) /* fold.MAX_FOLDED_BYTES */
+#define SEPARATOR 0x1e                 /* fold.SEPARATOR */
 #define MAX_ATTRIBUTES 4096
 
 typedef struct {
@@ -316,6 +318,42 @@ static bool all_zero(Slice id) {
   return true;
 }
 
+/* The bytes of the last row. */
+static Slice column_last(const Column *c) {
+  int32_t start;
+  memcpy(&start, c->ends.data + c->ends.size - 8, 4);
+  return (Slice){c->data.data + start, c->data.size - (size_t)start};
+}
+
+/* Make the last row NULL. */
+static void column_take_back(Column *c) {
+  int32_t start;
+  memcpy(&start, c->ends.data + c->ends.size - 8, 4);
+  memcpy(c->ends.data + c->ends.size - 4, &start, 4);
+  c->data.size = (size_t)start;
+  c->valid.data[c->valid.size - 1] = 0;
+  c->nulls++;
+}
+
+/* The texts of the row that was just written go into one column; as fold.fold does. */
+static bool fold_texts(Scanner *s) {
+  static const int folded[] = {LONG, TOOL_DEFINITIONS, INPUT_MESSAGES, OUTPUT_MESSAGES, INPUT_TEXT, OUTPUT_TEXT};
+  enum { FOLDED = sizeof folded / sizeof *folded };
+  Column *texts = &s->columns[TEXTS];
+  size_t total = 0;
+  for (int i = 0; i < FOLDED; i++) total += column_last(&s->columns[folded[i]]).size;
+  if (!total || total > MAX_FOLDED_BYTES) return column_no_text(texts);
+  for (int i = 0; i < FOLDED; i++) {
+    Column *column = &s->columns[folded[i]];
+    Slice text = column_last(column);
+    if (i && !buffer_byte(&texts->data, SEPARATOR)) return false;
+    if (!text.size || memchr(text.data, SEPARATOR, text.size)) continue;
+    if (!buffer_add(&texts->data, text.data, text.size)) return false;
+    column_take_back(column);
+  }
+  return column_end(texts);
+}
+
 #define MAX_EVENTS 1024
 
 static bool scan_span(Scanner *s, Slice message, const Group *g, int64_t arrival) {
@@ -420,7 +458,7 @@ static bool scan_span(Scanner *s, Slice message, const Group *g, int64_t arrival
     if (f.number == 13 && !write_link(s, f.bytes)) return false;
   }
   if (!column_list(&c[LINKS], s->links[L_TRACE_ID].rows, true)) return false;
-  if (!asked) return append_nothing(s);
+  if (!asked) return append_nothing(s) && fold_texts(s);
 
   PyObject *list = PyList_New(0);
   for (size_t i = 0; list && i < event_count; i++) {
@@ -437,7 +475,7 @@ static bool scan_span(Scanner *s, Slice message, const Group *g, int64_t arrival
       s->meaning, "Os#s#s#NNK", g->scope, name.data ? (const char *)name.data : "", (Py_ssize_t)name.size,
       (const char *)codes[code].data, (Py_ssize_t)codes[code].size, said.data ? (const char *)said.data : "",
       (Py_ssize_t)said.size, attributes, list, (unsigned long long)start);
-  bool done = words && append_said(s, words);
+  bool done = words && append_said(s, words) && fold_texts(s);
   Py_XDECREF(words);
   return done;
 }

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from halo_receiver import spool
 from halo_receiver.loader import Loader
+from halo_receiver.store import schema
+from halo_receiver.store.fold import unfolded
 from halo_receiver.store.reader import Reader
 from tests.fixtures_receiver import trace_request
 
@@ -69,3 +73,15 @@ def numbers(data_dir: Path) -> list[int]:
 def aside(data_dir: Path) -> list[str]:
     """What was set aside from the spool."""
     return sorted(path.name for path in (data_dir / "spool" / spool.ASIDE).glob("*"))
+
+
+def made_version_1(path: Path) -> None:
+    """Store a sealed segment as schema 1 did: each text in its column."""
+    with duckdb.connect(str(path)) as connection:
+        for view in ("spans", "traces", "logs"):
+            connection.execute(f"DROP VIEW {view}")
+        connection.execute(f"CREATE TABLE before AS {unfolded('span_rows')}")
+        connection.execute("DROP TABLE span_rows")
+        connection.execute("ALTER TABLE before RENAME TO span_rows")
+        connection.execute(f"CREATE VIEW spans AS {schema.spans_view('span_rows')}")
+        connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")

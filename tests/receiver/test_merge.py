@@ -16,14 +16,14 @@ import pytest
 from halo_receiver import conventions, rewrite
 from halo_receiver.housekeeping import Housekeeping
 from halo_receiver.otlp_messages import TraceRequest
-from halo_receiver.store import manifest, merge, retention, trace_filter
+from halo_receiver.store import manifest, merge, retention, schema, trace_filter
 from halo_receiver.store.manifest import Entry
 from halo_receiver.store.merge import DAY_NS, MIN_SEGMENTS
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
 from halo_receiver.store.segments import Segments
 from tests.fixtures_receiver import eventually, trace_request
-from tests.receiver.loading import ARRIVAL, append, append_spans, load, numbers
+from tests.receiver.loading import ARRIVAL, append, append_spans, load, made_version_1, numbers
 
 MIB = 2**20
 NOW = ARRIVAL // DAY_NS * DAY_NS + 20 * 3_600_000_000_000  # in the evening
@@ -190,7 +190,8 @@ def test_a_segment_that_is_damaged_inside_is_set_aside_when_it_is_merged(tmp_pat
     assert len(set(numbers(tmp_path))) == MIN_SEGMENTS - 1
 
 
-def test_old_meanings_are_derived_again_and_nothing_else_changes(tmp_path: Path, captures: Path) -> None:
+@pytest.mark.parametrize("version", [1, schema.SCHEMA_VERSION])
+def test_old_meanings_are_derived_again_and_nothing_else_changes(tmp_path: Path, captures: Path, version: int) -> None:
     """With the mapping's version in each segment: what an older one made of the same attributes is replaced."""
     bodies = [path.read_bytes() for path in sorted(captures.glob("*/traces-001.pb"))]
     append(tmp_path, *bodies)
@@ -200,6 +201,8 @@ def test_old_meanings_are_derived_again_and_nothing_else_changes(tmp_path: Path,
     with Reader.open(tmp_path) as reader:
         wanted, logs = reader.query(everything), reader.query("SELECT * FROM logs ORDER BY ALL")
     path = listed(tmp_path / "segments")[0]
+    if version == 1:
+        made_version_1(path)
     with duckdb.connect(str(path)) as connection:
         connection.execute(
             "UPDATE span_rows SET model = 'wrong', input_tokens = 1, convention = NULL, span_type = NULL"
@@ -226,7 +229,7 @@ def test_old_meanings_are_derived_again_and_nothing_else_changes(tmp_path: Path,
 def entry(number: int, *, size: int = MIB // 2, at: int = NOW - 3_600_000_000_000) -> Entry:
     received = at + number * 60_000_000_000
     name = f"spans-20260101T000000Z-{number:06d}.duckdb"
-    return Entry(name, size, 10, 0, received, received + 1, schema=1, mapping=1)
+    return Entry(name, size, 10, 0, received, received + 1, schema=schema.SCHEMA_VERSION, mapping=1)
 
 
 def test_a_run_of_small_neighbours_is_merged_oldest_first() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from halo_receiver.span import Canonical, LogRecord, Scope, Span, SpanEvent
-from halo_receiver.store.columns import log_table, span_table
+from halo_receiver.store.columns import LONG_VALUE, log_table, span_table
+from halo_receiver.store.fold import FOLDED, MAX_FOLDED_BYTES
 from halo_receiver.store.reader import Reader, Settle
 from halo_receiver.store.segment import SegmentName
 from halo_receiver.store.writer import SegmentWriter
+from tests.receiver.loading import made_version_1
 
 START = 1_700_000_000_000_000_000
 SCOPE = Scope({"service.name": "shop"})
@@ -56,6 +59,42 @@ def test_attributes_keep_their_types_and_long_values(tmp_path: Path) -> None:
     assert json.loads(row["attributes"]) == {"n": 1, "mixed": [1, "eA==", {"k": None}], "long": "é" * 600}
     assert row["n"] == "1"
     assert json.loads(row["e"]) == {"exception.type": "E"}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_every_text_is_read_as_it_was_written_wherever_it_is_stored(tmp_path: Path, version: int) -> None:
+    """Beside each other, in columns of their own, or some of them here and some there."""
+    few, many = "é{}" * 3, "ü" * MAX_FOLDED_BYTES
+    meant = [
+        Canonical(),
+        Canonical(input_text=few, output_text="", input_messages="[]", output_messages="[1]", tool_definitions="[2]"),
+        Canonical(input_text="a\x1eb", output_text=few),
+        Canonical(input_text=few, output_text=many),
+        Canonical(output_messages="[1]"),
+    ]
+    (tmp_path / "segments").mkdir()
+    writer = SegmentWriter(tmp_path / "segments", SegmentName.at(START, 1))
+    spans = [
+        Span("a", str(number), "", "x", SCOPE, attributes={"short": 1, "long": "y" * LONG_VALUE * (number % 2)})
+        for number in range(len(meant))
+    ]
+    writer.append(spans=span_table((span, said, START) for span, said in zip(spans, meant, strict=True)), logs=None)
+    path = writer.seal()
+    with duckdb.connect(str(path), read_only=True) as connection:
+        stored = connection.execute("SELECT count(texts), count(input_text), count(output_text) FROM span_rows")
+        assert stored.fetchall() == [(3, 2, 2)]
+        view = connection.execute("SELECT output_text FROM spans ORDER BY span_id").fetchall()
+        assert view == [(item.output_text,) for item in meant]
+    if version == 1:
+        made_version_1(path)
+    names = [name for name in FOLDED if name != "long_attributes"]
+    with Reader.open(tmp_path) as reader:
+        assert reader.set_aside == []
+        rows = reader.query(f"SELECT attributes, {', '.join(names)} FROM spans ORDER BY span_id")
+    assert [[row[name] for name in names] for row in rows] == [
+        [getattr(said, name) for name in names] for said in meant
+    ]
+    assert [json.loads(row["attributes"]) for row in rows] == [span.attributes for span in spans]
 
 
 def test_what_a_log_says_is_seen_on_its_span(tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from benchmarks import payloads
 from halo_receiver import decode, ingest, wire
 from halo_receiver.store import columns
+from halo_receiver.store.fold import MAX_FOLDED_BYTES
 from halo_receiver.tables import Tables
+from tests.fixtures_receiver import trace_request
 from tests.generator.fleet import fleet
 
 needs_scanner = pytest.mark.skipif(not wire.available(), reason="the wire scanner is not built: no C compiler")
@@ -112,6 +114,24 @@ def test_what_further_sdks_sent_becomes_the_same_rows() -> None:
 @needs_scanner
 def test_generated_traces_become_the_same_rows() -> None:
     assert [body for body in requests() if not same(body)] == []
+
+
+@needs_scanner
+@pytest.mark.parametrize(
+    "texts",
+    [("", ""), ("a\x1eb", "c"), ("\x1e", "\x1e"), ('""', "a"), ("é" * MAX_FOLDED_BYTES, "a"),
+     *(("a", "x" * (MAX_FOLDED_BYTES // 2 - n)) for n in range(5, 15))],
+)  # fmt: skip
+def test_texts_are_folded_alike(texts: tuple[str, str]) -> None:
+    """At every limit, and when both their copies (one of them JSON) are just too much."""
+    body = trace_request((1, 1), (1, 2))
+    request = ExportTraceServiceRequest.FromString(body)
+    for span in request.resource_spans[0].scope_spans[0].spans:
+        for key, value in zip(
+            ("input.value", "output.value", "openinference.span.kind"), (*texts, "TOOL"), strict=True
+        ):
+            span.attributes.append(KeyValue(key=key, value=AnyValue(string_value=value)))
+    assert same(request.SerializeToString())
 
 
 @needs_scanner
