@@ -59,6 +59,25 @@ def json_rows(
     return list(kinds), rows
 
 
+def spans_of(reader: Reader, columns: str, ids: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return `columns` of the spans with these (trace_id, span_id), as `json_rows` writes them.
+
+    The traces are named in the statement: then the scan of the segments passes over what holds none of them, and reads
+    the texts of little else. 300 of a million spans take 0.5 s of CPU so, and 7 s by a join with a table of them.
+    """
+    if not ids:
+        return []
+    wanted = sorted(ids)
+    traces = sorted({trace_id for trace_id, _ in wanted})
+    named = ", ".join(f"${number}" for number in range(3, len(traces) + 3))
+    sql = (
+        f"SELECT {columns} FROM spans WHERE trace_id IN ({named}) AND (trace_id, span_id) IN "
+        "(SELECT (unnest($1::VARCHAR[]), unnest($2::VARCHAR[])))"
+    )
+    places = [[one[part] for one in wanted] for part in (0, 1)]
+    return json_rows(reader, sql, [*places, *traces])[1]
+
+
 def bounded_rows(
     reader: Reader, text: str, parameters: list[Any] | None = None, *, max_rows: int, max_bytes: int
 ) -> tuple[list[str], list[dict[str, Any]], bool]:

@@ -94,19 +94,10 @@ class Spans:
     def fetch(self, wanted: set[tuple[str, str]]) -> None:
         """Read many spans at once: one scan of the window instead of one a span."""
         rows = sorted(wanted - self._known.keys())
-        if not rows:
-            return
-        self._reader.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE _wanted AS "
-            "SELECT unnest(?::VARCHAR[]) AS trace_id, unnest(?::VARCHAR[]) AS span_id",
-            [[row[0] for row in rows], [row[1] for row in rows]],
-        )
-        columns = ", ".join(("trace_id", "span_id", *PLAIN_FIELDS, "attributes", "events"))
-        found = queries.json_rows(
-            self._reader, f"SELECT {columns} FROM spans SEMI JOIN _wanted USING (trace_id, span_id)"
-        )
         self._known.update(dict.fromkeys(rows))
-        self._known.update({(row["trace_id"], row["span_id"]): row for row in found[1]})
+        columns = ", ".join(("trace_id", "span_id", *PLAIN_FIELDS, "attributes", "events"))
+        found = queries.spans_of(self._reader, columns, rows)
+        self._known.update({(row["trace_id"], row["span_id"]): row for row in found})
 
     def exists(self, trace_id: str, span_id: str) -> bool:
         """Say whether the window has that span."""

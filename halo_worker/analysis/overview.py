@@ -17,6 +17,16 @@ VOLATILE = (
 )
 
 
+# A call whose prompt speaks of a plan and whose answer is a numbered list: a numbered answer to a user is none. The
+# first test is there for its speed.
+PLAN_CHARACTERS = 4000
+_PLANS = rf"""
+  contains(output_text, '1')
+  AND regexp_matches(left(output_text, {PLAN_CHARACTERS}), '(?s)(^|\n)\W{{0,4}}1[.)].*\n\W{{0,4}}2[.)]')
+  AND regexp_matches(left(input_messages::VARCHAR, {PLAN_CHARACTERS}), '(?i)\bplan(s|ning)?\b')
+"""
+
+
 def prepare(reader: Reader) -> None:
     """Make the tables `_t` (the traces), `_s` (what detectors ask of a span, texts shortened) and `_dimensions`.
 
@@ -40,8 +50,12 @@ def prepare(reader: Reader) -> None:
           CASE WHEN span_type = 'tool' THEN left(input_text, 2000) END AS arguments,
           CASE WHEN parent_span_id IS NULL OR span_type IN ('agent', 'workflow', 'chain', 'llm')
             THEN left(input_text, 300) END AS asked,
-          CASE WHEN span_type = 'llm' THEN
-            coalesce(len(output_messages->'$[*].tool_calls[*].name'), 0) END AS calls,
+          CASE WHEN span_type = 'llm' AND contains(output_messages, '"tool_calls"')
+            THEN output_messages->'$[*].tool_calls[*]' END AS tool_calls,
+          CASE WHEN span_type = 'llm'
+            THEN coalesce(len(list_filter(tool_calls, lambda c: json_exists(c, '$.name'))), 0) END AS calls,
+          CASE WHEN span_type = 'llm' AND tool_definitions IS NOT NULL THEN hash(tool_definitions) END AS definitions,
+          CASE WHEN span_type = 'llm' THEN {_PLANS} END AS plans,
           CASE WHEN span_type = 'llm' THEN output_messages IS NOT NULL END AS has_output,
           CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
             left(md5(split_part(left(input_messages, 16000), '"}},{{"role":"', 1)), 8) || ' "'

@@ -54,18 +54,14 @@ def _spans(reader: Reader, report: Report) -> dict[str, Glance]:
     if not refs:
         return {}
     ordered = sorted(refs, key=key_of)
-    reader.connection.execute(
-        "CREATE OR REPLACE TEMP TABLE _glanced AS "
-        "SELECT unnest(?::VARCHAR[]) AS trace_id, unnest(?::VARCHAR[]) AS span_id",
-        [[ref.trace_id for ref in ordered], [ref.span_id for ref in ordered]],
-    )
-    rows = reader.query(
-        f"SELECT trace_id || '/' || span_id AS key, left(name, {MAX_NAME}) AS name, span_type, agent_name AS agent, "
+    rows = queries.spans_of(
+        reader,
+        f"trace_id || '/' || span_id AS key, left(name, {MAX_NAME}) AS name, span_type, agent_name AS agent, "
         "model, epoch_ns(start_time) AS start_ns, duration_ns, "
         f"left(input_text, {MAX_EXCERPT + 1}) AS given, left(output_text, {MAX_EXCERPT + 1}) AS gave, "
         "CAST(output_messages->'$[*].tool_calls[*]' AS VARCHAR) AS calls, "
-        f"left(coalesce(error_message, status_message), {MAX_EXCERPT + 1}) AS error "
-        "FROM spans SEMI JOIN _glanced USING (trace_id, span_id)"
+        f"left(coalesce(error_message, status_message), {MAX_EXCERPT + 1}) AS error",
+        [(ref.trace_id, ref.span_id) for ref in ordered],
     )
     return {row.pop("key"): _glance(row) for row in rows}
 

@@ -47,7 +47,6 @@ def run_detectors(reader: Reader) -> Draft:
     structure.prepare(reader)
     execute(choices.PREPARE)
     arguments.prepare(reader)
-    execute("CREATE OR REPLACE TEMP TABLE _fleet_tools AS SELECT DISTINCT tool_name FROM _s WHERE span_type = 'tool'")
     execute(
         "CREATE OR REPLACE TEMP TABLE _hits (detector VARCHAR, key VARCHAR, subject VARCHAR, trace_id VARCHAR, "
         "span_id VARCHAR, origin_span_id VARCHAR, field VARCHAR, quote VARCHAR)"

@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema
 
+from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.detectors.unit import Unit
 
@@ -47,7 +48,8 @@ _SAMPLES = {"VARCHAR": "x", "BOOLEAN": True, "DOUBLE": 1.0, "UBIGINT": 1, "BIGIN
 
 
 def prepare(reader: Reader) -> None:
-    """Make `_misfits` (which structures of arguments break which tool's schema, and how) and `_enums`. Needs `_calls`."""
+    """Make `_misfits` (which structures of arguments break which tool's schema, and how), `_enums`, and `_described`
+    (tool lists with parameters). Needs `_calls`."""
     execute = reader.connection.execute
     execute(
         "CREATE OR REPLACE TEMP TABLE _misfits (definitions UBIGINT, call_name VARCHAR, structure VARCHAR, problem VARCHAR)"
@@ -55,7 +57,12 @@ def prepare(reader: Reader) -> None:
     execute(
         "CREATE OR REPLACE TEMP TABLE _enums (definitions UBIGINT, call_name VARCHAR, path VARCHAR, allowed VARCHAR[])"
     )
-    schemas = dict(_schemas(reader))
+    execute("CREATE OR REPLACE TEMP TABLE _described (definitions UBIGINT)")
+    texts = _definitions(reader)
+    described = [[number] for number, text in texts.items() if '"properties"' in text]
+    if described:
+        reader.connection.executemany("INSERT INTO _described VALUES (?)", described)
+    schemas = dict(_schemas(texts))
     if not schemas:
         return
     enums = [(*place, f'$."{name}"', allowed) for place, schema in schemas.items() for name, allowed in _enums(schema)]
@@ -74,15 +81,24 @@ def prepare(reader: Reader) -> None:
         reader.connection.executemany("INSERT INTO _misfits VALUES (?, ?, ?, ?)", misfits)
 
 
-def _schemas(reader: Reader) -> Iterator[tuple[tuple[int, str], dict[str, Any]]]:
-    for row in reader.query(
-        "SELECT hash(tool_definitions) AS definitions, any_value(tool_definitions) AS text FROM spans "
-        f"WHERE span_type = 'llm' AND tool_definitions IS NOT NULL GROUP BY ALL LIMIT {MAX_DEFINITIONS}"
-    ):
-        for tool in json.loads(row["text"]):
+def _definitions(reader: Reader) -> dict[int, str]:
+    """Read each distinct tool list of the window once, from one span that has it."""
+    rows = reader.query(
+        "SELECT min((trace_id, span_id)) AS place FROM _s WHERE definitions IS NOT NULL "
+        f"GROUP BY definitions ORDER BY count(*) DESC, definitions LIMIT {MAX_DEFINITIONS}"
+    )
+    found = queries.spans_of(
+        reader, "hash(tool_definitions) AS definitions, tool_definitions", [row["place"] for row in rows]
+    )
+    return {row["definitions"]: row["tool_definitions"] for row in found}
+
+
+def _schemas(definitions: dict[int, str]) -> Iterator[tuple[tuple[int, str], dict[str, Any]]]:
+    for number, text in definitions.items():
+        for tool in json.loads(text):
             schema = tool.get("parameters")
             if isinstance(schema, dict) and isinstance(schema.get("properties", {}), dict):
-                yield (row["definitions"], tool["name"]), schema
+                yield (number, tool["name"]), schema
 
 
 def _enums(schema: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -183,7 +199,7 @@ UNITS = (
             UNION ALL
             SELECT {_CALL}, 'the arguments are no JSON object' AS problem FROM _calls c
             WHERE arguments_type IN ('VARCHAR', 'ARRAY') AND length(trim(arguments->>'$')) > 2 AND len(tools_offered) > 0
-              AND definitions IN (SELECT hash(tool_definitions) FROM spans WHERE contains(tool_definitions, '"properties"'))
+              AND definitions IN (FROM _described)
             """
         ),
         title="The model calls {subject} with arguments that break its schema",

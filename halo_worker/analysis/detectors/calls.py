@@ -23,15 +23,14 @@ UNITS = (
         source="TRAIL, Resource Abuse (marked at the last occurrence); MAST 1.3 step repetition",
         limits="polling whose results change is left out (times and request ids in results do not count); arguments must be captured; without results, four calls of a tool that does not poll",
         sql=f"""
-          SELECT coalesce(tool_name, name) AS key, coalesce(tool_name, name) AS subject, trace_id,
-            arg_max(span_id, start_time) AS span_id, arg_max(span_id, start_time) AS origin_span_id,
-            CASE WHEN max(length(trim(arguments))) > 0 THEN 'input_text' ELSE 'name' END AS field,
-            CASE WHEN max(length(trim(arguments))) > 0 THEN left(arg_max(arguments, start_time), 300)
-              ELSE arg_max(name, start_time) END AS quote
-          FROM _s WHERE span_type = 'tool' AND arguments IS NOT NULL AND trim(arguments) NOT IN ('', '{{}}', 'null')
-          GROUP BY trace_id, coalesce(tool_name, name), name, tool_name, input_hash
-          HAVING count(*) >= 3 AND count(DISTINCT output_hash) <= 1 AND (count(output_hash) = count(*)
-            OR count(*) >= 4 AND (count(*) FILTER (failed) >= 3 OR NOT regexp_matches(coalesce(tool_name, name), '{_POLLS}')))
+          SELECT key, key AS subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 'input_text' AS field, left(s.arguments, 300) AS quote
+          FROM (
+            SELECT trace_id, coalesce(tool_name, name) AS key, arg_max(span_id, start_time) AS span_id
+            FROM _s WHERE span_type = 'tool' AND arguments IS NOT NULL AND trim(arguments) NOT IN ('', '{{}}', 'null')
+            GROUP BY trace_id, name, tool_name, input_hash
+            HAVING count(*) >= 3 AND coalesce(min(output_hash) = max(output_hash), true) AND (count(output_hash) = count(*)
+              OR count(*) >= 4 AND (count(*) FILTER (failed) >= 3 OR NOT regexp_matches(key, '{_POLLS}')))
+          ) r JOIN _s s USING (trace_id, span_id)
           UNION ALL
           -- Where tools have no spans, from what the model asked for.
           SELECT r.call_name AS key, r.call_name AS subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 'name' AS field, s.name AS quote
@@ -54,7 +53,10 @@ UNITS = (
         source="TRAIL, tool-related hallucination; NeMo Compass unknown_tool",
         limits="sure where tool definitions are captured; else by what the tool answers, or by its absence among the service's tools",
         sql=f"""
-          WITH whole AS (SELECT trace_id, list_distinct(flatten(list(tools_offered))) AS names FROM _s WHERE len(tools_offered) > 0 GROUP BY ALL),
+          WITH whole AS (
+            SELECT trace_id, list_distinct(flatten(list(tools_offered))) AS names FROM _s
+            WHERE len(tools_offered) > 0 AND trace_id IN (SELECT trace_id FROM _calls WHERE coalesce(len(tools_offered), 0) = 0) GROUP BY ALL
+          ),
           ran AS (SELECT DISTINCT service_name, tool_name FROM _s ANTI JOIN _bad_results b USING (trace_id, span_id) WHERE span_type = 'tool' AND NOT failed AND tool_name IS NOT NULL),
           covered AS (
             SELECT c.service_name FROM _calls c LEFT JOIN ran ON ran.service_name = c.service_name AND ran.tool_name = c.call_name

@@ -77,9 +77,12 @@ UNITS = (
         sql=f"""
           SELECT coalesce(c.agent_name, c.model, c.name) AS key, coalesce(c.agent_name, c.model, c.name) AS subject, e.trace_id, e.span_id,
             c.span_id AS origin_span_id, {_QUOTED}
-          FROM _errors e ASOF JOIN (SELECT * FROM _s WHERE span_type = 'llm' AND end_time IS NOT NULL) c
-            ON c.trace_id = e.trace_id AND c.end_time <= e.start_time
-          WHERE c.finish_reason = 'length' AND e.class IN ('format', 'model_code')
+          FROM (FROM _errors WHERE class IN ('format', 'model_code')) e
+          ASOF JOIN (
+            SELECT * FROM _s WHERE span_type = 'llm' AND end_time IS NOT NULL
+              AND trace_id IN (SELECT trace_id FROM _s WHERE finish_reason = 'length')
+          ) c ON c.trace_id = e.trace_id AND c.end_time <= e.start_time
+          WHERE c.finish_reason = 'length'
         """,
         title="Output of {subject} is cut off and then cannot be parsed",
         description="The model stops at its output limit in the middle of a structure, and whatever reads it fails.",
@@ -95,13 +98,13 @@ UNITS = (
         limits="shapes: an error member in a JSON object, success false, a status of 400 or more, or a short text that begins as an error does; of tools that look at logs, tests and the like, the plain shapes only",
         sql=f"""
           WITH bad AS (
-            SELECT s.*, b.output_head AS said, b.weak, coalesce(tool_name, name) AS work FROM _bad_results b JOIN _s s USING (trace_id, span_id)
+            SELECT s.trace_id, s.span_id, s.start_time, s.arguments, s.input_hash, b.output_head AS said, b.weak, coalesce(tool_name, name) AS work FROM _bad_results b JOIN _s s USING (trace_id, span_id)
             WHERE NOT regexp_matches(b.output_head, '(?i){_UNKNOWN_TOOL}')
           ),
           good AS (
             SELECT s.trace_id, coalesce(s.tool_name, s.name) AS work, s.input_hash, max(s.start_time) AS at_ FROM _s s
             ANTI JOIN _bad_results b ON b.trace_id = s.trace_id AND b.span_id = s.span_id
-            WHERE s.span_type IN ('tool', 'retriever') AND NOT s.failed GROUP BY ALL
+            WHERE s.span_type IN ('tool', 'retriever') AND NOT s.failed AND s.trace_id IN (SELECT trace_id FROM _bad_results) GROUP BY ALL
           )
           SELECT b.work AS key, b.work AS subject, b.trace_id, b.span_id, NULL AS origin_span_id,
             'output_text' AS field, left(b.said, 300) AS quote

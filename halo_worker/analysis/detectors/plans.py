@@ -5,12 +5,17 @@ from __future__ import annotations
 from halo_worker.analysis.detectors.shared import ENDING
 from halo_worker.analysis.detectors.unit import Unit
 
-PLAN_CHARACTERS = 4000  # of an answer, and of its prompt, in which a plan is looked for
-NUMBERED = r"(?s)(^|\n)\W{0,4}1[.)].*\n\W{0,4}2[.)]"
-
 PREPARE = f"""
 CREATE OR REPLACE TEMP TABLE _dropped_plans AS
-WITH offered AS (
+-- Traces with a plan in which no tool ever runs or is asked for.
+WITH idle AS (
+  SELECT trace_id FROM _s WHERE trace_id IN (SELECT trace_id FROM _s WHERE plans) GROUP BY trace_id
+  HAVING count(*) FILTER (span_type IN ('tool', 'retriever')
+      AND NOT regexp_matches(coalesce(tool_name, name), '{ENDING}')) = 0
+    AND count(*) FILTER (span_type = 'agent') <= 1 AND count(*) FILTER (parent_span_id IS NULL AND failed) = 0
+),
+idling AS (FROM idle ANTI JOIN (FROM _calls WHERE NOT regexp_matches(call_name, '{ENDING}')) USING (trace_id)),
+offered AS (
   SELECT trace_id, list_distinct(flatten(list(names))) AS names FROM (
     SELECT trace_id, tools_offered AS names FROM _s WHERE len(tools_offered) > 0
     UNION ALL
@@ -18,33 +23,19 @@ WITH offered AS (
     SELECT trace_id, regexp_extract_all(attributes::VARCHAR, 'managed_agents\\.\\d+\\.name":"([^"]+)"', 1)
       || coalesce(from_json(attr(attributes, 'smolagents.tools_names'), '["VARCHAR"]'), [])
     FROM spans WHERE span_type = 'agent' AND scope_name = 'openinference.instrumentation.smolagents'
-  ) GROUP BY trace_id
+  ) WHERE trace_id IN (FROM idling) GROUP BY trace_id
 ),
 calls AS (
-  SELECT trace_id, span_id, start_time, output_head, calls, row_number() OVER w AS nth,
+  SELECT trace_id, span_id, start_time, output_head, calls, plans, row_number() OVER w AS nth,
     lead(span_id) OVER w AS next_id, lead(output_head) OVER w AS next_said
-  FROM _s WHERE span_type = 'llm' AND NOT failed WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
-),
-idle AS (
-  SELECT trace_id FROM _s GROUP BY trace_id
-  HAVING count(*) FILTER (span_type IN ('tool', 'retriever')
-      AND NOT regexp_matches(coalesce(tool_name, name), '{ENDING}')) = 0
-    AND count(*) FILTER (span_type = 'agent') <= 1 AND count(*) FILTER (parent_span_id IS NULL AND failed) = 0
-),
-asked AS (
-  SELECT DISTINCT trace_id FROM _calls WHERE NOT regexp_matches(call_name, '{ENDING}')
+  FROM _s WHERE span_type = 'llm' AND NOT failed AND trace_id IN (FROM idling)
+  WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
 )
 SELECT c.trace_id, c.span_id AS plan_id, c.next_id, c.next_said,
   list_filter(o.names, lambda n: NOT regexp_matches(n, '{ENDING}')) AS usable,
   list_filter(usable, lambda n: contains(c.output_head, n))[1] AS named
-FROM calls c JOIN offered o USING (trace_id) SEMI JOIN idle i USING (trace_id) ANTI JOIN asked a USING (trace_id)
-JOIN (
-  -- Only a call whose prompt speaks of a plan makes one: a numbered answer to a user is none.
-  SELECT trace_id, span_id FROM spans WHERE span_type = 'llm' AND trace_id IN (SELECT trace_id FROM idle)
-    AND trace_id NOT IN (SELECT trace_id FROM asked) AND regexp_matches(left(output_text, {PLAN_CHARACTERS}), '{NUMBERED}')
-    AND regexp_matches(left(input_messages::VARCHAR, {PLAN_CHARACTERS}), '(?i)\\bplan(s|ning)?\\b')
-) p USING (trace_id, span_id)
-WHERE c.nth <= 2 AND c.calls = 0 AND c.next_id IS NOT NULL AND len(usable) > 0
+FROM calls c JOIN offered o USING (trace_id)
+WHERE c.plans AND c.nth <= 2 AND c.calls = 0 AND c.next_id IS NOT NULL AND len(usable) > 0
 QUALIFY row_number() OVER (PARTITION BY c.trace_id ORDER BY c.nth DESC) = 1
 """
 

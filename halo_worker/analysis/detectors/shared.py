@@ -94,19 +94,21 @@ def prepare(reader: Reader) -> None:
             AS structure
         FROM (
           SELECT * EXCLUDE (call), call->>'id' AS call_id, call->>'name' AS call_name, call->'arguments' AS said FROM (
-            SELECT trace_id, span_id, start_time, end_time, service_name, agent_name, model, tools_offered,
-              hash(tool_definitions) AS definitions, unnest(output_messages->'$[*].tool_calls[*]') AS call
-            FROM spans WHERE span_type = 'llm' AND contains(output_messages::VARCHAR, '"tool_calls"')
+            SELECT trace_id, span_id, start_time, end_time, service_name, agent_name, model, tools_offered, definitions,
+              unnest(tool_calls) AS call
+            FROM _s WHERE tool_calls IS NOT NULL
           )
         )
     """)
     # The answer a user saw: what the last model call without tool calls said.
     execute("""
         CREATE OR REPLACE TEMP TABLE _final AS
-        SELECT trace_id, arg_max(span_id, end_time) AS span_id, arg_max(output_head, end_time) AS answer,
-          arg_max(agent_name, end_time) AS agent_name, arg_max(service_name, end_time) AS service_name,
-          arg_max(system_head, end_time) AS system_head, max(end_time) AS end_time
-        FROM _s WHERE span_type = 'llm' AND NOT failed AND calls = 0 AND output_length > 0 GROUP BY trace_id
+        SELECT f.*, s.output_head AS answer FROM (
+          SELECT trace_id, arg_max(span_id, end_time) AS span_id, arg_max(agent_name, end_time) AS agent_name,
+            arg_max(service_name, end_time) AS service_name, arg_max(system_head, end_time) AS system_head,
+            max(end_time) AS end_time
+          FROM _s WHERE span_type = 'llm' AND NOT failed AND calls = 0 AND output_length > 0 GROUP BY trace_id
+        ) f LEFT JOIN _s s USING (trace_id, span_id)
     """)
     execute(_BAD_RESULTS)
     execute(_TOLD)
@@ -115,8 +117,9 @@ def prepare(reader: Reader) -> None:
     execute(f"""
         CREATE OR REPLACE TEMP TABLE _errors AS
         WITH work AS (
-          SELECT trace_id, start_time, failed, span_type, {_WORK} AS work,
-            CASE WHEN span_type = 'tool' AND length(arguments) > 2 THEN input_hash END AS same FROM _s
+          SELECT trace_id, start_time, failed, {_WORK} AS work,
+            CASE WHEN span_type = 'tool' AND length(arguments) > 2 THEN input_hash END AS same
+          FROM _s WHERE trace_id IN (SELECT trace_id FROM _s WHERE failed)
         ),
         good AS (
           SELECT trace_id, work, max(start_time) AS at_ FROM (
@@ -125,7 +128,9 @@ def prepare(reader: Reader) -> None:
           ) GROUP BY ALL
         )
         SELECT *, CASE {classes} ELSE 'other' END AS class FROM (
-          SELECT s.*, concat_ws(chr(10), s.error_type, s.error_message, s.status_message) AS said,
+          SELECT s.trace_id, s.span_id, s.parent_span_id, s.name, s.span_type, s.start_time, s.tool_name, s.tool_call_id,
+            s.error_type, s.error_signature, s.error_message, s.status_message,
+            concat_ws(chr(10), s.error_type, s.error_message, s.status_message) AS said,
             coalesce(s.tool_name, s.agent_name, s.name) AS subject,
             coalesce(w.at_ > s.start_time, false) OR coalesce(o.at_ > s.start_time, false) AS passed
           FROM _s s
@@ -245,8 +250,10 @@ def blame(reader: Reader) -> None:
         ),
         by_time AS (
           SELECT t.trace_id, t.span_id, l.span_id AS origin FROM (SELECT DISTINCT trace_id, span_id, start_time FROM t) t
-          ASOF JOIN (SELECT trace_id, span_id, end_time FROM _s WHERE span_type = 'llm' AND end_time IS NOT NULL) l
-            ON l.trace_id = t.trace_id AND l.end_time <= t.start_time
+          ASOF JOIN (
+            SELECT trace_id, span_id, end_time FROM _s
+            WHERE span_type = 'llm' AND end_time IS NOT NULL AND trace_id IN (SELECT trace_id FROM t)
+          ) l ON l.trace_id = t.trace_id AND l.end_time <= t.start_time
         )
         SELECT t.detector, t.key, t.subject, t.trace_id, t.span_id, t.field, t.quote, coalesce(
           t.origin_span_id,

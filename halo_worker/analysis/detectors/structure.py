@@ -17,38 +17,44 @@ MOSTLY_ROOTED = 0.8  # share of a service's traces with a root, from which a tra
 
 
 def prepare(reader: Reader) -> None:
-    """Make `_windows`: the context window of each model that has a known one."""
+    """Make `_windows`, the context window of each model that has a known one, and `_token_outliers`."""
     reader.connection.execute("CREATE OR REPLACE TEMP TABLE _windows (model VARCHAR, size BIGINT)")
     models = reader.query("SELECT DISTINCT model, provider FROM _s WHERE span_type = 'llm' AND model IS NOT NULL")
     known = {row["model"]: size for row in models if (size := context_window(row["model"], row["provider"]))}
     if known:
         reader.connection.executemany("INSERT INTO _windows VALUES (?, ?)", list(known.items()))
+    reader.connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE _token_outliers AS {_outliers('gained', 8000, _LLM, source=_GAINS)}"
+    )
 
 
 def _outliers(measure: str, least: float, kinds: str, *, source: str = "_s") -> str:
     """Spans far from the others of their agent, name and model; of nested ones the deepest."""
     return f"""
-      WITH groups AS (
-        SELECT *, ln({measure}) AS x, concat_ws('|', agent_name, name, tool_name, model) AS kind_key
+      WITH measured AS (
+        SELECT trace_id, span_id, ln({measure}) AS x, {measure} >= {least} AS enough, concat_ws('|', agent_name, name, tool_name, model) AS kind_key
         FROM {source} WHERE {measure} > 0 AND NOT failed AND span_type IN ({kinds})
       ),
-      middle AS (SELECT kind_key, median(x) AS m, count(*) AS n FROM groups GROUP BY ALL HAVING n >= {MIN_SAMPLE}),
-      spread AS (SELECT kind_key, any_value(m) AS m, greatest(mad(x), 0.05) AS d FROM groups JOIN middle USING (kind_key) GROUP BY ALL),
+      kinds AS (
+        SELECT kind_key, median(x) AS m, greatest(mad(x), 0.05) AS d, count(*) AS n FROM measured GROUP BY ALL HAVING n >= {MIN_SAMPLE}
+      ),
       far AS (
-        SELECT g.* FROM groups g JOIN spread s USING (kind_key) JOIN middle USING (kind_key)
-        WHERE g.x - s.m > ln({MIN_RATIO}) AND ((g.x - s.m) / (1.4826 * s.d) > {ROBUST_Z}
-            OR g.x - s.m > ln({VAST_RATIO}) AND (g.x - s.m) / (1.4826 * s.d) > {ROBUST_Z} / 2) AND g.{measure} >= {least}
-        QUALIFY count(*) OVER (PARTITION BY g.kind_key) <= {MAX_SHARE} * any_value(n) OVER (PARTITION BY g.kind_key)
-      )
-      SELECT coalesce(f.tool_name, f.agent_name, f.name) || '|' || f.name AS key, coalesce(f.tool_name, f.agent_name, f.name) AS subject,
-        f.trace_id, f.span_id, f.span_id AS origin_span_id, 'name' AS field, f.name AS quote
-      FROM far f ANTI JOIN far c ON c.trace_id = f.trace_id AND c.parent_span_id = f.span_id
+        SELECT trace_id, span_id FROM measured g JOIN kinds s USING (kind_key)
+        WHERE g.enough AND g.x - s.m > ln({MIN_RATIO}) AND ((g.x - s.m) / (1.4826 * s.d) > {ROBUST_Z}
+            OR g.x - s.m > ln({VAST_RATIO}) AND (g.x - s.m) / (1.4826 * s.d) > {ROBUST_Z} / 2)
+        QUALIFY count(*) OVER (PARTITION BY kind_key) <= {MAX_SHARE} * n
+      ),
+      found AS (SELECT trace_id, span_id, parent_span_id, name, coalesce(tool_name, agent_name, name) AS subject FROM _s SEMI JOIN far USING (trace_id, span_id))
+      SELECT f.subject || '|' || f.name AS key, f.subject, f.trace_id, f.span_id, f.span_id AS origin_span_id, 'name' AS field, f.name AS quote
+      FROM found f ANTI JOIN found c ON c.trace_id = f.trace_id AND c.parent_span_id = f.span_id
     """
 
 
 # What a model call reads beyond the one before it: the steady growth of long work is no outlier, a page pasted in is.
-_GAINS = """(SELECT *, input_tokens - coalesce(lag(input_tokens) OVER (PARTITION BY trace_id, agent_name, model ORDER BY start_time, span_id), 0) AS gained
+_GAINS = """(SELECT trace_id, span_id, span_type, failed, agent_name, name, tool_name, model,
+    input_tokens - coalesce(lag(input_tokens) OVER (PARTITION BY trace_id, agent_name, model ORDER BY start_time, span_id), 0) AS gained
   FROM _s WHERE span_type = 'llm' AND input_tokens > 0)"""
+_LLM = "'llm'"
 _LEAVES = "'llm', 'tool', 'retriever', 'embedding', 'reranker'"
 # Traces without a root, of services whose traces have one, that end in the middle of work.
 _DIED = f"""
@@ -84,7 +90,7 @@ UNITS = (
         definition=f"A model call reads more than the one before it, by over {MIN_RATIO:g} times the median such gain of its agent, name and model",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
         limits=f"at least {MIN_SAMPLE} calls of the kind, and 8,000 tokens; prompts that grow steadily are left to context_pressure",
-        sql=_outliers("gained", 8000, "'llm'", source=_GAINS),
+        sql="FROM _token_outliers",
         title="{subject} is sometimes sent far more tokens than usual",
         description="Some calls of {subject} carry many times the usual prompt; they cost accordingly and push the task out of the context.",
         fix="Cap tool results and history before they enter the prompt; look for a document or an error page that is passed on whole.",
@@ -99,8 +105,7 @@ UNITS = (
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
         limits=f"at least {MIN_SAMPLE} calls of the kind, and 5 cents; costs as sent or estimated; calls whose prompts explain it are token outliers",
         sql=f"""
-          SELECT o.* FROM ({_outliers("cost_usd", 0.05, "'llm'")}) o
-          ANTI JOIN ({_outliers("gained", 8000, "'llm'", source=_GAINS)}) t ON t.trace_id = o.trace_id AND t.span_id = o.span_id
+          SELECT o.* FROM ({_outliers("cost_usd", 0.05, _LLM)}) o ANTI JOIN _token_outliers t ON t.trace_id = o.trace_id AND t.span_id = o.span_id
         """,
         title="{subject} is sometimes far dearer than usual",
         description="Some calls of {subject} cost many times the usual; their prompts do not explain it, so their answers or their reasoning do.",
@@ -116,18 +121,18 @@ UNITS = (
         source="context windows of the price list that ships with halo; TRAIL, Context Handling Failures",
         limits="needs token counts; providers cut or refuse above the window, which shows elsewhere",
         sql=f"""
-          WITH c AS (
-            SELECT s.trace_id, s.span_id, s.name, s.service_name, coalesce(s.agent_name, s.model, s.name) AS who, s.input_tokens, w.size, s.start_time,
-              first_value(s.input_tokens) OVER t AS first_tokens, count(*) OVER t AS calls
-            FROM _s s LEFT JOIN _windows w USING (model) WHERE s.span_type = 'llm' AND s.input_tokens > 0
-            WINDOW t AS (PARTITION BY s.trace_id, s.agent_name, s.model ORDER BY s.start_time, s.span_id)
+          WITH asked AS (
+            SELECT trace_id, span_id, name, start_time, coalesce(agent_name, model, name) AS who, agent_name, model, input_tokens, w.size
+            FROM _s LEFT JOIN _windows w USING (model) WHERE span_type = 'llm' AND input_tokens > 0
           ),
-          full_ AS (SELECT * FROM c WHERE input_tokens >= {PRESSURE} * size),
+          full_ AS (SELECT * FROM asked WHERE input_tokens >= {PRESSURE} * size),
           grown AS (
-            SELECT * FROM c WHERE size IS NULL AND calls >= 4 AND input_tokens >= {GROWN_TOKENS} AND input_tokens >= {GROWN_TIMES} * first_tokens
+            SELECT * FROM asked WHERE trace_id IN (SELECT trace_id FROM asked WHERE size IS NULL AND input_tokens >= {GROWN_TOKENS})
+            WINDOW t AS (PARTITION BY trace_id, agent_name, model ORDER BY start_time, span_id)
+            QUALIFY size IS NULL AND count(*) OVER t >= 4 AND input_tokens >= {GROWN_TOKENS} AND input_tokens >= {GROWN_TIMES} * first_value(input_tokens) OVER t
           ),
           seldom AS (
-            SELECT who FROM (SELECT who, trace_id, max(g.span_id) AS g FROM c LEFT JOIN grown g USING (trace_id, who) GROUP BY ALL)
+            SELECT who FROM (SELECT DISTINCT who, trace_id FROM asked SEMI JOIN grown USING (who)) LEFT JOIN (SELECT DISTINCT who, trace_id, true AS g FROM grown) USING (who, trace_id)
             GROUP BY who HAVING count(*) >= 20 AND count(g) <= 0.05 * count(*)
           )
           SELECT who AS key, who AS subject, trace_id, arg_max(span_id, input_tokens) AS span_id, arg_max(span_id, input_tokens) AS origin_span_id,
