@@ -10,7 +10,7 @@ import time
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import capture, overview
-from halo_worker.analysis.detectors import answers, arguments, calls, choices, errors, plans, shared, structure
+from halo_worker.analysis.detectors import answers, arguments, calls, choices, errors, nested, plans, shared, structure
 from halo_worker.analysis.detectors.unit import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.report.memory import alike, tokens
@@ -36,11 +36,13 @@ __all__ = ["DETECTORS", "Unit", "run_detectors"]
 def run_detectors(reader: Reader) -> Draft:
     """Run every detector over the window and return what they found, the most frequent first.
 
-    Makes the shared tables `_s`, `_dimensions`, `_calls`, `_final`, `_errors` on the reader's connection.
+    Makes the shared tables `_s`, `_dimensions`, `_inner`, `_calls`, `_final`, `_errors` on the reader's connection.
     """
     started = time.monotonic()
     overview.prepare(reader)
+    nested.prepare(reader)
     shared.prepare(reader)
+    nested.innermost(reader)
     execute = reader.connection.execute
     execute(plans.PREPARE)
     execute(answers.PREPARE)

@@ -26,7 +26,7 @@ UNITS = (
           SELECT key, key AS subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 'input_text' AS field, left(s.arguments, 300) AS quote
           FROM (
             SELECT trace_id, coalesce(tool_name, name) AS key, arg_max(span_id, start_time) AS span_id
-            FROM _s WHERE span_type = 'tool' AND arguments IS NOT NULL AND trim(arguments) NOT IN ('', '{{}}', 'null')
+            FROM _s ANTI JOIN _inner USING (trace_id, span_id) WHERE span_type = 'tool' AND arguments IS NOT NULL AND trim(arguments) NOT IN ('', '{{}}', 'null')
             GROUP BY trace_id, name, tool_name, input_hash
             HAVING count(*) >= 3 AND coalesce(min(output_hash) = max(output_hash), true) AND (count(output_hash) = count(*)
               OR count(*) >= 4 AND (count(*) FILTER (failed) >= 3 OR NOT regexp_matches(key, '{_POLLS}')))
@@ -130,7 +130,7 @@ UNITS = (
         sql=f"""
           SELECT coalesce(tool_name, name) || '|twice' AS key, coalesce(tool_name, name) AS subject, trace_id,
             arg_max(span_id, start_time) AS span_id, NULL AS origin_span_id, 'name' AS field, arg_max(name, start_time) AS quote
-          FROM _s ANTI JOIN _bad_results b USING (trace_id, span_id)
+          FROM _s ANTI JOIN _bad_results b USING (trace_id, span_id) ANTI JOIN _inner USING (trace_id, span_id)
           WHERE span_type = 'tool' AND NOT failed AND length(arguments) > 2
             AND regexp_matches(coalesce(tool_name, name), '(?i)(^|_|\\W)(send|pay|charge|transfer|refund|book|buy|purchase|order|place|create|submit|issue|post|publish|notify|email|open_(ticket|case|issue|account))(_|\\W|$)')
             AND NOT regexp_matches(coalesce(tool_name, name), '(?i)(file|dir|folder|path|table|index|plan|draft|note|todo|chart|plot|embed|summar|report|document|image|query|session|thread|branch|search)')

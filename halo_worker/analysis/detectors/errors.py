@@ -104,6 +104,7 @@ UNITS = (
           good AS (
             SELECT s.trace_id, coalesce(s.tool_name, s.name) AS work, s.input_hash, max(s.start_time) AS at_ FROM _s s
             ANTI JOIN _bad_results b ON b.trace_id = s.trace_id AND b.span_id = s.span_id
+            ANTI JOIN _inner i ON i.trace_id = s.trace_id AND i.span_id = s.span_id
             WHERE s.span_type IN ('tool', 'retriever') AND NOT s.failed AND s.trace_id IN (SELECT trace_id FROM _bad_results) GROUP BY ALL
           )
           SELECT b.work AS key, b.work AS subject, b.trace_id, b.span_id, NULL AS origin_span_id,
@@ -136,7 +137,8 @@ UNITS = (
           WITH tries AS (
             SELECT trace_id, span_id, name, failed, start_time, coalesce(tool_name, name) AS subject,
               max(start_time) FILTER (NOT failed) OVER (PARTITION BY trace_id, coalesce(tool_name, name)) AS last_good
-            FROM _s WHERE span_type IN ('tool', 'llm', 'retriever', 'embedding') OR span_type IS NULL AND kind = 'CLIENT'
+            FROM _s ANTI JOIN _inner USING (trace_id, span_id)
+            WHERE span_type IN ('tool', 'llm', 'retriever', 'embedding') OR span_type IS NULL AND kind = 'CLIENT'
           )
           SELECT subject || '|retry' AS key, subject, trace_id, arg_max(span_id, start_time) AS span_id,
             arg_max(span_id, start_time) AS origin_span_id, 'name' AS field, arg_max(name, start_time) AS quote

@@ -32,7 +32,7 @@ ERROR_CLASSES = (
     ("exhaustion", r"out of memory|memoryerror|oom.?kill|no space left|enospc|disk (quota|full|is full)|resource.?exhausted|too many open files|emfile|heap (limit|out)|killed by signal|sigkill"),
     ("service", _code("50[0-35-9]|52\\d") + r"|internal ?server ?error|bad ?gateway|service ?(is )?(temporarily )?unavailable|overloaded|\benotfound|econn(refused|reset|aborted)|epipe|getaddrinfo|name resolution|no such host"
                 r"|connect(ion)? ?(was )?(refused|reset|aborted|error|closed|lost|failed)|upstream|remote end closed|ssl ?error|certificate|network (is )?(unreachable|error)|backend (is )?(down|unavailable)|server (is )?(down|busy)"),
-    ("not_found", _code("404|410") + r"|not.?found|no such|does ?n[o']t exist|unknown (id|key|path|name|user|record)|no (record|entry|row|item)s?\b|keyerror"),
+    ("not_found", _code("404|410") + r"|not.?found|no such|does ?n[o']t exist|unknown (id|key|path|name|user|record|resource|prompt)|no (record|entry|row|item)s?\b|keyerror"),
     ("no_results", r"no (results?|matches|documents|records) (were )?found|returned no results"),
     ("format", r"json|pars(e|ing)|syntax ?error|validation|invalid (argument|parameter|input|request|value|format|type)|schema|"
                r"missing (required|\d+ required|field|parameter)|field required|unexpected (keyword|token|character)|badrequest|output.?(parser|validation)|" + _code("400|409|41[25]|422")),
@@ -80,7 +80,7 @@ MAX_ERROR_WORDS = 600  # characters of such a result; a traceback may be longer
 
 
 def prepare(reader: Reader) -> None:
-    """Make `_calls`, `_final`, `_bad_results`, `_told`, `_bad_told` and `_errors` from `_s` and the spans."""
+    """Make `_calls`, `_final`, `_bad_results`, `_told`, `_bad_told` and `_errors` from `_s`, `_inner` and the spans."""
     classes = " ".join(
         f"WHEN regexp_matches(said, '(?im){pattern}') THEN '{name}'" for name, pattern in ERROR_CLASSES_SQL
     )
@@ -119,7 +119,7 @@ def prepare(reader: Reader) -> None:
         WITH work AS (
           SELECT trace_id, start_time, failed, {_WORK} AS work,
             CASE WHEN span_type = 'tool' AND length(arguments) > 2 THEN input_hash END AS same
-          FROM _s WHERE trace_id IN (SELECT trace_id FROM _s WHERE failed)
+          FROM _s ANTI JOIN _inner USING (trace_id, span_id) WHERE trace_id IN (SELECT trace_id FROM _s WHERE failed)
         ),
         good AS (
           SELECT trace_id, work, max(start_time) AS at_ FROM (
