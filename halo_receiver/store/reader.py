@@ -282,14 +282,15 @@ class Reader:
         if self._bound() or (facts and facts[0]):
             execute(f"CREATE VIEW traces AS SELECT {columns} FROM ({schema.rollup_query('spans')})")
         else:
-            whole = " UNION ALL ".join(
-                f"SELECT {columns} FROM {self._rows(i, 'trace_rows')} "
-                "WHERE trace_id NOT IN (SELECT trace_id FROM memory.main._crossing)"
-                for i in range(count)
-            )
+            # An overview of millions of spans reads the rows that each segment keeps of its traces. Of traces in several
+            # segments, which are few, those rows are parts: they are put together here, once.
             crossing_spans = "(SELECT * FROM _span_rows WHERE trace_id IN (SELECT trace_id FROM _crossing))"
+            execute(f"CREATE TABLE _crossing_traces AS SELECT {columns} FROM ({schema.rollup_query(crossing_spans)})")
+            kept = " UNION ALL ".join(f"SELECT {columns} FROM {self._rows(i, 'trace_rows')}" for i in range(count))
             execute(
-                f"CREATE VIEW traces AS {whole} UNION ALL SELECT {columns} FROM ({schema.rollup_query(crossing_spans)})"
+                f"CREATE VIEW traces AS SELECT * FROM ({kept}) t WHERE NOT EXISTS "
+                "(SELECT 1 FROM memory.main._crossing c WHERE c.trace_id = t.trace_id) "
+                "UNION ALL FROM memory.main._crossing_traces"
             )
         execute("CREATE MACRO attr(attributes, key) AS json_extract_string(attributes, '$.\"' || key || '\"')")
         self.segments = segments
