@@ -1,35 +1,44 @@
 """A small HTTP/2 client for export requests: what it sends was encoded before, so that it costs little beside a server.
 
-It speaks as much of HTTP/2 as a unary gRPC call needs: SETTINGS, PING, flow control, no header decompression. A call
-counts as acknowledged when its answer carries a message, which gRPC sends with OK alone.
+It speaks as much of HTTP/2 as a unary gRPC call needs: SETTINGS, PING, flow control. It asks for headers without a
+table (SETTINGS_HEADER_TABLE_SIZE 0), so that the status and message of a refusal stand in the bytes of its trailers.
 """
 
 from __future__ import annotations
 
+import re
 import selectors
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from benchmarks.payloads import Request
 
 PATH = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _BIG = 2**31 - 1 - 65535
+_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(slots=True)
 class Outcome:
     """What came back."""
 
-    spans: int = 0  # of acknowledged requests
+    spans: int = 0  # of acknowledged requests, as are the next two
     requests: int = 0
-    failed: int = 0
     bytes: int = 0
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
+    refusals: Counter[str] = field(default_factory=Counter)  # of the others, by grpc-status and grpc-message
+
+    @property
+    def refused(self) -> int:
+        """How many requests were not acknowledged."""
+        return self.refusals.total()
 
     def percentile(self, share: float) -> float:
         """Seconds of that share of the acknowledgements."""
@@ -62,7 +71,7 @@ class _Connection:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * 2**20)
         self.socket.sendall(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-            + _frame(_SETTINGS, 0, 0)
+            + _frame(_SETTINGS, 0, 0, struct.pack(">HI", 1, 0))
             + _frame(_WINDOW, 0, 0, struct.pack(">I", _BIG))
         )
         self.socket.setblocking(False)
@@ -72,8 +81,7 @@ class _Connection:
         self.window = 65535
         self.stream_window = 65535  # what a new stream starts with
         self.frame_size = 16384
-        self.open: dict[int, tuple[float, int]] = {}
-        self.answered: set[int] = set()
+        self.open: dict[int, tuple[float, int, int]] = {}
         self.sending = 0  # the stream whose body is being sent
         self.left: memoryview = memoryview(b"")
         self.current: bytes | bytearray = b""  # must not change before it is sent
@@ -83,7 +91,7 @@ class _Connection:
 
     def start(self, body: bytes | bytearray, spans: int, started: float) -> None:
         stream, self.next_stream = self.next_stream, self.next_stream + 2
-        self.open[stream] = (started, spans)
+        self.open[stream] = (started, spans, len(body))
         prefix = struct.pack(">BI", self.gzip, len(body))
         self.sending, self.left, self.current = stream, memoryview(body), body
         self.sending_window = self.stream_window - 5
@@ -156,18 +164,34 @@ class _Connection:
                 self.sending_window += more
         elif kind == _GOAWAY:
             raise ConnectionError(f"the server goes away: {payload[8:]!r}")
-        if stream in self.open:
-            if kind == _DATA:
-                self.answered.add(stream)
-            if kind == _RST or (kind in (_DATA, _HEADERS) and flags & 1):
-                started, spans = self.open.pop(stream)
-                if stream in self.answered and kind != _RST:
-                    self.answered.discard(stream)
-                    outcome.spans += spans
-                    outcome.requests += 1
-                    outcome.latencies.append(time.perf_counter() - started)
-                else:
-                    outcome.failed += 1
+        if stream in self.open and (kind == _RST or (kind in (_DATA, _HEADERS) and flags & 1)):
+            started, spans, size = self.open.pop(stream)
+            status = _literal(payload, b"grpc-status") if kind == _HEADERS else f"frame {kind}"
+            if status == "0":
+                outcome.spans += spans
+                outcome.bytes += size
+                outcome.requests += 1
+                outcome.latencies.append(time.perf_counter() - started)
+            else:
+                said = unquote(_literal(payload, b"grpc-message"))
+                outcome.refusals[f"grpc-status {status}: {_NUMBER.sub('N', said)}"] += 1
+
+
+def _literal(block: bytes, name: bytes) -> str:
+    """Return the value of a header that stands in a block as it is, its length in one byte or more."""
+    at = block.find(bytes([len(name)]) + name) + 1 + len(name)
+    if at == len(name):
+        return ""
+    length, at = block[at], at + 1
+    if length & 0x7F == 0x7F:
+        shift, length = 0, 0x7F
+        while True:
+            byte, at = block[at], at + 1
+            length += (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                break
+    return block[at : at + length].decode("ascii", "replace")
 
 
 def send(
@@ -225,7 +249,6 @@ def send(
             line.start(body, request.spans, due)
             number += 1
             sent += request.spans
-            outcome.bytes += len(body)
             waiting += 1
             turn += 1
         for line in lines:

@@ -66,6 +66,12 @@ def null_server(*, inflate: bool = False) -> Iterator[NullServer]:
         server.stop()
 
 
+def say_refused(outcome: h2.Outcome) -> None:
+    """Print what was not acknowledged, and why: a figure beside it is of an overloaded receiver."""
+    for why, number in outcome.refusals.most_common():
+        say(f"  NOT ACKNOWLEDGED {number:,} of {number + outcome.requests:,} requests: {why}")
+
+
 def seal(server: Receiver) -> None:
     """Wait until all that was acknowledged is in sealed segments."""
     deadline = time.monotonic() + 600
@@ -127,6 +133,7 @@ def throughput(workload: str, options: argparse.Namespace) -> dict[str, float]:
         f"receiver {each[0]:.1f}, loader {sum(each[1:]):.1f}, client {client * 1e6:.1f} µs")  # fmt: skip
     p50, p99 = got.percentile(0.5) * 1e3, got.percentile(0.99) * 1e3
     say(f"  p50/p99 {p50:.0f}/{p99:.0f} ms  file {size:.2f} × raw  {peak} MiB")
+    say_refused(got)
     return result
 
 
@@ -141,6 +148,7 @@ def with_gzip(workload: str, options: argparse.Namespace) -> dict[str, float]:
             h2.send(server.address, pool, seconds=min(1, options.seconds), in_flight=options.in_flight, gzip=True)
             before = server.cpu_seconds()
             got = h2.send(server.address, pool, seconds=options.seconds, in_flight=options.in_flight, gzip=True)
+            say_refused(got)
             rates.append((got.spans / got.seconds, (server.cpu_seconds() - before) / got.spans * 1e6))
     ratio = rates[1][0] / rates[0][0]
     say(f"{workload} gzip: null {rates[0][0]:,.0f}, acknowledged {rates[1][0]:,.0f} spans/s: {ratio:.2f} × null")
@@ -155,6 +163,7 @@ def latency(options: argparse.Namespace) -> dict[str, float]:
         got = h2.send(server.address, pool, seconds=options.seconds, per_second=50, in_flight=1000, renew_from=10_000)
     p50, p99 = got.percentile(0.5) * 1e3, got.percentile(0.99) * 1e3
     say(f"50 requests/s of 64 LLM spans: acknowledged in p50 {p50:.1f} ms, p99 {p99:.1f} ms of {got.requests}")
+    say_refused(got)
     return {"p50 ms": p50, "p99 ms": p99}
 
 
@@ -190,6 +199,7 @@ def memory(options: argparse.Namespace) -> dict[str, float]:
                 server.address, pool, seconds=30, in_flight=options.in_flight, renew_from=total,
                 limit=min(options.long - total, 200_000), each_second=lambda: seen.append(server.memory_mib()),
             )  # fmt: skip
+            say_refused(got)
             total += got.spans
             seal(server)
             seen.append(server.memory_mib())

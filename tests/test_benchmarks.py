@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
-from benchmarks import ingest
+from benchmarks import h2, ingest, payloads
+from tests.fixtures_receiver import ReceiverProcess
 
 
 def options(*parts: str, **changes: object) -> argparse.Namespace:
@@ -25,3 +27,14 @@ def test_a_part_in_this_process_runs(part: str) -> None:
 def test_every_span_that_was_acknowledged_is_stored() -> None:
     """The part itself counts what is stored against what was acknowledged."""
     assert ingest.run(options("throughput", workload=["llm"]))["throughput llm"]["stored / null"] > 0
+
+
+def test_what_is_refused_counts_neither_as_spans_nor_as_bytes_and_says_why(tmp_path: Path) -> None:
+    receiver = ReceiverProcess(tmp_path / "data", HALO_RECEIVER_MIN_FREE_BYTES=str(2**60))
+    try:
+        got = h2.send(receiver.grpc, payloads.requests("plain", count=2, spans=4), seconds=60, in_flight=2, limit=12)
+        assert (got.spans, got.bytes, got.requests, got.refused) == (0, 0, 0, 3)
+        (why,) = got.refusals
+        assert why == "grpc-status 14: the disk is full: N MiB are free, N are kept free; please retry"
+    finally:
+        receiver.kill()
