@@ -58,7 +58,10 @@ class ReceiverConfig(Section):
         64 * 2**20, ge=2**10, description="A larger request is refused for good, also after decompression."
     )
     max_backlog_bytes: int = Field(
-        2 * 2**30, ge=2**20, description="Acknowledged but not loaded; above it clients are told to come back."
+        16 * 2**30,
+        ge=2**20,
+        description="Acknowledged but not loaded; above it, or above what is free beside it, "
+        "clients are told to come back.",
     )
     min_free_bytes: int = Field(
         256 * 2**20, ge=0, description="Free disk below which clients are told to come back, and readiness ends."

@@ -30,6 +30,8 @@ log = logging.getLogger("halo.receiver")
 
 Kind = Literal["traces", "logs", "metrics"]
 DISK_LOOK_SECONDS = 1.0
+DISK_LOOK_BYTES = 64 * 2**20  # taken since, after which the disk is looked at sooner
+SMALL_BACKLOG_BYTES = 64 * 2**20  # allowed however little is free beside it
 STALL_SECONDS = 10.0  # for which the disk does not answer, after which clients are told to come back
 HEAVY_BYTES = 4 * 2**20  # of a request, above which it is looked into on a thread
 MAX_MESSAGE = 1000  # characters of an error or warning told to a client
@@ -66,6 +68,7 @@ class Intake:
         self._local_token = local_token.encode()
         self._metrics = metrics
         self._looked_at = 0.0
+        self._taken = 0  # bytes, since the disk was looked at
         self._trouble: str | None = None
         self._heavy = ThreadPoolExecutor(1, "heavy")
         self.draining = False
@@ -85,13 +88,13 @@ class Intake:
         return scheme.lower() == "bearer" and any(matched)
 
     def trouble(self) -> str | None:
-        """Say why nothing more can be taken now; None when all is well. Looks at the disk at most once a second."""
+        """Say why nothing more can be taken now; None when all is well. Looks at the disk once a second, or a burst."""
         if self.draining:
             self._metrics.ready.set(0)
             return "the receiver is shutting down"
         now = time.monotonic()
-        if now - self._looked_at >= DISK_LOOK_SECONDS:
-            self._looked_at = now
+        if now - self._looked_at >= DISK_LOOK_SECONDS or self._taken >= DISK_LOOK_BYTES:
+            self._looked_at, self._taken = now, 0
             try:
                 self._trouble = self._look()
             except OSError as error:
@@ -108,8 +111,11 @@ class Intake:
         self._metrics.backlog_bytes.set(waiting)
         if free < self._config.min_free_bytes:
             return f"the disk is full: {free >> 20} MiB are free, {self._config.min_free_bytes >> 20} are kept free"
-        if waiting > self._config.max_backlog_bytes:
-            return f"{waiting >> 20} MiB wait to be loaded, {self._config.max_backlog_bytes >> 20} are allowed"
+        # Loading writes segments before it frees the spool: a backlog with less beside it could never be loaded.
+        beside = max(free - self._config.min_free_bytes, SMALL_BACKLOG_BYTES)
+        allowed = min(self._config.max_backlog_bytes, beside)
+        if waiting > allowed:
+            return f"{waiting >> 20} MiB wait to be loaded, {allowed >> 20} are allowed"
         return None
 
     async def export(
@@ -175,6 +181,7 @@ class Intake:
         checked = await self._aside(len(plain) > HEAVY_BYTES, ingest.check, kind, encoding, plain)
         accepted = checked.items - checked.rejected
         if accepted:
+            self._taken += len(body)
             await self._sink.store(kind=kind, encoding=encoding, compression=compression, body=body)
         self._metrics.items(kind, checked)
         if not checked.rejected:

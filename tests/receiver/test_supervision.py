@@ -90,6 +90,44 @@ def test_a_backlog_over_its_limit_is_unavailable_until_the_loader_has_caught_up(
         receiver.kill()
 
 
+BURST = """
+import halo_receiver.intake as intake, shutil
+intake.SMALL_BACKLOG_BYTES, intake.DISK_LOOK_BYTES, intake.DISK_LOOK_SECONDS = 2**20, 2**19, 3600
+free = {free}
+intake.shutil = type("Disk", (), {{"disk_usage": staticmethod(lambda _: shutil._ntuple_diskusage(0, 0, free))}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("free", "absorbed"),
+    [
+        pytest.param(2**40, True, id="the spool takes a burst of 40 MiB while nothing is loaded"),
+        pytest.param(266 * 2**20, False, id="no more than is free beside it: it could not be loaded"),
+    ],
+)
+def test_a_burst_is_absorbed_as_far_as_the_disk_goes(tmp_path: Path, free: int, absorbed: bool) -> None:
+    receiver = ReceiverProcess(tmp_path / "data", patch=BURST.format(free=free))
+    try:
+        os.kill(receiver.loader, signal.SIGSTOP)
+        taken, why = 0, ""
+        with grpc.insecure_channel(receiver.grpc) as channel:
+            export = channel.unary_unary(EXPORT)
+            for number in range(1, 21):
+                try:
+                    export(trace_request((number, 1), size=2 * 2**20), timeout=20)
+                    taken += 1
+                except grpc.RpcError as error:
+                    why = f"{error.code().name}: {error.details()}"
+        assert (taken == 20) == absorbed
+        if not absorbed:
+            assert 5 <= taken <= 6  # 256 MiB are kept free, so ten are left, and the disk is looked at often enough
+            assert why == "UNAVAILABLE: 10 MiB wait to be loaded, 10 are allowed; please retry"
+        os.kill(receiver.loader, signal.SIGCONT)
+        assert receiver.rows(COUNT) == [{"n": taken, "different": taken}]
+    finally:
+        receiver.kill()
+
+
 def test_a_stopped_loader_is_seen_and_started_again_and_loses_nothing(tmp_path: Path) -> None:
     receiver = ReceiverProcess(tmp_path / "data", patch=IMPATIENT)
     try:
