@@ -1,7 +1,6 @@
 """What further SDKs sent means what the stub they called had answered. See tests/data/sdk/README.md.
 
-Together with test_conventions_captures.py and test_conventions_mcp.py these are the conventions with a payload of a
-real SDK; `inference` (HALO's files) is read from its documented keys alone, in test_conventions.py.
+Together with test_conventions_captures.py and test_conventions_mcp.py these are all conventions.
 """
 
 # ruff: noqa: E501 - a case reads best on one line
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from halo_receiver import files
 from halo_receiver.conventions import canonical, from_log
 from halo_receiver.conventions.meaning import TABLE
 from halo_receiver.decode import decode_logs, decode_traces
@@ -106,8 +106,31 @@ def test_the_failed_call_is_told_whatever_its_status_says(name: str) -> None:
 def test_every_convention_is_tested_with_what_an_sdk_sent() -> None:
     captured = {"openinference", "otel_genai", "vercel_ai", "vercel_ai_7", "pydantic_ai", "claude_code", "langfuse"}
     captured.add("mcp")  # test_conventions_mcp.py
-    by_keys_alone = {"inference"}
-    assert set(TABLE.conventions) == {case[0] for case in CASES.values()} | captured | {"codex"} | by_keys_alone
+    assert set(TABLE.conventions) == {case[0] for case in CASES.values()} | captured | {"codex", "inference"}
+
+
+def test_a_file_of_halo_says_what_its_exporter_was_told() -> None:
+    """Written by the trace processor that halo-engine ships for the Agents SDK. A failed call leaves no error there."""
+    parts = files.read_files([str(SDK / "halo-engine-0.3.5.jsonl")])
+    read = [(span, canonical(span)) for part in parts for span in part.decoded.spans]
+    meanings = [meaning for _, meaning in read]
+    assert {(m.convention, m.session_id) for m in meanings} == {("inference", "sess-42")}
+    assert {span.name: m.span_type for span, m in read} == {
+        "generation.gpt-4o-mini": "llm", "function.get_weather": "tool", "agent.weather_agent": "agent",
+        "custom.turn": "chain", "custom.task": "chain",
+    }  # fmt: skip
+    first, second, failed = [m for m in meanings if m.span_type == "llm"]
+    for call in (first, second):
+        assert (call.model, call.provider, call.max_output_tokens) == ("gpt-4o-mini", "openai", 200)
+        counted = (call.input_tokens, call.output_tokens, call.cached_tokens, call.reasoning_tokens)
+        assert counted == (120, 42, 64, 12)
+    assert json.loads(first.output_messages or "[]")[-1]["tool_calls"] == [{**CALL[0], "id": "call_1_0"}]
+    assert (second.output_text, failed.output_text, failed.input_tokens) == (ANSWER, None, None)
+    [tool] = [m for m in meanings if m.span_type == "tool"]
+    assert (tool.tool_name, tool.input_text, tool.output_text) == ("get_weather", '{"city": "Paris"}', WEATHER)
+    assert {m.agent_name for m in meanings if m.span_type == "agent"} == {"weather_agent"}
+    assert {tuple(m.tools_offered or ()) for m in meanings if m.span_type == "agent"} == {("get_weather",)}
+    assert {m.agent_name for span, m in read if span.name == "custom.turn"} == {"weather_agent"}
 
 
 def test_codex_tells_a_turn_its_calls_and_its_tool_among_hundreds_of_spans() -> None:
