@@ -273,7 +273,8 @@ class Reader:
         execute(f"CREATE VIEW _log_rows AS {self._union('log_rows')}")
         facts = execute("SELECT count(*) FROM _log_rows WHERE span_facts IS NOT NULL").fetchone()
         if facts and facts[0]:
-            execute(f"CREATE TABLE _facts AS {schema.facts_query('_log_rows')}")
+            calls = f"({schema.calls_query('_span_rows', '_log_rows')})"
+            execute(f"CREATE TABLE _facts AS {schema.facts_query('_log_rows', calls)}")
             execute(f"CREATE VIEW spans AS {schema.spans_view('_span_rows', '_facts')}")
         else:
             execute(f"CREATE VIEW spans AS {schema.spans_view('_span_rows')}")

@@ -98,16 +98,30 @@ def spans_view(rows: str, facts: str | None = None) -> str:
     )
 
 
-def facts_query(rows: str) -> str:
-    """Return the SELECT that gathers what the log records of `rows` (of log_rows) say of each span."""
+def facts_query(rows: str, calls: str) -> str:
+    """Return the SELECT that gathers what the log records of `rows` (of log_rows) say of each span.
+
+    A record that names a tool call speaks of the tool span of that call, in `calls` (`calls_query`), where it has one:
+    Codex writes results under a span within it.
+    """
     picks = ", ".join(
         f"arg_min(TRY_CAST(span_facts->>'$.{name}' AS {kind}), received_at) "
         f"FILTER ((span_facts->>'$.{name}') IS NOT NULL) AS {name}"
         for name, kind in FACT_COLUMNS.items()
     )
     return (
-        f"SELECT trace_id AS fact_trace_id, span_id AS fact_span_id, {picks} FROM {rows} "
+        f"SELECT trace_id AS fact_trace_id, coalesce(tool_span_id, span_id) AS fact_span_id, {picks} FROM {rows} "
+        f"LEFT JOIN {calls} ON call_trace_id = trace_id AND call_id = span_facts->>'$.tool_call_id' "
         "WHERE span_facts IS NOT NULL AND trace_id IS NOT NULL AND span_id IS NOT NULL GROUP BY ALL"
+    )
+
+
+def calls_query(spans: str, logs: str) -> str:
+    """Return the SELECT of the tool spans (of span_rows) of calls that records of `logs` name, the first of each."""
+    named = f"SELECT trace_id FROM {logs} WHERE (span_facts->>'$.tool_call_id') IS NOT NULL"
+    return (
+        f"SELECT trace_id AS call_trace_id, tool_call_id AS call_id, arg_min(span_id, start_time) AS tool_span_id "
+        f"FROM {spans} WHERE span_type = 'tool' AND tool_call_id IS NOT NULL AND trace_id IN ({named}) GROUP BY ALL"
     )
 
 

@@ -18,6 +18,7 @@ from halo_receiver.conventions import canonical, from_log
 from halo_receiver.conventions.meaning import TABLE
 from halo_receiver.decode import decode_logs, decode_traces
 from halo_receiver.span import Canonical, Span
+from tests.generator.load import reader_of, store
 
 SDK = Path(__file__).parents[1] / "data" / "sdk"
 CALL = [{"id": "call_stub1", "name": "get_weather", "arguments": {"city": "Paris"}}]
@@ -107,6 +108,29 @@ def test_every_convention_is_tested_with_what_an_sdk_sent() -> None:
     captured = {"openinference", "otel_genai", "vercel_ai", "vercel_ai_7", "pydantic_ai", "claude_code", "langfuse"}
     captured.add("mcp")  # test_conventions_mcp.py
     assert set(TABLE.conventions) == {case[0] for case in CASES.values()} | captured | {"codex", "inference"}
+
+
+def test_what_a_log_tells_of_a_tool_call_is_shown_with_the_calls_span(tmp_path: Path) -> None:
+    """Codex writes the result under a span within that of the tool; the log names the call."""
+    spans = [span for span, _ in read("codex-0.169.0")]
+    logs = decode_logs((SDK / "codex-0.169.0.logs.pb").read_bytes(), encoding="protobuf").logs
+    with reader_of([store(spans, tmp_path, logs=logs)]) as reader:
+        [tool] = reader.query("SELECT * FROM spans WHERE span_type = 'tool'")
+        told = reader.query("SELECT name FROM spans WHERE output_text IS NOT NULL")
+        asked = reader.query("SELECT name FROM spans WHERE input_text LIKE 'What is%'")
+    assert (tool["name"], tool["tool_name"], tool["tool_call_id"]) == ("exec_command", "exec_command", "call_1_0")
+    assert tool["input_text"] == '{"cmd": "echo 18 degrees"}'
+    assert "Process exited with code 0" in tool["output_text"]
+    assert [span["name"] for span in told] == ["exec_command"]
+    assert [span["name"] for span in asked] == ["run_hooks_and_record_inputs"]  # of no call: where it was written
+
+
+def test_a_log_of_a_call_without_a_span_stays_with_the_span_it_was_written_under(tmp_path: Path) -> None:
+    spans = [span for span, meaning in read("codex-0.169.0") if meaning.span_type != "tool"]
+    logs = decode_logs((SDK / "codex-0.169.0.logs.pb").read_bytes(), encoding="protobuf").logs
+    with reader_of([store(spans, tmp_path, logs=logs)]) as reader:
+        told = reader.query("SELECT name FROM spans WHERE output_text IS NOT NULL")
+    assert [span["name"] for span in told] == ["dispatch_tool_call_with_state"]
 
 
 def test_a_file_of_halo_says_what_its_exporter_was_told() -> None:
