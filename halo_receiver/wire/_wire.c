@@ -206,7 +206,9 @@ static PyObject *scanner_add(Scanner *s, PyObject *args) {
   return PyBool_FromLong(sure);
 }
 
-static void release(PyObject *capsule) { free(PyCapsule_GetPointer(capsule, NULL)); }
+static void release(PyObject *capsule) {
+  spare_keep(PyCapsule_GetPointer(capsule, NULL), (size_t)(uintptr_t)PyCapsule_GetContext(capsule));
+}
 
 /* (address, size, owner) of a buffer, which is given away; None when it is empty. */
 static PyObject *give(Buffer *b) {
@@ -221,6 +223,7 @@ static PyObject *give(Buffer *b) {
     free(taken.data);
     return NULL;
   }
+  (void)PyCapsule_SetContext(owner, (void *)(uintptr_t)taken.room); /* fails for what is no capsule alone */
   return Py_BuildValue("(KKN)", (unsigned long long)(uintptr_t)taken.data, (unsigned long long)taken.size, owner);
 }
 

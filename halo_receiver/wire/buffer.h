@@ -18,12 +18,50 @@ typedef struct {
   size_t size, room;
 } Buffer;
 
-static inline bool buffer_reserve(Buffer *b, size_t more) {
+/* Large buffers that were given away and came back: a fresh one of 64 MiB costs 16,000 page faults, with every batch. */
+#define LARGE ((size_t)1 << 20)
+#define MAX_SPARE 6
+#define MAX_SPARE_BYTES ((size_t)128 << 20) /* of all */
+static Buffer spare[MAX_SPARE];
+
+static void spare_keep(uint8_t *data, size_t room) {
+  size_t kept = 0;
+  int place = MAX_SPARE;
+  for (int i = 0; i < MAX_SPARE; i++) {
+    kept += spare[i].room;
+    if (!spare[i].data) place = i;
+  }
+  if (room < LARGE || kept + room > MAX_SPARE_BYTES || place == MAX_SPARE) free(data);
+  else spare[place] = (Buffer){data, 0, room};
+}
+
+/* Take the smallest that is large enough; NULL when there is none. */
+static uint8_t *spare_take(size_t *room) {
+  Buffer *best = NULL;
+  for (int i = 0; i < MAX_SPARE; i++) {
+    if (spare[i].room >= *room && (!best || spare[i].room < best->room)) best = &spare[i];
+  }
+  if (!best) return NULL;
+  uint8_t *data = best->data;
+  *room = best->room;
+  memset(best, 0, sizeof *best);
+  return data;
+}
+
+static bool buffer_reserve(Buffer *b, size_t more) {
   if (b->room - b->size >= more) return true;
   if (more > MAX_COLUMN_BYTES || b->size + more > MAX_COLUMN_BYTES) return false;
   size_t room = b->room ? b->room : 4096;
   while (room < b->size + more) room *= 2;
-  uint8_t *data = realloc(b->data, room);
+  uint8_t *data = room >= LARGE ? spare_take(&room) : NULL;
+  if (data) {
+    if (b->size) memcpy(data, b->data, b->size);
+    free(b->data);
+    b->data = data;
+    b->room = room;
+    return true;
+  }
+  data = realloc(b->data, room);
   if (!data) return false;
   b->data = data;
   b->room = room;
@@ -44,7 +82,7 @@ static inline bool buffer_byte(Buffer *b, uint8_t byte) {
 }
 
 static inline void buffer_free(Buffer *b) {
-  free(b->data);
+  spare_keep(b->data, b->room);
   memset(b, 0, sizeof *b);
 }
 
