@@ -39,7 +39,7 @@ class Lookup:
     def __init__(self, options: dict[str, Any]) -> None:
         self.key: str = options.get("key", "")
         self.when: frozenset[str] = frozenset(options.get("when", ()))
-        self.scope: str = options.get("scope", "")
+        self.scopes = tuple(options.get("scope", ()))
         self.members = tuple(tuple(path.split("/")) for path in options.get("member", ()))
         self.options = options
 
@@ -47,7 +47,7 @@ class Lookup:
         """Return the value, or None."""
         if self.when and reading.type not in self.when:
             return None
-        if self.scope and not reading.span.scope.name.startswith(self.scope):
+        if self.scopes and not reading.span.scope.name.startswith(self.scopes):
             return None
         return self.value(reading)
 

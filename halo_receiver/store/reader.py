@@ -283,8 +283,8 @@ class Reader:
         if self._bound() or (facts and facts[0]):
             execute(f"CREATE VIEW traces AS SELECT {columns} FROM ({schema.rollup_query('spans')})")
         else:
-            # An overview of millions of spans reads the rows that each segment keeps of its traces. Of traces in several
-            # segments, which are few, those rows are parts: they are put together here, once.
+            # An overview of millions of spans reads the rows that each segment keeps of its traces. Of the few
+            # traces that lie in several segments, those rows are parts: they are put together here, once.
             crossing_spans = "(SELECT * FROM _span_rows WHERE trace_id IN (SELECT trace_id FROM _crossing))"
             execute(f"CREATE TABLE _crossing_traces AS SELECT {columns} FROM ({schema.rollup_query(crossing_spans)})")
             kept = " UNION ALL ".join(f"SELECT {columns} FROM {self._rows(i, 'trace_rows')}" for i in range(count))

@@ -52,7 +52,7 @@ _SPAN_ONLY = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=SPAN_ONLY"
 HOW: dict[str, dict[str, str]] = {
     "otel_genai": {"content": _SPAN_ONLY},
     "otel_genai_legacy": {"content": "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true, and export logs too: this version writes messages there"},
-    "mcp": {"content": _SPAN_ONLY},
+    "mcp": {"content": "an instrumentation that records arguments and results (OpenLLMetry's or Logfire's of MCP, or the agent framework's own tool spans): MCP's SDK and FastMCP leave them out"},
     "openinference": {"content": "no OPENINFERENCE_HIDE_INPUTS, OPENINFERENCE_HIDE_OUTPUTS, OPENINFERENCE_HIDE_INPUT_MESSAGES or OPENINFERENCE_HIDE_OUTPUT_MESSAGES",
                       "tool definitions": "no OPENINFERENCE_HIDE_INPUTS or OPENINFERENCE_HIDE_LLM_TOOLS, and pass tools to the model's API"},
     "openllmetry": {"content": "TRACELOOP_TRACE_CONTENT=true"},

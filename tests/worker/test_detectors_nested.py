@@ -46,6 +46,7 @@ def call(number: int, parent: int, *, tool: str = "book_flight", status: str = "
         ("fastmcp-4.2.3", {"error_other": 1, "invented_tool": 1, "error_not_found": 1}),
         ("splunk-otel-instrumentation-fastmcp-0.1.1", {"error_other": 1, "invented_tool": 1}),
         ("opentelemetry-instrumentation-mcp-0.62.4", {"error_other": 1, "invented_tool": 1, "error_not_found": 1}),
+        ("traceloop-instrumentation-mcp-0.27.0", {"error_other": 1, "invented_tool": 1, "error_not_found": 1}),
         ("logfire-5.4.0-mcp", {"error_other": 1, "invented_tool": 1, "error_not_found": 1}),
     ],
 )
