@@ -202,8 +202,8 @@ def _add_service(checked: Checked, resource: Any, count: int, rejected: int = 0)
 
 @dataclass(slots=True)
 class _Pending:
-    frame: tuple[bytes, bytes]
-    done: asyncio.Future[spool.Position]
+    request: dict[str, Any]  # what spool.encode takes
+    done: asyncio.Future[None]
     loop: asyncio.AbstractEventLoop
 
 
@@ -260,21 +260,27 @@ class Ingest:
         if self._pending_bytes + len(body) > self._max_pending:
             raise Busy("too much waits for the disk")
         loop = asyncio.get_running_loop()
-        frame = spool.encode(
-            kind=kind, encoding=encoding, compression=compression, arrival_ns=self.arrival(), body=body
-        )
-        done: asyncio.Future[spool.Position] = loop.create_future()
+        request = {
+            "kind": kind, "encoding": encoding, "compression": compression, "arrival_ns": self.arrival(), "body": body,
+        }  # fmt: skip
+        done: asyncio.Future[None] = loop.create_future()
         self._pending_bytes += len(body)
-        done.add_done_callback(lambda done: self._written(done, len(body)))
-        self._queue.put(_Pending(frame, done, loop))
+        self._queue.put(_Pending(request, done, loop))
         try:
-            await asyncio.shield(done)  # who gives up waiting does not take the request out of the queue
+            await done  # who gives up waiting does not take the request out of the queue
         except OSError as error:
             raise Busy(f"the spool cannot be written: {error.strerror}") from None
 
-    def _written(self, done: asyncio.Future[spool.Position], size: int) -> None:
-        self._pending_bytes -= size
-        done.exception()  # looked at, also when nobody waits any more
+    def _settle(self, group: list[_Pending], error: Exception | None) -> None:
+        """Answer a group's requests, on the event loop."""
+        for item in group:
+            self._pending_bytes -= len(item.request["body"])
+            if item.done.done():  # nobody waits any more
+                continue
+            if error is None:
+                item.done.set_result(None)
+            else:
+                item.done.set_exception(error)
 
     def _groups(self) -> Iterator[list[_Pending]]:
         while True:
@@ -294,16 +300,20 @@ class Ingest:
         for group in self._groups():
             self._busy_since = time.monotonic()
             try:
-                position = self._writer.append([item.frame for item in group])
+                position = self._writer.append([spool.encode(**item.request) for item in group])
             except Exception as error:  # noqa: BLE001 - a thread that ended would leave every later request unanswered
                 event(log, "spool refused", level=logging.ERROR, reason=f"{type(error).__name__}: {error}")
-                _settle(group, _fail, error)
+                self._tell(group, error)
                 continue
             finally:
                 self._busy_since = None
             self.position = position
-            _settle(group, _succeed, position)
+            self._tell(group, None)
             self._on_synced(position)
+
+    def _tell(self, group: list[_Pending], error: Exception | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits for the answer
+            group[0].loop.call_soon_threadsafe(self._settle, group, error)
 
     def close(self) -> None:
         """Write what waits and stop."""
@@ -311,19 +321,3 @@ class Ingest:
         self._thread.join(CLOSE_SECONDS)
         if not self._thread.is_alive():
             self._writer.close()
-
-
-def _settle(group: list[_Pending], how: Callable[..., None], value: Any) -> None:
-    for item in group:
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits for the answer
-            item.loop.call_soon_threadsafe(how, item.done, value)
-
-
-def _succeed(done: asyncio.Future[spool.Position], position: spool.Position) -> None:
-    if not done.done():
-        done.set_result(position)
-
-
-def _fail(done: asyncio.Future[spool.Position], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)

@@ -21,7 +21,7 @@ SILENT_SECONDS = 15.0  # of a loader that says every second that it lives, after
 STUCK_SECONDS = 300.0  # without getting on, after which it is taken to be stuck; sealing a large segment takes seconds
 LOOK_SECONDS = 0.5
 RESTART_SECONDS = (0.2, 5.0)  # pause before a start: the first, and the longest after ends without progress
-SYNCED_SECONDS = 0.025  # between two words on how far the spool is synced
+SYNCED_SECONDS = 0.1  # between two words on how far the spool is synced
 PIPE_BYTES = 2**16  # unread by the loader, above which it is not told more
 CAREFUL_DEATHS = 1  # at a place where one died already, after which a loader is started careful
 

@@ -247,7 +247,8 @@ class GrpcServer:
                     answer.message,
                     (("grpc-status-details-bin", status_details(answer, self._config.retry_seconds)),),
                 )
-            return bytes(response(kind, answer).SerializeToString())
+            # A message without fields, as nearly every answer is, has no bytes.
+            return bytes(response(kind, answer).SerializeToString()) if answer.rejected else b""
 
         return grpc.unary_unary_rpc_method_handler(handle)
 

@@ -1,9 +1,12 @@
 """Append-only framed requests on disk: append, sync, replay, drop what is loaded.
 
-A frame is a header and the request's bytes as they came, compressed or not:
+A frame is a header and the request's bytes:
 
     magic "HSP2" | kind u8 | encoding u8 | compression u8 | 0 | arrival i64 (unix ns) | length u32
     | crc32 of the bytes u32 | crc32 of this header u32 | the bytes
+
+What came compressed lies there as it came. What did not is packed when it is large: an acknowledgement waits for the
+disk, and a seventh of the bytes is written sooner than the whole, for about the same CPU time. Readers see none of it.
 
 little-endian. The header has a checksum of its own, so that its length can be believed before the bytes are there, and
 text inside a request that looks like a header is not one. Files are numbered and never reused: a start begins a new
@@ -19,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
+import zstandard
+
 from halo_receiver.wire import crc32
 
 MAGIC = b"HSP2"
@@ -29,6 +34,10 @@ HEADER_BYTES = _HEADER.size + _CRC.size
 KINDS = ("traces", "logs")
 ENCODINGS = ("protobuf", "json")
 COMPRESSIONS = ("none", "gzip")
+_PACKED = len(COMPRESSIONS)  # compression "none", and packed by us
+PACK_BYTES = 8 * 2**10  # from which on a request is packed: below, the disk waits for its own latency
+# Agents' spans of 7.2 kB: 5.5 µs a span for 6.7 : 1; level 1 takes 7.1 µs for 10 : 1, writing them as they are 5 to 9.
+_PACK_LEVEL = -5
 
 FILE_BYTES = 256 * 2**20  # of a spool file, above which the next one begins
 ASIDE = "set-aside"  # below the spool: what could not be read, kept for a person
@@ -76,7 +85,10 @@ def file_numbers(directory: Path) -> list[int]:
 
 def encode(*, kind: str, encoding: str, compression: str, arrival_ns: int, body: bytes) -> tuple[bytes, bytes]:
     """Return a frame's header and its bytes."""
-    what = KINDS.index(kind), ENCODINGS.index(encoding), COMPRESSIONS.index(compression)
+    how = COMPRESSIONS.index(compression)
+    if compression == "none" and len(body) >= PACK_BYTES:
+        how, body = _PACKED, zstandard.ZstdCompressor(level=_PACK_LEVEL, write_content_size=True).compress(body)
+    what = KINDS.index(kind), ENCODINGS.index(encoding), how
     head = _HEADER.pack(MAGIC, *what, arrival_ns, len(body), crc32(body))
     return head + _CRC.pack(crc32(head)), body
 
@@ -196,7 +208,7 @@ def _header(head: bytes) -> tuple[int, int, int, int, int, int] | None:
     if _CRC.unpack_from(head, _HEADER.size)[0] != crc32(head[: _HEADER.size]):
         return None
     _, kind, encoding, compression, arrival, length, checksum = _HEADER.unpack_from(head)
-    if kind >= len(KINDS) or encoding >= len(ENCODINGS) or compression >= len(COMPRESSIONS):
+    if kind >= len(KINDS) or encoding >= len(ENCODINGS) or compression > _PACKED:
         return None
     return kind, encoding, compression, arrival, length, checksum
 
@@ -213,6 +225,11 @@ def _frame(head: bytes, file: BinaryIO, number: int, offset: int, size: int) -> 
     body = file.read(length)
     if crc32(body) != checksum:
         return end
+    if compression == _PACKED:
+        try:
+            compression, body = 0, zstandard.ZstdDecompressor().decompress(body)
+        except zstandard.ZstdError:
+            return end
     return Frame(
         KINDS[kind],
         ENCODINGS[encoding],  # type: ignore[arg-type]

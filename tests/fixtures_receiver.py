@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import random
 import signal
 import socket
 import struct
@@ -178,6 +180,12 @@ class ReceiverProcess:
         self._log.close()
 
 
+@functools.cache
+def _noise(size: int) -> bytes:
+    """Text that does not become shorter when it is packed."""
+    return random.Random(size).randbytes(size // 2 + 1).hex().encode()[:size]
+
+
 def trace_request(*ids: tuple[int, int], name: str = "work", service: str = "svc", size: int = 0) -> bytes:
     """Build a request of spans with the given (trace, span) numbers."""
     request = TraceRequest()
@@ -190,5 +198,5 @@ def trace_request(*ids: tuple[int, int], name: str = "work", service: str = "svc
         message.name = name.encode()
         message.start_time_unix_nano, message.end_time_unix_nano = 10**18, 10**18 + 1000
         if size:
-            message.attributes.add(key=b"payload", value={"string_value": b"x" * size})
+            message.attributes.add(key=b"payload", value={"string_value": _noise(size)})
     return bytes(request.SerializeToString())

@@ -51,7 +51,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "slack_sdk": ("halo_worker.delivery.",),
     "standardwebhooks": ("halo_worker.delivery.",),
     "uvloop": ("halo_receiver.__main__",),
-    "zstandard": ("halo_receiver.files.streams",),
+    "zstandard": ("halo_receiver.files.streams", "halo_receiver.spool"),
 }  # fmt: skip
 
 

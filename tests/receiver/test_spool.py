@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import threading
@@ -117,6 +118,34 @@ def test_a_spool_that_was_deleted_as_a_whole_begins_behind_what_is_loaded(tmp_pa
     assert numbers(tmp_path) == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("compression", spool.COMPRESSIONS)
+@pytest.mark.parametrize("size", [1, spool.PACK_BYTES - 1, spool.PACK_BYTES, 2**20])
+def test_a_request_is_read_as_it_came_and_large_ones_take_less_of_the_disk(
+    tmp_path: Path, compression: str, size: int
+) -> None:
+    """The disk is what an acknowledgement waits for."""
+    body = b"a prompt and its answer. " * (size // 25) + b"." * (size % 25)
+    frame = spool.encode(kind="traces", encoding="protobuf", compression=compression, arrival_ns=7, body=body)
+    writer = spool.SpoolWriter(tmp_path / "spool")
+    end = writer.append([frame])
+    (read,) = spool.read_file(tmp_path / "spool", end.file, 0)
+    assert isinstance(read, spool.Frame)
+    assert (read.body, read.compression, read.arrival_ns, read.end) == (body, compression, 7, end)
+    packed = compression == "none" and size >= spool.PACK_BYTES
+    assert (end.offset < size / 4) == packed
+    writer.close()
+
+
+def test_a_flipped_bit_in_a_packed_request_costs_that_request(tmp_path: Path) -> None:
+    large = [trace_request(*((n, span) for span in range(1, 200))) for n in (1, 2, 3)]
+    assert min(map(len, large)) > spool.PACK_BYTES
+    ends = append(tmp_path, *large)
+    flip(newest(tmp_path), ends[1].offset - 100)
+    loader = load(tmp_path)
+    assert set(numbers(tmp_path)) == {1, 3}
+    assert loader.counters["damaged_stretches"] == 1
+
+
 def test_a_file_that_is_deleted_under_the_writer_is_noticed_before_the_answer(tmp_path: Path) -> None:
     writer = spool.SpoolWriter(tmp_path / "spool")
     frame = spool.encode(
@@ -196,6 +225,37 @@ async def test_a_disk_that_hangs_is_seen_and_too_much_that_waits_is_busy(tmp_pat
     await waiting
     assert sink.stalled_for == 0
     sink.close()
+
+
+async def test_who_gives_up_waiting_takes_no_request_back_and_leaves_its_room(tmp_path: Path) -> None:
+    """A client that goes away may have been acknowledged for all it knows: what it sent is stored, once."""
+    writer, go_on = spool.SpoolWriter(tmp_path / "spool"), threading.Event()
+    append_as_it_is = writer.append
+
+    def hang(frames: Any) -> spool.Position:
+        go_on.wait(20)
+        return append_as_it_is(frames)
+
+    writer.append = hang  # type: ignore[method-assign]
+    sink = Ingest(writer, clock=lambda: ARRIVAL, on_synced=lambda _: None, max_pending_bytes=150)
+    request = {"kind": "traces", "encoding": "protobuf", "compression": "none"}
+    waiting = asyncio.create_task(sink.store(**request, body=trace_request((1, 1))))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with pytest.raises(ingest.Busy):  # what waits for the disk counts until it is written
+        await sink.store(**request, body=trace_request((2, 2)))
+    go_on.set()
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(ingest.Busy):
+                await sink.store(**request, body=trace_request((3, 3)))
+                break
+            await asyncio.sleep(0)
+    sink.close()
+    load(tmp_path)
+    assert numbers(tmp_path) == [1, 3]
 
 
 def test_arrival_does_not_go_back_with_the_clock_but_follows_one_that_was_wrong(tmp_path: Path) -> None:
