@@ -15,6 +15,7 @@ import duckdb
 from halo_receiver.errors import SchemaMismatch, StoreError
 from halo_receiver.store import manifest, schema
 from halo_receiver.store.fold import unfolded
+from halo_receiver.store.scratch import Scratch
 from halo_receiver.store.segment import listed
 
 WHOLE_TRACE_NS = 3_600_000_000_000  # how far back the beginning of a trace is looked for
@@ -85,6 +86,7 @@ class Reader:
         spill = Path(tempfile.gettempdir()) / f"halo-spill-{secrets.token_hex(6)}"
         config: dict[str, Any] = {"memory_limit": memory_limit, "threads": threads, "temp_directory": str(spill)}
         self.connection = duckdb.connect(":memory:", config=config)
+        self.scratch = Scratch(self.connection)
         self.connection.execute("SET TimeZone = 'UTC'")
         for path in segments:
             self._attach(path)
@@ -310,6 +312,7 @@ class Reader:
     def close(self) -> None:
         """Let go of the segments."""
         self.connection.close()
+        self.scratch.close()
 
     def __enter__(self) -> Reader:
         return self

@@ -32,9 +32,10 @@ def prepare(reader: Reader) -> None:
 
     One scan: every detector reads `_s`, none reads the long texts again.
     """
-    reader.connection.execute("CREATE OR REPLACE TEMP TABLE _t AS SELECT * FROM traces")
-    reader.connection.execute(rf"""
-        CREATE OR REPLACE TEMP TABLE _s AS
+    reader.scratch.table("_t", "SELECT * FROM traces")
+    reader.scratch.table(
+        "_s",
+        rf"""
         SELECT trace_id, span_id, parent_span_id, name, span_type, kind, status_code, start_time, end_time, duration_ns,
           service_name, agent_name, tool_name, tool_call_id, model, provider, finish_reason, max_output_tokens,
           input_tokens, output_tokens, cost_usd, tools_offered, convention, error_type, error_signature,
@@ -63,14 +64,17 @@ def prepare(reader: Reader) -> None:
           CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
             regexp_extract(input_messages[30:109], '^[^"\\]*') END AS system_head
         FROM spans
-    """)
-    reader.connection.execute("""
-        CREATE OR REPLACE TEMP TABLE _dimensions AS
+        """,
+    )
+    reader.scratch.table(
+        "_dimensions",
+        """
         SELECT DISTINCT trace_id, dimension, value FROM (
           SELECT trace_id, unnest(['agent', 'model', 'version', 'tool', 'service']) AS dimension,
             unnest([agent_name, model, version, tool_name, nullif(service_name, '')]) AS value FROM _s
         ) WHERE value IS NOT NULL
-    """)
+        """,
+    )
 
 
 _FIGURES = """

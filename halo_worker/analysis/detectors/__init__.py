@@ -95,7 +95,7 @@ def _merge_alike(reader: Reader) -> None:
 def _findings(reader: Reader) -> list[DraftFinding]:
     units = {unit.name: unit for unit in DETECTORS}
     rows = reader.query(f"""
-        SELECT detector, key, mode(subject) AS subject, count(DISTINCT subject) AS subjects,
+        SELECT detector, key, mode(subject ORDER BY subject) AS subject, count(DISTINCT subject) AS subjects,
           count(DISTINCT trace_id) AS traces,
           list({{'t': trace_id, 's': span_id, 'o': origin_span_id}} ORDER BY trace_id, span_id) AS seen,
           list({{'t': trace_id, 's': span_id, 'f': field, 'q': quote}} ORDER BY trace_id, span_id)

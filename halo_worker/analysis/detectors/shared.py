@@ -85,8 +85,9 @@ def prepare(reader: Reader) -> None:
         f"WHEN regexp_matches(said, '(?im){pattern}') THEN '{name}'" for name, pattern in ERROR_CLASSES_SQL
     )
     execute = reader.connection.execute
-    execute("""
-        CREATE OR REPLACE TEMP TABLE _calls AS
+    reader.scratch.table(
+        "_calls",
+        """
         SELECT trace_id, span_id, start_time, end_time, service_name, agent_name, model, tools_offered, definitions,
           call_id, call_name, json_type(said) AS arguments_type, hash(said::VARCHAR) AS said_hash,
           CASE WHEN length(said::VARCHAR) <= 1000 THEN said END AS arguments,
@@ -99,17 +100,20 @@ def prepare(reader: Reader) -> None:
             FROM _s WHERE tool_calls IS NOT NULL
           )
         )
-    """)
+        """,
+    )
     # The answer a user saw: what the last model call without tool calls said.
-    execute("""
-        CREATE OR REPLACE TEMP TABLE _final AS
+    reader.scratch.table(
+        "_final",
+        """
         SELECT f.*, s.output_head AS answer FROM (
           SELECT trace_id, arg_max(span_id, end_time) AS span_id, arg_max(agent_name, end_time) AS agent_name,
             arg_max(service_name, end_time) AS service_name, arg_max(system_head, end_time) AS system_head,
             max(end_time) AS end_time
           FROM _s WHERE span_type = 'llm' AND NOT failed AND calls = 0 AND output_length > 0 GROUP BY trace_id
         ) f LEFT JOIN _s s USING (trace_id, span_id)
-    """)
+        """,
+    )
     execute(_BAD_RESULTS)
     execute(_TOLD)
     # The deepest error of each chain only: the spans above repeat it. `passed`: the same work succeeded later: the same
