@@ -25,7 +25,6 @@ class Scratch:
         if self._folder is None:
             self._attach()
         self._connection.execute(f"CREATE OR REPLACE TABLE scratch.{name} AS {select}")
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM scratch.{name}")
 
     def _attach(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="halo-scratch-", ignore_cleanup_errors=True)
@@ -35,6 +34,7 @@ class Scratch:
             f"ATTACH '{quoted}' AS scratch (STORAGE_VERSION 'latest', RECOVERY_MODE 'no_wal_writes')"
         )
         self._connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        self._connection.execute("SET search_path = 'memory.main,scratch.main'")
 
     def close(self) -> None:
         """Remove the file. The connection must be closed by then."""
