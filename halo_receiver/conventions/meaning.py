@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from halo_receiver.conventions import cost, errors, messages, normalise, results, tools
-from halo_receiver.conventions.messages import Message
+from halo_receiver.conventions import cost, errors, normalise, results, spoken, tools
 from halo_receiver.conventions.signature import error_signature
 from halo_receiver.conventions.sources import Reading, first
+from halo_receiver.conventions.spoken import Spoken
 from halo_receiver.conventions.table import Convention, Kind, load
-from halo_receiver.conventions.values import dumps, integer, name, number, text, unwrapped
+from halo_receiver.conventions.values import integer, name, number, text, unwrapped
 from halo_receiver.span import Canonical, Span
 
 TABLE = load()
 MAPPING_VERSION: int = TABLE.version
 
 _PRICED = ("llm", "embedding")
-_ASKED = ("user", "tool")
 
 
 def canonical(span: Span) -> Canonical:
@@ -42,8 +41,8 @@ def canonical(span: Span) -> Canonical:
     result.span_type = reading.type = span_type(reading, convention)
     convention = shape.narrowed(convention, reading.type)
     _identity(result, reading, convention)
-    spoken = _messages(result, reading, convention)
-    _texts(result, reading, convention, spoken)
+    asked, answered = _messages(result, reading, convention)
+    _texts(result, reading, convention, asked, answered)
     _usage(result, reading, convention)
     _error(result, reading, convention)
     return result
@@ -86,64 +85,49 @@ def _identity(result: Canonical, reading: Reading, convention: Convention) -> No
             break
 
 
-def _messages(
-    result: Canonical, reading: Reading, convention: Convention
-) -> tuple[list[Message] | None, list[Message] | None]:
+def _finish_reason(value: Any) -> str | None:
+    return normalise.finish_reason(value, TABLE)
+
+
+def _messages(result: Canonical, reading: Reading, convention: Convention) -> tuple[Spoken | None, Spoken | None]:
     fields = convention.fields
-    asked = _read(reading, fields.get("input_messages", ()), "user")
-    system = _read(reading, fields.get("system_messages", ()), "system")
-    if system and not (asked and asked[0]["role"] == "system"):
-        asked = [*system, *(asked or ())]
-    answered = _read(reading, fields.get("output_messages", ()), "assistant")
-    for message in (*(asked or ()), *(answered or ())):
-        if "finish_reason" in message:
-            message["finish_reason"] = normalise.finish_reason(message["finish_reason"], TABLE)
+    asked = spoken.read(reading, fields.get("input_messages", ()), "user", _finish_reason)
+    system = spoken.read(reading, fields.get("system_messages", ()), "system", _finish_reason)
+    if system and not (asked and asked.first_role == "system"):
+        asked = asked.after(system) if asked else system
+    answered = spoken.read(reading, fields.get("output_messages", ()), "assistant", _finish_reason)
     if asked:
-        result.input_messages = dumps(asked)
+        result.input_messages = asked.json
     if answered:
-        result.output_messages = dumps(answered)
+        result.output_messages = answered.json
     for source in fields.get("tool_definitions", ()):
         value = first(reading, (source,))
         offered = tools.read(value) if value is not None else None
         if offered:
             result.tools_offered, result.tool_definitions = offered
             break
-    result.finish_reason = normalise.finish_reason(first(reading, convention.finish_reason), TABLE)
+    result.finish_reason = _finish_reason(first(reading, convention.finish_reason))
     if result.finish_reason is None and answered:
-        result.finish_reason = answered[-1].get("finish_reason")
+        result.finish_reason = answered.finish_reason
     return asked, answered
 
 
-def _read(reading: Reading, sources: tuple[Any, ...], role: str) -> list[Message] | None:
-    for source in sources:
-        value = first(reading, (source,))
-        if value is not None and (found := messages.read(value, role)):
-            return found
-    return None
-
-
 def _texts(
-    result: Canonical,
-    reading: Reading,
-    convention: Convention,
-    spoken: tuple[list[Message] | None, list[Message] | None],
+    result: Canonical, reading: Reading, convention: Convention, asked: Spoken | None, answered: Spoken | None
 ) -> None:
-    asked, answered = spoken
     kind = result.span_type
     if kind == "tool":
         result.input_text = text(first(reading, convention.tool_arguments))
         result.output_text, reading.denied = results.read(first(reading, convention.tool_result))
         return
     if kind == "llm":
-        result.input_text = messages.last_text(asked, _ASKED) or messages.last_text(asked, ("assistant",))
-        result.output_text = messages.all_text(answered)
-        if asked is None:
-            result.input_text = text(first(reading, convention.input_text))
-        if answered is None:
-            result.output_text = text(first(reading, convention.output_text))
+        result.input_text = (
+            text(first(reading, convention.input_text)) if asked is None else asked.asked or asked.by_assistant
+        )
+        result.output_text = text(first(reading, convention.output_text)) if answered is None else answered.answer
         return
-    result.input_text = text(first(reading, convention.input_text)) or messages.last_text(asked, ("user",))
-    result.output_text = text(first(reading, convention.output_text)) or messages.all_text(answered)
+    result.input_text = text(first(reading, convention.input_text)) or (asked.by_user if asked else None)
+    result.output_text = text(first(reading, convention.output_text)) or (answered.answer if answered else None)
 
 
 def _usage(result: Canonical, reading: Reading, convention: Convention) -> None:

@@ -45,11 +45,13 @@ class Lookup:
 
     def read(self, reading: Reading) -> Any:
         """Return the value, or None."""
+        return self.value(reading) if self.applies(reading) else None
+
+    def applies(self, reading: Reading) -> bool:
+        """Say whether it counts for a span of that type and scope."""
         if self.when and reading.type not in self.when:
-            return None
-        if self.scopes and not reading.span.scope.name.startswith(self.scopes):
-            return None
-        return self.value(reading)
+            return False
+        return not self.scopes or reading.span.scope.name.startswith(self.scopes)
 
     def may(self, attributes: Iterable[str], events: bool) -> bool:
         """Say whether a span with attributes of these keys, and events or none, can have a value here."""

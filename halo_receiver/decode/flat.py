@@ -97,7 +97,7 @@ def _id(value: Any) -> str:
         return str(value)
     if not isinstance(value, str):
         return ""
-    value = value.strip()
+    value = value.strip().encode("utf-8", "replace").decode()  # a lone surrogate has no UTF-8
     lowered: str = value.lower()
     return lowered if len(value) in (16, 32) and not lowered.strip("0123456789abcdef") else value
 

@@ -6,11 +6,13 @@ Nothing depends on it. Where it is missing, and for each request of which it is 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 Looked: TypeAlias = tuple[int, int, list[tuple[int, bytes, bytes]], list[tuple[bytes, int, int]]]
+Said: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None, str | None]
 
-VERSION = 1  # of what Python and C expect of each other here: raise it on both sides when that changes
+VERSION = 2  # of what Python and C expect of each other here: raise it on both sides when that changes
 
 _wire: Any
 try:
@@ -46,6 +48,15 @@ def check(body: bytes, *, logs: bool) -> Looked | None:
     (name, items, rejected), once for each resource. None when the scanner is missing or not sure: ask the parser then.
     """
     found: Looked | None = _wire.check(body, logs) if _wire is not None else None
+    return found
+
+
+def messages(where: Any, prefix: str | None, reason_of: Callable[[str], str | None]) -> Said | None:
+    """Read messages of the usual forms: in JSON text (prefix None), or flattened into attribute keys below a prefix.
+
+    None when the scanner is missing or not sure: ask conventions.messages then, which says what they come to.
+    """
+    found: Said | None = _wire.messages(where, prefix, reason_of) if _wire is not None else None
     return found
 
 

@@ -3,9 +3,10 @@
  * Optional: where it could not be built, __init__.py says so and Python does all the work.
  */
 #include "crc.h"
+#include "messages.h"
 #include "scan.h"
 
-#define VERSION 1 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
+#define VERSION 2 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
 
 /* ---- check ------------------------------------------------------------------------------------------------------ */
 
@@ -316,6 +317,9 @@ static PyType_Spec scanner_spec = {
 
 static PyMethodDef methods[] = {
     {"check", check, METH_VARARGS, "check(body, logs) -> (items, rejected, named, services), or None when unsure."},
+    {"messages", messages, METH_VARARGS,
+     "messages(text, None, reason_of) or messages(attributes, prefix, reason_of) -> (JSON, first role, what was asked last, "
+     "by the user, what the assistant said last, all it said, last finish reason), or None when unsure."},
     {"crc32", crc32_bytes, METH_O, "crc32(data) -> int: as zlib.crc32."},
     {NULL, NULL, 0, NULL},
 };

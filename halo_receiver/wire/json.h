@@ -1,0 +1,191 @@
+/* JSON, read in place, and written again as orjson does. False: damaged, or unusual, and the reference reads it. */
+#ifndef HALO_JSON_H
+#define HALO_JSON_H
+
+#include "protobuf.h"
+#include "text.h"
+
+#define MAX_JSON_DEPTH 16
+#define MAX_MEMBERS 64 /* of an object, whose keys are compared with each other */
+
+typedef struct {
+  const uint8_t *at, *end;
+} Json;
+
+/* Bytes in a buffer, which may move as it grows. */
+typedef struct {
+  const Buffer *in; /* NULL: there are none */
+  size_t at, size;
+} Piece;
+
+static inline Slice piece_bytes(Piece piece) {
+  return piece.in ? (Slice){piece.in->data + piece.at, piece.size} : (Slice){NULL, 0};
+}
+
+/* The next character that is no white space; 0 at the end. */
+static inline uint8_t json_next(Json *j) {
+  while (j->at < j->end && (*j->at == ' ' || *j->at == '\n' || *j->at == '\r' || *j->at == '\t')) j->at++;
+  return j->at < j->end ? *j->at : 0;
+}
+
+static inline bool json_take(Json *j, uint8_t wanted) {
+  if (json_next(j) != wanted || !wanted) return false;
+  j->at++;
+  return true;
+}
+
+static inline bool json_word(Json *j, const char *word) {
+  size_t size = strlen(word);
+  if ((size_t)(j->end - j->at) < size || memcmp(j->at, word, size)) return false;
+  j->at += size;
+  return true;
+}
+
+static bool json_hex(Json *j, uint32_t *value) {
+  if (j->end - j->at < 4) return false;
+  *value = 0;
+  for (int i = 0; i < 4; i++) {
+    uint8_t c = *j->at++;
+    uint32_t digit = c >= '0' && c <= '9' ? c - 48u : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 87u : 16u;
+    if (digit > 15) return false;
+    *value = *value << 4 | digit;
+  }
+  return true;
+}
+
+static bool json_escape(Json *j, Buffer *to) {
+  if (j->at == j->end) return false;
+  uint8_t c = *j->at++;
+  switch (c) {
+    case '"': case '\\': case '/': return buffer_byte(to, c);
+    case 'b': return buffer_byte(to, '\b');
+    case 'f': return buffer_byte(to, '\f');
+    case 'n': return buffer_byte(to, '\n');
+    case 'r': return buffer_byte(to, '\r');
+    case 't': return buffer_byte(to, '\t');
+    case 'u': break;
+    default: return false;
+  }
+  uint32_t code, low;
+  if (!json_hex(j, &code)) return false;
+  if (code >= 0xD800 && code < 0xDC00) {
+    if (!json_word(j, "\\u") || !json_hex(j, &low) || low < 0xDC00 || low > 0xDFFF) return false;
+    code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+  } else if (code >= 0xDC00 && code < 0xE000) {
+    return false;
+  }
+  if (!buffer_reserve(to, 4)) return false;
+  uint8_t *p = to->data + to->size;
+  if (code < 0x80) {
+    p[0] = (uint8_t)code;
+    to->size += 1;
+  } else if (code < 0x800) {
+    p[0] = (uint8_t)(0xC0 | code >> 6);
+    p[1] = (uint8_t)(0x80 | (code & 63));
+    to->size += 2;
+  } else if (code < 0x10000) {
+    p[0] = (uint8_t)(0xE0 | code >> 12);
+    p[1] = (uint8_t)(0x80 | (code >> 6 & 63));
+    p[2] = (uint8_t)(0x80 | (code & 63));
+    to->size += 3;
+  } else {
+    p[0] = (uint8_t)(0xF0 | code >> 18);
+    p[1] = (uint8_t)(0x80 | (code >> 12 & 63));
+    p[2] = (uint8_t)(0x80 | (code >> 6 & 63));
+    p[3] = (uint8_t)(0x80 | (code & 63));
+    to->size += 4;
+  }
+  return true;
+}
+
+/* Append a string's characters to `to`. The text around it is UTF-8. */
+static bool json_text(Json *j, Buffer *to, Piece *piece) {
+  if (!json_take(j, '"')) return false;
+  size_t start = to->size;
+  for (;;) {
+    const uint8_t *plain = j->at;
+    while (j->end - j->at >= 8 && !needs_care(load8(j->at))) j->at += 8;
+    while (j->at < j->end && *j->at >= 0x20 && *j->at != '"' && *j->at != '\\') j->at++;
+    if (!buffer_add(to, plain, (size_t)(j->at - plain)) || j->at == j->end || *j->at < 0x20) return false;
+    if (*j->at++ == '"') break;
+    if (!json_escape(j, to)) return false;
+  }
+  *piece = (Piece){to, start, to->size - start};
+  return true;
+}
+
+/* Copy a number that orjson writes as it was read: 18 digits of an integer, 15 of a fraction that ends in no zero. */
+static bool json_number(Json *j, Buffer *out) {
+  const uint8_t *start = j->at;
+  bool minus = j->at < j->end && *j->at == '-';
+  j->at += minus;
+  const uint8_t *digits = j->at;
+  while (j->at < j->end && *j->at >= '0' && *j->at <= '9') j->at++;
+  size_t whole = (size_t)(j->at - digits);
+  bool zero = whole && digits[0] == '0';
+  if (!whole || whole > 18 || (zero && whole > 1)) return false;
+  if (j->at < j->end && *j->at == '.') {
+    const uint8_t *fraction = ++j->at;
+    while (j->at < j->end && *j->at >= '0' && *j->at <= '9') j->at++;
+    size_t places = (size_t)(j->at - fraction);
+    if (!places || whole + places > 15 || (places > 1 && fraction[places - 1] == '0')) return false;
+    if (zero && places > 3 && !memcmp(fraction, "000", 3)) return false; /* written with an exponent */
+  } else if (zero && minus) {
+    return false;
+  }
+  if (j->at < j->end && (*j->at | 32) == 'e') return false;
+  return buffer_add(out, start, (size_t)(j->at - start));
+}
+
+static bool json_copy(Json *j, Buffer *out, Buffer *scratch, int depth);
+
+static bool json_copy_object(Json *j, Buffer *out, Buffer *scratch, int depth) {
+  Piece keys[MAX_MEMBERS];
+  int count = 0;
+  if (!json_take(j, '{') || !buffer_byte(out, '{')) return false;
+  if (json_next(j) == '}') {
+    j->at++;
+    return buffer_byte(out, '}');
+  }
+  do {
+    if (count == MAX_MEMBERS || !json_text(j, scratch, &keys[count])) return false;
+    Slice key = piece_bytes(keys[count]);
+    for (int i = 0; i < count; i++) {
+      if (keys[i].size == key.size && !memcmp(scratch->data + keys[i].at, key.data, key.size)) return false;
+    }
+    if ((count++ && !buffer_byte(out, ',')) || json_string(out, key.data, key.size) < 0) return false;
+    if (!json_take(j, ':') || !buffer_byte(out, ':') || !json_copy(j, out, scratch, depth + 1)) return false;
+  } while (json_take(j, ','));
+  return json_take(j, '}') && buffer_byte(out, '}');
+}
+
+/* Write any value again, compactly. */
+static bool json_copy(Json *j, Buffer *out, Buffer *scratch, int depth) {
+  Piece text;
+  if (depth > MAX_JSON_DEPTH) return false;
+  switch (json_next(j)) {
+    case '{': return json_copy_object(j, out, scratch, depth);
+    case '[':
+      j->at++;
+      if (!buffer_byte(out, '[')) return false;
+      if (json_next(j) == ']') {
+        j->at++;
+        return buffer_byte(out, ']');
+      }
+      for (bool first = true; first || json_take(j, ','); first = false) {
+        if ((!first && !buffer_byte(out, ',')) || !json_copy(j, out, scratch, depth + 1)) return false;
+      }
+      return json_take(j, ']') && buffer_byte(out, ']');
+    case '"': {
+      if (!json_text(j, scratch, &text)) return false;
+      Slice bytes = piece_bytes(text);
+      return json_string(out, bytes.data, bytes.size) >= 0;
+    }
+    case 't': return json_word(j, "true") && buffer_add(out, "true", 4);
+    case 'f': return json_word(j, "false") && buffer_add(out, "false", 5);
+    case 'n': return json_word(j, "null") && buffer_add(out, "null", 4);
+    default: return json_number(j, out);
+  }
+}
+
+#endif
