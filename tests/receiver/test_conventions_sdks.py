@@ -65,7 +65,7 @@ def test_every_span_is_of_its_convention_and_both_calls_say_what_the_stub_answer
     assert calls[1].finish_reason == "stop"
 
 
-@pytest.mark.parametrize("name", set(CASES) - {WITHOUT_CONTENT})
+@pytest.mark.parametrize("name", sorted(set(CASES) - {WITHOUT_CONTENT}))
 def test_messages_and_tools_are_those_of_the_conversation(name: str) -> None:
     first, second = calls_of(name)
     assert json.loads(first.output_messages or "[]")[-1]["tool_calls"] == CALL
@@ -94,7 +94,7 @@ def test_the_agent_has_its_name_and_is_no_tool(name: str) -> None:
     assert {m.tool_name for m in agents} == {None}
 
 
-@pytest.mark.parametrize("name", set(CASES) - {WITHOUT_FAILURE})
+@pytest.mark.parametrize("name", sorted(set(CASES) - {WITHOUT_FAILURE}))
 def test_the_failed_call_is_told_whatever_its_status_says(name: str) -> None:
     """LangSmith's status is OK when a run failed."""
     failed = [m for _, m in read(name) if m.span_type == "llm" and m.error_message is not None]
