@@ -87,7 +87,8 @@ def _read_object(value: dict[str, Any], role: str, out: list[Message], depth: in
             return
     wrapped = value.get("message") or value.get("kwargs") or value.get("data")
     if isinstance(wrapped, dict):
-        said = value.get("role") or _langchain_role(value) or role
+        said = value.get("role")
+        said = said if isinstance(said, str) and said else _langchain_role(value) or role
         before = len(out)
         _message(wrapped, said, out)
         reason = value.get("finish_reason") or value.get("finishReason")

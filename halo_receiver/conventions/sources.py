@@ -5,31 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
+from halo_receiver import wire
 from halo_receiver.conventions import flattened, messages
-from halo_receiver.conventions.values import dumps, member, python_repr, structured
+from halo_receiver.conventions.values import dumps, loads, member, python_repr, structured
 from halo_receiver.span import Span
 
 
 class Reading:
     """One span being read: its attributes (unwrapped where the convention wraps them) and JSON parsed once."""
 
-    __slots__ = ("_parsed", "attributes", "denied", "span", "type")
+    __slots__ = ("attributes", "denied", "known", "span", "type")
 
     def __init__(self, span: Span, attributes: dict[str, Any]) -> None:
         self.span = span
         self.attributes = attributes
         self.type: str | None = None
         self.denied = False  # the result of this tool says that the call failed
-        self._parsed: dict[str, Any] = {}
+        self.known: dict[str, Any] = {}  # what was parsed
 
     def parsed(self, key: str, is_repr: bool = False) -> Any:
         """Give the structure that an attribute holds or whose JSON text it is; parsed once."""
-        if key in self._parsed:
-            return self._parsed[key]
+        if key in self.known:
+            return self.known[key]
         value = self.attributes.get(key)
         if value is not None:
             value = python_repr(value) if is_repr else structured(value)
-        self._parsed[key] = value
+        self.known[key] = value
         return value
 
 
@@ -68,11 +69,16 @@ class Member(Lookup):
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(options)
         quotes = ("'", '"') if options.get("repr") else ('"',)
+        self._by_c = not options.get("repr")
         self._first = tuple(f"{quote}{path[0]}{quote}" for path in self.members for quote in quotes)
 
     def value(self, reading: Reading) -> Any:
         """Follow the paths."""
         text = reading.attributes.get(self.key)
+        if type(text) is str and self._by_c and self.key not in reading.known:
+            inner = wire.member(text, self.members)
+            if inner is not False:
+                return loads(inner) if type(inner) is bytes else inner
         # A whole request is not parsed for a member that is not in it: that took a third of an OpenInference LLM span.
         if type(text) is str and "\\u00" not in text and not any(step in text for step in self._first):
             return None

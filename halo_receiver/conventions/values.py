@@ -38,7 +38,7 @@ def _plain(value: Any, depth: int) -> Any:
     return value if value is None or isinstance(value, (bool, int, float)) else _unusual(value)
 
 
-def loads(text: str) -> Any:
+def loads(text: str | bytes) -> Any:
     """Parse JSON text; None when it is none."""
     try:
         return orjson.loads(text)

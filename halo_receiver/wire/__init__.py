@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 Looked: TypeAlias = tuple[int, int, list[tuple[int, bytes, bytes]], list[tuple[bytes, int, int]]]
 Said: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None, str | None]
 
-VERSION = 2  # of what Python and C expect of each other here: raise it on both sides when that changes
+VERSION = 3  # of what Python and C expect of each other here: raise it on both sides when that changes
 
 _wire: Any
 try:
@@ -58,6 +58,14 @@ def messages(where: Any, prefix: str | None, reason_of: Callable[[str], str | No
     """
     found: Said | None = _wire.messages(where, prefix, reason_of) if _wire is not None else None
     return found
+
+
+def member(text: str, paths: tuple[tuple[str, ...], ...]) -> Any:
+    """Find the first member of JSON text to which a path leads, without parsing the rest; None when there is none.
+
+    What is neither text nor boolean is its JSON, in bytes. False when the scanner is missing or not sure: parse then.
+    """
+    return _wire.member(text, paths) if _wire is not None else False
 
 
 def scanner(**options: Any) -> Any:

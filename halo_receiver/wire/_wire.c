@@ -3,10 +3,11 @@
  * Optional: where it could not be built, __init__.py says so and Python does all the work.
  */
 #include "crc.h"
+#include "member.h"
 #include "messages.h"
 #include "scan.h"
 
-#define VERSION 2 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
+#define VERSION 3 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
 
 /* ---- check ------------------------------------------------------------------------------------------------------ */
 
@@ -320,6 +321,9 @@ static PyMethodDef methods[] = {
     {"messages", messages, METH_VARARGS,
      "messages(text, None, reason_of) or messages(attributes, prefix, reason_of) -> (JSON, first role, what was asked last, "
      "by the user, what the assistant said last, all it said, last finish reason), or None when unsure."},
+    {"member", member, METH_VARARGS,
+     "member(text, paths) -> the member of JSON text that the first path leads to, its JSON in bytes where it is neither text "
+     "nor boolean, None when there is none; False when unsure."},
     {"crc32", crc32_bytes, METH_O, "crc32(data) -> int: as zlib.crc32."},
     {NULL, NULL, 0, NULL},
 };

@@ -1,0 +1,180 @@
+/* A member of the JSON in an attribute, found without building the rest: a request of 3 kB is asked for three of them. */
+#ifndef HALO_MEMBER_H
+#define HALO_MEMBER_H
+
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030b0000
+#endif
+#include <Python.h>
+
+#include "json.h"
+
+#define MAX_PATHS 8
+#define MAX_STEPS 4
+#define MAX_WALK_DEPTH 64
+
+typedef struct {
+  Slice steps[MAX_STEPS];
+  int length;
+  Slice found; /* the value as it is written; data NULL: there is none */
+} Path;
+
+/* Step over a string. `bytes` is what stands between its quotes, `plain` says that nothing is escaped there. */
+static bool json_over_text(Json *j, Slice *bytes, bool *plain) {
+  const uint8_t *end = j->end;
+  if (j->at == end || *j->at != '"') return false;
+  const uint8_t *start = ++j->at, *p = start;
+  *plain = true;
+  for (;;) {
+    p = json_run(p, end);
+    if (p == end || *p < 0x20) return false;
+    if (*p == '"') break;
+    if (end - p < 2) return false;
+    *plain = false;
+    switch (p[1]) {
+      case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't': p += 2; break;
+      case 'u': {
+        Json escape = {p + 2, end};
+        uint32_t code;
+        if (!json_hex(&escape, &code)) return false;
+        if (code >= 0xDC00 && code < 0xE000) return false;
+        if (code >= 0xD800 && code < 0xDC00 &&
+            (!json_word(&escape, "\\u") || !json_hex(&escape, &code) || code < 0xDC00 || code > 0xDFFF))
+          return false;
+        p = escape.at;
+        break;
+      }
+      default: return false;
+    }
+  }
+  *bytes = (Slice){start, (size_t)(p - start)};
+  j->at = p + 1;
+  return true;
+}
+
+static bool json_over_digits(Json *j) {
+  const uint8_t *start = j->at;
+  while (j->at < j->end && *j->at >= '0' && *j->at <= '9') j->at++;
+  return j->at > start;
+}
+
+/* Numbers that are surely finite. */
+static bool json_over_number(Json *j) {
+  const uint8_t *start = j->at;
+  if (j->at < j->end && *j->at == '-') j->at++;
+  const uint8_t *digits = j->at;
+  if (!json_over_digits(j) || (*digits == '0' && j->at - digits > 1)) return false;
+  if (j->at < j->end && *j->at == '.') {
+    j->at++;
+    if (!json_over_digits(j)) return false;
+  }
+  if (j->at < j->end && (*j->at | 32) == 'e') {
+    j->at++;
+    if (j->at < j->end && (*j->at == '+' || *j->at == '-')) j->at++;
+    const uint8_t *exponent = j->at;
+    if (!json_over_digits(j) || j->at - exponent > 2) return false;
+  }
+  return j->at - start < 200;
+}
+
+static bool path_goes_to(const Path *path, int step, Slice key) {
+  const Slice *wanted = &path->steps[step];
+  return wanted->size == key.size && !memcmp(wanted->data, key.data, key.size);
+}
+
+/* Step over a value, and find in it what the paths of `wanted`, one bit each, lead to from their `step` on. */
+static bool json_walk(Json *j, Path *paths, int count, unsigned wanted, int step) {
+  bool plain;
+  Slice text;
+  if (step > MAX_WALK_DEPTH) return false;
+  uint8_t first = json_next(j);
+  if (first == '"') return json_over_text(j, &text, &plain);
+  if (first == 't') return json_word(j, "true");
+  if (first == 'f') return json_word(j, "false");
+  if (first == 'n') return json_word(j, "null");
+  if (first != '{' && first != '[') return json_over_number(j);
+  uint8_t last = first == '{' ? '}' : ']';
+  unsigned met = 0;
+  size_t place = 0;
+  j->at++;
+  if (json_take(j, last)) return true;
+  do {
+    unsigned here = 0, deeper = 0;
+    if (first == '{') {
+      json_next(j);
+      if (!json_over_text(j, &text, &plain) || (wanted && !plain) || !json_take(j, ':')) return false;
+      for (int i = 0; wanted && i < count; i++) {
+        if (wanted >> i & 1 && path_goes_to(&paths[i], step, text)) here |= 1u << i;
+      }
+      if (here & met) return false; /* twice: the last one counts */
+      met |= here;
+    } else if (wanted && place < 10) {
+      uint8_t digit = (uint8_t)('0' + place);
+      for (int i = 0; i < count; i++) {
+        Slice next = wanted >> i & 1 ? paths[i].steps[step] : (Slice){NULL, 0};
+        if (next.size > 1 && (*next.data <= '9' || *next.data >= 0x80)) return false; /* perhaps a place beyond these */
+        if (next.size == 1 && *next.data == digit) here |= 1u << i;
+      }
+      place++;
+    }
+    for (int i = 0; here && i < count; i++) {
+      if (here >> i & 1 && paths[i].length > step + 1) deeper |= 1u << i;
+    }
+    json_next(j);
+    const uint8_t *start = j->at;
+    if (!json_walk(j, paths, count, deeper, step + 1)) return false;
+    for (int i = 0; here && i < count; i++) {
+      if ((here & ~deeper) >> i & 1) paths[i].found = (Slice){start, (size_t)(j->at - start)};
+    }
+  } while (json_take(j, ','));
+  return json_take(j, last);
+}
+
+/* A text as text, an integer as such; a structure or another number as its JSON, in bytes. */
+static PyObject *python_member(Slice found) {
+  Json j = {found.data, found.data + found.size};
+  Buffer text = {0};
+  PyObject *result = NULL;
+  if (*found.data == 't' || *found.data == 'f') return PyBool_FromLong(*found.data == 't');
+  if (*found.data != '"') return PyBytes_FromStringAndSize((const char *)found.data, (Py_ssize_t)found.size);
+  Piece piece;
+  if (json_text(&j, &text, &piece))
+    result = PyUnicode_DecodeUTF8(text.data ? (const char *)text.data : "", (Py_ssize_t)text.size, NULL);
+  buffer_free(&text);
+  return result;
+}
+
+/* member(text, paths) -> the value, its JSON in bytes, or None; False when unsure */
+static PyObject *member(PyObject *module, PyObject *args) {
+  PyObject *value, *given;
+  Path paths[MAX_PATHS];
+  Py_ssize_t size, length;
+  (void)module;
+  if (!PyArg_ParseTuple(args, "UO!", &value, &PyTuple_Type, &given)) return NULL;
+  Py_ssize_t count = PyTuple_Size(given);
+  if (count > MAX_PATHS) Py_RETURN_FALSE;
+  for (Py_ssize_t i = 0; i < count; i++) {
+    PyObject *steps = PyTuple_GetItem(given, i);
+    length = steps && PyTuple_Check(steps) ? PyTuple_Size(steps) : 0;
+    if (length < 1 || length > MAX_STEPS) Py_RETURN_FALSE;
+    paths[i] = (Path){.length = (int)length};
+    for (Py_ssize_t k = 0; k < length; k++) {
+      const char *step = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(steps, k), &size);
+      if (!step) return NULL;
+      paths[i].steps[k] = (Slice){(const uint8_t *)step, (size_t)size};
+    }
+  }
+  const char *text = PyUnicode_AsUTF8AndSize(value, &size);
+  if (!text) PyErr_Clear(); /* lone surrogates */
+  Json j = {(const uint8_t *)text, (const uint8_t *)text + (text ? size : 0)};
+  bool sure = text && size && (*text == '{' || *text == '[');
+  sure = sure && json_walk(&j, paths, (int)count, (1u << count) - 1, 0) && !json_next(&j) && j.at == j.end;
+  if (!sure) Py_RETURN_FALSE;
+  for (Py_ssize_t i = 0; i < count; i++) {
+    if (paths[i].found.size && *paths[i].found.data != 'n') return python_member(paths[i].found);
+  }
+  Py_RETURN_NONE;
+}
+
+#endif
