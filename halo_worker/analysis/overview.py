@@ -18,12 +18,16 @@ VOLATILE = (
 
 
 # A call whose prompt speaks of a plan and whose answer is a numbered list: a numbered answer to a user is none. The
-# first test is there for its speed.
+# first test is there for its speed; a condition of CASE is left where one of its parts is false.
 PLAN_CHARACTERS = 4000
 _PLANS = rf"""
   contains(output_text, '1')
   AND regexp_matches(left(output_text, {PLAN_CHARACTERS}), '(?s)(^|\n)\W{{0,4}}1[.)].*\n\W{{0,4}}2[.)]')
   AND regexp_matches(left(input_messages::VARCHAR, {PLAN_CHARACTERS}), '(?i)\bplan(s|ning)?\b')
+"""
+# Of messages, the first without its end; of a very long one the beginning.
+_FIRST_MESSAGE = """
+  left(input_messages, least(coalesce(nullif(strpos(input_messages, '"},{"role":"'), 0) - 1, 16000), 16000))
 """
 
 
@@ -56,10 +60,10 @@ def prepare(reader: Reader) -> None:
           CASE WHEN span_type = 'llm'
             THEN coalesce(len(list_filter(tool_calls, lambda c: json_exists(c, '$.name'))), 0) END AS calls,
           CASE WHEN span_type = 'llm' AND tool_definitions IS NOT NULL THEN hash(tool_definitions) END AS definitions,
-          CASE WHEN span_type = 'llm' THEN {_PLANS} END AS plans,
+          CASE WHEN span_type = 'llm' AND {_PLANS} THEN true END AS plans,
           CASE WHEN span_type = 'llm' THEN output_messages IS NOT NULL END AS has_output,
           CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
-            left(md5(split_part(left(input_messages, 16000), '"}},{{"role":"', 1)), 8) || ' "'
+            left(md5({_FIRST_MESSAGE}), 8) || ' "'
             || regexp_replace(input_messages[30:89], '"\}}.*$', '') || '…"' END AS prompt,
           CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
             regexp_extract(input_messages[30:109], '^[^"\\]*') END AS system_head

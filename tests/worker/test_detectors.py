@@ -51,6 +51,14 @@ def result(window: Window) -> Score:
     return score(window.draft, window.truths)
 
 
+def test_a_window_that_does_not_fit_into_memory_has_the_same_findings(window: Window) -> None:
+    """What is written to the disk meanwhile is the machine's affair."""
+    with reader_of(window.reader.segments, memory_limit="40MiB", threads=1) as reader:
+        draft = run_detectors(reader)
+        assert reader.query("SELECT count(*) AS n FROM duckdb_temporary_files()")[0]["n"] > 0, "it did fit"
+    assert draft.findings == window.draft.findings
+
+
 def test_planted_failures_are_found_with_a_fitting_category(result: Score) -> None:
     missed = {mode: row for mode, row in result.modes.items() if row[2] < row[0]}
     assert result.fitting >= 0.95, missed

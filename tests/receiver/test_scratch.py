@@ -1,0 +1,33 @@
+"""The tables a run makes for itself: found by their names, and gone with the reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from halo_receiver.store.reader import Reader
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_table_is_found_by_its_name_changed_and_made_anew(temporary: Path) -> None:
+    with Reader([]) as reader:
+        reader.scratch.table("_n", "SELECT range AS n FROM range(3)")
+        reader.connection.execute("UPDATE _n SET n = 7 WHERE n = 2")
+        assert reader.query("FROM _n ORDER BY n") == [{"n": 0}, {"n": 1}, {"n": 7}]
+        reader.scratch.table("_n", "SELECT 9 AS n")
+        assert reader.query("FROM _n") == [{"n": 9}]
+        assert reader.query("SELECT count(*) AS n FROM spans") == [{"n": 0}], "the window is found as before"
+
+
+def test_nothing_is_left_of_it(temporary: Path) -> None:
+    with Reader([]) as reader:
+        assert not list(temporary.iterdir()), "a reader that makes no table has no file"
+        reader.scratch.table("_n", "SELECT range AS n, md5(range::VARCHAR) AS s FROM range(300000)")
+        assert sum(file.stat().st_size for file in temporary.rglob("*.duckdb")) > 2**20
+    assert not list(temporary.iterdir())
