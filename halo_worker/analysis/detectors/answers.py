@@ -276,9 +276,11 @@ UNITS = (
         limits="needs model and tool spans, 20 runs of the kind of which nine in ten end in an answer; runs that end in ERROR are told elsewhere",
         sql=f"""
           WITH ends AS (
-            SELECT s.trace_id, arg_max(s.span_id, s.start_time) AS span_id, arg_max(s.name, s.start_time) AS name, max(s.end_time) AS end_time, arg_max(s.calls, s.start_time) AS calls,
-              bool_and(s.has_output) AS known, arg_max(s.failed, s.start_time) AS failed, any_value(t.root_name) AS root_name, any_value(t.status_code) AS status_code, any_value(s.service_name) AS service_name
-            FROM _s s JOIN _t t USING (trace_id) WHERE s.span_type = 'llm' AND s.end_time IS NOT NULL GROUP BY s.trace_id
+            SELECT s.*, t.root_name, t.status_code FROM (
+              SELECT trace_id, arg_max(span_id, start_time) AS span_id, arg_max(name, start_time) AS name, max(end_time) AS end_time, arg_max(calls, start_time) AS calls,
+                bool_and(has_output) AS known, arg_max(failed, start_time) AS failed, any_value(service_name) AS service_name
+              FROM _s WHERE span_type = 'llm' AND end_time IS NOT NULL GROUP BY trace_id
+            ) s JOIN _t t USING (trace_id)
           ),
           followed AS (
             SELECT c.service_name, c.call_name FROM _calls c JOIN ends e USING (trace_id) WHERE c.call_name IS NOT NULL GROUP BY ALL

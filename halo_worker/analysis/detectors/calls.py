@@ -157,10 +157,11 @@ UNITS = (
             SELECT trace_id, span_id, name, start_time, coalesce(tool_name, name) FROM _s
             WHERE span_type = 'tool' AND regexp_matches(coalesce(tool_name, name), '(?i)^(transfer|hand_?off|delegate|route|escalate)[_ -]')
           ),
+          long AS (SELECT trace_id FROM turns GROUP BY trace_id HAVING count(*) >= 6),
           stepped AS (
             SELECT trace_id, span_id, name, start_time, who, {", ".join(f"lag(who, {n}) OVER w AS b{n}" for n in range(1, 9))},
               lag(start_time, 5) OVER w AS began
-            FROM turns WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
+            FROM turns SEMI JOIN long USING (trace_id) WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
           ),
           rounds AS (
             SELECT trace_id, span_id, name, start_time, began, array_to_string(list_sort(list_distinct([who, b1, b2])), ' ⇄ ') AS who_all

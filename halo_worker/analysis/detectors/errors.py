@@ -134,16 +134,15 @@ UNITS = (
         source="TRAIL, Resource Abuse; retry storms after 429, 5xx and timeouts",
         limits="exporters may fold retries into one span, which hides them",
         sql="""
-          WITH tries AS (
-            SELECT trace_id, span_id, name, failed, start_time, coalesce(tool_name, name) AS subject,
-              max(start_time) FILTER (NOT failed) OVER (PARTITION BY trace_id, coalesce(tool_name, name)) AS last_good
+          SELECT subject || '|retry' AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, name AS quote
+          FROM (
+            SELECT trace_id, coalesce(tool_name, name) AS subject, count(*) FILTER (failed) AS times, max(start_time) FILTER (NOT failed) AS last_good,
+              max(start_time) FILTER (failed) AS last_bad, arg_max(span_id, start_time) FILTER (failed) AS span_id, arg_max(name, start_time) FILTER (failed) AS name
             FROM _s ANTI JOIN _inner USING (trace_id, span_id)
-            WHERE span_type IN ('tool', 'llm', 'retriever', 'embedding') OR span_type IS NULL AND kind = 'CLIENT'
-          )
-          SELECT subject || '|retry' AS key, subject, trace_id, arg_max(span_id, start_time) AS span_id,
-            arg_max(span_id, start_time) AS origin_span_id, 'name' AS field, arg_max(name, start_time) AS quote
-          FROM tries WHERE failed GROUP BY trace_id, subject
-          HAVING count(*) >= 4 OR count(*) = 3 AND coalesce(any_value(last_good) < max(start_time), true)
+            WHERE trace_id IN (SELECT trace_id FROM _s WHERE failed GROUP BY trace_id HAVING count(*) >= 3)
+              AND (span_type IN ('tool', 'llm', 'retriever', 'embedding') OR span_type IS NULL AND kind = 'CLIENT')
+            GROUP BY trace_id, coalesce(tool_name, name)
+          ) WHERE times >= 4 OR times = 3 AND coalesce(last_good < last_bad, true)
         """,
         title="{subject} is tried again and again while it fails",
         description="{subject} fails three times or more within one trace; the attempts cost time and money and change nothing.",

@@ -27,11 +27,11 @@ offered AS (
 ),
 calls AS (
   SELECT trace_id, span_id, start_time, output_head, calls, plans, row_number() OVER w AS nth,
-    lead(span_id) OVER w AS next_id, lead(output_head) OVER w AS next_said
+    lead(span_id) OVER w AS next_id, lead(name) OVER w AS next_name, lead(output_head) OVER w AS next_said
   FROM _s WHERE span_type = 'llm' AND NOT failed AND trace_id IN (FROM idling)
   WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
 )
-SELECT c.trace_id, c.span_id AS plan_id, c.next_id, c.next_said,
+SELECT c.trace_id, c.span_id AS plan_id, c.next_id, c.next_name, c.next_said,
   list_filter(o.names, lambda n: NOT regexp_matches(n, '{ENDING}')) AS usable,
   list_filter(usable, lambda n: contains(c.output_head, n))[1] AS named
 FROM calls c JOIN offered o USING (trace_id)
@@ -43,7 +43,7 @@ _ACTING = "trace_id, next_id AS span_id, next_id AS origin_span_id"
 _SAID = """
   CASE WHEN trim(coalesce(next_said, '')) <> '' THEN 'output_text' ELSE 'name' END AS field,
   CASE WHEN trim(coalesce(next_said, '')) <> '' THEN left(next_said, 300)
-    ELSE (SELECT name FROM _s WHERE _s.trace_id = p.trace_id AND _s.span_id = p.next_id) END AS quote
+    ELSE next_name END AS quote
 """
 
 UNITS = (
@@ -54,7 +54,7 @@ UNITS = (
         source="TRAIL, Tool Selection Errors: the wrong tool, or none where one was needed",
         limits="needs the names of the tools on offer, and a plan, asked for in the prompt, as a numbered list among the first two answers",
         sql=f"SELECT coalesce(named, 'a tool') AS key, coalesce(named, 'a tool') AS subject, {_ACTING}, {_SAID} "
-        "FROM _dropped_plans p",
+        "FROM _dropped_plans",
         title="The plan needs {subject}, and no tool is ever used",
         description="The agent plans its work, with {subject} to use, and then answers without calling any tool.",
         fix="Do not accept a final answer before the tools that the plan names were called, or have the agent say why not.",
@@ -67,7 +67,7 @@ UNITS = (
         definition="The model call after a plan leaves it: no step of the plan that needs a tool is carried out",
         source="TRAIL, Goal Deviation: the work drifts from its own plan; MAST 2.3, 2.6",
         limits="as planned_tool_unused; a plan that was rightly dropped looks the same",
-        sql=f"SELECT 'plan' AS key, 'the agent' AS subject, {_ACTING}, {_SAID} FROM _dropped_plans p",
+        sql=f"SELECT 'plan' AS key, 'the agent' AS subject, {_ACTING}, {_SAID} FROM _dropped_plans",
         title="Agents write a plan and then do not follow it",
         description="After the plan, the next model call goes another way, and no planned step that needs a tool is ever made.",
         fix="Keep the plan in the context as a list of open steps, and check it off before an answer is accepted.",
@@ -80,7 +80,7 @@ UNITS = (
         definition="An agent that planned to look things up answers from what the model remembers",
         source="TRAIL, language-only hallucination: states facts nobody gave it, with no tool involved",
         limits="as planned_tool_unused; the answer may happen to be right",
-        sql=f"SELECT 'memory' AS key, 'the agent' AS subject, {_ACTING}, {_SAID} FROM _dropped_plans p",
+        sql=f"SELECT 'memory' AS key, 'the agent' AS subject, {_ACTING}, {_SAID} FROM _dropped_plans",
         title="Agents answer from memory what they meant to look up",
         description="The plan says where to look; the answer is given without looking, so nothing in the trace supports it.",
         fix="Require a source from a tool result for every fact in the answer.",

@@ -17,12 +17,13 @@ MOSTLY_ROOTED = 0.8  # share of a service's traces with a root, from which a tra
 
 
 def prepare(reader: Reader) -> None:
-    """Make `_windows`, the context window of each model that has a known one, and `_token_outliers`."""
+    """Make `_windows`, the context window of each model that has a known one, `_token_outliers` and `_rootless`."""
     reader.connection.execute("CREATE OR REPLACE TEMP TABLE _windows (model VARCHAR, size BIGINT)")
     models = reader.query("SELECT DISTINCT model, provider FROM _s WHERE span_type = 'llm' AND model IS NOT NULL")
     known = {row["model"]: size for row in models if (size := context_window(row["model"], row["provider"]))}
     if known:
         reader.connection.executemany("INSERT INTO _windows VALUES (?, ?)", list(known.items()))
+    reader.connection.execute(f"CREATE OR REPLACE TEMP TABLE _rootless AS {_ROOTLESS}")
     reader.connection.execute(
         f"CREATE OR REPLACE TEMP TABLE _token_outliers AS {_outliers('gained', 8000, _LLM, source=_GAINS)}"
     )
@@ -30,8 +31,10 @@ def prepare(reader: Reader) -> None:
 
 def _outliers(measure: str, least: float, kinds: str, *, source: str = "_s") -> str:
     """Spans far from the others of their agent, name and model; of nested ones the deepest."""
+    # Few spans measure enough: a table is read twice for less than its measures are kept for.
+    kept = "NOT MATERIALIZED" if source == "_s" else "MATERIALIZED"
     return f"""
-      WITH measured AS (
+      WITH measured AS {kept} (
         SELECT trace_id, span_id, ln({measure}) AS x, {measure} >= {least} AS enough, concat_ws('|', agent_name, name, tool_name, model) AS kind_key
         FROM {source} WHERE {measure} > 0 AND NOT failed AND span_type IN ({kinds})
       ),
@@ -56,16 +59,21 @@ _GAINS = """(SELECT trace_id, span_id, span_type, failed, agent_name, name, tool
   FROM _s WHERE span_type = 'llm' AND input_tokens > 0)"""
 _LLM = "'llm'"
 _LEAVES = "'llm', 'tool', 'retriever', 'embedding', 'reranker'"
-# Traces without a root, of services whose traces have one, that end in the middle of work.
-_DIED = f"""
+# Traces without a root, and whether their service's traces mostly have one.
+_ROOTLESS = f"""
   WITH rooted AS (
-    SELECT trace_id, bool_or(parent_span_id IS NULL) AS root, any_value(service_name) AS service_name,
-      arg_max(span_id, start_time) FILTER (span_type IN ('llm', 'tool', 'retriever')) AS last_id
+    SELECT trace_id, bool_or(parent_span_id IS NULL) AS root, any_value(service_name) AS service_name
     FROM _s WHERE span_type IS NOT NULL OR parent_span_id IS NULL GROUP BY trace_id
   ),
   steady AS (SELECT service_name FROM rooted GROUP BY ALL HAVING count(*) >= 20 AND avg(root::INTEGER) >= {MOSTLY_ROOTED})
-  SELECT s.* FROM rooted r SEMI JOIN steady USING (service_name) JOIN _s s ON s.trace_id = r.trace_id AND s.span_id = r.last_id
-  WHERE NOT r.root AND (s.span_type IN ('tool', 'retriever') OR s.calls > 0 OR s.failed)
+  SELECT trace_id, service_name IN (FROM steady) AS steady FROM rooted WHERE NOT root
+"""
+# Of those that mostly do, the last span of the traces that end in the middle of work.
+_DIED = """
+  SELECT s.* FROM (
+    SELECT trace_id, arg_max(span_id, start_time) AS span_id FROM _s
+    WHERE trace_id IN (SELECT trace_id FROM _rootless WHERE steady) AND span_type IN ('llm', 'tool', 'retriever') GROUP BY trace_id
+  ) JOIN _s s USING (trace_id, span_id) WHERE s.span_type IN ('tool', 'retriever') OR s.calls > 0 OR s.failed
 """
 
 
@@ -174,8 +182,7 @@ UNITS = (
         sql=f"""
           SELECT service_name AS key, service_name AS subject, s.trace_id, arg_min(s.span_id, s.start_time) AS span_id,
             arg_min(s.span_id, s.start_time) AS origin_span_id, 'name' AS field, arg_min(s.name, s.start_time) AS quote
-          FROM _s s WHERE s.span_type IS NOT NULL AND s.parent_span_id IS NOT NULL
-            AND NOT EXISTS (SELECT 1 FROM _s p WHERE p.trace_id = s.trace_id AND p.parent_span_id IS NULL)
+          FROM _s s SEMI JOIN _rootless USING (trace_id) WHERE s.span_type IS NOT NULL AND s.parent_span_id IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM _s p WHERE p.trace_id = s.trace_id AND p.span_id = s.parent_span_id)
             AND s.trace_id NOT IN (SELECT trace_id FROM ({_DIED}))
           GROUP BY service_name, s.trace_id
