@@ -21,6 +21,7 @@ from halo_receiver.store.segment import listed
 WHOLE_TRACE_NS = 3_600_000_000_000  # how far back the beginning of a trace is looked for
 JUDGED_BEFORE_NS = 86_400_000_000_000  # how far back a trace is looked for that an earlier window has judged
 RELIST_ATTEMPTS = 5
+MAX_PUT_TOGETHER = 20_000  # traces that are put together when segments are opened, and not when they are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,22 +252,7 @@ class Reader:
         count = max(1, len(self.segments))
         if self._whole:
             self._choose(count)
-        crossing = " UNION ALL ".join(f"SELECT DISTINCT trace_id FROM s{i}.trace_rows" for i in range(count))
-        execute(
-            f"CREATE TABLE _crossing AS SELECT trace_id FROM ({crossing}) GROUP BY trace_id HAVING count(*) > 1"
-            if count > 1
-            else "CREATE TABLE _crossing (trace_id VARCHAR)"
-        )
-        copies = " UNION ALL ".join(
-            f"SELECT {i} AS segment, trace_id, span_id, received_at FROM s{i}.span_rows "
-            "WHERE trace_id IN (SELECT trace_id FROM memory.main._crossing)"
-            for i in range(count)
-        )
-        execute(
-            f"CREATE TABLE _copies AS SELECT segment, trace_id, span_id FROM ({copies}) QUALIFY row_number() OVER "
-            "(PARTITION BY trace_id, span_id ORDER BY received_at, segment) > 1"
-        )
-        self._with_copies = {row[0] for row in execute("SELECT DISTINCT segment FROM _copies").fetchall()}
+        self._find_copies(count)
         segments = self.segments
         if not segments:
             self.segments = [Path()]  # the empty stand-in, for the unions below
@@ -281,22 +267,59 @@ class Reader:
         else:
             execute(f"CREATE VIEW spans AS {schema.spans_view('_span_rows')}")
         execute(f"CREATE VIEW logs AS {schema.logs_view('_log_rows')}")
-        columns = ", ".join(schema.TRACE_COLUMNS)
-        if self._bound() or (facts and facts[0]):
-            execute(f"CREATE VIEW traces AS SELECT {columns} FROM ({schema.rollup_query('spans')})")
-        else:
-            # An overview of millions of spans reads the rows that each segment keeps of its traces. Of the few
-            # traces that lie in several segments, those rows are parts: they are put together here, once.
-            crossing_spans = "(SELECT * FROM _span_rows WHERE trace_id IN (SELECT trace_id FROM _crossing))"
-            execute(f"CREATE TABLE _crossing_traces AS SELECT {columns} FROM ({schema.rollup_query(crossing_spans)})")
-            kept = " UNION ALL ".join(f"SELECT {columns} FROM {self._rows(i, 'trace_rows')}" for i in range(count))
-            execute(
-                f"CREATE VIEW traces AS SELECT * FROM ({kept}) t WHERE NOT EXISTS "
-                "(SELECT 1 FROM memory.main._crossing c WHERE c.trace_id = t.trace_id) "
-                "UNION ALL FROM memory.main._crossing_traces"
-            )
+        self._view_traces(count, with_facts=bool(facts and facts[0]))
         execute("CREATE MACRO attr(attributes, key) AS json_extract_string(attributes, '$.\"' || key || '\"')")
         self.segments = segments
+
+    def _find_copies(self, count: int) -> None:
+        """Fill `_crossing` with the traces that lie in several segments, `_copies` with what of them came twice."""
+        execute = self.connection.execute
+        self._with_copies: set[int] = set()
+        if count == 1:
+            execute("CREATE TABLE _crossing (trace_id VARCHAR)")
+            return
+        crossing = " UNION ALL ".join(f"SELECT DISTINCT trace_id FROM s{i}.trace_rows" for i in range(count))
+        execute(f"CREATE TABLE _crossing AS SELECT trace_id FROM ({crossing}) GROUP BY trace_id HAVING count(*) > 1")
+        copies = " UNION ALL ".join(
+            f"SELECT {i} AS segment, trace_id, span_id, received_at FROM s{i}.span_rows "
+            "WHERE trace_id IN (SELECT trace_id FROM memory.main._crossing)"
+            for i in range(count)
+        )
+        execute(
+            f"CREATE TABLE _copies AS SELECT segment, trace_id, span_id FROM ({copies}) QUALIFY row_number() OVER "
+            "(PARTITION BY trace_id, span_id ORDER BY received_at, segment) > 1"
+        )
+        self._with_copies.update(row[0] for row in execute("SELECT DISTINCT segment FROM _copies").fetchall())
+
+    def _view_traces(self, count: int, *, with_facts: bool) -> None:
+        """Show the rows that each segment keeps of its traces: an overview of millions of spans reads only those.
+
+        Of traces that lie in several segments they are parts, and of traces that logs say more of they are not all:
+        such traces are put together here, once where they are few.
+        """
+        execute = self.connection.execute
+        columns = ", ".join(schema.TRACE_COLUMNS)
+        if self._bound():
+            execute(f"CREATE VIEW traces AS SELECT {columns} FROM ({schema.rollup_query('spans')})")
+            return
+        if with_facts:
+            execute(
+                "INSERT INTO _crossing SELECT DISTINCT fact_trace_id FROM _facts f "
+                "WHERE NOT EXISTS (SELECT 1 FROM _crossing c WHERE c.trace_id = f.fact_trace_id)"
+            )
+        kept = " UNION ALL ".join(f"SELECT {columns} FROM {self._rows(i, 'trace_rows')}" for i in range(count))
+        parted = execute("SELECT count(*) FROM _crossing").fetchone()
+        if not parted or not parted[0]:
+            execute(f"CREATE VIEW traces AS {kept}")
+            return
+        spans = "(SELECT * FROM spans WHERE trace_id IN (SELECT trace_id FROM memory.main._crossing))"
+        kind = "TABLE" if parted[0] <= MAX_PUT_TOGETHER else "VIEW"
+        execute(f"CREATE {kind} _crossing_traces AS SELECT {columns} FROM ({schema.rollup_query(spans)})")
+        execute(
+            f"CREATE VIEW traces AS SELECT * FROM ({kept}) t WHERE NOT EXISTS "
+            "(SELECT 1 FROM memory.main._crossing c WHERE c.trace_id = t.trace_id) "
+            "UNION ALL FROM memory.main._crossing_traces"
+        )
 
     def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[dict[str, Any]]:
         """Run one statement and return its rows as dicts."""

@@ -111,7 +111,7 @@ def facts_query(rows: str, calls: str) -> str:
     )
     return (
         f"SELECT trace_id AS fact_trace_id, coalesce(tool_span_id, span_id) AS fact_span_id, {picks} FROM {rows} "
-        f"LEFT JOIN {calls} ON call_trace_id = trace_id AND call_id = span_facts->>'$.tool_call_id' "
+        f"LEFT JOIN {calls} ON call_trace_id = trace_id AND call_id = (span_facts->>'$.tool_call_id') "
         "WHERE span_facts IS NOT NULL AND trace_id IS NOT NULL AND span_id IS NOT NULL GROUP BY ALL"
     )
 

@@ -104,6 +104,28 @@ def test_what_a_log_says_is_seen_on_its_span(tmp_path: Path) -> None:
     assert rows == [{"trace_id": "a", "output_text": "from a log"}, {"trace_id": "b", "output_text": None}]
 
 
+@pytest.mark.parametrize("few", [0, 100])
+def test_a_trace_is_whole_wherever_its_spans_lie_and_whatever_logs_say_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """`a` lies in two segments, a log of `c` names its model, `b` and `d` are as their segments say."""
+    monkeypatch.setattr("halo_receiver.store.reader.MAX_PUT_TOGETHER", few)
+    seal_segment(tmp_path, 1, [("a", "root"), ("b", "root")])
+    seal_segment(tmp_path, 2, [("a", "child"), ("a", "root"), ("d", "root")])
+    writer = SegmentWriter(tmp_path / "segments", SegmentName.at(START, 3))
+    span = Span("c", "root", "", "step", SCOPE, start_unix_nano=START)
+    said = LogRecord(SCOPE, trace_id="c", span_id="root")
+    writer.append(
+        spans=span_table([(span, Canonical(), START)]), logs=log_table([(said, {"model": "from a log"}, START)])
+    )
+    writer.seal()
+    with Reader.open(tmp_path) as reader:
+        rows = reader.query("SELECT trace_id, span_count, models FROM traces ORDER BY trace_id")
+    assert [tuple(row.values()) for row in rows] == [
+        ("a", 2, ["m"]), ("b", 1, ["m"]), ("c", 1, ["from a log"]), ("d", 1, ["m"]),
+    ]  # fmt: skip
+
+
 def test_an_empty_directory_reads_as_empty_tables(tmp_path: Path) -> None:
     with Reader.open(tmp_path) as reader:
         for table in ("spans", "traces", "logs"):
