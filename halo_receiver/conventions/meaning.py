@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from halo_receiver.conventions import cost, errors, normalise, results, spoken, tools
@@ -16,6 +17,8 @@ TABLE = load()
 MAPPING_VERSION: int = TABLE.version
 
 _PRICED = ("llm", "embedding")
+_MAX_KNOWN, _MAX_KNOWN_LENGTH = 1_000, 64
+_INT64 = 2**63
 
 
 def canonical(span: Span) -> Canonical:
@@ -74,28 +77,57 @@ def _kind(kind: Kind, reading: Reading, attributes: dict[str, Any]) -> str | Non
 
 
 def _identity(result: Canonical, reading: Reading, convention: Convention) -> None:
-    fields = convention.fields
-    for field in ("model", "agent_name", "session_id", "user_id", "tool_name", "tool_call_id"):
-        sources = fields.get(field)
-        if sources:
-            setattr(result, field, name(first(reading, sources)))
-    for source in fields.get("provider", ()):
-        result.provider = normalise.provider(first(reading, (source,)), TABLE)
-        if result.provider:
-            break
+    for field, sources in convention.names:
+        setattr(result, field, name(first(reading, sources)))
+    for source in convention.fields.get("provider", ()):
+        value = first(reading, (source,))
+        if value is not None:
+            result.provider = _PROVIDERS.of(value)
+            if result.provider:
+                break
+
+
+class _Known(dict[str, str | None]):
+    """What few short texts are called, looked up once each."""
+
+    def __init__(self, look_up: Callable[[Any], str | None]) -> None:
+        super().__init__()
+        self._look_up = look_up
+
+    def of(self, value: Any) -> str | None:
+        """Return what a value is called."""
+        return self[value] if type(value) is str and len(value) <= _MAX_KNOWN_LENGTH else self._look_up(value)
+
+    def __missing__(self, value: str) -> str | None:
+        found = self._look_up(value)
+        if len(self) >= _MAX_KNOWN:
+            self.clear()
+        self[value] = found
+        return found
+
+
+_PROVIDERS = _Known(lambda value: normalise.provider(value, TABLE))
+_REASONS = _Known(lambda value: normalise.finish_reason(value, TABLE))
+_LISTED_REASONS = _Known(lambda value: normalise.finish_reason([value], TABLE))
 
 
 def _finish_reason(value: Any) -> str | None:
-    return normalise.finish_reason(value, TABLE)
+    if type(value) is list and len(value) == 1:
+        return _LISTED_REASONS.of(value[0])
+    return None if value is None else _REASONS.of(value)
 
 
 def _messages(result: Canonical, reading: Reading, convention: Convention) -> tuple[Spoken | None, Spoken | None]:
     fields = convention.fields
-    asked = spoken.read(reading, fields.get("input_messages", ()), "user", _finish_reason)
-    system = spoken.read(reading, fields.get("system_messages", ()), "system", _finish_reason)
+    asked = system = answered = None
+    if sources := fields.get("input_messages"):
+        asked = spoken.read(reading, sources, "user", _finish_reason)
+    if sources := fields.get("system_messages"):
+        system = spoken.read(reading, sources, "system", _finish_reason)
     if system and not (asked and asked.first_role == "system"):
         asked = asked.after(system) if asked else system
-    answered = spoken.read(reading, fields.get("output_messages", ()), "assistant", _finish_reason)
+    if sources := fields.get("output_messages"):
+        answered = spoken.read(reading, sources, "assistant", _finish_reason)
     if asked:
         result.input_messages = asked.json
     if answered:
@@ -106,7 +138,8 @@ def _messages(result: Canonical, reading: Reading, convention: Convention) -> tu
         if offered:
             result.tools_offered, result.tool_definitions = offered
             break
-    result.finish_reason = _finish_reason(first(reading, convention.finish_reason))
+    if sources := fields.get("finish_reason"):
+        result.finish_reason = _finish_reason(first(reading, sources))
     if result.finish_reason is None and answered:
         result.finish_reason = answered.finish_reason
     return asked, answered
@@ -115,22 +148,26 @@ def _messages(result: Canonical, reading: Reading, convention: Convention) -> tu
 def _texts(
     result: Canonical, reading: Reading, convention: Convention, asked: Spoken | None, answered: Spoken | None
 ) -> None:
-    kind = result.span_type
+    kind, fields = result.span_type, convention.fields
     if kind == "tool":
-        result.input_text = text(first(reading, convention.tool_arguments))
-        result.output_text, reading.denied = results.read(first(reading, convention.tool_result))
+        result.input_text = text(first(reading, fields.get("tool_arguments", ())))
+        result.output_text, reading.denied = results.read(first(reading, fields.get("tool_result", ())))
         return
-    if kind == "llm":
-        result.input_text = (
-            text(first(reading, convention.input_text)) if asked is None else asked.asked or asked.by_assistant
-        )
-        result.output_text = text(first(reading, convention.output_text)) if answered is None else answered.answer
-        return
-    result.input_text = text(first(reading, convention.input_text)) or (asked.by_user if asked else None)
-    result.output_text = text(first(reading, convention.output_text)) or (answered.answer if answered else None)
+    words = answer = None
+    if kind != "llm" or asked is None:
+        words = text(first(reading, fields.get("input_text", ())))
+    if kind != "llm" or answered is None:
+        answer = text(first(reading, fields.get("output_text", ())))
+    if asked and not words:
+        words = asked.asked or asked.by_assistant if kind == "llm" else asked.by_user
+    if answered and not answer:
+        answer = answered.answer
+    result.input_text, result.output_text = words, answer
 
 
 def _usage(result: Canonical, reading: Reading, convention: Convention) -> None:
+    if not convention.counts:
+        return
     fields = convention.fields
     result.max_output_tokens = _count(reading, fields.get("max_output_tokens", ()))
     whole = _count(reading, fields.get("input_tokens", ()))
@@ -148,7 +185,7 @@ def _usage(result: Canonical, reading: Reading, convention: Convention) -> None:
     if whole is not None and (apart or (cached or 0) > whole):
         whole += (cached or 0) + (written or 0)
     result.input_tokens, result.cached_tokens = whole, cached
-    sent = number(first(reading, fields.get("cost", ())))
+    sent = number(first(reading, fields["cost"])) if "cost" in fields else None
     if sent is None and "cost_parts" in fields:
         parts = [number(first(reading, (source,))) for source in fields["cost_parts"]]
         if any(part is not None for part in parts):
@@ -175,6 +212,11 @@ def _openai_names(reading: Reading, convention: Convention) -> bool:
 
 
 def _count(reading: Reading, sources: tuple[Any, ...]) -> int | None:
+    if not sources:
+        return None
+    value = first(reading, sources)
+    if value is None or (type(value) is int and 0 <= value < _INT64):
+        return value
     for source in sources:
         value = integer(first(reading, (source,)))
         if value is not None:

@@ -27,7 +27,7 @@ def _parts(value: Any) -> tuple[list[Any] | None, bool]:
         if value.startswith(_PARTS):
             found = structured(value)
             return (found, False) if isinstance(found, list) else (None, False)
-        if value[:1] != "{" or '"content"' not in value[:_MAX_HEAD]:
+        if value[:1] != "{" or value.find('"content"', 0, _MAX_HEAD) < 0:
             return None, False
         value = structured(value)
     if isinstance(value, list):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from halo_receiver import wire
@@ -275,7 +275,7 @@ def compile_source(source: Any, field: str) -> Source:
     raise ValueError(f"mapping.toml: {field} has a source that names no place: {source}")
 
 
-def first(reading: Reading, sources: tuple[Source, ...]) -> Any:
+def first_in_python(reading: Reading, sources: tuple[Source, ...]) -> Any:
     """Return the first value that is not empty, or None."""
     attributes = reading.attributes
     for source in sources:
@@ -283,3 +283,6 @@ def first(reading: Reading, sources: tuple[Source, ...]) -> Any:
         if value is not None and value != "":
             return value
     return None
+
+
+first: Callable[[Reading, tuple[Source, ...]], Any] = wire.first() or first_in_python

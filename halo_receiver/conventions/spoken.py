@@ -65,4 +65,4 @@ def _plain(reading: Reading, source: Source, reason_of: Reason) -> Spoken | None
             found = wire.messages(value, None, reason_of)
     elif type(source) is Flat and (prefix := source.options.get("flat")) and source.applies(reading):
         found = wire.messages(reading.attributes, prefix, reason_of)
-    return None if found is None else Spoken._make(found)
+    return None if found is None else Spoken(*found)

@@ -20,6 +20,11 @@ FIELDS = (
     "cached_beside_input", "cache_write_tokens", "reasoning_tokens", "cost", "cost_parts", "error_type",
     "error_message",
 )  # fmt: skip
+_NAMES = ("model", "agent_name", "session_id", "user_id", "tool_name", "tool_call_id")
+_COUNTS = frozenset(
+    {"max_output_tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
+     "cost", "cost_parts"}
+)  # fmt: skip
 _NONE: tuple[Source, ...] = ()
 _MAX_HINTS = 50_000
 _MAX_SHAPES = 4_096
@@ -50,6 +55,12 @@ class Convention:
     cache_excluded: bool = False
     error_when: tuple[dict[str, Any], ...] = ()
     exception_fails: bool = False
+    names: tuple[tuple[str, tuple[Source, ...]], ...] = field(init=False)  # the fields that are names, as sent
+    counts: bool = field(init=False)  # whether any field is of usage
+
+    def __post_init__(self) -> None:
+        self.names = tuple((name, self.fields[name]) for name in _NAMES if name in self.fields)
+        self.counts = not _COUNTS.isdisjoint(self.fields)
 
     def __getattr__(self, name: str) -> Any:  # the fields, as attributes for readability in meaning.py
         if name in FIELDS:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 Looked: TypeAlias = tuple[int, int, list[tuple[int, bytes, bytes]], list[tuple[bytes, int, int]]]
 Said: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None, str | None]
 
-VERSION = 3  # of what Python and C expect of each other here: raise it on both sides when that changes
+VERSION = 4  # of what Python and C expect of each other here: raise it on both sides when that changes
 
 _wire: Any
 try:
@@ -66,6 +66,12 @@ def member(text: str, paths: tuple[tuple[str, ...], ...]) -> Any:
     What is neither text nor boolean is its JSON, in bytes. False when the scanner is missing or not sure: parse then.
     """
     return _wire.member(text, paths) if _wire is not None else False
+
+
+def first() -> Callable[[Any, tuple[Any, ...]], Any] | None:
+    """Return conventions.sources.first in C, or None: it is called a dozen times for a span."""
+    found: Callable[[Any, tuple[Any, ...]], Any] | None = getattr(_wire, "first", None)
+    return found
 
 
 def scanner(**options: Any) -> Any:

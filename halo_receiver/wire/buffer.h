@@ -48,8 +48,7 @@ static uint8_t *spare_take(size_t *room) {
   return data;
 }
 
-static bool buffer_reserve(Buffer *b, size_t more) {
-  if (b->room - b->size >= more) return true;
+static bool buffer_grow(Buffer *b, size_t more) {
   if (more > MAX_COLUMN_BYTES || b->size + more > MAX_COLUMN_BYTES) return false;
   size_t room = b->room ? b->room : 4096;
   while (room < b->size + more) room *= 2;
@@ -66,6 +65,10 @@ static bool buffer_reserve(Buffer *b, size_t more) {
   b->data = data;
   b->room = room;
   return true;
+}
+
+static inline bool buffer_reserve(Buffer *b, size_t more) {
+  return b->room - b->size >= more || buffer_grow(b, more);
 }
 
 static inline bool buffer_add(Buffer *b, const void *data, size_t size) {

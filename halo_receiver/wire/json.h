@@ -2,10 +2,6 @@
 #ifndef HALO_JSON_H
 #define HALO_JSON_H
 
-#if defined(__SSE2__) && defined(__GNUC__)
-#include <emmintrin.h>
-#endif
-
 #include "protobuf.h"
 #include "text.h"
 

@@ -177,4 +177,35 @@ static PyObject *member(PyObject *module, PyObject *args) {
   Py_RETURN_NONE;
 }
 
+/* first(reading, sources), as sources.first */
+static PyObject *first_value(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+  static PyObject *attributes_name, *read_name;
+  (void)module;
+  if (!attributes_name) attributes_name = PyUnicode_InternFromString("attributes");
+  if (!read_name) read_name = PyUnicode_InternFromString("read");
+  if (count != 2 || !PyTuple_Check(args[1]) || !attributes_name || !read_name) {
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "first takes a reading and a tuple of sources");
+    return NULL;
+  }
+  PyObject *attributes = PyObject_GetAttr(args[0], attributes_name), *value = NULL;
+  if (!attributes) return NULL;
+  Py_ssize_t sources = PyTuple_Size(args[1]);
+  for (Py_ssize_t i = 0; i < sources; i++) {
+    PyObject *source = PyTuple_GetItem(args[1], i);
+    if (PyUnicode_CheckExact(source)) {
+      value = Py_XNewRef(PyDict_GetItemWithError(attributes, source));
+    } else {
+      value = PyObject_CallMethodObjArgs(source, read_name, args[0], NULL);
+    }
+    if (PyErr_Occurred()) {
+      Py_CLEAR(value);
+      break;
+    }
+    if (value && value != Py_None && !(PyUnicode_CheckExact(value) && !PyUnicode_GetLength(value))) break;
+    Py_CLEAR(value);
+  }
+  Py_DECREF(attributes);
+  return value || PyErr_Occurred() ? value : Py_NewRef(Py_None);
+}
+
 #endif

@@ -2,6 +2,10 @@
 #ifndef HALO_TEXT_H
 #define HALO_TEXT_H
 
+#if defined(__SSE2__) && defined(__GNUC__)
+#include <emmintrin.h>
+#endif
+
 #include "buffer.h"
 
 #define ONES 0x0101010101010101ULL
@@ -17,6 +21,22 @@ static inline uint64_t load8(const uint8_t *p) {
 static inline uint64_t needs_care(uint64_t w) {
   uint64_t quote = w ^ (ONES * '"'), slash = w ^ (ONES * '\\');
   return (w | (w - ONES * 0x20) | (quote - ONES) | (slash - ONES)) & HIGHS;
+}
+
+/* Step over ASCII that JSON writes as it is. */
+static inline const uint8_t *plain_run(const uint8_t *p, const uint8_t *end) {
+#if defined(__SSE2__) && defined(__GNUC__)
+  const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x20);
+  for (; end - p >= 16; p += 16) {
+    __m128i w = _mm_loadu_si128((const __m128i *)p);
+    __m128i stop = _mm_or_si128(_mm_cmpeq_epi8(w, quote), _mm_cmpeq_epi8(w, slash));
+    int stops = _mm_movemask_epi8(_mm_or_si128(stop, _mm_cmplt_epi8(w, control))); /* signed: beyond ASCII is below */
+    if (stops) return p + __builtin_ctz((unsigned)stops);
+  }
+#endif
+  while (end - p >= 8 && !needs_care(load8(p))) p += 8;
+  while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') p++;
+  return p;
 }
 
 /* Length of the valid UTF-8 sequence of a character beyond ASCII, 0 when there is none. */
@@ -41,7 +61,9 @@ static inline size_t utf8_length(const uint8_t *p, const uint8_t *end) {
 static inline bool utf8_valid(const uint8_t *p, size_t size) {
   const uint8_t *end = p + size;
   while (p < end) {
-    if (end - p >= 8 && !(load8(p) & HIGHS)) {
+    if (end - p >= 32 && !((load8(p) | load8(p + 8) | load8(p + 16) | load8(p + 24)) & HIGHS)) {
+      p += 32;
+    } else if (end - p >= 8 && !(load8(p) & HIGHS)) {
       p += 8;
     } else if (*p < 0x80) {
       p++;
@@ -63,8 +85,7 @@ static inline int64_t json_string(Buffer *out, const uint8_t *p, size_t size) {
   out->data[out->size++] = '"';
   while (p < end) {
     const uint8_t *plain = p;
-    while (end - p >= 8 && !needs_care(load8(p))) p += 8;
-    while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') p++;
+    p = plain_run(p, end);
     if (p > plain) {
       if (!buffer_add(out, plain, (size_t)(p - plain))) return -1;
       characters += p - plain;

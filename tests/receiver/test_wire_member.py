@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from halo_receiver import wire
 from halo_receiver.conventions.meaning import TABLE
-from halo_receiver.conventions.sources import Member
+from halo_receiver.conventions.sources import Lookup, Member, Reading, compile_source, first, first_in_python
 from halo_receiver.conventions.values import loads, member, structured
+from halo_receiver.span import Scope, Span
 
 pytestmark = pytest.mark.skipif(not wire.available(), reason="the wire scanner is not built: no C compiler")
 QUICK = settings(
@@ -100,3 +101,21 @@ def test_members_of_the_mapping_can_be_found_in_c() -> None:
         for step in reversed(source.members[-1]):
             value = [value] if step == "0" else {step: value}
         assert wire.member(orjson.dumps(value).decode(), source.members) == "x"
+
+
+@QUICK
+@given(st.dictionaries(st.sampled_from("abc"), st.none() | st.sampled_from(["", "x", 0, [], {}, False]), max_size=3))
+def test_the_first_value_is_the_same(attributes: dict[str, Any]) -> None:
+    reading = Reading(Span("", "", "", "name", Scope()), attributes)
+    lookup, name = compile_source({"key": "a"}, ""), compile_source({"name": True}, "")
+    for sources in ((), ("a",), ("a", "b", "c"), (lookup, "b"), ("c", name)):
+        assert repr(first(reading, sources)) == repr(first_in_python(reading, sources))
+
+
+def test_what_a_source_raises_is_raised() -> None:
+    class Broken(Lookup):
+        def value(self, reading: Reading) -> Any:
+            raise KeyError(self.key)
+
+    with pytest.raises(KeyError, match="here"):
+        first(Reading(Span("", "", "", "", Scope()), {"a": ""}), ("a", Broken({"key": "here"})))
