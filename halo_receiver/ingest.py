@@ -12,7 +12,6 @@ import logging
 import queue
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,6 +21,12 @@ from halo_receiver.errors import HaloError
 from halo_receiver.logs import event
 from halo_receiver.otlp_messages import LogsRequest, TraceRequest
 from halo_receiver.span import Decoded
+
+_zlib: Any
+try:
+    from isal import isal_zlib as _zlib  # inflates 2.5 times as fast; Collectors send gzip
+except ImportError:  # not on every platform
+    import zlib as _zlib
 
 log = logging.getLogger("halo.receiver")
 
@@ -56,13 +61,13 @@ class Checked:
 
 def inflate(body: bytes, limit: int) -> bytes:
     """Undo gzip or deflate, stopping at the limit. Raises TooLarge, or Undecodable when it is neither."""
-    inflater = zlib.decompressobj(wbits=47)
+    inflater: Any = _zlib.decompressobj(wbits=47)
     try:
-        plain = inflater.decompress(body, limit + 1)
+        plain: bytes = inflater.decompress(body, limit + 1)
         while len(plain) <= limit and inflater.eof and inflater.unused_data[:2] == b"\x1f\x8b":  # concatenated members
-            rest, inflater = inflater.unused_data, zlib.decompressobj(wbits=47)
+            rest, inflater = inflater.unused_data, _zlib.decompressobj(wbits=47)
             plain += inflater.decompress(rest, limit + 1 - len(plain))
-    except zlib.error as error:
+    except _zlib.error as error:
         raise decode.Undecodable(f"the body does not decompress: {error}") from None
     if len(plain) > limit:
         raise TooLarge(
