@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -88,6 +89,8 @@ class Receiver:
         self._warn_if_open()
         await self._listen()
         self._leave_address()
+        gc.collect()
+        gc.freeze()  # what stays for good is not looked through again while acknowledgements wait
         event(
             log, "receiver ready", grpc=self._addresses["grpc"], http=self._addresses["http"], data_dir=self._data_dir,
             decoder=wire.description(),

@@ -37,6 +37,7 @@ CLOSE_SECONDS = 5.0  # a disk that hangs longer than this does not keep the proc
 # In one request. A message may have two bytes: without a bound, 64 MiB of them would be looked at for minutes.
 MAX_GROUPS = 100_000  # resources, and scopes
 MAX_ITEMS = 2_000_000  # spans, or log records
+MAX_MESSAGES = 5_000_000  # of all kinds, attributes included; 64 MiB of small spans hold four million
 _MAX_REASONS = 3  # named in a partial success
 
 
@@ -46,6 +47,16 @@ class Busy(HaloError):  # noqa: N818
 
 class TooLarge(HaloError):  # noqa: N818
     """The request is over the limit, as sent or after decompression; it will not pass later."""
+
+
+class _Crowd(decode.Undecodable):
+    """Memory for its messages would be fifty times its size."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the request holds more than {MAX_MESSAGES} spans, events, links, attributes and values together",
+            hint="send smaller batches",
+        )
 
 
 @dataclass(slots=True)
@@ -88,7 +99,7 @@ def check(kind: str, encoding: Literal["protobuf", "json"], body: bytes) -> Chec
         checked = _look(kind, encoding, body)
     except decode.Undecodable as error:
         other = "logs" if kind == "traces" else "traces"
-        if encoding == "protobuf" and _is_of(other, body):
+        if encoding == "protobuf" and not isinstance(error, _Crowd) and _is_of(other, body):
             raise decode.Undecodable(str(error), hint=f"it is a request of {other}: these go to /v1/{other}") from None
         raise
     if checked.items and checked.rejected == checked.items and all("missing" in reason for reason in checked.reasons):
@@ -100,9 +111,21 @@ def check(kind: str, encoding: Literal["protobuf", "json"], body: bytes) -> Chec
 
 
 def _look(kind: str, encoding: Literal["protobuf", "json"], body: bytes) -> Checked:
-    if kind == "logs":
-        return _check_logs(body) if encoding == "protobuf" else _counted(decode.decode_logs(body, encoding="json"))
-    return _check_traces(body) if encoding == "protobuf" else _counted(decode.decode_traces(body, encoding="json"))
+    if encoding == "json":
+        if body.count(b"{") + body.count(b"[") > MAX_MESSAGES:
+            raise _Crowd()
+        return _counted((decode.decode_logs if kind == "logs" else decode.decode_traces)(body, encoding="json"))
+    try:
+        looked = wire.check(body, logs=kind == "logs")
+    except OverflowError:
+        raise _Crowd() from None
+    if looked is not None:
+        return _summary(looked)
+    message = LogsRequest if kind == "logs" else TraceRequest
+    # A message takes two bytes at least: what is shorter cannot hold too many, and most requests are.
+    if len(body) > 2 * MAX_MESSAGES and decode.crowd.over(body, message.DESCRIPTOR, MAX_MESSAGES):
+        raise _Crowd()
+    return _check_logs(body) if kind == "logs" else _check_traces(body)
 
 
 def _is_of(kind: str, body: bytes) -> bool:
@@ -130,8 +153,6 @@ def _counted(decoded: Decoded) -> Checked:
 
 
 def _check_traces(body: bytes) -> Checked:
-    if (looked := wire.check(body, logs=False)) is not None:
-        return _summary(looked)
     checked = Checked()
     request = decode.parse(TraceRequest, body)
     _refuse_swarm(request.resource_spans, "scope_spans", "spans")
@@ -151,8 +172,6 @@ def _check_traces(body: bytes) -> Checked:
 
 
 def _check_logs(body: bytes) -> Checked:
-    if (looked := wire.check(body, logs=True)) is not None:
-        return _summary(looked)
     checked = Checked()
     request = decode.parse(LogsRequest, body)
     _refuse_swarm(request.resource_logs, "scope_logs", "log_records")

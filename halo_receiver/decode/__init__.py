@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from halo_receiver.decode import from_json, from_protobuf
+from halo_receiver.decode import crowd, from_json, from_protobuf
 from halo_receiver.decode.flat import flat_span
 from halo_receiver.decode.from_protobuf import parse
 from halo_receiver.decode.mending import MAX_ATTRIBUTE_BYTES, Mending, Undecodable, id_problem
@@ -21,6 +21,7 @@ __all__ = [
     "MAX_ATTRIBUTE_BYTES",
     "Encoding",
     "Undecodable",
+    "crowd",
     "decode_logs",
     "decode_traces",
     "flat_span",

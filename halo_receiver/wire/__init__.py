@@ -46,6 +46,7 @@ def check(body: bytes, *, logs: bool) -> Looked | None:
 
     `rejected` spans have no usable ids; the first three are named as (place from 1, trace_id, span_id). A service is
     (name, items, rejected), once for each resource. None when the scanner is missing or not sure: ask the parser then.
+    Raises OverflowError when it holds more messages than `ingest.MAX_MESSAGES`.
     """
     found: Looked | None = _wire.check(body, logs) if _wire is not None else None
     return found

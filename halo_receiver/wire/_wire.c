@@ -115,6 +115,7 @@ static PyObject *check(PyObject *module, PyObject *args) {
   Reader r = reader_of((Slice){body.buf, (size_t)body.len});
   Field f;
   int got = -1;
+  walked = 0;
   while (named && services && (got = next_field(&r, &f)) > 0) {
     if (f.number != 1) continue;
     if (f.wire != 2 || ++groups > MAX_SCOPES ||
@@ -126,6 +127,8 @@ static PyObject *check(PyObject *module, PyObject *args) {
   PyBuffer_Release(&body);
   if (got == 0) {
     result = Py_BuildValue("(KKOO)", (unsigned long long)items, (unsigned long long)rejected, named, services);
+  } else if (walked > MAX_MESSAGES) {
+    PyErr_SetString(PyExc_OverflowError, "too many messages");
   } else if (!PyErr_Occurred()) {
     result = Py_NewRef(Py_None);
   }
@@ -201,6 +204,7 @@ static PyObject *scanner_add(Scanner *s, PyObject *args) {
   if (!PyArg_ParseTuple(args, "y*L", &body, &arrival)) return NULL;
   if (s->known.count > MAX_KEYS / 2) keys_forget(&s->known);
   each_column(s, column_mark);
+  walked = 0;
   bool sure = scan_request(s, (Slice){body.buf, (size_t)body.len}, arrival);
   PyBuffer_Release(&body);
   if (!sure) each_column(s, column_rollback);
@@ -317,7 +321,7 @@ static PyType_Spec scanner_spec = {
 };
 
 static PyMethodDef methods[] = {
-    {"check", check, METH_VARARGS, "check(body, logs) -> (items, rejected, named, services), or None when unsure."},
+    {"check", check, METH_VARARGS, "check(body, logs) -> (items, rejected, named, services), or None when unsure. OverflowError: too many messages."},
     {"messages", messages, METH_VARARGS,
      "messages(text, None, reason_of) or messages(attributes, prefix, reason_of) -> (JSON, first role, what was asked last, "
      "by the user, what the assistant said last, all it said, last finish reason), or None when unsure."},

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#define MAX_MESSAGES 5000000 /* in one request: ingest.MAX_MESSAGES */
 #define MAX_NESTING 48 /* messages in messages; the reference parser takes 100 */
 
 typedef struct {
@@ -125,12 +126,15 @@ static const Shape SHAPES[M_COUNT][20] = {
 #undef M
 #undef F4
 
+/* Messages walked since a check or an add began, so that a crowd of empty ones is refused before anybody builds them. */
+static uint64_t walked;
+
 /* Walk a message and all in it: true when the reference parser would take it, false when that is not sure. */
 static bool message_holds(Slice message, int kind, int depth) {
   Reader r = reader_of(message);
   Field f;
   int got;
-  if (depth > MAX_NESTING) return false;
+  if (depth > MAX_NESTING || ++walked > MAX_MESSAGES) return false;
   while ((got = next_field(&r, &f)) > 0) {
     if (f.number >= 20) continue;
     Shape shape = SHAPES[kind][f.number];
