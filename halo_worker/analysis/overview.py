@@ -29,6 +29,13 @@ _PLANS = rf"""
 _FIRST_MESSAGE = """
   left(input_messages, least(coalesce(nullif(strpos(input_messages, '"},{"role":"'), 0) - 1, 16000), 16000))
 """
+_DIMENSIONS = {
+    "agent": "agent_name",
+    "model": "model",
+    "version": "version",
+    "tool": "tool_name",
+    "service": "nullif(service_name, '')",
+}
 
 
 def prepare(reader: Reader) -> None:
@@ -70,14 +77,13 @@ def prepare(reader: Reader) -> None:
         FROM spans
         """,
     )
+    # Each by itself: what all five hold at once would not fit.
     reader.scratch.table(
         "_dimensions",
-        """
-        SELECT DISTINCT trace_id, dimension, value FROM (
-          SELECT trace_id, unnest(['agent', 'model', 'version', 'tool', 'service']) AS dimension,
-            unnest([agent_name, model, version, tool_name, nullif(service_name, '')]) AS value FROM _s
-        ) WHERE value IS NOT NULL
-        """,
+        " UNION ALL ".join(
+            f"SELECT DISTINCT trace_id, '{dimension}' AS dimension, {column} AS value FROM _s WHERE value IS NOT NULL"
+            for dimension, column in _DIMENSIONS.items()
+        ),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.shared import ADMITS, ENDING, NEGATES, READING
+from halo_worker.analysis.detectors.shared import ADMITS, ENDING, NEGATES, READING, thrice
 from halo_worker.analysis.detectors.unit import Unit
 
 _ADMITS = ADMITS.replace("'", "''")
@@ -309,11 +309,12 @@ UNITS = (
         definition="A model writes the same text three or more times in one trace, without calling a tool",
         source="MAST 1.3 step repetition",
         limits="word for word; short answers (under 30 characters) are left out",
-        sql="""
+        sql=f"""
           SELECT coalesce(agent_name, model, name) AS key, coalesce(agent_name, model, name) AS subject, trace_id,
             arg_max(span_id, start_time) AS span_id, arg_max(span_id, start_time) AS origin_span_id, 'output_text' AS field,
             left(arg_max(output_head, start_time), 300) AS quote
           FROM _s WHERE span_type = 'llm' AND NOT failed AND calls = 0 AND output_length >= 30
+            AND {thrice("trace_id, output_hash", "span_type = 'llm' AND calls = 0")}
           GROUP BY trace_id, output_hash, coalesce(agent_name, model, name) HAVING count(*) >= 3
         """,
         title="{subject} says the same thing over and over",

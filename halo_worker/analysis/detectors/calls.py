@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.shared import ENDING, ERROR_CLASSES_SQL, READING
+from halo_worker.analysis.detectors.shared import ENDING, ERROR_CLASSES_SQL, READING, thrice
 from halo_worker.analysis.detectors.unit import Unit
 
 _UNKNOWN_TOOL = dict(ERROR_CLASSES_SQL)["unknown_tool"]
@@ -27,6 +27,7 @@ UNITS = (
           FROM (
             SELECT trace_id, coalesce(tool_name, name) AS key, arg_max(span_id, start_time) AS span_id
             FROM _s ANTI JOIN _inner USING (trace_id, span_id) WHERE span_type = 'tool' AND arguments IS NOT NULL AND trim(arguments) NOT IN ('', '{{}}', 'null')
+              AND {thrice("trace_id, input_hash", "span_type = 'tool'")}
             GROUP BY trace_id, name, tool_name, input_hash
             HAVING count(*) >= 3 AND coalesce(min(output_hash) = max(output_hash), true) AND (count(output_hash) = count(*)
               OR count(*) >= 4 AND (count(*) FILTER (failed) >= 3 OR NOT regexp_matches(key, '{_POLLS}')))
@@ -38,6 +39,7 @@ UNITS = (
             SELECT call_name, trace_id, arg_max(span_id, start_time) AS span_id
             FROM _calls c ANTI JOIN (SELECT DISTINCT trace_id FROM _s WHERE span_type = 'tool') t USING (trace_id)
             WHERE coalesce(call_name, '') <> '' AND NOT regexp_matches(call_name, '{_POLLS}') AND arguments_type = 'OBJECT' AND structure <> '{{}}'
+              AND {thrice("trace_id, said_hash", "true", table="_calls")}
             GROUP BY trace_id, call_name, said_hash HAVING count(*) >= 4
           ) r JOIN _s s USING (trace_id, span_id)
         """,
@@ -104,16 +106,20 @@ UNITS = (
         source="NeMo Compass, missing tool result",
         limits="sampling and late spans look the same; only judged when the trace has tool spans",
         sql=f"""
+          WITH last AS (SELECT trace_id, max(start_time) AS asked_at FROM _s WHERE span_type = 'llm' GROUP BY trace_id),
+          open AS (
+            SELECT c.trace_id, c.span_id, c.call_id, c.call_name, c.start_time, c.service_name FROM _calls c JOIN last USING (trace_id)
+            WHERE coalesce(c.call_name, '') <> '' AND NOT regexp_matches(c.call_name, '{ENDING}') AND NOT coalesce(last.asked_at > c.end_time, false)
+          ),
+          beside AS (FROM _s SEMI JOIN open USING (trace_id))
           SELECT c.call_name AS key, c.call_name AS subject, c.trace_id, c.span_id, c.span_id AS origin_span_id,
             'name' AS field, s.name AS quote
-          FROM _calls c JOIN _s s USING (trace_id, span_id)
-          WHERE coalesce(c.call_name, '') <> '' AND NOT regexp_matches(c.call_name, '{ENDING}')
-            AND EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = c.trace_id AND t.span_type = 'tool')
-            AND (c.service_name, c.call_name) IN (SELECT DISTINCT (service_name, tool_name) FROM _s WHERE span_type = 'tool' AND tool_name IS NOT NULL)
-            AND NOT EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = c.trace_id AND t.tool_call_id = c.call_id)
-            AND NOT EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = c.trace_id AND t.span_type = 'tool'
+          FROM open c JOIN _s s USING (trace_id, span_id)
+          WHERE (c.service_name, c.call_name) IN (SELECT DISTINCT (service_name, tool_name) FROM _s WHERE span_type = 'tool' AND tool_name IS NOT NULL)
+            AND EXISTS (SELECT 1 FROM beside t WHERE t.trace_id = c.trace_id AND t.span_type = 'tool')
+            AND NOT EXISTS (SELECT 1 FROM beside t WHERE t.trace_id = c.trace_id AND t.tool_call_id = c.call_id)
+            AND NOT EXISTS (SELECT 1 FROM beside t WHERE t.trace_id = c.trace_id AND t.span_type = 'tool'
               AND t.tool_name = c.call_name AND t.start_time >= c.start_time)
-            AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = c.trace_id AND n.span_type = 'llm' AND n.start_time > c.end_time)
         """,
         title="Calls of {subject} are asked for and never made",
         description="The model asks for {subject}, no span shows that it ran, and the run ends there.",

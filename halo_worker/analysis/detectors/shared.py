@@ -162,6 +162,13 @@ def _work_of(table: str) -> str:
 _WORK = _work_of("")
 
 
+def thrice(columns: str, among: str, *, table: str = "_s") -> str:
+    """Say of a row that two others may have the same values: over numbers alone, ahead of what tells it for sure."""
+    return (
+        f"hash({columns}) IN (SELECT hash({columns}) AS h FROM {table} WHERE {among} GROUP BY h HAVING count(*) >= 3)"
+    )
+
+
 def _filled(member: str) -> str:
     """A member of the JSON result that is there and says something."""
     return (
