@@ -11,6 +11,10 @@ from halo_receiver.conventions.messages import Message, last_text
 from halo_receiver.conventions.sources import Flat, Reading, Source, first
 from halo_receiver.conventions.values import dumps
 
+_BRACKETS = ("[", "{")
+_MESSAGES = (("messages",),)
+_INSTRUCTIONS = (("system",), ("system_instruction",), ("instructions",), ("config",))  # as messages._read_object
+
 Reason = Callable[[Any], str | None]
 
 
@@ -47,22 +51,29 @@ def of(found: list[Message], reason_of: Reason) -> Spoken:
 def read(reading: Reading, sources: Iterable[Source], role: str, reason_of: Reason) -> Spoken | None:
     """Return what the first source with messages holds; a bare text is one message of `role`."""
     for source in sources:
-        plain = _plain(reading, source, reason_of)
-        if plain is not None:
-            return plain
-        value = first(reading, (source,))
-        if value is not None and (found := messages.read(value, role)):
-            return of(found, reason_of)
+        found = None
+        if type(source) is Flat and (prefix := source.options.get("flat")) and source.applies(reading):
+            found = wire.messages(reading.attributes, prefix, role, reason_of)
+        if found is None:
+            value = first(reading, (source,))
+            if value is None:
+                continue
+            if type(value) is str:
+                if value[:1] in _BRACKETS:
+                    found = wire.messages(value, None, role, reason_of)
+                if found is None and value[:1] == "{" and (text := _of_request(value)):
+                    found = wire.messages(text, None, role, reason_of)
+            if found is None:
+                if listed := messages.read(value, role):
+                    return of(listed, reason_of)
+                continue
+        return Spoken(*found)
     return None
 
 
-def _plain(reading: Reading, source: Source, reason_of: Reason) -> Spoken | None:
-    """Read messages of the usual forms, at a tenth of the cost."""
-    found = None
-    if type(source) is str:
-        value = reading.attributes.get(source)
-        if type(value) is str and value[:1] == "[":
-            found = wire.messages(value, None, reason_of)
-    elif type(source) is Flat and (prefix := source.options.get("flat")) and source.applies(reading):
-        found = wire.messages(reading.attributes, prefix, reason_of)
-    return None if found is None else Spoken(*found)
+def _of_request(text: str) -> str:
+    """Return the JSON of the messages in a whole request, where they are all that it says; else an empty text."""
+    if wire.member(text, _INSTRUCTIONS) is not None:  # or C is not sure
+        return ""
+    found = wire.member(text, _MESSAGES)
+    return found.decode() if type(found) is bytes and found[:1] == b"[" else ""

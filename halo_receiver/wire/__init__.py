@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 Looked: TypeAlias = tuple[int, int, list[tuple[int, bytes, bytes]], list[tuple[bytes, int, int]]]
 Said: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None, str | None]
 
-VERSION = 4  # of what Python and C expect of each other here: raise it on both sides when that changes
+VERSION = 5  # of what Python and C expect of each other here: raise it on both sides when that changes
 
 _wire: Any
 try:
@@ -52,12 +52,13 @@ def check(body: bytes, *, logs: bool) -> Looked | None:
     return found
 
 
-def messages(where: Any, prefix: str | None, reason_of: Callable[[str], str | None]) -> Said | None:
+def messages(where: Any, prefix: str | None, role: str, reason_of: Callable[[str], str | None]) -> Said | None:
     """Read messages of the usual forms: in JSON text (prefix None), or flattened into attribute keys below a prefix.
 
+    A list of texts is one message of `role`.
     None when the scanner is missing or not sure: ask conventions.messages then, which says what they come to.
     """
-    found: Said | None = _wire.messages(where, prefix, reason_of) if _wire is not None else None
+    found: Said | None = _wire.messages(where, prefix, role, reason_of) if _wire is not None else None
     return found
 
 

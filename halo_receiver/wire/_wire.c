@@ -7,7 +7,7 @@
 #include "messages.h"
 #include "scan.h"
 
-#define VERSION 4 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
+#define VERSION 5 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
 
 /* ---- check ------------------------------------------------------------------------------------------------------ */
 
@@ -323,7 +323,7 @@ static PyType_Spec scanner_spec = {
 static PyMethodDef methods[] = {
     {"check", check, METH_VARARGS, "check(body, logs) -> (items, rejected, named, services), or None when unsure. OverflowError: too many messages."},
     {"messages", messages, METH_VARARGS,
-     "messages(text, None, reason_of) or messages(attributes, prefix, reason_of) -> (JSON, first role, what was asked last, "
+     "messages(text, None, role, reason_of) or messages(attributes, prefix, role, reason_of) -> (JSON, first role, what was asked last, "
      "by the user, what the assistant said last, all it said, last finish reason), or None when unsure."},
     {"member", member, METH_VARARGS,
      "member(text, paths) -> the member of JSON text that the first path leads to, its JSON in bytes where it is neither text "

@@ -13,7 +13,7 @@
 #endif
 #include <Python.h>
 
-#include "json.h"
+#include "member.h"
 
 #define MAX_PLAIN_MESSAGES 1024
 #define MAX_FLAT_MESSAGES 256
@@ -180,11 +180,21 @@ static bool text_or_null(Json *j, Buffer *to, Piece *piece) {
   return json_next(j) == 'n' ? json_null(j) : json_text(j, to, piece);
 }
 
+/* A result that is an object becomes the text of its JSON. */
+static bool read_response(Speech *s, Json *j, Piece *response) {
+  Buffer *json = &s->arguments;
+  json->size = 0;
+  if (!json_copy(j, json, &s->other, 0)) return false;
+  if (json->size > 9 && (!memcmp(json->data, "{\"type\":", 8) || !memcmp(json->data, "{\"value\":", 9))) return false;
+  *response = (Piece){&s->other, s->other.size, json->size};
+  return buffer_add(&s->other, json->data, json->size);
+}
+
 /* One of a message's parts: a text, a call, or the result of one. */
 static bool read_part(Speech *s, Json *j, Piece *content, bool *results) {
   static const char *const names[] = {"type", "content", "text", "id", "name", "arguments", "response", NULL};
   enum { TYPE, CONTENT, TEXT, ID, NAME, ARGUMENTS, RESPONSE };
-  Piece type = {0}, text = {0}, id = {0}, name = {0}, response = {0};
+  Piece type = {0}, text = {0}, id = {0}, name = {0}, response = {0}, sent;
   unsigned seen = 0;
   s->arguments.size = 0;
   if (!json_take(j, '{')) return false;
@@ -195,15 +205,18 @@ static bool read_part(Speech *s, Json *j, Piece *content, bool *results) {
       case CONTENT: case TEXT: done = !text.in && json_text(j, &s->other, &text); break;
       case ID: done = json_text(j, &s->other, &id); break;
       case NAME: done = json_text(j, &s->other, &name); break;
-      case ARGUMENTS: done = json_next(j) == '{' && json_copy(j, &s->arguments, &s->other, 0); break;
-      case RESPONSE: done = json_text(j, &s->other, &response); break;
+      case ARGUMENTS:
+        done = json_next(j) == '"' ? json_text(j, &s->other, &sent) && arguments_of(s, sent)
+                                   : json_next(j) == '{' && json_copy(j, &s->arguments, &s->other, 0);
+        break;
+      case RESPONSE: done = json_next(j) == '{' ? read_response(s, j, &response) : json_text(j, &s->other, &response); break;
     }
     if (!done) return false;
   } while (json_take(j, ','));
-  if (!json_take(j, '}') || !type.in) return false;
+  if (!json_take(j, '}')) return false;
   Slice kind = piece_bytes(type);
   unsigned rest = seen & ~(1u << TYPE);
-  if (kind.size == 4 && !memcmp(kind.data, "text", 4)) {
+  if ((!type.in && seen == 1u << TEXT) || (kind.size == 4 && !memcmp(kind.data, "text", 4))) {
     if (rest != 1u << CONTENT && rest != 1u << TEXT) return false;
     if (!text.size) return true;
     if (!content->in) *content = (Piece){&s->content, s->content.size, 0};
@@ -214,7 +227,7 @@ static bool read_part(Speech *s, Json *j, Piece *content, bool *results) {
     return true;
   }
   if (kind.size == 9 && !memcmp(kind.data, "tool_call", 9)) {
-    if (rest != (1u << ID | 1u << NAME | 1u << ARGUMENTS)) return false;
+    if (rest != (1u << ID | 1u << NAME | 1u << ARGUMENTS) || !name.size) return false;
     return add_call(s, id, name, (Slice){s->arguments.data, s->arguments.size});
   }
   if (kind.size == 18 && !memcmp(kind.data, "tool_call_response", 18)) {
@@ -288,8 +301,9 @@ static bool read_calls(Speech *s, Json *j) {
 }
 
 static bool read_message(Speech *s, Json *j) {
-  static const char *const names[] = {"role", "content", "parts", "tool_calls", "tool_call_id", "name", "finish_reason", NULL};
-  enum { ROLE, CONTENT, PARTS, CALLS, ID, NAME, REASON };
+  static const char *const names[] = {"role", "content", "parts", "tool_calls", "tool_call_id", "name", "finish_reason",
+                                      "refusal", "audio", "function_call", "annotations", NULL};
+  enum { ROLE, CONTENT, PARTS, CALLS, ID, NAME, REASON, REFUSAL, AUDIO, FUNCTION, NOTES };
   Message m = {0};
   Piece role = {0};
   bool results = false;
@@ -306,30 +320,64 @@ static bool read_message(Speech *s, Json *j) {
       case ID: done = json_text(j, &s->other, &m.identifier) && m.identifier.size; break;
       case NAME: done = text_or_null(j, &s->other, &m.name); break;
       case REASON: done = text_or_null(j, &s->other, &m.reason); break;
+      case REFUSAL: case AUDIO: case FUNCTION: done = json_null(j); break; /* OpenAI's answers have them all */
+      case NOTES: done = json_take(j, '[') ? json_take(j, ']') : json_null(j); break;
     }
     if (!done) return false;
   } while (json_take(j, ','));
   return json_take(j, '}') && role.in && add_message(s, &m, results);
 }
 
-static bool read_list(Speech *s, Slice text) {
-  Json j = {text.data, text.data + text.size};
-  if (!json_take(&j, '[')) return false;
+/* Whether an object whose first key comes next may be a part: messages are of no type. */
+static bool json_starts_part(Json j) {
+  for (int i = 0; i < 2; i++) {
+    Slice key;
+    bool plain;
+    if (!json_over_text(&j, &key, &plain)) return false;
+    if (key.size == 4 && (!memcmp(key.data, "type", 4) || !memcmp(key.data, "text", 4))) return true;
+    if (!json_take(&j, ':') || json_next(&j) != '"' || !json_over_text(&j, &key, &plain) || !json_take(&j, ',')) return false;
+    json_next(&j);
+  }
+  return false;
+}
+
+/* The texts of one message, whose role is not said there: OpenTelemetry's system instructions. */
+static bool read_texts(Speech *s, Json *j, Role role) {
+  Message m = {.role = role};
+  bool results = false;
+  s->calls.size = 0;
   do {
-    if (!read_message(s, &j)) return false;
-  } while (json_take(&j, ','));
+    if (!read_part(s, j, &m.content, &results) || results || s->calls.size) return false;
+  } while (json_take(j, ','));
+  return add_message(s, &m, false);
+}
+
+static bool read_list(Speech *s, Slice text, Role role) {
+  Json j = {text.data, text.data + text.size};
+  if (json_next(&j) == '{') return read_message(s, &j) && json_next(&j) == 0 && j.at == j.end;
+  if (!json_take(&j, '[')) return false;
+  Json first = j;
+  if (json_take(&first, '{') && json_next(&first) == '"' && json_starts_part(first)) {
+    if (!read_texts(s, &j, role)) return false;
+  } else {
+    do {
+      if (!read_message(s, &j)) return false;
+    } while (json_take(&j, ','));
+  }
   return json_take(&j, ']') && json_next(&j) == 0 && j.at == j.end;
 }
 
 /* ---- Flattened into attribute keys ------------------------------------------------------------------------------- */
 
+/* Messages and calls may be wrapped (`.message.`, `.tool_call.`), what a call is of once more (`.function.`). */
 typedef struct {
   uint32_t message, number;
+  bool wrapped, function;
   Slice id, name, arguments; /* data NULL: there is none */
 } FlatCall;
 
 typedef struct {
-  bool there;
+  bool there, wrapped;
   Slice role, content, identifier, name, reason;
 } FlatMessage;
 
@@ -357,15 +405,17 @@ static bool take_place(Slice *key, uint32_t *place, uint32_t limit) {
 
 static Slice *flat_member(Slice key, uint32_t place, FlatMessage *messages, FlatCall *calls, int *count) {
   FlatMessage *m = &messages[place];
-  if (!m->there) *m = (FlatMessage){.there = true};
+  bool wrapped = take_word(&key, "message.");
+  if (!m->there) *m = (FlatMessage){.there = true, .wrapped = wrapped};
+  if (m->wrapped != wrapped) return NULL;
   if (whole(key, "role")) return &m->role;
   if (whole(key, "content")) return &m->content;
   if (whole(key, "tool_call_id")) return &m->identifier;
   if (whole(key, "name")) return &m->name;
   if (whole(key, "finish_reason")) return &m->reason;
   uint32_t number;
-  if (!take_word(&key, "tool_calls.") || !take_place(&key, &number, MAX_FLAT_CALLS) || !take_word(&key, "tool_call."))
-    return NULL;
+  if (!take_word(&key, "tool_calls.") || !take_place(&key, &number, MAX_FLAT_CALLS)) return NULL;
+  wrapped = take_word(&key, "tool_call.");
   FlatCall *call = NULL;
   for (int i = *count; !call && i-- > 0;) {
     if (calls[i].message == place && calls[i].number == number) call = &calls[i];
@@ -373,11 +423,15 @@ static Slice *flat_member(Slice key, uint32_t place, FlatMessage *messages, Flat
   if (!call) {
     if (*count == MAX_FLAT_CALLS) return NULL;
     call = &calls[(*count)++];
-    *call = (FlatCall){.message = place, .number = number};
+    *call = (FlatCall){.message = place, .number = number, .wrapped = wrapped};
   }
+  if (call->wrapped != wrapped) return NULL;
   if (whole(key, "id")) return &call->id;
-  if (whole(key, "function.name")) return &call->name;
-  return whole(key, "function.arguments") ? &call->arguments : NULL;
+  bool function = take_word(&key, "function.");
+  if ((call->name.data || call->arguments.data) && call->function != function) return NULL;
+  call->function = function;
+  if (whole(key, "name")) return &call->name;
+  return whole(key, "arguments") ? &call->arguments : NULL;
 }
 
 static bool piece_of(Buffer *in, Slice text, Piece *piece) {
@@ -432,7 +486,7 @@ static bool gather_flat(Flat *flat, PyObject *attributes, Slice prefix) {
     Slice key = {(const uint8_t *)text, (size_t)size};
     if (key.size < prefix.size || memcmp(key.data, prefix.data, prefix.size)) continue;
     key = (Slice){key.data + prefix.size, key.size - prefix.size};
-    if (!take_place(&key, &place, MAX_FLAT_MESSAGES) || !take_word(&key, "message.")) return false;
+    if (!take_place(&key, &place, MAX_FLAT_MESSAGES)) return false;
     for (; flat->end <= place; flat->end++) flat->messages[flat->end].there = false;
     Slice *member = flat_member(key, place, flat->messages, flat->calls, &flat->count);
     text = member && PyUnicode_Check(value) ? PyUnicode_AsUTF8AndSize(value, &size) : NULL;
@@ -478,14 +532,16 @@ static PyObject *python_speech(Speech *s) {
 
 enum { KEPT = 7 };
 
-/* messages(where, prefix or None, reason_of) */
+/* messages(where, prefix or None, role, reason_of) */
 static PyObject *messages(PyObject *module, PyObject *args) {
   static Buffer kept[KEPT]; /* from call to call: they grow to what messages need */
   PyObject *where, *reason_of, *result = NULL;
-  const char *prefix;
-  Py_ssize_t size;
+  const char *prefix, *named;
+  Py_ssize_t size, named_size;
+  Role role;
   (void)module;
-  if (!PyArg_ParseTuple(args, "Oz#O", &where, &prefix, &size, &reason_of)) return NULL;
+  if (!PyArg_ParseTuple(args, "Oz#s#O", &where, &prefix, &size, &named, &named_size, &reason_of)) return NULL;
+  if (!role_named((Slice){(const uint8_t *)named, (size_t)named_size}, &role)) Py_RETURN_NONE;
   Speech s = {.out = kept[0], .content = kept[1], .other = kept[2], .calls = kept[3], .said = kept[4], .arguments = kept[5],
               .spare = kept[6], .reason_of = reason_of};
   memset(kept, 0, sizeof kept); /* `reason_of` may let another thread in here */
@@ -495,7 +551,7 @@ static PyObject *messages(PyObject *module, PyObject *args) {
     done = PyDict_Check(where) && read_flat(&s, where, (Slice){(const uint8_t *)prefix, (size_t)size});
   } else if (PyUnicode_Check(where)) {
     const char *text = PyUnicode_AsUTF8AndSize(where, &size);
-    done = text && read_list(&s, (Slice){(const uint8_t *)text, (size_t)size});
+    done = text && read_list(&s, (Slice){(const uint8_t *)text, (size_t)size}, role);
   }
   if (PyErr_Occurred()) PyErr_Clear(); /* lone surrogates, no memory: the reference has an answer to everything */
   if (done) result = python_speech(&s);

@@ -35,8 +35,9 @@ def heard(attributes: dict[str, Any], source: Source, role: str) -> spoken.Spoke
 
 def same(attributes: dict[str, Any], source: Source = "k", roles: tuple[str, ...] = ("user",)) -> bool:
     """Compare the two; return whether C was sure."""
-    found = wire.messages(*((attributes["k"], None) if source == "k" else (attributes, "p.")), _finish_reason)
+    found = None
     for role in roles:
+        found = wire.messages(*((attributes["k"], None) if source == "k" else (attributes, "p.")), role, _finish_reason)
         both = heard(attributes, source, role)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(wire, "_wire", None)
@@ -103,6 +104,8 @@ CALL = st.fixed_dictionaries(
 PART = st.one_of(
     st.fixed_dictionaries({"type": st.just("text"), "content": TEXT}),
     st.fixed_dictionaries({"type": st.just("text"), "text": TEXT}),
+    st.fixed_dictionaries({"text": TEXT}),
+    st.fixed_dictionaries({"type": st.just("tool_call_response"), "id": TEXT, "response": st.dictionaries(st.sampled_from(["type", "value", "a"]), ODD)}),
     st.fixed_dictionaries({"type": st.just("tool_call"), "id": TEXT, "name": TEXT, "arguments": ARGUMENTS}),
     st.fixed_dictionaries({"type": st.just("tool_call_response"), "id": TEXT, "response": ODD}),
     st.fixed_dictionaries({"type": st.sampled_from(["text", "reasoning", "image"])}, optional={"content": ODD, "text": ODD}),
@@ -111,7 +114,7 @@ REASON = st.sampled_from(["stop", "tool_calls", "FinishReason.STOP", "null", '["
 MESSAGE = st.one_of(
     st.fixed_dictionaries({"role": ROLE, "content": TEXT | st.none()}, optional={"tool_calls": st.lists(CALL, max_size=2), "tool_call_id": TEXT, "name": TEXT}),
     st.fixed_dictionaries({"role": ROLE, "parts": st.lists(PART, max_size=3)}, optional={"finish_reason": REASON, "name": TEXT}),
-    st.fixed_dictionaries({}, optional={"role": ROLE, "content": ODD | st.lists(PART, max_size=2), "parts": ODD, "tool_calls": ODD, "tool_call_id": ODD, "name": ODD, "finish_reason": ODD, "refusal": ODD}),
+    st.fixed_dictionaries({}, optional={"role": ROLE, "content": ODD | st.lists(PART, max_size=2), "parts": ODD, "tool_calls": ODD, "tool_call_id": ODD, "name": ODD, "finish_reason": ODD, "refusal": ODD, "audio": st.none(), "function_call": st.none(), "annotations": st.just([])}),
 )  # fmt: skip
 FORM = st.sampled_from([{}, {"ensure_ascii": False}, {"indent": 1}, {"separators": (",", ":")}])
 
@@ -126,8 +129,21 @@ FORM = st.sampled_from([{}, {"ensure_ascii": False}, {"indent": 1}, {"separators
 def test_any_messages_read_the_same(value: list[Any], form: dict[str, Any], role: str, shuffled: bool) -> None:
     if shuffled:
         value = [dict(reversed(item.items())) for item in value]
-    text = json.dumps(value, **form)
-    same({"k": text}, roles=(role,))
+    same({"k": json.dumps(value, **form)}, roles=(role,))
+    if value:
+        same({"k": json.dumps(value[0], **form)}, roles=(role,))
+
+
+REQUEST = st.fixed_dictionaries(
+    {"messages": st.lists(MESSAGE, max_size=3) | ODD},
+    optional={"system": ODD, "config": ODD, "instructions": TEXT, "input": ODD, "model": TEXT, "tools": st.just([{"messages": []}]), "message": ODD, "role": ROLE, "type": TEXT},
+)  # fmt: skip
+
+
+@QUICK
+@given(REQUEST, FORM)
+def test_any_request_reads_the_same(value: dict[str, Any], form: dict[str, Any]) -> None:
+    same({"k": json.dumps(value, **form)})
 
 
 @QUICK

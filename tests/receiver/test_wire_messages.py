@@ -31,7 +31,7 @@ def referred(value: Any) -> spoken.Spoken | None:
 
 def same(text: str) -> bool:
     """Compare the two on JSON text; return whether C was sure."""
-    found = wire.messages(text, None, _finish_reason)
+    found = wire.messages(text, None, "user", _finish_reason)
     if found is None:
         return False
     assert spoken.Spoken._make(found) == referred(text)
@@ -40,7 +40,7 @@ def same(text: str) -> bool:
 
 def same_flat(attributes: dict[str, Any]) -> bool:
     """Compare the two on flattened attributes; return whether C was sure."""
-    found = wire.messages(attributes, PREFIX, _finish_reason)
+    found = wire.messages(attributes, PREFIX, "user", _finish_reason)
     if found is None:
         return False
     gathered = flattened.gather(attributes, PREFIX)
@@ -161,4 +161,4 @@ def test_any_flattened_messages_are_read_alike(items: dict[tuple[str, str], Any]
 
 def test_without_the_scanner_the_reference_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "_wire", None)
-    assert wire.messages('[{"role":"user","content":"a"}]', None, _finish_reason) is None
+    assert wire.messages('[{"role":"user","content":"a"}]', None, "user", _finish_reason) is None
