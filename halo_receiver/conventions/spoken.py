@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from halo_receiver import wire
 from halo_receiver.conventions import messages
 from halo_receiver.conventions.messages import Message, last_text
-from halo_receiver.conventions.sources import Flat, Reading, Source, first
+from halo_receiver.conventions.sources import Flat, Reading, Source
 from halo_receiver.conventions.values import dumps
 
 _BRACKETS = ("[", "{")
@@ -50,24 +50,22 @@ def of(found: list[Message], reason_of: Reason) -> Spoken:
 
 def read(reading: Reading, sources: Iterable[Source], role: str, reason_of: Reason) -> Spoken | None:
     """Return what the first source with messages holds; a bare text is one message of `role`."""
+    attributes, found = reading.attributes, None
     for source in sources:
-        found = None
-        if type(source) is Flat and (prefix := source.options.get("flat")) and source.applies(reading):
-            found = wire.messages(reading.attributes, prefix, role, reason_of)
-        if found is None:
-            value = first(reading, (source,))
-            if value is None:
-                continue
-            if type(value) is str:
-                if value[:1] in _BRACKETS:
-                    found = wire.messages(value, None, role, reason_of)
-                if found is None and value[:1] == "{" and (text := _of_request(value)):
-                    found = wire.messages(text, None, role, reason_of)
-            if found is None:
-                if listed := messages.read(value, role):
-                    return of(listed, reason_of)
-                continue
-        return Spoken(*found)
+        if type(source) is str:
+            value = attributes.get(source)
+        else:
+            if type(source) is Flat and (prefix := source.options.get("flat")) and source.applies(reading):
+                found = wire.messages(attributes, prefix, role, reason_of)
+            value = source.read(reading) if found is None else None  # type: ignore[union-attr]
+        if type(value) is str and value[:1] in _BRACKETS:
+            found = wire.messages(value, None, role, reason_of)
+            if found is None and value[:1] == "{" and (text := _of_request(value)):
+                found = wire.messages(text, None, role, reason_of)
+        if found is not None:
+            return Spoken(*found)
+        if value is not None and value != "" and (listed := messages.read(value, role)):
+            return of(listed, reason_of)
     return None
 
 
