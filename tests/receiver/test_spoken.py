@@ -291,3 +291,68 @@ def test_damaged_messages_read_the_same() -> None:
             text = text[:place] + rng.choice(signs) + text[place + rng.randint(0, 2) :]
         sure += same({"k": text})
     assert sure > 5
+
+
+OF_A_CALL = "p.0.tool_calls.0"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"p.0.role": "user", "p.0.message.content": "x"},
+        {"p.0.message.role": "user", "p.0.content": "x"},
+        {"p.0.role": "assistant", f"{OF_A_CALL}.function.name": "f", f"{OF_A_CALL}.name": "g"},
+        {"p.0.role": "assistant", f"{OF_A_CALL}.function.arguments": "{}", f"{OF_A_CALL}.arguments": "[]"},
+        {"p.0.role": "assistant", f"{OF_A_CALL}.tool_call.id": "1", f"{OF_A_CALL}.id": "2"},
+        {"p.0.role": "assistant", f"{OF_A_CALL}.tool_call.name": "f", f"{OF_A_CALL}.name": "g"},
+    ],
+)
+def test_keys_of_two_forms_are_left_to_the_reference(attributes: dict[str, str]) -> None:
+    assert not same(attributes, FLAT)
+
+
+@pytest.mark.parametrize(
+    ("text", "sure"),
+    [
+        ('[{"role":"assistant","parts":[{"type":"tool_call","id":"1","name":"","arguments":"{}"}]}]', False),
+        ('[{"role":"assistant","parts":[{"type":"tool_call","id":"1","name":"n","arguments":"{}"}]}]', True),
+        ('[{"role":"assistant","parts":[{"type":"tool_call","id":"1","name":"n","arguments":"{"}]}]', False),
+        (
+            '[{"role":"tool","parts":[{"type":"tool_call_response","id":"1","response":{"value":1,"type":"json"}}]}]',
+            False,
+        ),
+        (
+            '[{"role":"tool","parts":[{"type":"tool_call_response","id":"1","response":{"type":"json","value":1}}]}]',
+            False,
+        ),
+        ('[{"role":"tool","parts":[{"type":"tool_call_response","id":"1","response":{"rows": [1.5, "é"]}}]}]', True),
+        ('[{"type":"text","content":"a"},{"text":"b"}]', True),
+        ('[{"type":"text","content":"a"},{"role":"user","content":"b"}]', False),
+        ('[{"type":"tool_call","id":"1","name":"n","arguments":{}}]', False),
+        ('{"role":"user","content":"a"}', True),
+        ('{"role":"user","content":"a"}{', False),
+        (
+            '[{"role":"assistant","content":"a","refusal":null,"annotations":[],"audio":null,"function_call":null}]',
+            True,
+        ),
+        ('[{"role":"assistant","content":"a","refusal":"no"}]', False),
+    ],
+)
+def test_what_c_is_sure_of(text: str, sure: bool) -> None:
+    assert same({"k": text}) == sure
+
+
+@pytest.mark.parametrize(
+    ("request_", "sure"),
+    [
+        ('{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[]}', True),
+        ('{"messages":[{"role":"user","content":"a"}],"system":"s"}', False),
+        ('{"messages":[{"role":"user","content":"a"}],"config":{"system_instruction":"s"}}', False),
+        ('{"messages":[{"role":"user","content":"a"}],"instructions":null}', True),
+        ('{"messages":"a"}', False),
+        ('{"messages":{"role":"user","content":"a"}}', False),
+    ],
+)
+def test_a_whole_request_is_read_for_its_messages(request_: str, sure: bool) -> None:
+    assert bool(spoken._of_request(request_)) == sure
+    same({"k": request_})

@@ -71,6 +71,7 @@ def test_any_member_is_the_same(value: Any, paths: Any, form: dict[str, Any], da
 @example('{"a":"\\ud83d"}')
 @example('{"c":1e400}')
 @example('{"c":"a","c":"b"}')
+@example('{"a":{"b":1},"a":{}}')
 @example("[" * 100_000)
 @example('{"c":' * 100_000)
 @example('[[],[],[],[],[],[],[],[],[],[],{"b":1}]')
