@@ -234,7 +234,7 @@ def send(
         waiting = sum(len(line.open) for line in lines)
         for _ in lines:
             line = lines[turn % len(lines)]
-            if over or line.sending or line.out or waiting >= in_flight:
+            if over or line.sending or line.out or waiting >= in_flight or (limit and sent >= limit):
                 turn += 1
                 continue
             due = started + number / per_second if per_second else now

@@ -3,8 +3,9 @@
 Parts: `profile` (CPU per span and stage, in one process), `throughput` (acknowledged and stored, against a server that
 receives the same bytes and does nothing), `gzip` (the same with gzip clients), `latency` (acknowledgements at 50
 requests/s of 64 spans), `naive` (CPU against MessageToDict and executemany), `memory` (both processes over `--long`
-spans), `questions` (overview and one trace over segments of `--long` spans), `seal` (at 5,000 spans/s).
-Without a part: all but memory and questions, which take minutes.
+spans), `questions` (overview and one trace over segments of `--long` spans), `seal` (at 5,000 spans/s), `phoenix`
+(stored on the same stream by Arize Phoenix of the interpreter `--phoenix PYTHON`).
+Without a part: all but memory, questions and phoenix, which take minutes.
 
 Figures are ratios of one run. Client, server and loader share the machine, so CPU per span is the steadier number.
 """
@@ -28,6 +29,7 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks import h2, payloads
+from benchmarks.phoenix import phoenix
 from benchmarks.servers import NullServer, Receiver
 from halo_receiver import ingest, spool
 from halo_receiver.store import manifest
@@ -37,7 +39,9 @@ from halo_receiver.store.writer import SegmentWriter
 from halo_worker import segments_client
 
 SPANS = 256  # a request
-PARTS = ("profile", "throughput", "gzip", "latency", "naive", "seal", "memory", "questions")
+PARTS = ("profile", "throughput", "gzip", "latency", "naive", "seal", "memory", "questions", "phoenix")
+LONG_PARTS = ("memory", "questions", "phoenix")
+PHOENIX_SECONDS = 60  # for which it may store what it acknowledged
 
 
 def say(text: str) -> None:
@@ -153,6 +157,37 @@ def with_gzip(workload: str, options: argparse.Namespace) -> dict[str, float]:
     ratio = rates[1][0] / rates[0][0]
     say(f"{workload} gzip: null {rates[0][0]:,.0f}, acknowledged {rates[1][0]:,.0f} spans/s: {ratio:.2f} × null")
     return {"acknowledged / null": ratio}
+
+
+def with_phoenix(workload: str, options: argparse.Namespace) -> dict[str, float]:
+    """Stored by Phoenix and by us: each request once, for Phoenix keeps one span of an id; ours for longer."""
+    if not options.phoenix:
+        raise SystemExit("phoenix: name the interpreter of an environment with arize-phoenix: --phoenix PYTHON")
+    pool = payloads.requests(workload, count=options.pool, spans=options.request)
+    total = sum(request.spans for request in pool)
+    rates, costs = [], []
+    with (
+        tempfile.TemporaryDirectory(prefix="halo-benchmark-") as folder,
+        phoenix(options.phoenix, Path(folder)) as peer,
+    ):
+        before, started = peer.cpu_seconds(), time.perf_counter()
+        got = h2.send(peer.address, pool, seconds=PHOENIX_SECONDS, in_flight=options.in_flight, limit=total)
+        say_refused(got)
+        there = peer.wait_until_stored(got.spans, seconds=PHOENIX_SECONDS)
+        rates.append(there / (time.perf_counter() - started))
+        costs.append((peer.cpu_seconds() - before) / max(1, there) * 1e6)
+    say(f"{workload} Phoenix: {there:,} of {got.spans:,} acknowledged are stored")
+    with receiver() as server:
+        before, started = server.cpu_seconds(), time.perf_counter()
+        got = h2.send(server.address, pool, seconds=options.seconds, in_flight=options.in_flight)
+        say_refused(got)
+        seal(server)
+        rates.append(got.spans / (time.perf_counter() - started))
+        costs.append((server.cpu_seconds() - before) / got.spans * 1e6)
+    for name, rate, cost in zip(("Phoenix", "halo"), rates, costs, strict=True):
+        say(f"  {name:<10}{rate:>10,.0f} spans stored/s  {cost:,.0f} µs CPU a span")
+    say(f"  halo / Phoenix: {rates[1] / rates[0]:,.0f} × as many spans a second, {costs[0] / costs[1]:,.0f} × less CPU")
+    return {"stored / Phoenix": rates[1] / rates[0], "CPU ratio": costs[0] / costs[1]}
 
 
 def latency(options: argparse.Namespace) -> dict[str, float]:
@@ -377,6 +412,7 @@ def main() -> None:
     parser.add_argument("--request", type=int, default=SPANS, help="spans in one")
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--long", type=int, default=5_000_000, help="spans for memory and questions")
+    parser.add_argument("--phoenix", metavar="PYTHON", help="of an environment with arize-phoenix, for its part")
     parser.add_argument("--segments", type=int, default=24, help="for questions")
     options = parser.parse_args()
     run(options)
@@ -384,7 +420,7 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Run the parts of `options`; return their figures by part and workload."""
-    parts = options.parts or [part for part in PARTS if part not in ("memory", "questions")]
+    parts = options.parts or [part for part in PARTS if part not in LONG_PARTS]
     options.ours = {}
     found: dict[str, dict[str, float]] = {}
     for part in parts:
@@ -394,7 +430,13 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, float]]:
             found[part] = act(options)
             continue
         for workload in options.workload or ("llm", "plain"):
-            each = {"profile": profile, "throughput": throughput, "gzip": with_gzip, "naive": naive}[part]
+            each = {
+                "profile": profile,
+                "throughput": throughput,
+                "gzip": with_gzip,
+                "naive": naive,
+                "phoenix": with_phoenix,
+            }[part]
             found[f"{part} {workload}"] = figures = each(workload, options)
             if part == "throughput":
                 options.ours[workload] = figures["CPU µs"]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -18,8 +19,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class Server:
     """A process and its children."""
 
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    def __init__(self, command: list[str], *, output: IO[str] | None = None) -> None:
+        out, errors = (subprocess.PIPE, subprocess.DEVNULL) if output is None else (output, subprocess.STDOUT)
+        self.process = subprocess.Popen(command, stdout=out, stderr=errors, text=True)
         self.address = ""
 
     def tree(self) -> list[int]:
