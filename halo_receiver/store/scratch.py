@@ -28,16 +28,19 @@ class Scratch:
 
     def _attach(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="halo-scratch-", ignore_cleanup_errors=True)
-        quoted = str(Path(self._folder.name) / "scratch.duckdb").replace("'", "''")
+        file = Path(self._folder.name) / "scratch.duckdb"
+        quoted = str(file).replace("'", "''")
         # Nobody reads it after us: no log is written ahead, and nothing is tidied up at the end.
         self._connection.execute(
             f"ATTACH '{quoted}' AS scratch (STORAGE_VERSION 'latest', RECOVERY_MODE 'no_wal_writes')"
         )
         self._connection.execute("PRAGMA disable_checkpoint_on_shutdown")
         self._connection.execute("SET search_path = 'memory.main,scratch.main'")
+        # It goes on without its name: its room is free again however the process ends.
+        file.unlink()
 
     def close(self) -> None:
-        """Remove the file. The connection must be closed by then."""
+        """Remove the folder. The connection must be closed by then."""
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None

@@ -29,5 +29,9 @@ def test_nothing_is_left_of_it(temporary: Path) -> None:
     with Reader([]) as reader:
         assert not list(temporary.iterdir()), "a reader that makes no table has no file"
         reader.scratch.table("_n", "SELECT range AS n, md5(range::VARCHAR) AS s FROM range(300000)")
-        assert sum(file.stat().st_size for file in temporary.rglob("*.duckdb")) > 2**20
+        reader.connection.execute("CHECKPOINT scratch")
+        assert reader.query("SELECT database_size <> '0 bytes' AS kept FROM pragma_database_size() "
+                            "WHERE database_name = 'scratch'") == [{"kept": True}]  # fmt: skip
+        assert not list(temporary.rglob("*.duckdb")), "a process that is killed would leave it"
+        assert reader.query("SELECT count(DISTINCT s) AS n FROM _n") == [{"n": 300000}]
     assert not list(temporary.iterdir())
