@@ -4,7 +4,8 @@ Parts: `profile` (CPU per span and stage, in one process), `throughput` (acknowl
 receives the same bytes and does nothing), `gzip` (the same with gzip clients), `latency` (acknowledgements at 50
 requests/s of 64 spans), `naive` (CPU against MessageToDict and executemany), `memory` (both processes over `--long`
 spans), `questions` (overview and one trace over segments of `--long` spans), `seal` (at 5,000 spans/s), `phoenix`
-(stored on the same stream by Arize Phoenix of the interpreter `--phoenix PYTHON`).
+(stored on the same stream by Arize Phoenix of the interpreter `--phoenix PYTHON`), `h2load` (acknowledged to nghttp2's
+load generator, a client that is not ours; it sends one request again and again).
 Without a part: all but memory, questions and phoenix, which take minutes.
 
 Figures are ratios of one run. Client, server and loader share the machine, so CPU per span is the steadier number.
@@ -15,8 +16,12 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import re
 import resource
+import shutil
 import statistics
+import struct
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -39,8 +44,9 @@ from halo_receiver.store.writer import SegmentWriter
 from halo_worker import segments_client
 
 SPANS = 256  # a request
-PARTS = ("profile", "throughput", "gzip", "latency", "naive", "seal", "memory", "questions", "phoenix")
+PARTS = ("profile", "throughput", "gzip", "latency", "naive", "seal", "memory", "questions", "phoenix", "h2load")
 LONG_PARTS = ("memory", "questions", "phoenix")
+H2LOAD_REQUESTS = {"llm": 500, "plain": 5000}
 PHOENIX_SECONDS = 60  # for which it may store what it acknowledged
 
 
@@ -188,6 +194,44 @@ def with_phoenix(workload: str, options: argparse.Namespace) -> dict[str, float]
         say(f"  {name:<10}{rate:>10,.0f} spans stored/s  {cost:,.0f} µs CPU a span")
     say(f"  halo / Phoenix: {rates[1] / rates[0]:,.0f} × as many spans a second, {costs[0] / costs[1]:,.0f} × less CPU")
     return {"stored / Phoenix": rates[1] / rates[0], "CPU ratio": costs[0] / costs[1]}
+
+
+def with_h2load(workload: str, options: argparse.Namespace) -> dict[str, float]:
+    """Acknowledged to h2load. It takes every HTTP 200 for success, so the receiver's own count is what is believed."""
+    program = shutil.which("h2load")
+    if program is None:
+        say(f"{workload} h2load: NOT RUN, it is not installed (Debian: nghttp2-client)")
+        return {}
+    (request,) = payloads.requests(workload, count=1, spans=options.request)
+    number = min(H2LOAD_REQUESTS[workload], int(options.seconds * 1000))
+    rates = []
+    for server_of in (null_server, receiver):
+        with server_of() as server, tempfile.NamedTemporaryFile() as body:
+            body.write(struct.pack(">BI", 0, len(request.body)) + request.body)
+            body.flush()
+            done = subprocess.run(
+                [
+                    program, "-n", str(number), "-c", "4", "-m", str(max(1, options.in_flight // 4)), "-d", body.name,
+                    "-H", "content-type: application/grpc", "-H", "te: trailers", f"http://{server.address}{h2.PATH}",
+                ],
+                capture_output=True, text=True, check=True, timeout=300,
+            )  # fmt: skip
+            found = re.search(r"finished in [^,]+, ([0-9.]+) req/s", done.stdout)
+            assert found, done.stdout
+            rates.append(float(found[1]) * request.spans)
+            if isinstance(server, Receiver):
+                address = segments_client.ReceiverAddress.read(server.data_dir)
+                assert address
+                status = segments_client.status(address)
+                assert isinstance(status, segments_client.Status), status
+                taken = re.search(
+                    r'halo_requests_total\{code="OK",signal="traces",transport="grpc"\} (\S+)', status.metrics
+                )
+                assert taken, status.metrics
+                assert float(taken[1]) == number, f"{taken[1]} acknowledged of {number}"
+    ratio = rates[1] / rates[0]
+    say(f"{workload} h2load: null {rates[0]:,.0f}, acknowledged {rates[1]:,.0f} spans/s: {ratio:.2f} × null")
+    return {"acknowledged / null": ratio}
 
 
 def latency(options: argparse.Namespace) -> dict[str, float]:
@@ -437,6 +481,7 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, float]]:
                 "gzip": with_gzip,
                 "naive": naive,
                 "phoenix": with_phoenix,
+                "h2load": with_h2load,
             }[part]
             found[f"{part} {workload}"] = figures = each(workload, options)
             if part == "throughput":

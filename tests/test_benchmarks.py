@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ def test_a_part_in_this_process_runs(part: str) -> None:
 def test_every_span_that_was_acknowledged_is_stored() -> None:
     """The part itself counts what is stored against what was acknowledged."""
     assert ingest.run(options("throughput", workload=["llm"]))["throughput llm"]["stored / null"] > 0
+
+
+@pytest.mark.skipif(shutil.which("h2load") is None, reason="SKIPPED: h2load is not installed (nghttp2-client)")
+def test_a_load_that_is_not_ours_is_acknowledged_to_the_last_request() -> None:
+    """The part itself compares what h2load sent with what the receiver counted."""
+    assert ingest.run(options("h2load", workload=["plain"]))["h2load plain"]["acknowledged / null"] > 0
 
 
 def test_what_is_refused_counts_neither_as_spans_nor_as_bytes_and_says_why(tmp_path: Path) -> None:
