@@ -29,7 +29,7 @@ from halo_receiver.store.lock import DirectoryLock
 
 IDLE_SECONDS = 0.05  # between two looks at the spool when nothing comes
 REPORT_SECONDS = 0.5
-NICE = 5  # acknowledging goes before loading: what is acknowledged can wait in the spool
+NICE = 10  # acknowledging goes before loading: what is acknowledged can wait in the spool
 ALIVE_SECONDS = 1.0
 LOCK_SECONDS = 30.0  # for which a start waits for the loader of a receiver that was killed
 LOCK_FILE = "loader.lock"
