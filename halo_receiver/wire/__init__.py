@@ -19,7 +19,8 @@ try:
     from halo_receiver.wire import _wire
 except ImportError:  # installed without a compiler
     _wire = None
-if getattr(_wire, "VERSION", None) != VERSION:  # left in a checkout by an earlier build
+_stale = _wire is not None and getattr(_wire, "VERSION", None) != VERSION  # left in a checkout by an earlier build
+if _stale:
     _wire = None
 
 
@@ -32,6 +33,8 @@ def description() -> str:
     """Name the decoder in use, for logs and `halo doctor`."""
     if available():
         return "wire scanner (C)"
+    if _stale:
+        return "Python alone, at a fifth of the speed: the wire scanner is of an earlier build; install halo again"
     return "Python alone: there was no C compiler when halo was installed; all works, at a fifth of the speed"
 
 

@@ -290,7 +290,9 @@ def test_without_a_scanner_the_reference_does_the_work(monkeypatch: pytest.Monke
     tables = Tables(max_attribute_bytes=LIMIT)
     tables.add("traces", "protobuf", body, 77)
     assert tables.take()[0].equals(referred(body))
-    assert "Python alone" in wire.description()
+    for stale, words in ((False, "there was no C compiler"), (True, "of an earlier build; install halo again")):
+        monkeypatch.setattr(wire, "_stale", stale)
+        assert words in wire.description()
 
 
 def test_halo_builds_without_a_compiler(tmp_path: Path) -> None:
