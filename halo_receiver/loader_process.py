@@ -92,7 +92,8 @@ def _seal(loader: Loader, command: dict[str, Any]) -> None:
         report({"not_sealed": command["id"], "reason": str(error), "trouble": str(error)})
         return
     if reached:
-        report({"sealed": command["id"], "position": loader.position})
+        # With the counters: who sees the sealed spans also sees what was mended in them.
+        report({"sealed": command["id"], "position": loader.position, "counters": loader.counters})
     else:
         report({"not_sealed": command["id"], "reason": "the spool ends before what was acknowledged"})
 
