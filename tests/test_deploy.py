@@ -64,6 +64,15 @@ def test_the_worker_may_write_reports_and_not_segments() -> None:
     assert "StateDirectory=halo" in unit
 
 
+def test_what_a_large_window_needs_beside_memory_lies_on_disk() -> None:
+    worker = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["worker"]
+    assert "tmpfs" not in worker
+    assert any(volume.endswith(":/tmp") for volume in worker["volumes"])
+    unit = (DEPLOY / "halo-worker.service").read_text()
+    assert "Environment=TMPDIR=/var/tmp\n" in unit
+    assert "PrivateTmp=true\n" in unit, "which makes that writable"
+
+
 def test_who_needs_the_network_of_whom() -> None:
     """receiver.json holds loopback addresses: the worker must share the receiver's network to ask it to seal."""
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
