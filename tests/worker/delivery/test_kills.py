@@ -41,10 +41,16 @@ def sinks(endpoint: Endpoint, folder: Path) -> dict[str, SinkConfig]:
     }
 
 
+def courier(archive: Archive, configs: dict[str, SinkConfig], *, after_seconds: float = 0.0) -> Courier:
+    """A courier whose clock stands that long after the report was made, whatever day it is."""
+    now = REPORT.created_at / 1e9 + after_seconds
+    return Courier(archive, configs, RedactionConfig.model_validate({}), clock=lambda: now)
+
+
 def publish_and_deliver(folder: Path, configs: dict[str, SinkConfig]) -> None:
     archive = Archive(folder / "reports")
     archive.publish(REPORT, {"report.md": "# x"}, affected=[("i", "t", "s")], sinks=configs)
-    Courier(archive, configs, RedactionConfig.model_validate({})).deliver(REPORT.id, list(configs))
+    courier(archive, configs).deliver(REPORT.id, list(configs))
 
 
 def killed_at(step: int, folder: Path, configs: dict[str, SinkConfig]) -> bool:
@@ -86,9 +92,7 @@ def test_killed_at_any_step_everything_arrives_and_once_where_the_key_is_honoure
             publish_and_deliver(folder, configs)
         else:
             published += 1
-            later = REPORT.created_at / 1e9 + 3600
-            courier = Courier(archive, configs, RedactionConfig.model_validate({}), clock=lambda now=later: now)
-            courier.retry()
+            courier(archive, configs, after_seconds=3600).retry()
         assert archive.load(REPORT.id) == REPORT
         for name in configs:
             receipt = json.loads((archive.directory / REPORT.id / "receipts" / f"{name}.json").read_text())
