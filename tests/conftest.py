@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,14 @@ import pytest
 from tests.scripted_model import Scripted
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    """Under libfaketime, mend what it breaks, here and in every process that tests start."""
+    if "faketime" in os.environ.get("LD_PRELOAD", ""):
+        folder = REPOSITORY / "tests" / "faketime"
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+        runpy.run_path(str(folder / "sitecustomize.py"))
 
 
 @pytest.fixture(scope="session")
