@@ -100,16 +100,21 @@ class HttpServer:
         return context
 
     async def _reload(self, context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-        seen = tls_stamp(self._config)
+        seen = told = tls_stamp(self._config)
         while True:
             await asyncio.sleep(RELOAD_SECONDS)
             stamp = tls_stamp(self._config)
             if stamp == seen:
                 continue
             try:
+                # Apart first: a failure halfway would leave what is in use with a certificate and no key.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
                 context.load_cert_chain(certificate, key)
-            except (OSError, ssl.SSLError):
-                continue  # half written, or the key is not there yet: looked at again
+            except OSError as error:  # half written, or the key is not there yet: looked at again
+                if stamp != told:
+                    event(log, "certificate not reread", level=logging.WARNING, file=certificate, reason=error)
+                told = stamp
+                continue
             seen = stamp
             event(log, "certificate reread", file=certificate)
 
