@@ -7,11 +7,15 @@ import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.scripted_model import Scripted
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+hypothesis.settings.register_profile("halo", deadline=None)  # no test fails because a machine is busy
+hypothesis.settings.load_profile("halo")
 
 
 def pytest_configure() -> None:

@@ -11,6 +11,8 @@ import pytest
 from benchmarks import h2, ingest, payloads
 from tests.fixtures_receiver import ReceiverProcess
 
+pytestmark = pytest.mark.slow
+
 
 def options(*parts: str, **changes: object) -> argparse.Namespace:
     given = {

@@ -17,6 +17,8 @@ import pytest
 
 from tests.end_to_end.conftest import Halo, Service, environment, eventually, free_port, send_spans
 
+pytestmark = pytest.mark.peer
+
 
 @pytest.fixture
 def collector(receiver: Service, tmp_path: Path) -> Iterator[str]:

@@ -223,6 +223,7 @@ def request_of(spans: list[Span], resource: list[KeyValue], scope: list[KeyValue
     return ExportTraceServiceRequest(resource_spans=[group, group]).SerializeToString()
 
 
+@pytest.mark.slow
 @needs_scanner
 @QUICK
 @given(st.lists(SPANS, max_size=3), pairs(VALUES), pairs(SCALARS))

@@ -51,6 +51,7 @@ def result(window: Window) -> Score:
     return score(window.draft, window.truths)
 
 
+@pytest.mark.slow
 def test_a_window_that_does_not_fit_into_memory_has_the_same_findings(window: Window) -> None:
     """What is written to the disk meanwhile is the machine's affair."""
     with reader_of(window.reader.segments, memory_limit="40MiB", threads=1) as reader:
