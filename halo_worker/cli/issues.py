@@ -102,11 +102,7 @@ def _say_whose(issues: Sequence[Issue], *, by_hand: bool) -> None:
     elif by_hand:
         talk("as runs by hand found them; schedules follow issues over time, and so does 'halo run --remember'")
     else:
-        talk(f"states and rates as of the last window of {_names(sorted({_scope(issue) for issue in issues}))}")
-
-
-def _names(scopes: Sequence[str]) -> str:
-    return scopes[0] if len(scopes) == 1 else f"{', '.join(scopes[:-1])} and {scopes[-1]}, whichever saw it last"
+        talk(f"states and rates {words.whose([issue.scope for issue in issues])}")
 
 
 def _scope(issue: Issue) -> str:

@@ -204,6 +204,7 @@ def render_index(reports: Sequence[Report], issues: Iterable[Issue]) -> str:
         reports=[{"r": report, "headline": words.headline(report)} for report in reports[:INDEX_REPORTS]],
         more=max(0, len(reports) - INDEX_REPORTS),
         issues=rows,
+        whose=words.whose([issue.scope for issue in (row["i"] for row in rows)]),
         css=Markup(_asset("report.css")),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{_digest(script)}'",

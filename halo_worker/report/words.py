@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from halo_worker.report.model import Finding, LeftOut, Report, State, Stop, iso_nano
 from halo_worker.report.rows import told
@@ -140,6 +141,14 @@ def since(finding: Finding) -> str:
         return f"{finding.state} since {day(finding.first_seen)}, {now} of traces"
     text = f"{finding.state} since {day(finding.first_seen)}, {percent(before)} → {now} of traces"
     return f"{text}; too little data to tell a change" if finding.prevalence.enough is False else text
+
+
+def whose(scopes: Iterable[str | None]) -> str:
+    """Say whose windows states and rates are of: one schedule's, or of whichever saw each issue last."""
+    names = sorted({f"schedule {scope}" if scope is not None else "runs by hand" for scope in scopes})
+    if len(names) < 2:
+        return f"as of the last window of {names[0]}" if names else ""
+    return f"as of the last window of {', '.join(names[:-1])} or {names[-1]}, whichever saw it last"
 
 
 def left_out(item: LeftOut) -> str:

@@ -171,7 +171,9 @@ def test_one_failure_mode_over_twelve_windows(
         assert [(row["issue_id"], row["state"], row["schedule"]) for row in listed] == [
             (issue_id, told.listed, "daily")
         ], f"window {day}"
-        assert f'state-{told.listed}">{told.listed}' in (data_dir / "reports" / "index.html").read_text()
+        index = (data_dir / "reports" / "index.html").read_text()
+        assert f'state-{told.listed}">{told.listed}' in index
+        assert "as of the last window of schedule daily" in index
     whole = [Window((FIRST + n * DAY) * SECOND, (FIRST + (n + 1) * DAY) * SECOND) for n in range(len(STORY))]
     assert worker.windows == [*whole, whole[KILLED]], "each ends when it was planned; the killed one is done again"
     shown = halo("issues", "show", issue_id, "--data-dir", str(data_dir)).out
