@@ -133,3 +133,17 @@ def spans(first: int, number: int, *, service: str, size: int = 0) -> bytes:
     trace = zlib.crc32(service.encode()) << 64
     ids = ((trace + index // 2, index + 1) for index in range(first, first + number))
     return trace_request(*ids, service=service, size=size)
+
+
+def telemetrygen(signal: str, endpoint: str, *options: str, queue: int = 10_000) -> None:
+    """Run telemetrygen to its end, as fast as it goes; fails when an export does.
+
+    `queue` bounds the spans that it holds: what is beyond, its SDK drops without a word.
+    """
+    path = program("telemetrygen")
+    assert path is not None, "telemetrygen is not built: python3 -m tests.collector"
+    done = subprocess.run(
+        [str(path), signal, "--otlp-endpoint", endpoint, "--otlp-insecure", "--rate", "0", *options],
+        env={"OTEL_BSP_MAX_QUEUE_SIZE": str(queue)}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import pytest
 
 from halo_receiver.otlp_messages import TraceRequest
 from tests.collector import program
-from tests.collector.process import Collector, configuration, exporter, spans
-from tests.end_to_end.conftest import environment
+from tests.collector.process import Collector, configuration, exporter, spans, telemetrygen
 from tests.end_to_end.real_collector.conftest import BUILD, Receivers, require
 from tests.fixtures_receiver import eventually, trace_request
 
@@ -21,15 +19,10 @@ TRACES, CHILDREN, WORKERS = 200, 4, 2
 SPANS = WORKERS * TRACES * (1 + CHILDREN)
 
 
-def telemetrygen(signal: str, endpoint: str, *options: str) -> None:
-    """Run it to its end; it fails when an export does."""
-    if (path := program("telemetrygen")) is None:
+@pytest.fixture(autouse=True)
+def _built() -> None:
+    if program("telemetrygen") is None:
         pytest.skip(f"SKIPPED, telemetrygen is not tested: {BUILD}")
-    done = subprocess.run(
-        [str(path), signal, "--otlp-endpoint", endpoint, "--otlp-insecure", "--rate", "0", *options],
-        env=environment(), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("through", ["straight", "a collector"])
