@@ -31,7 +31,8 @@ def test_every_span_of_telemetrygen_is_found(collect: Collect, receivers: Receiv
     if through == "straight":
         ends = {"grpc": receivers.grpc, "http": str(receivers.now.address["http"])}
     else:
-        collector = collect(configuration({"otlp_grpc/a": exporter(receivers.grpc)}))
+        processors = {"memory_limiter": {"check_interval": "1s", "limit_mib": 2048}, "batch": {}}
+        collector = collect(configuration({"otlp_grpc/a": exporter(receivers.grpc)}, processors=processors))
         ends = {transport: collector.address(transport, "otlp/a") for transport in ("grpc", "http")}
     for transport, end in ends.items():
         numbers = ["--traces", str(TRACES), "--child-spans", str(CHILDREN), "--workers", str(WORKERS)]
