@@ -1,4 +1,4 @@
-"""A load that is not ours, straight and through the Collector: `python -m benchmarks.telemetrygen [--traces N]`.
+"""A load that is not ours, directly and through the Collector: `python -m benchmarks.telemetrygen [--traces N]`.
 
 telemetrygen sends the same spans to a server that does nothing, to halo, and to the upstream Collector before halo,
 with its queue in memory, on disk (as in deploy/collector.yaml), and on disk with fsync. Told are the spans that were

@@ -13,6 +13,7 @@ from tests.collector import OTHER, program
 from tests.collector.process import Collector, Configuration
 from tests.fixtures_receiver import ReceiverProcess, eventually
 
+Collect = Callable[..., Collector]  # what the fixture `collect` is
 BUILD = f"build it with `python3 -m tests.collector` (needs Go), or name another in {OTHER}"
 FOUND = "SELECT service_name, count(*) AS n, count(DISTINCT trace_id || span_id) AS different FROM spans GROUP BY 1"
 
@@ -28,7 +29,7 @@ def require(component: str) -> None:
 
 
 @pytest.fixture
-def collect(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
+def collect(tmp_path: Path) -> Iterator[Collect]:
     """Start Collectors, each of any number of configurations; what still runs at the end is killed."""
     require("otlp")
     running: list[Collector] = []
@@ -50,9 +51,9 @@ class Receivers:
         self.now: ReceiverProcess
         self._endpoints: list[str] = []
 
-    def start(self, *, patch: str = "", **settings: str) -> ReceiverProcess:
+    def start(self, **settings: str) -> ReceiverProcess:
         """Start one; `settings` are of its environment."""
-        self.now = ReceiverProcess(self.data_dir, *self._endpoints, patch=patch, **settings)
+        self.now = ReceiverProcess(self.data_dir, *self._endpoints, **settings)
         self._endpoints = ["--grpc-endpoint", self.grpc, "--http-endpoint", str(self.now.address["http"])]
         return self.now
 

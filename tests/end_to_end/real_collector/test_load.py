@@ -1,34 +1,33 @@
-"""Load that is not ours, straight and through the Collector; and Collectors that look at whole traces."""
+"""Load that is not ours, directly and through the Collector; and Collectors that look at whole traces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from halo_receiver.otlp_messages import TraceRequest
 from tests.collector import program
-from tests.collector.process import Collector, configuration, exporter, spans, telemetrygen
-from tests.end_to_end.real_collector.conftest import BUILD, Receivers, require
+from tests.collector.process import configuration, exporter, spans, telemetrygen
+from tests.end_to_end.real_collector.conftest import BUILD, Collect, Receivers, require
 from tests.fixtures_receiver import eventually, trace_request
 
 pytestmark = pytest.mark.peer
-Collect = Callable[..., Collector]
 TRACES, CHILDREN, WORKERS = 200, 4, 2
 SPANS = WORKERS * TRACES * (1 + CHILDREN)
 
 
-@pytest.fixture(autouse=True)
-def _built() -> None:
+@pytest.fixture
+def built() -> None:
     if program("telemetrygen") is None:
         pytest.skip(f"SKIPPED, telemetrygen is not tested: {BUILD}")
 
 
-@pytest.mark.parametrize("through", ["straight", "a collector"])
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("through", ["directly", "a collector"])
 def test_every_span_of_telemetrygen_is_found(collect: Collect, receivers: Receivers, through: str) -> None:
     receivers.start()
-    if through == "straight":
+    if through == "directly":
         ends = {"grpc": receivers.grpc, "http": str(receivers.now.address["http"])}
     else:
         processors = {"memory_limiter": {"check_interval": "1s", "limit_mib": 2048}, "batch": {}}
@@ -43,6 +42,7 @@ def test_every_span_of_telemetrygen_is_found(collect: Collect, receivers: Receiv
     assert receivers.now.rows(sql) == [{"traces": 2 * WORKERS * TRACES, "least": 1 + CHILDREN, "most": 1 + CHILDREN}]
 
 
+@pytest.mark.usefixtures("built")
 def test_the_logs_of_telemetrygen_are_stored_and_its_metrics_accepted(receivers: Receivers) -> None:
     receivers.start()
     telemetrygen("logs", receivers.grpc, "--logs", "500", "--body", "said")

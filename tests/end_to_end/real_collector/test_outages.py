@@ -7,14 +7,14 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.collector.process import DROPPED, RETRIED, Collector, Configuration, configuration, exporter, spans
-from tests.end_to_end.real_collector.conftest import Receivers
+from tests.end_to_end.real_collector.conftest import Collect, Receivers
 from tests.fixtures_receiver import ReceiverProcess, eventually
 
 pytestmark = pytest.mark.peer
-Collect = Callable[..., Collector]
 BOTH = ("grpc", "http")
 
 
@@ -119,3 +119,31 @@ def test_a_collector_with_its_queue_on_disk_is_restarted_and_sends_what_it_held(
     receivers.start()
     receivers.shows(grpc=310, http=310)
     assert not collector.log(DROPPED)
+
+
+@pytest.mark.parametrize(
+    ("processors", "queue"),
+    [
+        pytest.param({}, {"sizer": "bytes", "queue_size": 2**12}, id="queue"),
+        pytest.param({"memory_limiter": {"check_interval": "50ms", "limit_mib": 2}}, {}, id="memory"),
+    ],
+)
+def test_a_collector_that_is_full_tells_its_senders_to_come_back(
+    collect: Collect, receivers: Receivers, processors: Configuration, queue: Configuration
+) -> None:
+    """Which is how what it cannot hold stays with them, while halo is away."""
+    receivers.start()
+    receivers.now.terminate()
+    way = {"otlp_grpc/a": exporter(receivers.grpc, sending_queue=queue)}
+    collector = collect(configuration(way, processors=processors))
+    codes = []
+
+    def refused() -> bool:
+        try:
+            collector.send(spans(0, 10, service="a", size=100), "otlp/a")
+        except grpc.RpcError as error:
+            codes.append(error.code())
+        return bool(codes)
+
+    eventually(refused)
+    assert codes == [grpc.StatusCode.UNAVAILABLE]

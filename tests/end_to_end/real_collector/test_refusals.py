@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,12 +18,11 @@ import pytest
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from tests.collector.process import DROPPED, RETRIED, Collector, configuration, exporter, spans
-from tests.end_to_end.real_collector.conftest import Receivers
+from tests.collector.process import DROPPED, RETRIED, configuration, exporter, spans
+from tests.end_to_end.real_collector.conftest import Collect, Receivers
 from tests.fixtures_receiver import EXPORT, eventually, trace_request
 
 pytestmark = pytest.mark.peer
-Collect = Callable[..., Collector]
 KEY = {"headers": {"authorization": "Bearer key"}}
 WRONG = {"headers": {"authorization": "Bearer wrong"}}
 LIMIT = 2**16

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ from halo_receiver.config import ReceiverConfig
 from tests.collector.process import DROPPED, Collector, configuration, exporter, spans
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import free_port
-from tests.end_to_end.real_collector.conftest import Receivers
+from tests.end_to_end.real_collector.conftest import Collect, Receivers
 from tests.fixtures_receiver import eventually, post
 
 yaml = pytest.importorskip("yaml")
 pytestmark = pytest.mark.peer
-Collect = Callable[..., Collector]
 DEPLOYED = REPOSITORY / "deploy" / "collector.yaml"
 EXPORT_LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 PROMPT = 20_000_000

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.collector.process import DROPPED, Collector, configuration, exporter, spans
-from tests.end_to_end.real_collector.conftest import Receivers
+from tests.collector.process import DROPPED, configuration, exporter, spans
+from tests.end_to_end.real_collector.conftest import Collect, Receivers
 from tests.fixtures_receiver import eventually
 from tests.receiver.test_tls import Authority
 
 pytestmark = pytest.mark.peer
-Collect = Callable[..., Collector]
 
 
 @pytest.fixture
