@@ -207,6 +207,7 @@ def _status(http: int, code: int, text: str, request: web.Request, headers: dict
 def _message(http: int, message: Any, request: web.Request, headers: dict[str, str]) -> web.Response:
     """Write a message in the encoding of the request."""
     if request.content_type == JSON:
-        text = json_format.MessageToJson(message, indent=None)
-        return web.Response(status=http, text=text, content_type=JSON, charset="utf-8", headers=headers)
+        # Without a charset: the Collector ignores a partial success whose type is not exactly application/json.
+        body = json_format.MessageToJson(message, indent=None).encode()
+        return web.Response(status=http, body=body, content_type=JSON, headers=headers)
     return web.Response(status=http, body=message.SerializeToString(), content_type=PROTOBUF, headers=headers)
