@@ -268,7 +268,7 @@ def _first(work: Work, found: Draft, hypotheses: guesses.Hypotheses, overview: d
     return prompts.FIRST.format(
         start=iso_nano(max(0, work.window.start_ns)),
         end=iso_nano(work.window.end_ns),
-        overview=orjson.dumps(overview).decode(),
+        overview=prompts.marked(orjson.dumps(overview).decode()),
         traces=overview["traces"],
         hypotheses=guesses.listed(hypotheses),
         unsupported="; ".join(found.unsupported) or "nothing that is known of",

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.markdown import Markdown
 
 from halo_worker import run
-from halo_worker.cli.common import everywhere, print_rows, printable, settings, talk
+from halo_worker.cli.common import everywhere, print_rows, settings, show_report, talk
+from halo_worker.display import one_line, visible
 from halo_worker.errors import InputError
 from halo_worker.report import words
 from halo_worker.report.archive import Archive
 from halo_worker.report.memory import Issue, state_of
 from halo_worker.report.model import iso_nano
+
+MAX_LINE = 4000  # of one text of an issue
 
 
 @click.command("reports")
@@ -79,14 +79,9 @@ def reports_command(
         if len(found) != 1:
             known = ", ".join(item.issue_id for item in report.findings) or "none"
             raise InputError(f"report {report.id} has no finding {brief}", hint=f"it has: {known}")
-        click.echo(printable(found[0].fix.brief))
+        click.echo(visible(found[0].fix.brief))
         return
-    name = {"json": "report.json", "html": "report.html"}.get(form or "text", "report.md")
-    text = (archive.directory / report.id / name).read_text(encoding="utf-8")
-    if form in (None, "text", "table") and sys.stdout.isatty():
-        Console().print(Markdown(printable(text)))
-    else:
-        click.echo(text if form in ("json", "html") else printable(text), nl=False)
+    show_report(archive.directory / report.id, form or "text")
 
 
 @click.command("issues")
@@ -170,9 +165,9 @@ def _show(issue: Issue) -> None:
     finding = issue.finding
     lines = [
         f"{issue.issue_id}  {state_of(issue)}  {finding.severity}  {finding.category}",
-        printable(finding.title),
+        finding.title,
         "",
-        printable(finding.description),
+        finding.description,
         f"first seen {words.minute(issue.first_seen)}, last seen {words.minute(issue.last_seen)}",
         "",
         "window end (UTC)   traces         rate",
@@ -181,9 +176,9 @@ def _show(issue: Issue) -> None:
         f"{words.minute(point.end_ns)}   {f'{point.traces} of {point.of}':<14} {words.percent(point.rate)}"
         for point in issue.history[-20:]
     ]
-    lines += ["", f"fix:      {printable(finding.fix.summary)}", f"validate: {printable(finding.fix.validation)}"]
-    lines += [f"{item.action} {words.minute(item.at_ns)} {printable(item.note)}" for item in issue.decisions]
-    click.echo("\n".join(lines))
+    lines += ["", f"fix:      {finding.fix.summary}", f"validate: {finding.fix.validation}"]
+    lines += [f"{item.action} {words.minute(item.at_ns)} {item.note}" for item in issue.decisions]
+    click.echo("\n".join(one_line(line, MAX_LINE) for line in lines))
 
 
 @click.command("deliver")
