@@ -18,7 +18,7 @@ from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.draft import Draft, DraftFinding
 from halo_worker.analysis.examiner import Examiner, Looked
 from halo_worker.analysis.questions import Questions
-from halo_worker.analysis.repository import commits_of, repository_tools
+from halo_worker.analysis.repository import commits_of, not_read, repository_tools
 from halo_worker.analysis.tools import Desk, window_tools
 from halo_worker.analysis.tools.fit import cut, take
 from halo_worker.analysis.tools.overview import dataset_overview
@@ -228,6 +228,8 @@ async def _worked(
         if stopped:
             draft.not_examined.append(_why(stopped, session.ledger.reason or worked.error))
     draft.stopped_by = stopped
+    if work.analysis.repo_path and (reason_unread := not_read(work.analysis.repo_path)):
+        draft.not_examined.append(reason_unread)
     opened = len(desk.opened)
     if opened < overview["traces"]:
         draft.not_examined.append(

@@ -17,7 +17,7 @@ from halo_receiver.store import manifest
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
 from halo_worker import run, schedule, segments_client
-from halo_worker.analysis import capture, overview
+from halo_worker.analysis import capture, overview, repository
 from halo_worker.analysis.detectors import DETECTORS
 from halo_worker.cli.common import everywhere, print_rows, settings
 from halo_worker.config import Settings
@@ -52,7 +52,7 @@ def doctor_command(form: str, data_dir: Path | None, config: Path | None) -> int
     current = settings(data_dir, config)
     checks = [
         item
-        for check in (_receiver, _decoder, _directory, _model, _schedules, _sinks, _data)
+        for check in (_receiver, _decoder, _directory, _model, _repository, _schedules, _sinks, _data)
         for item in _tried(check, current)
     ]
     rows = [{"check": what, "state": state, "says": says} for what, state, says in checks]
@@ -196,6 +196,13 @@ def _model(current: Settings) -> Iterator[Check]:
             reach(url, where)
         except SinkUnavailable as error:
             yield "model endpoint", "problem", str(error)
+
+
+def _repository(current: Settings) -> Iterator[Check]:
+    path = current.analysis.repo_path
+    if path is not None:
+        unread = repository.not_read(path)
+        yield "repository", "note" if unread else "ok", unread or f"{path}: its files, and its history where it has one"
 
 
 def _schedules(current: Settings) -> Iterator[Check]:
