@@ -9,6 +9,7 @@ from halo_receiver.store.reader import Reader
 from halo_worker.analysis import contrast, overview
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
+from halo_worker.display import cut
 from halo_worker.report import briefs
 from halo_worker.report.memory import Assessment, Issue, IssueMemory, Point, mask, severity_of
 from halo_worker.report.model import (
@@ -26,6 +27,7 @@ from halo_worker.report.together import seen_together
 from halo_worker.report.words import headline
 from halo_worker.window import Window
 
+SIGNATURE_CHARACTERS = 2000  # of an error's text; its issue is told by all of it
 NO_FAILURE = ("Broken Telemetry", "Latency Outlier")  # categories of findings that are no failure of an agent
 
 
@@ -151,7 +153,7 @@ def _finding(item: VerifiedFinding, assessed: Assessment) -> Finding:
         first_seen=assessed.first_seen,
         last_seen=item.last_seen_ns,
         detector=Detector(name=draft.detector_name, sql=draft.sql),
-        signature=mask(draft.key),
+        signature=cut(mask(draft.key), SIGNATURE_CHARACTERS),
         prevalence=prevalence.model_copy(
             update={
                 "previous_rate": assessed.previous_rate,

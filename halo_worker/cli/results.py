@@ -67,11 +67,12 @@ def reports_command(
         if not reports:
             talk("no reports yet: 'halo run' makes one now, 'halo up' on a schedule")
         return
-    ids = archive.ids()
     if report_id in (None, "latest"):
-        if not ids:
-            raise InputError("there are no reports yet", hint="'halo run' makes one")
-        report_id = archive.reports()[0][0].id
+        reports, broken = archive.reports()
+        if not reports:
+            hint = broken[0].reason if broken else "'halo run' makes one"
+            raise InputError("there are no reports yet" if not broken else "no report can be read", hint=hint)
+        report_id = reports[0].id
     report = archive.load(report_id or "")
     if brief is not None:
         wanted = brief.upper().removeprefix("HALO-").lower()
