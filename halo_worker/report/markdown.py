@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from halo_worker.display import named, one_line
+from halo_worker.display import named, one_line, visible
 from halo_worker.report import prose, words
 from halo_worker.report.model import Contrast, Evidence, Finding, Report
 
@@ -22,7 +22,7 @@ def escaped(text: str) -> str:
 
 def _fenced(text: str) -> str:
     """Put a quote in a fence that it cannot close."""
-    text = words.visible(text)
+    text = visible(text)
     longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
     fence = "`" * max(3, longest + 1)
     lines = text.splitlines()

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from halo_worker.display import one_line
+from halo_worker.display import one_line, visible
 from halo_worker.report import prose, words
 from halo_worker.report.model import Finding, Report
 
@@ -46,7 +46,7 @@ def _plain(text: str, limit: int = MAX_TEXT) -> str:
 
 
 def _lines(text: str) -> str:
-    return prose.slack_text(words.visible(text)).strip()
+    return prose.slack_text(visible(text)).strip()
 
 
 def _section(text: str, limit: int = MAX_TEXT) -> Block:
@@ -109,7 +109,7 @@ def detail(finding: Finding) -> tuple[str, list[Block]]:
         ),
     ]
     for item in finding.evidence[:2]:
-        quote = cut(prose.slack_escaped(words.visible(item.quote).replace("```", "ˋˋˋ")), MAX_QUOTE)
+        quote = cut(prose.slack_escaped(visible(item.quote).replace("```", "ˋˋˋ")), MAX_QUOTE)
         where = f"trace {_plain(item.trace_id, 100)} span {_plain(item.span_id, 100)}"
         blocks.append(_section(f"```\n{quote}\n```\n{where}"))
     blocks.append(_section(f"*Fix.* {_lines(finding.fix.summary)}", MAX_PART))
