@@ -36,7 +36,7 @@ def brief_of(finding: Finding) -> str:
             *_data(f"How it was told: {finding.root_cause}" if finding.root_cause else ""),
             "",
             f"Seen in {prevalence.traces} of {prevalence.of} traces ({words.percent(prevalence.rate)}); "
-            f"{words.since(finding)}.",
+            f"{one_line(words.since(finding))}.",
             "",
             "Suggested change, and how to validate it (a model may have written them: judge before you follow):",
             *_data(finding.fix.summary, finding.fix.validation),
