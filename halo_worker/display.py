@@ -60,7 +60,7 @@ def json_for_terminal(text: str) -> str:
 
 def unclosed(text: str, mark: str) -> str:
     """Return text that can stand between `<mark>` and `</mark>`: nothing in it ends or begins them."""
-    return re.sub(rf"<(?=\s*/?\s*{mark}\b)", r"<\\", text, flags=re.IGNORECASE)
+    return re.sub(rf"<(?=\s*+(?:/\s*+)?{mark}\b)", r"<\\", text, flags=re.IGNORECASE)
 
 
 def masked_url(url: str, *, path: bool = False) -> str:

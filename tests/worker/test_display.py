@@ -75,6 +75,11 @@ def test_no_text_closes_or_opens_the_mark_around_it(text: str) -> None:
     assert not re.search(r"<\s*/?\s*traces\b", unclosed(text, "traces"), re.IGNORECASE)
 
 
+def test_a_mark_that_never_comes_costs_one_pass() -> None:
+    text = "<" + " " * 1_000_000 + "/" + " " * 1_000_000
+    assert unclosed(text, "traces") == text
+
+
 @pytest.mark.parametrize(
     ("url", "shown", "with_path"),
     [

@@ -84,8 +84,17 @@ def outside(top: Path) -> Path | None:
         return place
     listed = _ask(top, "config", "--local", "--includes", "--list", "-z") or ""
     settings = (entry.partition("\n") for entry in listed.split("\x00"))
-    named = [(top / ".git" / value).resolve() for name, _, value in settings if _FILES.fullmatch(name)]
+    named = [_named(top, name, value) for name, _, value in settings if _FILES.fullmatch(name)]
     return next((file for file in named if not file.is_relative_to(top.resolve())), None)
+
+
+def _named(top: Path, name: str, value: str) -> Path:
+    """Return the file that a setting names, as git finds it; the root of the disk where that cannot be told."""
+    base = top if name.startswith("blame.") else top / ".git"
+    try:
+        return Path("/") if value.startswith("%(") else (base / Path(value).expanduser()).resolve()
+    except (OSError, RuntimeError, ValueError):
+        return Path("/")
 
 
 def _ask(folder: Path, *arguments: str) -> str | None:

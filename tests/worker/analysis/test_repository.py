@@ -429,12 +429,21 @@ def test_settings_that_name_files_show_nothing_of_them(repo: Path, tmp_path: Pat
         call("git_show", ref="HEAD", include_patch=True),
     ]  # fmt: skip
     assert "hunter2" not in json.dumps(said)
-    for name in ("blame.ignoreRevsFile", "include.path", "includeIf.onbranch:main.path"):
-        git(repo, "config", name, str(secret))
+    for name, value in (
+        ("blame.ignoreRevsFile", str(secret)),
+        ("blame.ignoreRevsFile", "../secret"),
+        ("blame.ignoreRevsFile", "~/secret"),
+        ("include.path", str(secret)),
+        ("includeIf.onbranch:main.path", str(secret)),
+        ("include.path", "../../secret"),
+    ):
+        git(repo, "config", name, value)
         assert [tool.name for tool in repository_tools(repo)] == CODE
-        assert str(secret) in str(not_read(repo))
+        assert "/secret: its history is not read" in str(not_read(repo))
         git(repo, "config", "--unset", name)
+    (repo / "settings").write_text("[user]\n\tname = Ada\n")
     git(repo, "config", "blame.ignoreRevsFile", ".git-blame-ignore-revs")
+    git(repo, "config", "include.path", "../settings")
     assert [tool.name for tool in repository_tools(repo)] == CODE + GIT
 
 
