@@ -10,6 +10,7 @@ from halo_worker.analysis import contrast, overview
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
 from halo_worker.analysis.since import traces_since
+from halo_worker.display import cut
 from halo_worker.report import briefs
 from halo_worker.report.decisions import Decision
 from halo_worker.report.identity import mask
@@ -35,6 +36,7 @@ from halo_worker.report.together import grouped, seen_together
 from halo_worker.report.words import headline
 from halo_worker.window import Window
 
+SIGNATURE_CHARACTERS = 2000  # of an error's text; its issue is told by all of it
 NO_FAILURE = ("Broken Telemetry", "Latency Outlier")  # categories of findings that are no failure of an agent
 
 
@@ -228,7 +230,7 @@ def _finding(item: VerifiedFinding, assessed: Assessment, continues: list[str]) 
         first_seen=assessed.first_seen,
         last_seen=item.last_seen_ns,
         detector=Detector(name=draft.detector_name, sql=draft.sql, version=draft.rule_version),
-        signature=mask(draft.key),
+        signature=cut(mask(draft.key), SIGNATURE_CHARACTERS),
         prevalence=prevalence.model_copy(
             update={
                 "previous_rate": assessed.derived.previous_rate,

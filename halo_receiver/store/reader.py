@@ -85,7 +85,10 @@ class Reader:
         # What does not fit into memory goes to a directory of its own, which DuckDB makes and removes; not to the
         # working directory, where a service may not write.
         spill = Path(tempfile.gettempdir()) / f"halo-spill-{secrets.token_hex(6)}"
-        config: dict[str, Any] = {"memory_limit": memory_limit, "threads": threads, "temp_directory": str(spill)}
+        config: dict[str, Any] = {
+            "memory_limit": memory_limit, "threads": threads, "temp_directory": str(spill),
+            "python_enable_replacements": False,  # a table's name is never that of a variable of this process
+        }  # fmt: skip
         self.connection = duckdb.connect(":memory:", config=config)
         self.scratch = Scratch(self.connection)
         self.connection.execute("SET TimeZone = 'UTC'")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from halo_receiver.store.reader import Reader
+from halo_worker.display import named
 
 MISSING, PARTIAL = 0.02, 0.5
 MIN_SPANS = 3  # spans that could carry a fact, below which its absence says nothing
@@ -120,6 +121,11 @@ class Captured:
         return {name for lack in self.lacks if lack.share < MISSING for name in lack.fact.detectors}
 
 
+def shown_service(one: Captured) -> str:
+    """Write the name of a service."""
+    return named(one.service) if one.service else "(unnamed)"
+
+
 def captured(reader: Reader) -> list[Captured]:
     """Say what each service sends, the largest first. Needs `overview.prepare`."""
     shares = ", ".join(
@@ -187,7 +193,7 @@ def unsupported(reader: Reader) -> list[str]:
                 if lack.share < MISSING
                 else f"{lack.fact.name}: captured in part; {lack.fact.cannot} cannot be told of all"
             )
-            where.setdefault((says, lack.how), []).append(f"{one.service or '(unnamed)'} ({one.convention})")
+            where.setdefault((says, lack.how), []).append(f"{shown_service(one)} ({one.convention})")
     lines = []
     for (says, how), services in where.items():
         named = ", ".join(services[:MAX_NAMED]) + (

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from halo_receiver.store.reader import Reader
+from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import Contrast, Outcome
 from halo_worker.report.statistics import benjamini_hochberg, fisher_exact, wilson
 
@@ -65,7 +66,7 @@ def contrasts(reader: Reader, flagged: Sequence[str]) -> tuple[list[Outcome], li
     ):
         enough = row["known"] >= MIN_KNOWN and MIN_EACH <= row["failed"] <= row["known"] - MIN_EACH
         values = _values(reader, row["source"], row["failed"], row["known"]) if enough else []
-        said = row["note"] if enough else f"{row['note']}; too little data to compare"
+        said = one_line(row["note"]) + ("" if enough else "; too little data to compare")
         outcomes.append(
             Outcome(source=row["source"], known=row["known"], failed=row["failed"], tested=len(values), note=said)
         )
@@ -184,7 +185,7 @@ def _kept(reader: Reader, outcome: Outcome, values: list[_Value]) -> list[Contra
         same = next((k for k in kept if together.get((k, number)) == (value.failed, value.of)
                      and (strong[k].failed, strong[k].of) == (value.failed, value.of)), None)  # fmt: skip
         if same is not None:
-            beside.setdefault(same, []).append(f"{value.dimension} {value.value}")
+            beside.setdefault(same, []).append(f"{value.dimension} {_shown(value)}")
         elif all(_adds(strong[k], value, together.get((k, number), (0, 0)), outcome) for k in kept):
             kept.append(number)
     return [_contrast(outcome, strong[k], beside.get(k, [])) for k in kept[:MAX_SHOWN]]
@@ -217,12 +218,16 @@ def _together(reader: Reader, source: str, values: list[_Value]) -> dict[tuple[i
     return {(row["one"], row["other"]): (row["failed"], row["of_"]) for row in rows}
 
 
+def _shown(value: _Value) -> str:
+    return one_line(value.value, VALUE_CHARACTERS)
+
+
 def _contrast(outcome: Outcome, value: _Value, beside: list[str]) -> Contrast:
     rest_failed, rest_of = outcome.failed - value.failed, outcome.known - value.of
     rate, rest_rate = value.failed / value.of, rest_failed / rest_of
     low, high = wilson(value.failed, value.of)
     facts: dict[str, Any] = {
-        "outcome": outcome.source, "dimension": value.dimension, "value": value.value, "failed": value.failed,
+        "outcome": outcome.source, "dimension": value.dimension, "value": _shown(value), "failed": value.failed,
         "of": value.of, "rate": rate, "low": low, "high": high, "rest_failed": rest_failed, "rest_of": rest_of,
         "rest_rate": rest_rate, "support": value.failed / outcome.failed,
         "risk_ratio": rate / rest_rate if rest_rate else None, "p_value": value.p, "q_value": value.q,

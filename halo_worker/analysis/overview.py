@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from halo_receiver.store.reader import Reader
+from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import GroupTotals, Release, Totals, iso_nano
 
 MAX_GROUPS = 20
@@ -148,7 +149,7 @@ def _groups(reader: Reader, dimension: str) -> list[GroupTotals]:
             AS duration_p95_ns
         FROM _s WHERE {column} IS NOT NULL AND {column} <> '' GROUP BY ALL ORDER BY traces DESC, name LIMIT {MAX_GROUPS}
     """)
-    return [GroupTotals(**row) for row in rows]
+    return [GroupTotals(**{**row, "name": one_line(row["name"], VALUE_CHARACTERS)}) for row in rows]
 
 
 def _timeline(reader: Reader) -> list[dict[str, Any]]:

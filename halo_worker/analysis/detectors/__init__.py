@@ -6,6 +6,7 @@ Categories are leaves of the TRAIL taxonomy where one fits; else `Unhandled Erro
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from halo_worker.analysis.detectors import answers, arguments, calls, choices, e
 from halo_worker.analysis.detectors.unit import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.analysis.exclusions import Exclusions
+from halo_worker.display import named
 from halo_worker.report.identity import alike, tokens
 from halo_worker.report.model import Engine, Evidence
 
@@ -33,6 +35,10 @@ REPLACED: dict[str, str] = {old: unit.name for unit in DETECTORS for old in unit
 MAX_FINDINGS = 250  # of one window; the largest are kept, the rest is counted
 QUOTES = 3  # evidence of one finding
 MAX_KEYS = 300  # of one detector, that others are compared with
+KEY_CHARACTERS = 200  # of a key inside of a text
+OURS = ("an agent", "the agent", "a tool")  # subjects that detectors name themselves, not traces
+
+_FILLED = re.compile(r"\{(subject|key)\}")
 
 __all__ = ["DETECTORS", "REPLACED", "Unit", "run_detectors"]
 
@@ -138,11 +144,15 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
     seen: list[dict[str, str]] = row["seen"]  # type: ignore[assignment]
     quotes: list[dict[str, str]] = row["quotes"]  # type: ignore[assignment]
     others = int(str(row["subjects"] or 1)) - 1
-    subject = str(row["subject"] or "an agent")
-    words = {"subject": f"{subject} (and {others} more)" if others else subject, "key": str(row["key"])}
+    subject = str(row["subject"] or OURS[0])
+    shown = subject if subject in OURS else named(subject)
+    words = {
+        "subject": f"{shown} (and {others} more)" if others else shown,
+        "key": named(str(row["key"]), KEY_CHARACTERS),
+    }
 
     def fill(text: str) -> str:
-        return text.replace("{subject}", words["subject"]).replace("{key}", words["key"])
+        return _FILLED.sub(lambda match: words[match[1]], text)
 
     return DraftFinding(
         title=fill(unit.title),
@@ -150,7 +160,7 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
         category=unit.category,
         source="detector",
         confidence=unit.confidence,
-        key=words["key"],
+        key=str(row["key"]),
         detector_name=unit.name,
         occurrences=[Occurrence(item["t"], item["o"], item["s"]) for item in seen],
         evidence=[Evidence(trace_id=item["t"], span_id=item["s"], field=item["f"], quote=item["q"]) for item in quotes],
