@@ -26,8 +26,6 @@ from halo_worker.report.together import seen_together
 from halo_worker.report.words import headline
 from halo_worker.window import Window
 
-NO_FAILURE = ("Broken Telemetry", "Latency Outlier")  # categories of findings that are no failure of an agent
-
 
 @dataclass(frozen=True, slots=True)
 class About:
@@ -79,7 +77,7 @@ def assemble(
     totals = overview.totals(reader, sorted(set().union(*traces_of.values())))
     together = seen_together({item.issue_id: traces_of[item.issue_id] for item in findings})
     findings = [item.model_copy(update={"seen_with": together.get(item.issue_id, [])}) for item in findings]
-    outcomes, contrasts = contrast.contrasts(reader, _failed_of(verified))
+    outcomes, contrasts = contrast.contrasts(reader)
     resolved = known.resolved_now(set(history), of=totals.traces)
     for issue in resolved:
         history[issue.issue_id] = issue.history
@@ -112,12 +110,6 @@ def assemble(
     )
     report = report.model_copy(update={"summary": report.summary or headline(report)})
     return Assembled(report, history, affected)
-
-
-def _failed_of(verified: Verified) -> list[str]:
-    """Return the traces in which an agent failed, by the findings: slow or unconnected ones are not among them."""
-    named = (item for item in verified.findings if item.draft.category not in NO_FAILURE)
-    return sorted({occurrence.trace_id for item in named for occurrence in item.occurrences})
 
 
 def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:

@@ -224,7 +224,7 @@ class Coverage(Model):
 
 
 class GroupTotals(Model):
-    """Totals of one agent, model or service."""
+    """Totals of one agent, model or service; a name in parentheses stands for what has none, or for the rest."""
 
     name: str
     traces: int = 0
@@ -237,8 +237,29 @@ class GroupTotals(Model):
     duration_p95_ns: int | None = None
 
 
+class RunOutcome(Model):
+    """How many traces ended one way.
+
+    `outcome` is error, ok, paused (for a person or an event), cancelled or unknown; `basis` is recorded where a root
+    status, an evaluation or a user says it, and null where nobody does.
+    """
+
+    outcome: str
+    basis: str | None
+    traces: int
+
+
+class ControlFlow(Model):
+    """Exceptions that were recorded as errors and are control flow, of one class."""
+
+    kind: str  # paused, handed_off, finished, guarded, closed, aborted
+    name: str
+    traces: int
+    spans: int
+
+
 class Totals(Model):
-    """Totals of the window, computed from the store. Tokens and cost count leaf LLM spans only."""
+    """Totals of the window, computed from the store. Tokens and cost are of LLM and embedding calls, each once."""
 
     traces: int = 0
     spans: int = 0
@@ -253,6 +274,8 @@ class Totals(Model):
     by_agent: list[GroupTotals] = []
     by_model: list[GroupTotals] = []
     by_service: list[GroupTotals] = []
+    outcomes: list[RunOutcome] = []  # together all traces
+    control_flow: list[ControlFlow] = []  # none of it is a failure
     timeline: list[dict[str, Any]] = []  # {start, traces, error_traces, affected_traces, tokens, cost_usd} per bucket
 
 

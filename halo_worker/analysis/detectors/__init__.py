@@ -10,7 +10,18 @@ import time
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import capture, overview
-from halo_worker.analysis.detectors import answers, arguments, calls, choices, errors, nested, plans, shared, structure
+from halo_worker.analysis.detectors import (
+    answers,
+    arguments,
+    calls,
+    choices,
+    errors,
+    final,
+    nested,
+    plans,
+    shared,
+    structure,
+)
 from halo_worker.analysis.detectors.unit import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.report.memory import alike, tokens
@@ -42,6 +53,7 @@ def run_detectors(reader: Reader) -> Draft:
     overview.prepare(reader)
     nested.prepare(reader)
     shared.prepare(reader)
+    final.prepare(reader)
     nested.innermost(reader)
     execute = reader.connection.execute
     execute(plans.PREPARE)

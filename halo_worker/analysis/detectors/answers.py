@@ -162,24 +162,26 @@ UNITS = (
     Unit(
         name="empty_answer",
         category="Instruction Non-compliance",
-        definition="The last model call of a trace ends without text and without tool calls, is not in error, and nothing follows",
+        definition="The last model call of a trace ends without text, image, file or tool call, is not in error, and nothing follows but calls for a title and the like",
         source="empty completions, as providers report them",
         limits="only where message content is captured: of the call itself, or of nine in ten calls of its service",
         sql="""
           WITH captured AS (
             SELECT service_name, convention FROM _s WHERE span_type = 'llm' AND NOT failed GROUP BY ALL
-            HAVING count(*) >= 10 AND count(*) FILTER (output_length > 0 OR calls > 0) >= 0.9 * count(*)
+            HAVING count(*) >= 10 AND count(*) FILTER (output_length > 0 OR calls > 0 OR media) >= 0.9 * count(*)
           )
           SELECT coalesce(s.agent_name, s.model, s.name) AS key, coalesce(s.agent_name, s.model, s.name) AS subject, s.trace_id, s.span_id,
             s.span_id AS origin_span_id, 'name' AS field, s.name AS quote
           FROM _s s LEFT JOIN captured c ON c.service_name = s.service_name AND c.convention = s.convention
-          WHERE s.span_type = 'llm' AND NOT s.failed AND s.calls = 0 AND coalesce(s.output_length, 0) = 0 AND coalesce(s.finish_reason, 'stop') = 'stop'
+          WHERE s.span_type = 'llm' AND NOT s.failed AND s.calls = 0 AND coalesce(s.output_length, 0) = 0 AND NOT s.media AND coalesce(s.finish_reason, 'stop') = 'stop'
             AND s.end_time IS NOT NULL AND CASE WHEN s.has_output THEN coalesce(s.output_tokens, 0) <= 100 ELSE c.service_name IS NOT NULL END
-            AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = s.trace_id AND n.start_time > s.start_time
-              AND (n.span_type = 'llm' AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0) OR n.span_type = 'tool'))
+            AND s.trace_id NOT IN (FROM _stopped)
+            AND NOT EXISTS (SELECT 1 FROM _s n LEFT JOIN _asides a ON a.trace_id = n.trace_id AND a.span_id = n.span_id AND a.of_span_id = s.span_id
+              WHERE n.trace_id = s.trace_id AND n.start_time > s.start_time AND a.span_id IS NULL
+                AND (n.span_type = 'llm' AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0 OR n.media) OR n.span_type = 'tool'))
         """,
         title="{subject} answers with nothing",
-        description="The model's last answer is empty: no text, no tool call, no error.",
+        description="The model's last answer is empty: no text, no image or file, no tool call, no error.",
         fix="Treat an empty completion as a failure: ask again once, then tell the user; look for a stop sequence or a filter that eats the text.",
         validation="No run should end in an empty completion.",
         confidence=0.95,
@@ -279,7 +281,8 @@ UNITS = (
             SELECT s.*, t.root_name, t.status_code FROM (
               SELECT trace_id, arg_max(span_id, start_time) AS span_id, arg_max(name, start_time) AS name, max(end_time) AS end_time, arg_max(calls, start_time) AS calls,
                 bool_and(has_output) AS known, arg_max(failed, start_time) AS failed, any_value(service_name) AS service_name
-              FROM _s WHERE span_type = 'llm' AND end_time IS NOT NULL GROUP BY trace_id
+              FROM _s ANTI JOIN _asides USING (trace_id, span_id) ANTI JOIN _judging USING (trace_id, span_id)
+              WHERE span_type = 'llm' AND end_time IS NOT NULL AND trace_id NOT IN (FROM _stopped) GROUP BY trace_id
             ) s JOIN _t t USING (trace_id)
           ),
           followed AS (
@@ -334,7 +337,8 @@ UNITS = (
           FROM _final f JOIN _s s USING (trace_id, span_id)
           WHERE s.output_length < 2000 AND (len(s.tools_offered) > 0 OR f.service_name IN (SELECT service_name FROM _with_tools)) AND regexp_matches(f.answer, '{_quoted(PROMISE)}')
             AND NOT regexp_matches(f.answer, '(?i)\\?|\\b(if|once|when|as soon as|after|tomorrow|later|back to you|next week|again (in|on|at))\\b')
-            AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = f.trace_id AND n.start_time > s.start_time
+            AND f.trace_id NOT IN (FROM _stopped)
+            AND NOT EXISTS (SELECT 1 FROM _s n ANTI JOIN _asides USING (trace_id, span_id) WHERE n.trace_id = f.trace_id AND n.start_time > s.start_time
               AND n.span_type IN ('llm', 'tool', 'retriever', 'agent'))
         """,
         title="{subject} announces a step and then stops",

@@ -106,10 +106,11 @@ UNITS = (
         source="NeMo Compass, missing tool result",
         limits="sampling and late spans look the same; only judged when the trace has tool spans",
         sql=f"""
-          WITH last AS (SELECT trace_id, max(start_time) AS asked_at FROM _s WHERE span_type = 'llm' GROUP BY trace_id),
+          WITH last AS (SELECT trace_id, max(start_time) AS asked_at FROM _s ANTI JOIN _asides USING (trace_id, span_id) WHERE span_type = 'llm' GROUP BY trace_id),
           open AS (
             SELECT c.trace_id, c.span_id, c.call_id, c.call_name, c.start_time, c.service_name FROM _calls c JOIN last USING (trace_id)
             WHERE coalesce(c.call_name, '') <> '' AND NOT regexp_matches(c.call_name, '{ENDING}') AND NOT coalesce(last.asked_at > c.end_time, false)
+              AND trace_id NOT IN (FROM _stopped)
           ),
           beside AS (FROM _s SEMI JOIN open USING (trace_id))
           SELECT c.call_name AS key, c.call_name AS subject, c.trace_id, c.span_id, c.span_id AS origin_span_id,

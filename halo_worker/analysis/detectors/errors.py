@@ -136,8 +136,8 @@ UNITS = (
         sql="""
           SELECT subject || '|retry' AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, name AS quote
           FROM (
-            SELECT trace_id, coalesce(tool_name, name) AS subject, count(*) FILTER (failed) AS times, max(start_time) FILTER (NOT failed) AS last_good,
-              max(start_time) FILTER (failed) AS last_bad, arg_max(span_id, start_time) FILTER (failed) AS span_id, arg_max(name, start_time) FILTER (failed) AS name
+            SELECT trace_id, coalesce(tool_name, name) AS subject, count(*) FILTER (failed AND control IS NULL) AS times, max(start_time) FILTER (NOT failed) AS last_good,
+              max(start_time) FILTER (failed AND control IS NULL) AS last_bad, arg_max(span_id, start_time) FILTER (failed AND control IS NULL) AS span_id, arg_max(name, start_time) FILTER (failed AND control IS NULL) AS name
             FROM _s ANTI JOIN _inner USING (trace_id, span_id)
             WHERE trace_id IN (SELECT trace_id FROM _s WHERE failed GROUP BY trace_id HAVING count(*) >= 3)
               AND (span_type IN ('tool', 'llm', 'retriever', 'embedding') OR span_type IS NULL AND kind = 'CLIENT')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from halo_receiver.conventions.cost import context_window
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.models import without_release
 
 MIN_SAMPLE = 40  # spans of one kind, below which nothing is an outlier
 ROBUST_Z = 8.0  # median absolute deviations of the logarithm
@@ -18,15 +19,32 @@ MOSTLY_ROOTED = 0.8  # share of a service's traces with a root, from which a tra
 
 def prepare(reader: Reader) -> None:
     """Make `_windows`, the context window of each model that has a known one, `_token_outliers` and `_rootless`."""
-    reader.connection.execute("CREATE OR REPLACE TEMP TABLE _windows (model VARCHAR, size BIGINT)")
-    models = reader.query("SELECT DISTINCT model, provider FROM _s WHERE span_type = 'llm' AND model IS NOT NULL")
-    known = {row["model"]: size for row in models if (size := context_window(row["model"], row["provider"]))}
-    if known:
-        reader.connection.executemany("INSERT INTO _windows VALUES (?, ?)", list(known.items()))
+    reader.connection.execute("CREATE OR REPLACE TEMP TABLE _windows (served_model VARCHAR, size BIGINT)")
+    if known := _windows(reader):
+        reader.connection.executemany("INSERT INTO _windows VALUES (?, ?)", known)
     reader.connection.execute(f"CREATE OR REPLACE TEMP TABLE _rootless AS {_ROOTLESS}")
     reader.connection.execute(
         f"CREATE OR REPLACE TEMP TABLE _token_outliers AS {_outliers('gained', 8000, _LLM, source=_GAINS)}"
     )
+
+
+# The largest prompt of each model that was answered.
+_TAKEN = """
+  SELECT served_model AS model, any_value(provider) AS provider, max(input_tokens) FILTER (NOT failed AND r.span_id IS NULL) AS taken
+  FROM _s LEFT JOIN _repeated r USING (trace_id, span_id) WHERE span_type = 'llm' AND served_model IS NOT NULL GROUP BY served_model
+"""
+
+
+def _windows(reader: Reader) -> list[tuple[str, int]]:
+    """Return the context windows that are known. A model that took more has a larger one (by a header, or of another
+    release), which is not known then."""
+    rows = reader.query(_TAKEN)
+    taken: dict[str, int] = {}
+    for row in rows:
+        name = without_release(row["model"])
+        taken[name] = max(taken.get(name, 0), row["taken"] or 0)
+    sizes = ((row["model"], context_window(row["model"], row["provider"])) for row in rows)
+    return [(model, size) for model, size in sizes if size and size >= taken[without_release(model)]]
 
 
 def _outliers(measure: str, least: float, kinds: str, *, source: str = "_s") -> str:
@@ -131,7 +149,7 @@ UNITS = (
         sql=f"""
           WITH asked AS (
             SELECT trace_id, span_id, name, start_time, coalesce(agent_name, model, name) AS who, agent_name, model, input_tokens, w.size
-            FROM _s LEFT JOIN _windows w USING (model) WHERE span_type = 'llm' AND input_tokens > 0
+            FROM _s LEFT JOIN _windows w USING (served_model) WHERE span_type = 'llm' AND input_tokens > 0
           ),
           full_ AS (SELECT * FROM asked WHERE input_tokens >= {PRESSURE} * size),
           grown AS (
