@@ -113,6 +113,8 @@ def assemble(
             sampled=draft.sampled,
             not_examined=[*draft.not_examined, *not_examined],
             unsupported=draft.unsupported,
+            detectors=len(draft.engine.rules),
+            detectors_off=draft.detectors_off,
         ),
         totals=totals.model_copy(update={"muted_traces": muted_traces}),
         findings=findings,

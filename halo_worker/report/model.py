@@ -233,6 +233,13 @@ class Engine(Model):
     rules: dict[str, int] = {}  # the detectors that ran, with their versions
 
 
+class DetectorOff(Model):
+    """A detector that cannot see anywhere in the window, and what the captured spans lack for it."""
+
+    name: str
+    lacks: list[str]
+
+
 class Coverage(Model):
     """What was read, what was not, and what the capture cannot support."""
 
@@ -242,6 +249,8 @@ class Coverage(Model):
     sampled: bool = False
     not_examined: list[str] = []
     unsupported: list[str] = []
+    detectors: int = 0  # that there are; those that see something are the ones not in detectors_off
+    detectors_off: list[DetectorOff] = []
 
 
 class GroupTotals(Model):
@@ -309,6 +318,11 @@ class Totals(Model):
     outcomes: list[RunOutcome] = []  # together all traces
     control_flow: list[ControlFlow] = []  # none of it is a failure
     timeline: list[dict[str, Any]] = []  # {start, traces, error_traces, affected_traces, tokens, cost_usd} per bucket
+
+    @property
+    def known_outcomes(self) -> int:
+        """Traces of which somebody recorded how they ended."""
+        return sum(one.traces for one in self.outcomes if one.basis is not None)
 
 
 class Rejected(Model):

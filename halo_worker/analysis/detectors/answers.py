@@ -139,6 +139,8 @@ _IS_EMPTY = f"(regexp_matches(coalesce(output_head, ''), '{_EMPTY}') OR coalesce
 UNITS = (
     Unit(
         name="truncated_output",
+        quotes="end",
+        speaks=("output_text", "finish_reason"),
         category="Formatting Errors",
         definition="A model call ends because its output limit was reached",
         source="finish reason 'length', or as many output tokens as were allowed",
@@ -161,6 +163,7 @@ UNITS = (
     ),
     Unit(
         name="empty_answer",
+        speaks=("finish_reason", "output_tokens"),
         category="Instruction Non-compliance",
         definition="The last model call of a trace ends without text, image, file or tool call, is not in error, and nothing follows but calls for a title and the like",
         source="empty completions, as providers report them",
@@ -213,6 +216,7 @@ UNITS = (
     ),
     Unit(
         name="leaked_secret",
+        quotes="exact",
         category="Data Leak",
         definition="A model writes something with the shape of an API key, a token, a private key, a payment card or a social security number",
         source="the published formats of the providers' keys; OWASP LLM02, sensitive information disclosure",
@@ -349,6 +353,7 @@ UNITS = (
     ),
     Unit(
         name="content_filter",
+        speaks=("output_text", "finish_reason"),
         category="Instruction Non-compliance",
         definition="A provider's content filter ends a model call",
         source="finish reason 'content_filter'",

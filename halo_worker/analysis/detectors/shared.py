@@ -254,7 +254,7 @@ def blame(reader: Reader) -> None:
             WHERE span_type = 'llm' AND end_time IS NOT NULL AND trace_id IN (SELECT trace_id FROM t)
           ) l ON l.trace_id = t.trace_id AND l.end_time <= t.start_time
         )
-        SELECT t.detector, t.key, t.subject, t.trace_id, t.span_id, t.field, t.quote, coalesce(
+        SELECT t.detector, t.key, t.subject, t.trace_id, t.span_id, t.field, t.quote, t.also, coalesce(
           t.origin_span_id,
           CASE WHEN t.span_type IN ('tool', 'retriever') OR t.span_type IS NULL OR t.span_type IN ('chain', 'task')
             THEN coalesce(by_id.origin, by_time.origin) END,

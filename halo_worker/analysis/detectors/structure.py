@@ -112,6 +112,7 @@ UNITS = (
     ),
     Unit(
         name="token_outlier",
+        speaks=("input_tokens",),
         category="Resource Abuse",
         definition=f"A model call reads more than the one before it, by over {MIN_RATIO:g} times the median such gain of its agent, name and model",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
@@ -126,6 +127,7 @@ UNITS = (
     ),
     Unit(
         name="cost_outlier",
+        speaks=("cost", "output_tokens", "input_tokens"),
         category="Resource Abuse",
         definition=f"A model call costs more than {MIN_RATIO:g} times the median of its agent, name and model",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
@@ -142,6 +144,7 @@ UNITS = (
     ),
     Unit(
         name="context_pressure",
+        speaks=("input_tokens",),
         category="Context Handling Failures",
         definition=f"A prompt fills {PRESSURE:.0%} of its model's context window or more; or, where that is not known, it grows within a trace to {GROWN_TIMES} times its first size, {GROWN_TOKENS:,} tokens at least, in an agent whose prompts seldom do",
         source="context windows of the price list that ships with halo; TRAIL, Context Handling Failures",
@@ -193,6 +196,7 @@ UNITS = (
     ),
     Unit(
         name="broken_telemetry",
+        speaks=("name",),
         category="Broken Telemetry",
         definition="A GenAI span of a trace names a parent that never arrived, and the trace has no root",
         source="OTLP trace.proto, parent_span_id",
