@@ -28,18 +28,20 @@ _CANDIDATES = f"""
 
 # What is asked of a candidate where there are several. `snippet`: its beginning, up to what JSON would write in another
 # way; `title`: one short line that is no sentence.
+_TITLE = f"output_length <= {MAX_TITLE} AND regexp_full_match(trim(output_head), '[^\\n]*[^\\n.!?…:)。！？।؟]')"
 _SHAPES = f"""
   SELECT c.*, s.parent_span_id, s.served_model, s.system_head, s.output_length, s.max_output_tokens,
     coalesce(len(s.tools_offered), 0) AS offered,
-    regexp_extract(ltrim(output_head), '[^"\\\n\r\t]{{1,80}}') AS snippet,
+    regexp_extract(ltrim(output_head), '[^"\\\\\\n\\r\\t]{{1,80}}') AS snippet,
     regexp_matches(output_head, '^\\s*(```json|[{{\\[])') AS data,
-    s.output_length <= {MAX_TITLE} AND regexp_full_match(trim(output_head), '[^\n]*[^\n.!?…:)。！？।؟]') AS title,
+    {_TITLE} AS title,
     regexp_full_match(output_head, '(\\s*[^?？؟\n]{{3,300}}[?？؟]\\s*){{2,}}') AS questions
   FROM _candidates c JOIN _s s USING (trace_id, span_id)
   WHERE trace_id IN (SELECT trace_id FROM _candidates WHERE back = 2)
 """
 
-# Two of them, with no work of tools between. `looped`: the first ended a loop of tool calls.
+# Two of them, with no work of tools between; the second may have begun with the run. `looped`: the first ended a loop of
+# tool calls.
 _PAIRS = f"""
   WITH pairs AS (
     SELECT c.*, a.span_id AS of_span_id, a.empty AS of_empty, a.snippet AS of_snippet, a.end_time AS of_end,
@@ -47,7 +49,7 @@ _PAIRS = f"""
       a.questions AS of_questions, a.max_output_tokens AS of_limit, a.offered AS of_offered,
       a.served_model IS DISTINCT FROM c.served_model OR a.parent_span_id IS DISTINCT FROM c.parent_span_id
         OR a.system_head IS DISTINCT FROM c.system_head OR a.offered > c.offered AS differs
-    FROM _shapes c JOIN _shapes a ON a.trace_id = c.trace_id AND a.back > c.back AND a.end_time <= c.start_time
+    FROM _shapes c JOIN _shapes a ON a.trace_id = c.trace_id AND a.back > c.back
     WHERE c.back <= {MAX_AFTER} AND NOT c.empty
   ),
   beside AS (FROM _s SEMI JOIN pairs USING (trace_id)),
@@ -72,6 +74,14 @@ _ASIDE = f"""
   OR max_output_tokens <= {SMALL_LIMIT} AND coalesce(of_limit > 2 * max_output_tokens, true)
   OR output_length < of_length AND (looped AND parent_span_id IS NOT DISTINCT FROM of_parent OR of_offered > 0 AND offered = 0)
   OR output_length <= {SMALL_ANSWER} AND 4 * output_length <= of_length AND differs
+"""
+
+# A title in a run whose loop never came to an answer: no call of the loop is of its model.
+_TITLE_ALONE = f"""
+  SELECT t.trace_id, t.span_id, arg_max(l.span_id, l.start_time) AS of_span_id
+  FROM (SELECT * FROM _s SEMI JOIN _candidates USING (trace_id, span_id) WHERE {_TITLE}) t
+  JOIN _s l ON l.trace_id = t.trace_id AND l.span_type = 'llm' AND l.calls > 0 AND l.end_time <= t.start_time
+  GROUP BY t.trace_id, t.span_id HAVING bool_and(l.served_model IS DISTINCT FROM t.served_model)
 """
 
 # Longer than the answer that ended the loop, and asked with that answer in the question: a verdict or a summary of it.
@@ -121,6 +131,7 @@ def prepare(reader: Reader) -> None:
     execute(f"CREATE OR REPLACE TEMP TABLE _shapes AS {_SHAPES}")
     execute(f"CREATE OR REPLACE TEMP TABLE _pairs AS {_PAIRS}")
     execute(f"CREATE OR REPLACE TEMP TABLE _asides AS SELECT trace_id, span_id, of_span_id FROM _pairs WHERE {_ASIDE}")
+    execute(f"INSERT INTO _asides {_TITLE_ALONE}")
     _add_about(reader)
     execute(f"CREATE OR REPLACE TEMP TABLE _returned AS {_RETURNED}")
     reader.scratch.table("_final", _FINAL)
