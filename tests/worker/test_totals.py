@@ -16,7 +16,7 @@ from tests.small_spans import agent, llm, opened, span
 def totals(spans: list[Span], directory: Path) -> Totals:
     with opened(spans, directory) as reader:
         overview.prepare(reader)
-        return overview.totals(reader, [])
+        return overview.totals(reader, [], [])
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -139,6 +139,7 @@ _IS_EMPTY = f"(regexp_matches(coalesce(output_head, ''), '{_EMPTY}') OR coalesce
 UNITS = (
     Unit(
         name="truncated_output",
+        version=2,
         quotes="end",
         speaks=("output_text", "finish_reason"),
         category="Formatting Errors",
@@ -163,6 +164,7 @@ UNITS = (
     ),
     Unit(
         name="empty_answer",
+        version=2,
         speaks=("finish_reason", "output_tokens"),
         category="Instruction Non-compliance",
         definition="The last model call of a trace ends without text, image, file or tool call, is not in error, and nothing follows but calls for a title and the like",
@@ -191,6 +193,7 @@ UNITS = (
     ),
     Unit(
         name="refusal",
+        version=2,
         category="Instruction Non-compliance",
         definition="The final answer is a blanket refusal, the request holds nothing that asks for one, and the agent mostly answers",
         source="Strands evaluations and TRAIL, non-compliance; refusal shapes of chat models",
@@ -216,6 +219,7 @@ UNITS = (
     ),
     Unit(
         name="leaked_secret",
+        version=2,
         quotes="exact",
         category="Data Leak",
         definition="A model writes something with the shape of an API key, a token, a private key, a payment card or a social security number",
@@ -240,6 +244,7 @@ UNITS = (
     ),
     Unit(
         name="leaked_prompt",
+        version=2,
         category="Data Leak",
         definition="An answer holds the beginning of the agent's own instructions word for word",
         source="OWASP LLM07, system prompt leakage",
@@ -258,6 +263,7 @@ UNITS = (
     ),
     Unit(
         name="stopped_at_limit",
+        version=2,
         category="Task Orchestration",
         definition="The answer of a run is the framework's own word that it stopped at a limit of steps, turns or time",
         source="LangChain, LangGraph, smolagents and others answer so instead of failing",
@@ -276,6 +282,7 @@ UNITS = (
     ),
     Unit(
         name="ends_without_answer",
+        version=2,
         category="Task Orchestration",
         definition="A run ends after its tools answered: the model asked for them and is never called again, while this agent's runs mostly end in an answer",
         source="MAST 3.1, stops too early; goals abandoned",
@@ -312,6 +319,7 @@ UNITS = (
     ),
     Unit(
         name="repeated_answer",
+        version=2,
         category="Resource Abuse",
         definition="A model writes the same text three or more times in one trace, without calling a tool",
         source="MAST 1.3 step repetition",
@@ -331,6 +339,7 @@ UNITS = (
     ),
     Unit(
         name="promise_not_kept",
+        version=2,
         category="Task Orchestration",
         definition="The last model call of a trace announces a step, calls no tool, and nothing follows",
         source="MAST 3.1, stops too early; 'reasoning mismatch' of AWS Strands evaluations",
@@ -353,6 +362,7 @@ UNITS = (
     ),
     Unit(
         name="content_filter",
+        version=2,
         speaks=("output_text", "finish_reason"),
         category="Instruction Non-compliance",
         definition="A provider's content filter ends a model call",
@@ -371,6 +381,7 @@ UNITS = (
     ),
     Unit(
         name="malformed_json",
+        version=2,
         category="Formatting Errors",
         definition="An answer that is JSON from its first character, or whole in a json fence, does not parse; or the arguments of a tool call begin as JSON and do not",
         source="malformed structured output; TRAIL, Formatting Errors",
@@ -398,6 +409,7 @@ UNITS = (
     ),
     Unit(
         name="claimed_action",
+        version=2,
         category="Tool-related",
         definition="The final answer says that something was done, and no call in the trace could have done it",
         source="TRAIL, tool-related hallucination; 'claimed usage' of AWS Strands evaluations",
@@ -412,6 +424,7 @@ UNITS = (
     ),
     Unit(
         name="unfounded_after_empty_retrieval",
+        version=2,
         category="Language-only",
         definition="Every retrieval of a trace comes back empty, and the final answer does not say so",
         source="TRAIL, language-only hallucination; grounding checks of retrieval evaluations",

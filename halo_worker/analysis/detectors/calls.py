@@ -102,6 +102,7 @@ UNITS = (
     ),
     Unit(
         name="call_without_result",
+        version=2,
         category="Task Orchestration",
         definition="A model asks for a tool call that no tool span in the trace answers, though the trace has tool spans, and the model is never asked again",
         source="NeMo Compass, missing tool result",

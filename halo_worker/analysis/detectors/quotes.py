@@ -204,7 +204,7 @@ def _between(text: str, at: int) -> bool:
     before, after = text[at - 1], text[at]
     if ord(before) >= _CJK or ord(after) >= _CJK:
         return True
-    if _wordy(before) and _wordy(after) or before == "\\":
+    if (_wordy(before) and _wordy(after)) or before == "\\":
         return False
     if before in ".,:/@-'’" and at >= 2:
         return not (_wordy(text[at - 2]) and _wordy(after))

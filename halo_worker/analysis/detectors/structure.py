@@ -98,6 +98,7 @@ _DIED = """
 UNITS = (
     Unit(
         name="latency_outlier",
+        version=2,
         category="Latency Outlier",
         definition=f"A span takes more than {MIN_RATIO:g} times the median of its agent, name and model, and more than {ROBUST_Z:g} robust standard deviations (half of them from {VAST_RATIO:g} times on)",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
@@ -112,6 +113,7 @@ UNITS = (
     ),
     Unit(
         name="token_outlier",
+        version=2,
         speaks=("input_tokens",),
         category="Resource Abuse",
         definition=f"A model call reads more than the one before it, by over {MIN_RATIO:g} times the median such gain of its agent, name and model",
@@ -127,6 +129,7 @@ UNITS = (
     ),
     Unit(
         name="cost_outlier",
+        version=2,
         speaks=("cost", "output_tokens", "input_tokens"),
         category="Resource Abuse",
         definition=f"A model call costs more than {MIN_RATIO:g} times the median of its agent, name and model",
@@ -144,6 +147,7 @@ UNITS = (
     ),
     Unit(
         name="context_pressure",
+        version=2,
         speaks=("input_tokens",),
         category="Context Handling Failures",
         definition=f"A prompt fills {PRESSURE:.0%} of its model's context window or more; or, where that is not known, it grows within a trace to {GROWN_TIMES} times its first size, {GROWN_TOKENS:,} tokens at least, in an agent whose prompts seldom do",
@@ -177,6 +181,7 @@ UNITS = (
     ),
     Unit(
         name="unfinished_run",
+        version=2,
         category="Task Orchestration",
         definition="The root span of a settled trace has no end; or the root never came, though the service's traces have one, and the last span is in the middle of work",
         source="OTLP trace.proto: end_time is semantically required; SDKs export a span when it ends",
