@@ -37,7 +37,6 @@ from halo_worker.report.words import headline
 from halo_worker.window import Window
 
 SIGNATURE_CHARACTERS = 2000  # of an error's text; its issue is told by all of it
-NO_FAILURE = ("Broken Telemetry", "Latency Outlier")  # categories of findings that are no failure of an agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def assemble(
     findings = _in_groups(_ordered(findings), traces_of, known.leads)
     muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
     muted_traces = len(set().union(*(traces_of[issue_id] for issue_id in muted)))
-    outcomes, contrasts = contrast.contrasts(reader, _failed_of(verified))
+    outcomes, contrasts = contrast.contrasts(reader)
     resolved = known.resolved_now(set(history), of=totals.traces, rules=draft.engine.rules)
     for issue in resolved:
         history[issue.issue_id] = issue.history
@@ -117,6 +116,8 @@ def assemble(
             sampled=draft.sampled,
             not_examined=[*draft.not_examined, *not_examined],
             unsupported=draft.unsupported,
+            detectors=len(draft.engine.rules),
+            detectors_off=draft.detectors_off,
         ),
         totals=totals.model_copy(update={"muted_traces": muted_traces}),
         findings=findings,
@@ -191,12 +192,6 @@ def _in_groups(
         )
         for item in findings
     ]
-
-
-def _failed_of(verified: Verified) -> list[str]:
-    """Return the traces in which an agent failed, by the findings: slow or unconnected ones are not among them."""
-    named = (item for item in verified.findings if item.draft.category not in NO_FAILURE)
-    return sorted({occurrence.trace_id for item in named for occurrence in item.occurrences})
 
 
 def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:

@@ -144,6 +144,8 @@ def _contrasts(report: Report) -> list[str]:
             *(_contrast(item) for item in rows),
             "",
         ]
+    if report.totals.traces and report.outcomes and not report.totals.known_outcomes:
+        return ["## What correlates with failure", "", f"Nothing was compared: {escaped(report.outcomes[0].note)}.", ""]
     return ["## What goes with failure", "", *lines] if lines else []
 
 

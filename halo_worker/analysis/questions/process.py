@@ -68,6 +68,7 @@ def open_window(recipe: dict[str, Any]) -> Reader:
     # The rollup is made once: `traces` of the contract, without a scan of the spans at each question.
     execute("CREATE TABLE _t AS SELECT * FROM traces ORDER BY start_time, trace_id")
     execute("CREATE OR REPLACE VIEW traces AS SELECT * FROM _t")
+    reader.resolve_agents()  # now, for a question has less time than opening
     reader.lock_down()
     return reader
 
