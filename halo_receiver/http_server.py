@@ -16,11 +16,13 @@ from aiohttp import web
 from google.protobuf import json_format
 from google.rpc import status_pb2
 
+from halo_receiver.answers import response, status_details
+from halo_receiver.auth import CODES, Keys, Role, Verdict
 from halo_receiver.config import ReceiverConfig
 from halo_receiver.intake import Answer, Intake, Kind
 from halo_receiver.logs import event
 from halo_receiver.metrics import CONTENT_TYPE, Metrics
-from halo_receiver.server import response, status_details, tls_stamp
+from halo_receiver.server import tls_stamp
 
 log = logging.getLogger("halo.receiver")
 
@@ -35,6 +37,7 @@ _HTTP_STATUS = {
     "OK": 200,
     "INVALID_ARGUMENT": 400,
     "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
     "NOT_FOUND": 404,
     "RESOURCE_EXHAUSTED": 413,
     "UNAVAILABLE": 503,
@@ -44,8 +47,12 @@ _HTTP_STATUS = {
 class HttpServer:
     """The receiver's HTTP port."""
 
-    def __init__(self, config: ReceiverConfig, intake: Intake, metrics: Metrics, ready: Any) -> None:
+    def __init__(
+        self, config: ReceiverConfig, keys: Keys, intake: Intake, metrics: Metrics, *, ready: Any, metrics_open: bool
+    ) -> None:
         self._config = config
+        self._keys = keys
+        self._metrics_open = metrics_open
         self._intake = intake
         self._metrics = metrics
         self._ready = ready
@@ -124,8 +131,9 @@ class HttpServer:
         if content_type not in (PROTOBUF, JSON):
             text = f"415 unsupported media type, supported: [{JSON}, {PROTOBUF}]"
             return web.Response(status=415, text=text)
-        if not self._intake.authorized(request.headers.get("Authorization")):
-            return self._answer(kind, self._intake.unauthorized(kind, "http"), request)
+        verdict = self._keys.judge(request.headers.get("Authorization"), Role.INGEST)
+        if verdict is not Verdict.ALLOWED:
+            return self._answer(kind, self._intake.denied(kind, "http", verdict), request)
         compression = request.headers.get("Content-Encoding", "identity").strip().lower()
         if compression not in ("identity", "", "gzip", "deflate"):
             text = f"unsupported Content-Encoding '{compression}', supported: [gzip, deflate, identity]"
@@ -174,7 +182,15 @@ class HttpServer:
         trouble = self._ready()
         return web.Response(status=503 if trouble else 200, text=f"{trouble or 'ok'}\n")
 
-    async def _show_metrics(self, _request: web.Request) -> web.Response:
+    async def _show_metrics(self, request: web.Request) -> web.Response:
+        verdict = self._keys.judge(request.headers.get("Authorization"), Role.READ)
+        if verdict is not Verdict.ALLOWED and not self._metrics_open:
+            return web.Response(
+                status=_HTTP_STATUS[CODES[verdict]],
+                text=f"'Authorization: Bearer KEY' is required, with {Role.READ.value}\n",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        self._ready()  # halo_ready and the disk's gauges are of this moment
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def stop(self, seconds: float) -> None:

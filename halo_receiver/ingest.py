@@ -33,6 +33,8 @@ log = logging.getLogger("halo.receiver")
 MAX_PENDING_BYTES = 256 * 2**20  # received, not yet on disk
 MAX_SERVICES = 200  # label values of the per-service counters; the rest counts as "other"
 CLOCK_BACK_NS = 3_600_000_000_000  # up to which a clock that goes back is not followed: arrivals stay in order
+PROBE_SECONDS = 1.0  # between two attempts to write while the disk refuses
+REFUSING_SECONDS = 3.0  # for which a write that the disk refused counts, whatever succeeds meanwhile
 CLOSE_SECONDS = 5.0  # a disk that hangs longer than this does not keep the process
 # In one request. A message may have two bytes: without a bound, 64 MiB of them would be looked at for minutes.
 MAX_GROUPS = 100_000  # resources, and scopes
@@ -254,6 +256,7 @@ class Ingest:
         self._pending_bytes = 0
         self._last_arrival = last_arrival_ns
         self._busy_since: float | None = None
+        self._refused: tuple[float, str] | None = None  # when the disk last refused a write, and what it said
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self.position = writer.position
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
@@ -278,6 +281,11 @@ class Ingest:
         """Seconds for which the disk has not answered."""
         since = self._busy_since
         return time.monotonic() - since if since is not None else 0.0
+
+    @property
+    def refusing(self) -> str | None:
+        """What the disk said when it refused the last write; None once it takes them again."""
+        return self._refused[1] if self._refused is not None else None
 
     async def store(self, *, kind: str, encoding: str, compression: str, body: bytes) -> None:
         """Make a request durable. Raises Busy when too much waits already, or the disk refuses."""
@@ -308,7 +316,11 @@ class Ingest:
 
     def _groups(self) -> Iterator[list[_Pending]]:
         while True:
-            first = self._queue.get()
+            try:
+                first = self._queue.get(timeout=PROBE_SECONDS if self._refused else None)
+            except queue.Empty:
+                self._probe()
+                continue
             if first is None:
                 return
             group = [first]
@@ -320,6 +332,17 @@ class Ingest:
                 group.append(item)
             yield group
 
+    def _probe(self) -> None:
+        """Try whether the disk takes writes again: nobody may send any to one that is not ready."""
+        assert self._refused is not None
+        try:
+            self._writer.probe()
+        except OSError as error:
+            self._refused = time.monotonic(), str(error.strerror)
+            return
+        if time.monotonic() - self._refused[0] > REFUSING_SECONDS:
+            self._refused = None
+
     def _run(self) -> None:
         for group in self._groups():
             self._busy_since = time.monotonic()
@@ -327,11 +350,12 @@ class Ingest:
                 position = self._writer.append([spool.encode(**item.request) for item in group])
             except Exception as error:  # noqa: BLE001 - a thread that ended would leave every later request unanswered
                 event(log, "spool refused", level=logging.ERROR, reason=f"{type(error).__name__}: {error}")
+                self._refused = time.monotonic(), getattr(error, "strerror", None) or type(error).__name__
                 self._tell(group, error)
                 continue
             finally:
                 self._busy_since = None
-            self.position = position
+            self.position, self._refused = position, None
             self._tell(group, None)
             self._on_synced(position)
 

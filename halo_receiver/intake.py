@@ -10,7 +10,6 @@ Source: OTLP specification, "OTLP/gRPC Response", "OTLP/HTTP Response", "Failure
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import shutil
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from halo_receiver import ingest, spool
+from halo_receiver.auth import CODES, Role, Verdict
 from halo_receiver.config import ReceiverConfig
 from halo_receiver.decode import Undecodable
 from halo_receiver.logs import event
@@ -34,6 +34,8 @@ DISK_LOOK_BYTES = 64 * 2**20  # taken since, after which the disk is looked at s
 SMALL_BACKLOG_BYTES = 64 * 2**20  # allowed however little is free beside it
 STALL_SECONDS = 10.0  # for which the disk does not answer, after which clients are told to come back
 HEAVY_BYTES = 4 * 2**20  # of a request, above which it is looked into on a thread
+REFUSALS_SECONDS = 3.0  # for which every export was refused, after which the receiver is not ready
+REFUSALS_FORGOTTEN_SECONDS = 10.0  # without an export, after which it is tried again
 MAX_MESSAGE = 1000  # characters of an error or warning told to a client
 
 
@@ -47,6 +49,30 @@ class Answer:
     retry: bool = False
 
 
+class Refusals:
+    """Whether every export has been told to come back for a while, whatever the reason."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._first = self._last = 0.0
+        self._why: str | None = None
+
+    def note(self, why: str | None) -> None:
+        """Note the answer to an export: None when it was taken, else why it was not."""
+        if why is not None:
+            self._last = self._clock()
+            self._first = self._first if self._why is not None else self._last
+        self._why = why
+
+    def reason(self) -> str | None:
+        """Say so; None when one was taken since, or nobody has asked lately: who is sent nobody cannot get well."""
+        if self._why is None or self._clock() - self._last > REFUSALS_FORGOTTEN_SECONDS:
+            self._why = None
+            return None
+        refused_for = self._last - self._first
+        return f"every export is refused: {self._why}" if refused_for >= REFUSALS_SECONDS else None
+
+
 class Intake:
     """The rules every request passes."""
 
@@ -57,40 +83,23 @@ class Intake:
         sink: ingest.Ingest,
         spool_dir: Path,
         loaded: Callable[[], spool.Position],
-        local_token: str,
         metrics: Metrics,
     ) -> None:
         self._config = config
         self._sink = sink
         self._spool_dir = spool_dir
         self._loaded = loaded
-        self._keys = [key.get_secret_value().encode() for key in config.api_keys]
-        self._local_token = local_token.encode()
         self._metrics = metrics
         self._looked_at = 0.0
         self._taken = 0  # bytes, since the disk was looked at
         self._trouble: str | None = None
+        self._refusals = Refusals()
         self._heavy = ThreadPoolExecutor(1, "heavy")
         self.draining = False
-
-    def authorized(self, header: str | None) -> bool:
-        """Compare a bearer key with every accepted one, in constant time; without keys everybody is welcome."""
-        return not self._keys or self._matches(header, [*self._keys, self._local_token])
-
-    def local(self, header: str | None) -> bool:
-        """Say whether a caller of our own service may: by the token in receiver.json, or any accepted key."""
-        return self._matches(header, [*self._keys, self._local_token])
-
-    def _matches(self, header: str | None, keys: list[bytes]) -> bool:
-        scheme, _, given = (header or "").partition(" ")
-        token = given.strip().encode()
-        matched = [hmac.compare_digest(token, key) for key in keys]
-        return scheme.lower() == "bearer" and any(matched)
 
     def trouble(self) -> str | None:
         """Say why nothing more can be taken now; None when all is well. Looks at the disk once a second, or a burst."""
         if self.draining:
-            self._metrics.ready.set(0)
             return "the receiver is shutting down"
         now = time.monotonic()
         if now - self._looked_at >= DISK_LOOK_SECONDS or self._taken >= DISK_LOOK_BYTES:
@@ -99,8 +108,16 @@ class Intake:
                 self._trouble = self._look()
             except OSError as error:
                 self._trouble = f"the spool cannot be looked at: {error.strerror}: {self._spool_dir}"
-            self._metrics.ready.set(self._trouble is None)
         return self._trouble
+
+    def not_ready(self) -> str | None:
+        """Say why no export succeeds now, though each is tried: for probes. None when all is well."""
+        why = self.trouble()
+        if why is None and (reason := self._sink.refusing) is not None:
+            why = f"the spool cannot be written: {reason}: {self._spool_dir}"
+        why = why or self._refusals.reason()
+        self._metrics.ready.set(why is None)
+        return why
 
     def _look(self) -> str | None:
         free = shutil.disk_usage(self._spool_dir).free
@@ -137,6 +154,7 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - UNKNOWN would lose the spans; they stay with the client instead
             event(log, "request failed", level=logging.ERROR, reason=f"{type(error).__name__}: {error}")
             answer = Answer("UNAVAILABLE", "the receiver failed to take the request; please retry", retry=True)
+        self._refusals.note(answer.message if answer.retry and not self._trouble else None)
         self._metrics.request(kind, transport, answer.code, len(body), time.perf_counter() - started)
         return answer
 
@@ -146,10 +164,10 @@ class Intake:
             return work(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._heavy, work, *arguments)
 
-    def unauthorized(self, kind: Kind, transport: str) -> Answer:
-        """Return the answer to a caller without a valid key."""
-        self._metrics.request(kind, transport, "UNAUTHENTICATED", 0, 0.0)
-        return Answer("UNAUTHENTICATED", "a valid 'authorization: Bearer KEY' is required")
+    def denied(self, kind: Kind, transport: str, verdict: Verdict) -> Answer:
+        """Return the answer to a caller whose key is not one that may export."""
+        self._metrics.request(kind, transport, CODES[verdict], 0, 0.0)
+        return Answer(CODES[verdict], f"'authorization: Bearer KEY' is required, with {Role.INGEST.value}")
 
     def too_large(self, kind: Kind, transport: str, size: int) -> Answer:
         """Return the answer to a request that is over the limit before it was read."""
@@ -160,6 +178,7 @@ class Intake:
     def busy(self, kind: Kind, transport: str, why: str) -> Answer:
         """Return the answer to a request that should come again."""
         self._metrics.request(kind, transport, "UNAVAILABLE", 0, 0.0)
+        self._refusals.note(why)
         return Answer("UNAVAILABLE", f"{why}; please retry", retry=True)
 
     async def _export(

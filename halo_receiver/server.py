@@ -6,157 +6,37 @@ and inflated by ourselves only as far as the limit.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf import any_pb2, duration_pb2
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
+from halo_receiver.answers import response, status_details
+from halo_receiver.auth import Keys, Role, Verdict
 from halo_receiver.config import ReceiverConfig
 from halo_receiver.errors import ConfigError
-from halo_receiver.intake import Answer, Intake, Kind
-from halo_receiver.pb import segments_pb2
-from halo_receiver.store import manifest
-from halo_receiver.store.segment import listed
+from halo_receiver.intake import Intake, Kind
+from halo_receiver.segments_service import SegmentsService, authorization
 
 log = logging.getLogger("halo.receiver")
 
 TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 LOGS_SERVICE = "opentelemetry.proto.collector.logs.v1.LogsService"
 METRICS_SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
-SEGMENTS_SERVICE = "halo.v1.Segments"
 MAX_ANSWER_BYTES = 4 * 2**20  # as OTLP recommends; messages in answers are far below
 MAX_STREAMS = 64  # requests at a time on one connection
-
-Seal = Callable[[], Awaitable[None]]
-Report = Callable[[], tuple[str | None, bytes]]  # why not ready, and the metrics' text
-
-
-def status_details(answer: Answer, retry_seconds: float) -> bytes:
-    """Return google.rpc.Status for a failed answer, with RetryInfo where the client should come again."""
-    status = status_pb2.Status(code=grpc.StatusCode[answer.code].value[0], message=answer.message)
-    if answer.retry:
-        seconds, nanos = int(retry_seconds), int(retry_seconds % 1 * 1e9)
-        delay = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds, nanos=nanos))
-        packed = any_pb2.Any()
-        packed.Pack(delay)
-        status.details.append(packed)
-    elif answer.code == "INVALID_ARGUMENT":
-        packed = any_pb2.Any()
-        packed.Pack(
-            error_details_pb2.BadRequest(
-                field_violations=[error_details_pb2.BadRequest.FieldViolation(field="body", description=answer.message)]
-            )
-        )
-        status.details.append(packed)
-    return bytes(status.SerializeToString())
-
-
-def response(kind: Kind, answer: Answer) -> Any:
-    """Return the export response message of that signal."""
-    module: Any = {"traces": trace_service_pb2, "logs": logs_service_pb2, "metrics": metrics_service_pb2}[kind]
-    name = {"traces": "Trace", "logs": "Logs", "metrics": "Metrics"}[kind]
-    message = getattr(module, f"Export{name}ServiceResponse")()
-    if answer.rejected:
-        field = {"traces": "rejected_spans", "logs": "rejected_log_records", "metrics": "rejected_data_points"}[kind]
-        setattr(message.partial_success, field, answer.rejected)
-        message.partial_success.error_message = answer.message
-    return message
-
-
-class SegmentsService:
-    """`halo.v1.Segments`: what the worker on the same machine asks. Every call needs the token in receiver.json."""
-
-    def __init__(self, intake: Intake, *, directory: Path, seal: Seal, report: Report) -> None:
-        self._intake = intake
-        self._directory = directory
-        self._seal = seal
-        self._report = report
-
-    def add_to(self, server: Any) -> None:
-        """Serve it from a server."""
-        methods = {"Seal": self._do_seal, "List": self._do_list, "Status": self._do_status}
-        handlers = {name: self._method(act) for name, act in methods.items()}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SEGMENTS_SERVICE, handlers),))
-
-    def _method(self, act: Callable[[bytes, Any], Awaitable[Any]]) -> Any:
-        async def handle(body: bytes, context: Any) -> bytes:
-            if not self._intake.local(_authorization(context)):
-                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token in receiver.json is required")
-            return bytes((await act(body, context)).SerializeToString())
-
-        return grpc.unary_unary_rpc_method_handler(handle)
-
-    async def _do_seal(self, _body: bytes, context: Any) -> segments_pb2.SealResponse:
-        try:
-            await self._seal()
-        except (TimeoutError, RuntimeError) as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the loader cannot catch up now: {error}")
-        return segments_pb2.SealResponse(segments=await self._list(None, None))
-
-    async def _do_list(self, body: bytes, context: Any) -> segments_pb2.ListResponse:
-        try:
-            asked = segments_pb2.ListRequest.FromString(body)
-        except DecodeError:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the body is not a protobuf ListRequest")
-        start, end = asked.start_received_unix_nano or None, asked.end_received_unix_nano or None
-        return segments_pb2.ListResponse(segments=await self._list(start, end))
-
-    async def _do_status(self, _body: bytes, _context: Any) -> segments_pb2.StatusResponse:
-        trouble, metrics = self._report()
-        return segments_pb2.StatusResponse(trouble=trouble or "", metrics=metrics.decode())
-
-    async def _list(self, start_ns: int | None, end_ns: int | None) -> list[segments_pb2.Segment]:
-        entries = await asyncio.to_thread(lambda: manifest.load(self._directory, listed(self._directory)))
-        return [
-            segments_pb2.Segment(
-                name=entry.name,
-                bytes=entry.bytes,
-                spans=entry.spans,
-                logs=entry.logs,
-                first_received_unix_nano=entry.first_received_ns,
-                last_received_unix_nano=entry.last_received_ns,
-            )
-            for entry in entries
-            if entry.may_hold(start_ns, end_ns)
-        ]
-
-
-class LocalServer:
-    """The Segments service alone, on a loopback port: for where the gRPC port has TLS, or there is none."""
-
-    def __init__(self, segments: SegmentsService) -> None:
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        segments.add_to(self._server)
-
-    async def start(self) -> str:
-        """Listen; return the address."""
-        port = self._server.add_insecure_port("127.0.0.1:0")
-        await self._server.start()
-        return f"127.0.0.1:{port}"
-
-    async def stop(self) -> None:
-        """End at once: callers come again."""
-        await self._server.stop(None)
 
 
 class GrpcServer:
     """The receiver's gRPC port."""
 
-    def __init__(self, config: ReceiverConfig, intake: Intake, segments: SegmentsService) -> None:
+    def __init__(self, config: ReceiverConfig, keys: Keys, intake: Intake, segments: SegmentsService) -> None:
         self._config = config
+        self._keys = keys
         self._intake = intake
         self._segments = segments
         self._health = health.aio.HealthServicer()
@@ -237,10 +117,11 @@ class GrpcServer:
 
     def _export(self, kind: Kind) -> Any:
         async def handle(body: bytes, context: Any) -> bytes:
-            if self._intake.authorized(_authorization(context)):
+            verdict = self._keys.judge(authorization(context), Role.INGEST)
+            if verdict is Verdict.ALLOWED:
                 answer = await self._intake.export(kind, "protobuf", None, body, "grpc")
             else:
-                answer = self._intake.unauthorized(kind, "grpc")
+                answer = self._intake.denied(kind, "grpc", verdict)
             if answer.code != "OK":
                 await context.abort(
                     grpc.StatusCode[answer.code],
@@ -294,10 +175,3 @@ def tls_stamp(config: ReceiverConfig) -> tuple[int, ...]:
         except OSError:
             stamps.append(-1)
     return tuple(stamps)
-
-
-def _authorization(context: Any) -> str | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == "authorization":
-            return value if isinstance(value, str) else value.decode("latin-1")
-    return None
