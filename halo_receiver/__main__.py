@@ -9,6 +9,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -25,6 +26,7 @@ from halo_receiver.intake import Intake
 from halo_receiver.loader_client import LoaderClient, LoaderGone
 from halo_receiver.logs import event, set_up
 from halo_receiver.metrics import Metrics
+from halo_receiver.reading import Reads
 from halo_receiver.segments_service import LocalServer, SegmentsService
 from halo_receiver.server import GrpcServer, check_tls
 from halo_receiver.store.lock import DirectoryLock
@@ -33,6 +35,8 @@ log = logging.getLogger("halo.receiver")
 
 ADDRESS_FILE = "receiver.json"
 SEAL_SECONDS = 25.0
+MAX_FILES = 65_536  # open at once, where the system allows it
+KEPT_FILES = 128  # of these not for connections
 LOOK_SECONDS = 1.0
 
 
@@ -112,6 +116,14 @@ class Receiver:
 
     async def _listen(self) -> None:
         config = self._config
+        self._reads = Reads(
+            budget=config.max_reading_bytes,
+            largest=config.max_request_bytes,
+            idle_seconds=config.idle_seconds,
+            total_seconds=config.read_seconds,
+            held=lambda: self._intake.held,
+        )
+        connections = _connection_limit(config.max_connections)
         segments = SegmentsService(
             self._keys,
             directory=self._data_dir / "segments",
@@ -119,12 +131,14 @@ class Receiver:
             report=lambda: (self._not_ready(), self._metrics.text()),
         )
         if config.grpc_endpoint != "off":
-            self._grpc = GrpcServer(config, self._keys, self._intake, segments)
+            self._grpc = GrpcServer(
+                config, self._keys, self._intake, self._reads, segments, max_connections=connections
+            )
             self._addresses["grpc"] = await _listening("grpc", config.grpc_endpoint, self._grpc.start())
         if config.http_endpoint != "off":
             self._http = HttpServer(
-                config, self._keys, self._intake, self._metrics,
-                ready=self._not_ready, metrics_open=self._auth.metrics_open,
+                config, self._keys, self._intake, self._reads, self._metrics,
+                ready=self._not_ready, metrics_open=self._auth.metrics_open, max_connections=connections,
             )  # fmt: skip
             self._addresses["http"] = await _listening("http", config.http_endpoint, self._http.start())
         if config.grpc_endpoint == "off" or config.tls_cert_file:
@@ -201,10 +215,27 @@ class Receiver:
         if self._local is not None:
             await self._local.stop()
         self._ingest.close()
+        self._intake.close()
+        self._reads.close()
         left = max(1.0, self._config.drain_seconds - (time.monotonic() - started))
         loaded = await self._loader.stop(self._ingest.position, timeout=left)
         event(log, "receiver stopped", drained=loaded, seconds=time.monotonic() - started)
         return 0
+
+
+def _connection_limit(wanted: int) -> int:
+    """Raise the limit of open files as far as this process may, and return how many connections each port can have."""
+    try:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+        if soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = max(1, min(wanted, (most - KEPT_FILES) // 2))
+    if limit < wanted:
+        event(log, "connections limited by open files", level=logging.WARNING, each_port=limit, open_files=most)
+    return limit
 
 
 def _unusable(directory: Path, error: OSError) -> DirectoryUnusable:

@@ -40,6 +40,8 @@ def environment(*, settings: bool = False, bare: bool = False) -> dict[str, str]
     }
     if "PYTHONPATH" in kept:  # an empty entry is the current directory
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, kept["PYTHONPATH"].split(os.pathsep)))
+    if settings:  # grpc's own lines are about what strangers send, who could fill the log with them
+        kept.setdefault("GRPC_VERBOSITY", "NONE")
     return kept | {"PYTHONSAFEPATH": "1"}
 
 

@@ -50,6 +50,27 @@ class ReceiverConfig(Section):
         256 * 2**20, ge=0, description="Free disk below which clients are told to come back, and readiness ends."
     )
     max_attribute_bytes: int = Field(2**20, ge=2**8, description="A longer attribute value is cut, marked and counted.")
+    check_memory_bytes: int = Field(
+        512 * 2**20, ge=128 * 2**20, description="A JSON request that takes more to look at is refused for good."
+    )
+    check_seconds: float = Field(
+        10, gt=0, description="A JSON request that takes more processor time to look at is refused for good."
+    )
+    max_connections: int = Field(
+        2048, ge=8, description="On each port; above it HTTP closes the longest idle one, and gRPC takes no other."
+    )
+    max_reading_bytes: int = Field(
+        256 * 2**20,
+        ge=2**20,
+        description="What requests that are being read hold together; above it, those that stand still are told "
+        "to come back. One always may.",
+    )
+    header_seconds: float = Field(10, gt=0, description="A connection is closed whose request header takes longer.")
+    idle_seconds: float = Field(30, gt=0, description="An HTTP request of which nothing comes is told to come back.")
+    read_seconds: float = Field(120, gt=0, description="A request that takes longer to come is told to come back.")
+    idle_connection_seconds: float = Field(
+        300, gt=0, description="A connection without requests is closed; clients connect again by themselves."
+    )
     retry_seconds: float = Field(5, gt=0, description="When to come back, as told to clients (RetryInfo, Retry-After).")
     drain_seconds: float = Field(20, ge=0, description="How long SIGTERM waits for requests and the loader.")
     api_keys: list[SecretStr] = Field(

@@ -115,7 +115,11 @@ class LoaderClient:
         )  # fmt: skip
         listening = asyncio.create_task(self._listen(process))
         while not listening.done():
+            looked = time.monotonic()
             await asyncio.wait({listening}, timeout=LOOK_SECONDS)
+            # A server that was stopped or blocked itself has not heard what the loader said meanwhile.
+            blocked = max(0.0, time.monotonic() - looked - 2 * LOOK_SECONDS)
+            self._heard, self._moved = self._heard + blocked, self._moved + blocked
             self._metrics.loader_silent.set(self.silent_for)
             self._metrics.loader_lag.set(self._metrics.lag.seconds())
             if self.stuck and not listening.done():

@@ -6,6 +6,7 @@ and inflated by ourselves only as far as the limit.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -19,7 +20,8 @@ from halo_receiver.answers import response, status_details
 from halo_receiver.auth import Keys, Role, Verdict
 from halo_receiver.config import ReceiverConfig
 from halo_receiver.errors import ConfigError
-from halo_receiver.intake import Intake, Kind
+from halo_receiver.intake import Answer, Intake, Kind
+from halo_receiver.reading import Ended, Reads
 from halo_receiver.segments_service import SegmentsService, authorization
 
 log = logging.getLogger("halo.receiver")
@@ -29,31 +31,29 @@ LOGS_SERVICE = "opentelemetry.proto.collector.logs.v1.LogsService"
 METRICS_SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 MAX_ANSWER_BYTES = 4 * 2**20  # as OTLP recommends; messages in answers are far below
 MAX_STREAMS = 64  # requests at a time on one connection
+LOOKAHEAD_BYTES = 64 * 2**10  # of a message, taken before it is read
 
 
 class GrpcServer:
     """The receiver's gRPC port."""
 
-    def __init__(self, config: ReceiverConfig, keys: Keys, intake: Intake, segments: SegmentsService) -> None:
+    def __init__(
+        self,
+        config: ReceiverConfig,
+        keys: Keys,
+        intake: Intake,
+        reads: Reads,
+        segments: SegmentsService,
+        *,
+        max_connections: int,
+    ) -> None:
         self._config = config
+        self._reads = reads
         self._keys = keys
         self._intake = intake
         self._segments = segments
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", config.max_request_bytes),
-                ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
-                ("grpc.per_message_decompression", 0),
-                # What one connection can have us hold; clients queue what is beyond, without an error.
-                ("grpc.max_concurrent_streams", MAX_STREAMS),
-                # Collectors ping as often as every ten seconds, also without calls; the defaults would cut them off.
-                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.max_ping_strikes", 0),
-                ("grpc.so_reuseport", 0),  # a port in use is an error, not a shared port
-            ]
-        )
+        self._server = grpc.aio.server(options=_options(config, max_connections))
 
     async def start(self) -> str:
         """Listen; return the address with the port that was given. Raises OSError when it cannot."""
@@ -116,10 +116,12 @@ class GrpcServer:
             await self._health.set(service, state)
 
     def _export(self, kind: Kind) -> Any:
-        async def handle(body: bytes, context: Any) -> bytes:
+        # A stream of one message, which on the wire is the same as one message: a handler of one is called only when
+        # all of it is there, in memory, whoever sent it.
+        async def handle(_messages: Any, context: Any) -> bytes:
             verdict = self._keys.judge(authorization(context), Role.INGEST)
             if verdict is Verdict.ALLOWED:
-                answer = await self._intake.export(kind, "protobuf", None, body, "grpc")
+                answer = await self._take(kind, context)
             else:
                 answer = self._intake.denied(kind, "grpc", verdict)
             if answer.code != "OK":
@@ -131,11 +133,46 @@ class GrpcServer:
             # A message without fields, as nearly every answer is, has no bytes.
             return bytes(response(kind, answer).SerializeToString()) if answer.rejected else b""
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+        return grpc.stream_unary_rpc_method_handler(handle)
+
+    async def _take(self, kind: Kind, context: Any) -> Answer:
+        try:
+            async with self._reads.begin(counted=False):
+                body = await context.read()
+        except Ended as error:
+            return self._intake.busy(kind, "grpc", str(error))
+        except asyncio.CancelledError:
+            self._intake.aborted(kind, "grpc")
+            raise
+        if body is grpc.aio.EOF:
+            return self._intake.malformed(kind, "grpc", "the call holds no message")
+        return await self._intake.export(kind, "protobuf", None, body, "grpc")
 
     async def stop(self, grace: float) -> None:
         """Take no new calls and wait for those in flight."""
         await self._server.stop(grace)
+
+
+def _options(config: ReceiverConfig, max_connections: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", config.max_request_bytes),
+        ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
+        ("grpc.per_message_decompression", 0),
+        # What one connection can have us hold; clients queue what is beyond, without an error.
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.max_allowed_incoming_connections", max_connections),
+        ("grpc.server_handshake_timeout_ms", int(config.header_seconds * 1000)),
+        ("grpc.max_connection_idle_ms", int(config.idle_connection_seconds * 1000)),
+        # Of a message that nobody reads yet, for its sender has no key, this much is taken. The probe would let it grow
+        # to megabytes. Once it is read, the whole message may come: 50 ms more of a round trip for one over LOOKAHEAD.
+        ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
+        ("grpc.http2.bdp_probe", 0),
+        # Collectors ping as often as every ten seconds, also without calls; the defaults would cut them off.
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.so_reuseport", 0),  # a port in use is an error, not a shared port
+    ]
 
 
 def _probe(endpoint: str) -> None:

@@ -51,9 +51,9 @@ class Position(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
-    """One request as it was acknowledged, and where it ends."""
+    """One request as it was acknowledged, and where it ends. Who has decoded it may let go of its body."""
 
     kind: str
     encoding: Literal["protobuf", "json"]

@@ -65,6 +65,11 @@ class RawHttp2:
     def ping(self) -> None:
         self.socket.sendall(self._frame(6, 0, 0, bytes(8)))
 
+    def begin(self, path: str, length: int, sent: bytes, **headers: str | bytes) -> None:
+        """Begin a request of one message of that length, and send no more of it than this."""
+        self.request(path, b"", end=False, **headers)
+        self.socket.sendall(self._frame(0, 0, 1, b"\0" + struct.pack(">I", length) + sent))
+
     def request(self, path: str, message: bytes, *, end: bool = True, **headers: str | bytes) -> None:
         named: dict[str, str | bytes] = {
             ":method": "POST", ":scheme": "http", ":path": path, ":authority": "x", "te": "trailers",

@@ -32,7 +32,7 @@ DOORS: dict[str, tuple[str, ...]] = {
              "halo_worker.demo.emit", "halo_worker.segments_client"),
     "grpc_health": ("halo_receiver.server",),
     "httpx": ("halo_worker.delivery.",),
-    "isal": ("halo_receiver.ingest",),
+    "isal": ("halo_receiver.check",),
     "jinja2": ("halo_worker.delivery.", "halo_worker.report.html"),
     "jsonschema": ("halo_worker.analysis.", "halo_worker.rlm.arguments", "halo_worker.rlm.schema"),
     "markdown_it": ("halo_worker.report.prose",),
