@@ -11,13 +11,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from halo_receiver import conventions, spool
+from halo_receiver import conventions, memory, spool
+from halo_receiver.check import inflate
 from halo_receiver.errors import Unreadable, Unstorable
-from halo_receiver.ingest import inflate
 from halo_receiver.logs import event
 from halo_receiver.store import columns
 from halo_receiver.store.segments import Segments
@@ -27,6 +27,7 @@ log = logging.getLogger("halo.loader")
 
 BATCH_SECONDS = 3.0  # age at which rows are committed although the row group is not full: the spool has them
 BATCH_BYTES = 64 * 2**20  # of requests, inflated, that wait to be committed
+LARGE_BYTES = 8 * 2**20  # of a request, after which freed memory is returned to the system: storing takes its own
 RETRY_SECONDS = 2.0  # after the store refused
 ATTEMPT_FILE = "attempt.json"  # in the spool: the request that a careful loader is about to load
 
@@ -186,12 +187,16 @@ class Loader:
         self._reach(frame.end)
         if not self._batch.frames:
             self._batch.since = time.monotonic()
-        self._batch.frames.append(replace(frame, body=b""))  # the spool has it, should it be needed again
+        self._batch.frames.append(frame)
+        size = len(frame.body)
         try:
             self._attempt(frame)
             self._decode(frame)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it must not stop those behind it
             self._set_frame_aside(frame, error)
+        frame.body = b""  # the spool has it, should it be needed again
+        if size >= LARGE_BYTES:
+            memory.give_back()
 
     def _attempt(self, frame: spool.Frame) -> None:
         """Leave a note of what is tried. Raises Unstorable when loaders died of it."""

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
-from halo_receiver.config import ReceiverConfig, Section, Sections, StoreConfig, load
+from halo_receiver.config import AuthConfig, ReceiverConfig, Section, Sections, StoreConfig, load
 from halo_worker.errors import ConfigError, InputError
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)")
@@ -225,6 +225,7 @@ DEFAULT_SCHEDULES = {"daily": ScheduleConfig.model_validate({"cron": "0 6 * * *"
 SECTIONS: Sections = {
     "store": StoreConfig,
     "receiver": ReceiverConfig,
+    "auth": AuthConfig,
     "model": ModelConfig,
     "budget": BudgetConfig,
     "analysis": AnalysisConfig,
@@ -240,6 +241,7 @@ class Settings:
 
     store: StoreConfig
     receiver: ReceiverConfig
+    auth: AuthConfig
     model: ModelConfig
     budget: BudgetConfig
     analysis: AnalysisConfig
