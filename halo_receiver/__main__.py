@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from halo_receiver import ingest, spool, wire
+from halo_receiver import ingest, permissions, spool, wire
 from halo_receiver.auth import Keys, Role
 from halo_receiver.config import MIN_KEY_CHARACTERS, AuthConfig, ReceiverConfig, StoreConfig, load_receiver
 from halo_receiver.errors import DirectoryUnusable, HaloError
@@ -172,7 +172,7 @@ class Receiver:
             document["tls_ca_file"] = str(self._config.tls_cert_file.absolute())
         temporary = path.with_suffix(".new")
         try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "w") as file:
                 json.dump(document, file)
             temporary.rename(path)
         except OSError as error:
@@ -286,6 +286,7 @@ def main() -> None:
     try:
         store, config, auth = load_receiver(file=given.config, overrides=overrides)
         set_up(config.log_level)
+        permissions.secure(store.data_dir, store.group, say=lambda said: event(log, said), make=True)
         with (
             DirectoryLock(store.data_dir / "segments" / "writer.lock", "a receiver"),
             asyncio.Runner(loop_factory=_loop_factory()) as runner,

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
+from halo_receiver import permissions
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader, Settle
 from halo_worker import assembly, inputs, issues, segments_client
@@ -124,7 +125,10 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         request = resumed(current, request)
     run_id = request.resume or new_run_id(now_ns)
     home = Archive(reports_dir(current))
-    archive = Archive(request.out) if request.out else home
+    archive = home
+    if request.out:
+        permissions.make_directory(request.out)
+        archive = Archive(request.out, outside=True)
     work_dir = work_root(current, request) / run_id
     scope = request.schedule
     if request.recall and scope is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +64,45 @@ def test_the_worker_may_write_reports_and_not_segments() -> None:
     [closed] = re.findall(r"^ReadOnlyPaths=(.*)$", unit, re.MULTILINE)
     assert {path.lstrip("-").rpartition("/")[2] for path in closed.split()} == {"segments", "spool"}
     assert "StateDirectory=halo" in unit
+
+
+UNITS = sorted(DEPLOY.glob("*.service"))
+systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing: install Debian's package systemd"
+)
+MOST_EXPOSED = 2.5
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_a_unit_starts_with_nothing_but_its_user_and_the_program(unit: Path) -> None:
+    """Settings are optional, and what a directory is needed for is made by systemd."""
+    text = unit.read_text()
+    assert "--config" not in text
+    assert "\nConfigurationDirectory=halo\nWorkingDirectory=/etc/halo\n" in text
+    assert re.findall(r"^EnvironmentFile=[^-].*$", text, re.MULTILINE) == []
+    assert "\nUMask=0077\n" in text
+
+
+@systemd
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_systemd_understands_every_line_of_a_unit(unit: Path, tmp_path: Path) -> None:
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text().replace("/opt/halo/bin/halo ", "/bin/true ").replace("file:/opt", "file:///opt"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(copy)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert [line for line in done.stderr.splitlines() if unit.name in line] == []
+
+
+@systemd
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_a_unit_is_as_closed_as_systemd_asks_for(unit: Path) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={MOST_EXPOSED * 10:.0f}", str(unit)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 def test_what_a_large_window_needs_beside_memory_lies_on_disk() -> None:

@@ -23,7 +23,7 @@ class DirectoryLock:
         """Take the lock. Raises DirectoryInUse when another process has it, DirectoryUnusable when it cannot be."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise DirectoryUnusable(
                 f"cannot write {self.path.parent}: {error.strerror}",

@@ -18,6 +18,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from halo_receiver import permissions
 from halo_receiver.store.reader import Reader
 from halo_worker import segments_client
 from halo_worker.config import Settings, load_settings, moment, seconds_of
@@ -97,8 +98,11 @@ def given_data_dir(data_dir: Path | None) -> Path | None:
     return data_dir or (before.data_dir if before else None)
 
 
-def settings(data_dir: Path | None, config: Path | None, **sections: dict[str, Any]) -> Settings:
-    """Read the settings with the flags that were given on top."""
+def settings(data_dir: Path | None, config: Path | None, *, make: bool = False, **sections: dict[str, Any]) -> Settings:
+    """Read the settings with the flags that were given on top, and keep others out of the data directory.
+
+    `make` makes the directory where it is missing.
+    """
     context = click.get_current_context(silent=True)
     before = context.find_object(Context) if context is not None else None
     data_dir = given_data_dir(data_dir)
@@ -108,7 +112,9 @@ def settings(data_dir: Path | None, config: Path | None, **sections: dict[str, A
     }
     if data_dir is not None:
         given.setdefault("store", {})["data_dir"] = data_dir
-    return load_settings(file=config, overrides=given)
+    current = load_settings(file=config, overrides=given)
+    permissions.secure(current.store.data_dir, current.store.group, say=talk, make=make)
+    return current
 
 
 def window_of(

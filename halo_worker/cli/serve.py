@@ -54,7 +54,9 @@ def receive_command(
     grpc_endpoint: str | None, http_endpoint: str | None, data_dir: Path | None, config: Path | None
 ) -> None:
     """Receive OTLP and keep it, until SIGTERM or Ctrl-C: then drain, seal and end."""
-    current = settings(data_dir, config, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint})
+    current = settings(
+        data_dir, config, make=True, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint}
+    )
     sys.stdout.flush()
     children.become("halo-receiver", "halo_receiver", *_receiver_arguments(current, config))
 
@@ -64,7 +66,7 @@ def receive_command(
 @everywhere
 def work_command(once: bool, data_dir: Path | None, config: Path | None) -> int:
     """Run the schedules on a data directory, until SIGTERM or Ctrl-C."""
-    current = settings(data_dir, config)
+    current = settings(data_dir, config, make=True)
     _check(current)
     with _worker_lock(current):
         if once:
@@ -80,7 +82,9 @@ def up_command(grpc_endpoint: str | None, http_endpoint: str | None, data_dir: P
 
     Ctrl-C and SIGTERM drain, seal and leave nothing half done; a second start continues.
     """
-    current = settings(data_dir, config, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint})
+    current = settings(
+        data_dir, config, make=True, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint}
+    )
     _check(current)
     with _worker_lock(current):
         # In a session of its own, so that Ctrl-C reaches this process alone, which then ends both in order.
