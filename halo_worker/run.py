@@ -16,7 +16,7 @@ from typing import Any
 from halo_receiver import permissions
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader, Settle
-from halo_worker import assembly, inputs, issues, segments_client
+from halo_worker import assembly, freshness, inputs, issues
 from halo_worker.analysis import analyst, detectors, evidence, learned, scene
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
@@ -290,9 +290,7 @@ def opened(current: Settings, request: Request, now_ns: int) -> Iterator[tuple[R
         )
     problems = []
     if request.seal:
-        sealed = segments_client.seal(data_dir)
-        if not sealed.answered and "no receiver" not in sealed.reason:
-            problems.append(f"{sealed.reason}; only sealed segments were read")
+        problems += freshness.refresh(current, load=True, say=request.say, interrupted=_interrupted.is_set).problems
     settle = None
     if request.settle:
         settle = Settle(

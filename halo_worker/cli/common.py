@@ -20,7 +20,7 @@ from rich.text import Text
 
 from halo_receiver import permissions
 from halo_receiver.store.reader import Reader
-from halo_worker import segments_client
+from halo_worker import freshness
 from halo_worker.config import Settings, load_settings, moment, seconds_of
 from halo_worker.display import json_for_terminal, one_line, visible
 from halo_worker.errors import HaloError, InputError
@@ -146,9 +146,8 @@ def open_reader(current: Settings, window: Window | None, *, seal: bool = True, 
             hint="'halo up' or 'halo import' make one; --data-dir names another",
         )
     if seal:
-        sealed = segments_client.seal(data_dir)
-        if not sealed.answered and "no receiver" not in sealed.reason:
-            talk(f"warning: {sealed.reason}; only sealed segments are read")
+        for problem in freshness.refresh(current).problems:
+            talk(f"warning: {problem}")
     reader = Reader.open(
         data_dir,
         start_ns=window.start_ns if window else None,

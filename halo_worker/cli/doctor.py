@@ -12,11 +12,11 @@ from pathlib import Path
 
 import click
 
-from halo_receiver import wire
+from halo_receiver import backlog, wire
 from halo_receiver.store import manifest
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
-from halo_worker import run, schedule, segments_client
+from halo_worker import freshness, run, schedule, segments_client
 from halo_worker.analysis import capture, overview, repository
 from halo_worker.analysis.detectors import DETECTORS
 from halo_worker.cli.common import everywhere, print_rows, settings
@@ -137,12 +137,15 @@ def _mended(segments: Path) -> Iterator[Check]:
 def _receiver(current: Settings) -> Iterator[Check]:
     directory = current.store.data_dir
     address = ReceiverAddress.read(directory)
-    if address is None:
-        yield "receiver", "note", "none is running on this directory: 'halo up' starts one"
-        return
-    status = segments_client.status(address)
-    if isinstance(status, str):
-        yield "receiver", "problem", f"{status}. If process {address.pid} was killed, 'halo up' goes on where it ended"
+    status = segments_client.status(address) if address is not None else None
+    if address is None or isinstance(status, str) or status is None:
+        if address is None:
+            yield "receiver", "note", "none is running on this directory: 'halo up' starts one"
+        else:
+            killed = f"If process {address.pid} was killed, 'halo up' goes on where it ended"
+            yield "receiver", "problem", f"{status}. {killed}"
+        if waiting := backlog.waiting(directory):
+            yield "spool", "problem", f"{waiting}: {freshness.REMEDY}"
         return
     yield "receiver", "ok", f"process {address.pid}, gRPC {address.grpc or 'off'}, HTTP {address.http or 'off'}"
     yield "readiness", "problem" if status.trouble else "ok", status.trouble or "takes requests"

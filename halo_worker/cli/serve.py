@@ -48,17 +48,20 @@ def _receiver_arguments(current: Settings, config: Path | None) -> list[str]:
 
 
 @click.command("receive")
+@click.option("--drain", is_flag=True, help="Receive nothing: load what waits in the spool, seal and end.")
 @_endpoints
 @everywhere
 def receive_command(
-    grpc_endpoint: str | None, http_endpoint: str | None, data_dir: Path | None, config: Path | None
+    grpc_endpoint: str | None, http_endpoint: str | None, drain: bool, data_dir: Path | None, config: Path | None
 ) -> None:
     """Receive OTLP and keep it, until SIGTERM or Ctrl-C: then drain, seal and end."""
     current = settings(
         data_dir, config, make=True, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint}
     )
     sys.stdout.flush()
-    children.become("halo-receiver", "halo_receiver", *_receiver_arguments(current, config))
+    children.become(
+        "halo-receiver", "halo_receiver", *_receiver_arguments(current, config), *(["--drain"] if drain else [])
+    )
 
 
 @click.command("work")
