@@ -62,7 +62,7 @@ def _make(data_dir: Path) -> None:
         data_dir.mkdir(exist_ok=True)
     except OSError as error:
         raise DirectoryUnusable(
-            f"cannot make {data_dir}: {error.strerror}",
+            f"cannot write {data_dir}: {error.strerror}",
             hint="make it for this user, or name another directory with --data-dir",
         ) from None
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from halo_receiver import wire
 from halo_receiver.decode.crowd import MAX_GROUPS, MAX_MESSAGES, Crowd
-from halo_receiver.decode.json_text import HINT, object_of, value_of
+from halo_receiver.decode.json_text import HINT, current_names, object_of, value_of
 from halo_receiver.decode.mending import Undecodable
 
 WHOLE_BYTES = 2 * 2**20  # of a request that is parsed as a whole …
@@ -45,6 +45,7 @@ def read(body: bytes, wanted: str) -> dict[str, Any]:
     Raises Undecodable when the body is no JSON object, also while a Lazy is iterated over, and Crowd when it holds more
     than anybody sends.
     """
+    body = current_names(body)
     if len(body) <= WHOLE_BYTES and sum(map(body.count, (b"{", b"[", b","))) <= WHOLE_VALUES:
         return object_of(body)
     return _Outline(body.removeprefix(b"\xef\xbb\xbf"), LISTS[wanted]).request()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +18,8 @@ import click
 
 from halo_worker.cli.common import Context, fail
 from halo_worker.errors import HaloError
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")  # reached without a proxy
 
 # Where each command lives; a module is loaded when its command is asked for, so that `halo --help` is quick.
 COMMANDS = {
@@ -123,6 +126,7 @@ def arguments(given: list[str]) -> list[str]:
 def main(given: list[str] | None = None) -> None:
     """Run one command and exit as the contract says: 0, 1 failed, 2 wrong usage or configuration, 3 --fail-on."""
     words = sys.argv[1:] if given is None else given
+    _adapt_to_surroundings()
     result: Any = None
     try:
         result = group.main(args=arguments(words), prog_name="halo", standalone_mode=False)
@@ -139,6 +143,16 @@ def main(given: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output went away, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _adapt_to_surroundings() -> None:
+    """Print what a terminal cannot show as escapes, and reach this machine without a proxy of the environment."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for name in ("no_proxy", "NO_PROXY"):
+        named = [host for host in os.environ.get(name, "").split(",") if host.strip()]
+        os.environ[name] = ",".join(dict.fromkeys([*named, *LOOPBACK]))
 
 
 def _suggest(words: list[str]) -> None:
