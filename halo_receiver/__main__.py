@@ -20,6 +20,7 @@ from typing import Any
 from halo_receiver import backlog, drain, ingest, permissions, spool, wire
 from halo_receiver.auth import Keys, Role
 from halo_receiver.config import MIN_KEY_CHARACTERS, AuthConfig, ReceiverConfig, StoreConfig, load_receiver
+from halo_receiver.drain import ADDRESS_FILE
 from halo_receiver.errors import DirectoryUnusable, HaloError
 from halo_receiver.http_connections import connection_limit
 from halo_receiver.http_server import HttpServer
@@ -33,7 +34,6 @@ from halo_receiver.server import GrpcServer, check_tls
 
 log = logging.getLogger("halo.receiver")
 
-ADDRESS_FILE = "receiver.json"
 SEAL_SECONDS = 25.0
 LOOK_SECONDS = 1.0
 
@@ -266,7 +266,7 @@ def main() -> None:
             overrides["receiver"][name] = getattr(given, name)
     try:
         store, config, auth = load_receiver(file=given.config, overrides=overrides)
-        set_up(config.log_level)
+        set_up(config.log_level, config.log_format)
         permissions.secure(store.data_dir, store.group, say=lambda said: event(log, said), make=True)
         lock = drain.lock_for_drain if given.drain else drain.lock_for_receiver
         with lock(store.data_dir), asyncio.Runner(loop_factory=_loop_factory()) as runner:

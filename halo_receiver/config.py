@@ -107,6 +107,7 @@ class ReceiverConfig(Section):
     tls_key_file: Path | None = Field(None, description="Private key (PEM) of the certificate.")
     tls_client_ca_file: Path | None = Field(None, description="Demand client certificates signed by these (mTLS).")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged on stderr.")
+    log_format: Literal["text", "json"] = Field("text", description="How: lines for people, or one JSON object each.")
 
     @field_validator("api_keys")
     @classmethod
@@ -166,7 +167,7 @@ def _checked_keys(keys: list[SecretStr], *, at_least: int) -> list[SecretStr]:
 
 RECEIVER_SECTIONS: Sections = {"store": StoreConfig, "receiver": ReceiverConfig, "auth": AuthConfig}
 # Sections of the worker, which this package may not import: known, so that one file serves both.
-OTHER_SECTIONS = ("model", "budget", "analysis", "schedules", "sinks", "redaction")
+OTHER_SECTIONS = ("model", "budget", "analysis", "schedules", "sinks", "redaction", "worker")
 
 
 def load_receiver(

@@ -18,9 +18,10 @@ from halo_receiver.store.lock import DirectoryLock, holder
 
 log = logging.getLogger("halo.receiver")
 
+ADDRESS_FILE = "receiver.json"  # of a receiver that listens
 HOLDER = "a drain of the spool"
 LOOK_SECONDS = 0.2
-WAIT_SECONDS = 120.0  # for which a receiver waits for a drain that it asked to end
+WAIT_SECONDS = 120.0  # for which a receiver waits for a drain that it asked to end, or another that ends
 DRAIN_SECONDS = 86_400.0  # for the whole of a drain; a loader that is stuck is ended far sooner
 STOP_SECONDS = 60.0
 
@@ -31,21 +32,29 @@ def _turn(data_dir: Path) -> Path:
 
 
 def lock_for_receiver(data_dir: Path) -> DirectoryLock:
-    """Take the writer's lock. A drain that has it is asked to end, and waited for. Raises DirectoryInUse."""
+    """Take the writer's lock. Raises DirectoryInUse when a receiver is at work.
+
+    A drain that has it is asked to end, and waited for; so is a receiver that ends, as after a kill of `halo up`: it
+    has taken its address away and loads what it acknowledged.
+    """
     lock = DirectoryLock(backlog.writer_lock(data_dir), "a receiver")
+
+    def listens(error: DirectoryInUse) -> bool:
+        return HOLDER not in str(error) and (data_dir / ADDRESS_FILE).exists()
+
     try:
         return lock.acquire()
     except DirectoryInUse as error:
-        if HOLDER not in str(error):
+        if listens(error):
             raise
-    event(log, "waiting for a drain of the spool to end")
+        event(log, "waiting for the writer's lock", held_by=holder(lock.path) or "nobody any more")
     deadline = time.monotonic() + WAIT_SECONDS
     with DirectoryLock(_turn(data_dir), "a receiver that waits for a drain"):
         while True:
             try:
                 return lock.acquire()
-            except DirectoryInUse:
-                if time.monotonic() > deadline:
+            except DirectoryInUse as error:
+                if time.monotonic() > deadline or listens(error):
                     raise
                 time.sleep(LOOK_SECONDS)
 

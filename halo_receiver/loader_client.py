@@ -32,6 +32,7 @@ def loader_settings(store: StoreConfig, config: ReceiverConfig, *, span_time: bo
     return {
         "data_dir": str(store.data_dir.absolute()),
         "log_level": config.log_level,
+        "log_format": config.log_format,
         "rotate_seconds": store.rotate_seconds,
         "rotate_bytes": store.rotate_bytes,
         "merge_bytes": store.merge_bytes,

@@ -64,9 +64,9 @@ def watermarks(current: Settings) -> Callable[[str, int], int | None]:
     return lambda name, now_ns: archive.watermark(name, now_ns=now_ns)
 
 
-def last_reports(current: Settings) -> dict[str, Report]:
-    """Return the newest report of each schedule that has run."""
-    reports, _ = Archive(reports_dir(current)).reports(newest=issues.REMEMBERED)
+def last_reports(current: Settings, archive: Archive | None = None) -> dict[str, Report]:
+    """Return the newest report of each schedule that has run; an archive that is given remembers what was read."""
+    reports, _ = (archive or Archive(reports_dir(current))).reports(newest=issues.REMEMBERED)
     return {report.schedule: report for report in reversed(reports) if report.schedule}
 
 

@@ -15,6 +15,9 @@ import pytest
 
 from halo_worker.cli import COMMANDS, group
 from halo_worker.config import SECTIONS
+from tests.end_to_end.conftest import HALO, environment
+from tests.fixtures_receiver import ReceiverProcess
+from tests.receiver.test_tls import Authority
 
 yaml = pytest.importorskip("yaml")
 
@@ -103,6 +106,67 @@ def test_a_unit_is_as_closed_as_systemd_asks_for(unit: Path) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
+
+
+def health_checks() -> list[list[str]]:
+    """What the image and compose run to know whether a receiver is healthy."""
+    [image] = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["receiver"]["healthcheck"]["test"]
+    assert compose[0] == "CMD"
+    return [json.loads(image), compose[1:]]
+
+
+def healthy(data_dir: Path) -> tuple[int, str]:
+    """Run the image's check by hand, as the container runtime does; its exit code and what it says."""
+    [program, *words] = health_checks()[0]
+    assert program == "halo"
+    done = subprocess.run(
+        [*HALO, *words], env=environment() | {"HALO_STORE_DATA_DIR": str(data_dir)}, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_image_and_compose_ask_the_same() -> None:
+    image, compose = health_checks()
+    assert image == compose == ["halo", "ping"]
+    assert "HALO_STORE_DATA_DIR=/var/lib/halo/data" in (DEPLOY / "Dockerfile").read_text(), (
+        "where it finds receiver.json"
+    )
+
+
+@pytest.mark.parametrize("how", ["plain", "TLS and keys", "mutual TLS", "HTTP off", "gRPC off"])
+def test_a_receiver_is_healthy_however_it_listens(tmp_path: Path, how: str) -> None:
+    words: list[str] = []
+    settings: dict[str, str] = {}
+    if "TLS" in how:
+        if shutil.which("openssl") is None:
+            pytest.skip("SKIPPED, a check over TLS is not tested: openssl is not installed")
+        certificate, key = Authority(tmp_path, "first").issue("server")
+        settings = {"HALO_RECEIVER_TLS_CERT_FILE": str(certificate), "HALO_RECEIVER_TLS_KEY_FILE": str(key)}
+    if how == "mutual TLS":
+        settings["HALO_RECEIVER_TLS_CLIENT_CA_FILE"] = settings["HALO_RECEIVER_TLS_CERT_FILE"]
+    if how == "TLS and keys":
+        settings |= {"HALO_AUTH_INGEST_KEYS": "ingest-key-1", "HALO_AUTH_OPERATOR_KEYS": "operator-key-1"}
+    if how.endswith(" off"):
+        words = [f"--{how.split()[0].lower()}-endpoint", "off"]
+    receiver = ReceiverProcess(tmp_path / "data", *words, **settings)
+    try:
+        assert healthy(tmp_path / "data")[0] == 0
+    finally:
+        receiver.terminate()
+    assert healthy(tmp_path / "data") == (1, f"not ready: no receiver is running on {tmp_path / 'data'}\n")
+
+
+def test_a_receiver_that_takes_nothing_or_was_killed_is_not_healthy(tmp_path: Path) -> None:
+    receiver = ReceiverProcess(tmp_path / "data", HALO_RECEIVER_MIN_FREE_BYTES=str(2**60))
+    try:
+        code, said = healthy(tmp_path / "data")
+        assert (code, "not ready: the disk is full" in said) == (1, True), said
+    finally:
+        receiver.kill()
+    code, said = healthy(tmp_path / "data")
+    assert (code, "does not answer" in said) == (1, True), said
 
 
 def test_what_a_large_window_needs_beside_memory_lies_on_disk() -> None:

@@ -37,6 +37,7 @@ COMMANDS = {
     "trace": "data",
     "query": "data",
     "doctor": "doctor",
+    "ping": "ping",
 }
 
 # What `halo --help` says of each; the module stays unloaded.
@@ -55,6 +56,7 @@ SUMMARIES = {
     "trace": "one trace as a tree",
     "query": "one SELECT over spans, traces and logs",
     "doctor": "what is set up, reachable, and supported by the captured spans",
+    "ping": "whether the receiver takes requests, for health checks",
 }
 
 _HELP = """Tell how your LLM agents fail, how often, since when, and what to change.

@@ -21,9 +21,10 @@ from rich.text import Text
 from halo_receiver import permissions
 from halo_receiver.store.reader import Reader
 from halo_worker import freshness
-from halo_worker.config import Settings, load_settings, moment, seconds_of
+from halo_worker.config import Settings, load_settings
 from halo_worker.display import json_for_terminal, one_line, visible
 from halo_worker.errors import HaloError, InputError
+from halo_worker.moments import moment, seconds_of
 from halo_worker.window import Window, last
 
 Command = TypeVar("Command", bound=Callable[..., Any])
