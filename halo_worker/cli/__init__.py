@@ -19,6 +19,7 @@ import click
 from halo_worker.cli.common import Context, fail
 from halo_worker.errors import HaloError
 
+NO_PROXY = ("no_proxy", "NO_PROXY")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")  # reached without a proxy
 
 # Where each command lives; a module is loaded when its command is asked for, so that `halo --help` is quick.
@@ -152,9 +153,9 @@ def _adapt_to_surroundings() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    for name in ("no_proxy", "NO_PROXY"):
-        named = [host for host in os.environ.get(name, "").split(",") if host.strip()]
-        os.environ[name] = ",".join(dict.fromkeys([*named, *LOOPBACK]))
+    # Both names get what either has: libraries look at one of them alone.
+    named = [host.strip() for name in NO_PROXY for host in os.environ.get(name, "").split(",") if host.strip()]
+    os.environ.update(dict.fromkeys(NO_PROXY, ",".join(dict.fromkeys([*named, *LOOPBACK]))))
 
 
 def _suggest(words: list[str]) -> None:

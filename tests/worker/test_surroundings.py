@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from halo_worker.cli import main
 from halo_worker.rlm.model import Message
 from halo_worker.rlm.openai_model import OpenAIModel
 from tests.end_to_end.conftest import HALO, Halo, environment, free_port
@@ -43,6 +45,16 @@ def test_a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine(hal
         receiver.kill()
     assert (len(json.loads(shown.stdout)), shown.stderr) == (1, b"")
     assert {row["state"] for row in json.loads(doctor.stdout) if row["check"] == "receiver"} == {"ok"}
+
+
+def test_what_the_environment_keeps_from_the_proxy_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries look at one of the two names alone: what one of them has must not be hidden by the other."""
+    monkeypatch.setenv("NO_PROXY", "corp.example, 10.0.0.1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    kept = "corp.example,10.0.0.1,localhost,127.0.0.1,::1"
+    assert (os.environ["no_proxy"], os.environ["NO_PROXY"]) == (kept, kept)
 
 
 async def test_a_model_on_this_machine_is_reached_without_the_proxy(
