@@ -133,6 +133,7 @@ def merge(folder: Path, options: argparse.Namespace) -> None:
     started = time.monotonic()
     settings = {
         "directory": str(directory), "names": names, "memory_limit": "512MiB", "threads": 1, "log_level": "warning",
+        "log_format": "text",
     }  # fmt: skip
     with children.start("halo-rewrite", "halo_receiver.rewrite", json.dumps(settings), stdout=subprocess.PIPE) as child:
         assert child.stdout
