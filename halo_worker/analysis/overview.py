@@ -54,6 +54,8 @@ _SPANS = rf"""
     left(output_text, 2000) AS output_head,
     CASE WHEN (parent_span_id IS NULL OR span_type IN ('agent', 'workflow')) AND length(output_text) > 2000
       THEN right(output_text, 4000) END AS output_tail,
+    CASE WHEN span_type IN ('tool', 'retriever') AND length(output_text) > 2000
+      THEN right(output_text, 300) END AS result_tail,
     length(trim(output_text, ' ' || chr(10) || chr(13) || chr(9))) AS output_length,
     CASE WHEN span_type IN ('tool', 'retriever') THEN hash(coalesce(input_text, '')) END AS input_hash,
     CASE WHEN span_type IN ('tool', 'retriever')

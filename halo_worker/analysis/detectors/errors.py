@@ -94,11 +94,11 @@ UNITS = (
     ),
     Unit(
         name="swallowed_error",
-        version=2,
+        version=3,
         category="Tool Output Misinterpretation",
         definition="A tool returns something error-shaped while its status is not ERROR, no later call of the tool or with the same arguments succeeds, and the answer does not tell the user",
         source="'silent failures': OTel status UNSET or OK over a failed result",
-        limits="shapes: an error member in a JSON object, success false, a status of 400 or more, or a short text that begins as an error does; of tools that look at logs, tests and the like, the plain shapes only",
+        limits="shapes: an error member in a JSON object, success false, a status of 400 or more, an exit code other than 0, or a short text that has a form of lexicon/failed_result.toml; of tools that read logs, tests and the like, the plain shapes only",
         sql=f"""
           WITH bad AS (
             SELECT s.trace_id, s.span_id, s.start_time, s.arguments, s.input_hash, b.output_head AS said, b.weak, coalesce(tool_name, name) AS work FROM _bad_results b JOIN _s s USING (trace_id, span_id)
