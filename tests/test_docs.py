@@ -14,7 +14,7 @@ from halo_worker.analysis.questions import asking
 from halo_worker.cli import COMMANDS
 from halo_worker.config import SECTIONS, load_settings
 from halo_worker.display import visible
-from halo_worker.rlm.interpreter import Limits
+from halo_worker.rlm.interpreter.protocol import Limits
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

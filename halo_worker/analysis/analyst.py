@@ -24,12 +24,13 @@ from halo_worker.analysis.tools.fit import cut, take
 from halo_worker.analysis.tools.overview import dataset_overview
 from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
 from halo_worker.report.model import Engine, Stop, iso_nano
-from halo_worker.rlm import checkpoint
+from halo_worker.rlm.agent import checkpoint
+from halo_worker.rlm.agent.session import Check, Event, Session, Task
 from halo_worker.rlm.budget import BudgetLimits
-from halo_worker.rlm.model import LanguageModel, Message
-from halo_worker.rlm.monty_interpreter import OpenMonty
-from halo_worker.rlm.openai_model import OpenAIModel
-from halo_worker.rlm.session import Check, Event, Session, Task
+from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
+from halo_worker.rlm.messages import Message
+from halo_worker.rlm.provider.model import LanguageModel
+from halo_worker.rlm.provider.openai_model import OpenAIModel
 from halo_worker.rlm.tool import Tool, ToolError
 from halo_worker.window import Window
 

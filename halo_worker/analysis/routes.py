@@ -20,8 +20,8 @@ from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.tools.fit import size, take
 from halo_worker.analysis.tools.views import view_trace
 from halo_worker.report.model import Evidence
-from halo_worker.rlm.model import Message
-from halo_worker.rlm.session import Session
+from halo_worker.rlm.agent.session import Session
+from halo_worker.rlm.messages import Message
 
 Route = Literal["direct", "map", "loop"]
 

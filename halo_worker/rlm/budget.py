@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from halo_worker.rlm.model import Usage
+from halo_worker.rlm.messages import Usage
 
 Stop = Literal["turns", "tokens", "cost", "seconds", "error", "interrupted"]
 Price = Callable[[Usage], float | None]

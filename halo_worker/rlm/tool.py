@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from halo_worker.rlm.model import ToolSpec
+from halo_worker.rlm.messages import ToolSpec
 
 MODEL_BYTES = 24_000  # of one result that enters a model's context
 CODE_BYTES = 4 * 2**20  # of one result that becomes a variable of the interpreter

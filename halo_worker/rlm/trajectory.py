@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from halo_worker.rlm.fit import clip
-from halo_worker.rlm.model import Usage
+from halo_worker.rlm.messages import Usage
+from halo_worker.rlm.truncation import truncate
 
 NAME = "trajectory.jsonl"
 TEXT_BYTES = 16_000  # of one text in the record; what is longer is clipped and says so
@@ -78,7 +78,7 @@ def spent(path: Path) -> tuple[Usage, int, float]:
 def _clipped(value: Any) -> Any:
     """Texts within bounds and valid UTF-8, at any depth."""
     if isinstance(value, str):
-        return clip(value, TEXT_BYTES)
+        return truncate(value, TEXT_BYTES)
     return [_clipped(one) for one in value] if isinstance(value, list) else value
 
 

@@ -1,0 +1,69 @@
+"""What a run is given to work on, what it tells on the way, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from halo_worker.rlm.budget import Stop
+from halo_worker.rlm.messages import Message
+from halo_worker.rlm.tool import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What came of looking at the arguments of a `final_answer`: problems a model can mend; none: accepted."""
+
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the loop works on.
+
+    `system` and `child_system` are byte-stable for the whole run, so that providers' prefix caches hit. `status` is
+    asked before each turn and says, in a line or two, what only now is known (the engine adds budget and turn).
+    `check` looks at a root's `final_answer` arguments; a first failure goes back to the model once, after that the
+    caller gets them as they are and drops what does not stand.
+    """
+
+    system: str
+    child_system: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    final_answer: dict[str, Any]  # JSON Schema of the arguments of final_answer
+    check: Callable[[dict[str, Any]], Awaitable[Check]]
+    status: Callable[[], str] = lambda: ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened, in order over all agents: a message of an agent, or a piece of text as it streams.
+
+    `sequence` is strictly increasing. Exactly one message of a run is `final`, when it ends with an answer.
+    """
+
+    sequence: int
+    agent_id: str
+    parent_agent_id: str | None
+    parent_tool_call_id: str | None
+    agent_name: str
+    depth: int
+    item: Message | None = None
+    text_delta: str | None = None
+    item_id: str = ""
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the loop ended. `arguments` are those of `final_answer`; None when no valid one was given, and `salvaged`
+    is then the last thing the root agent said, if anything. `stopped_by` None: the model finished by itself."""
+
+    arguments: dict[str, Any] | None = None
+    salvaged: str | None = None
+    stopped_by: Stop | None = None
+    reason: str = ""  # of stopped_by, in words for the report: the provider's error, the limit that was reached
+    turns: int = 0
+    problems: tuple[str, ...] = field(default=())  # what `check` still finds wrong with `arguments`
