@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from halo_worker.rlm.agent import prompts
-from halo_worker.rlm.messages import Message
+from halo_worker.rlm.messages import Message, ToolCall
+from halo_worker.rlm.tool import ToolError
 from halo_worker.rlm.truncation import truncate, truncate_json
 
 CONTEXT_TOKENS = 120_000  # from which old results are elided; less once a model has said that it takes less
@@ -25,6 +27,7 @@ SMALL_BYTES = 400  # a result below is not worth a line in its place
 # more at 10 %, and no shortening at all up to 77 % more at 50 %.
 STALE_BYTES = 24_000
 DIGEST_BYTES = 700
+ITEMS_NAMED = 20  # of elided results, in the error for an id that is none
 LONG = 2 * DIGEST_BYTES  # a result below is not worth a digest
 _SHORTENED = re.compile(r'\[[^\n]*get_context_item\("item-\d+"\)[^\n\]]*\]')
 Estimate = Callable[[Sequence[Message]], int]
@@ -107,10 +110,27 @@ class Conversation:
                 gone += 1
         return gone
 
-    def item(self, item_id: str, limit: int) -> str | None:
-        """Return an elided result."""
+    def item(self, item_id: str, limit: int) -> str:
+        """Return an elided result, truncated to `limit` bytes. Raises ToolError naming the items that there are."""
         found = self.items.get(item_id.strip().strip("'\""))
-        return None if found is None else truncate(found[1], limit)
+        if found is None:
+            known = ", ".join(list(self.items)[-ITEMS_NAMED:]) or "none"
+            raise ToolError(f"there is no item {item_id[:80]!r}. Elided so far: {known}")
+        return truncate(found[1], limit)
+
+    def state(self) -> dict[str, Any]:
+        """Return the conversation as a checkpoint keeps it."""
+        return {
+            "messages": [asdict(message) for message in self.messages],
+            "items": self.items,
+            "tokens": self.tokens,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned, read back from JSON."""
+        self.messages = [_message(one) for one in state["messages"]]
+        self.items = {key: (name, text) for key, (name, text) in state["items"].items()}
+        self.tokens = state["tokens"]
 
     def _shorten(self) -> int:
         """Leave digests of the results that are not the newest, once they hold enough for it."""
@@ -138,3 +158,7 @@ class Conversation:
 
 def _is_result(message: Message) -> bool:
     return message.role == "tool" or (message.role == "user" and message.name is not None)
+
+
+def _message(value: dict[str, Any]) -> Message:
+    return Message(**{**value, "tool_calls": tuple(ToolCall(**call) for call in value["tool_calls"])})

@@ -1,70 +1,77 @@
-"""What model-written code can call: every tool by name, the sub-model, children; results whole, errors raised."""
+"""The functions that code of an agent can call: every tool by name, the sub-model, sub-agents, the final answer.
+
+They return whole values and raise errors.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from dataclasses import dataclass
+from typing import Any
 
 from halo_worker.rlm.agent import tool_arguments
 from halo_worker.rlm.agent.builtin_tools import CALL_SUBAGENT, FINAL_ANSWER, GET_CONTEXT_ITEM
+from halo_worker.rlm.agent.conversation import Conversation
+from halo_worker.rlm.agent.final_answer import FinalAnswer
+from halo_worker.rlm.agent.run_context import RunContext
+from halo_worker.rlm.agent.subagents import SubAgents
 from halo_worker.rlm.agent.subcalls import as_data
 from halo_worker.rlm.interpreter.protocol import HostFunction
-from halo_worker.rlm.tool import CODE_BYTES, Tool, ToolError
+from halo_worker.rlm.tool import CODE_BYTES, Tool, ToolError, json_value
 from halo_worker.rlm.truncation import text_of
-
-if TYPE_CHECKING:
-    from halo_worker.rlm.agent.loop import Agent
 
 MAX_BATCH = 2_000  # prompts of one llm_query_batched
 MAX_CHILDREN = 50  # questions of one rlm_query_batched
 
 
+@dataclass(slots=True, eq=False)
 class HostFunctions:
-    """The functions of one agent's interpreter. `call_id`: the run_code that runs, the parent of children from it."""
+    """The functions of one agent's interpreter. `call_id`: the run_code that runs, the parent of sub-agents from it.
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-        self._shared = agent.shared
-        self.call_id: str | None = None
+    `subagents` and `final` are None for an agent that may not have, or give, them.
+    """
+
+    context: RunContext
+    agent_id: str
+    conversation: Conversation
+    subagents: SubAgents | None
+    final: FinalAnswer | None
+    call_id: str | None = None
 
     def functions(self, tools: Mapping[str, Tool]) -> dict[str, HostFunction]:
-        """Every tool by name, the sub-model, and children, as code calls them."""
+        """Return every tool by name, the sub-model, sub-agents and final_answer, as code calls them."""
         functions = {name: self._as_function(tool) for name, tool in tools.items()}
         functions |= {
             "llm_query": self._llm_query,
             "llm_query_batched": self._llm_query_batched,
             GET_CONTEXT_ITEM: self._context_item,
         }
-        if self._agent.hands.may_recurse:
-
-            async def call_subagent(input: str) -> dict[str, Any]:  # noqa: A002  the name that models know
-                return await self._agent.hands.subagent(str(input), self.call_id)
-
-            async def rlm_query(question: str) -> str:
-                return str((await self._agent.hands.subagent(str(question), self.call_id))["answer"])
-
-            async def rlm_query_batched(questions: list[str]) -> list[Any]:
-                if not isinstance(questions, list) or len(questions) > MAX_CHILDREN:
-                    raise ToolError(f"rlm_query_batched takes a list of at most {MAX_CHILDREN} questions")
-                return list(await asyncio.gather(*(rlm_query(question) for question in questions)))
-
-            functions |= {
-                CALL_SUBAGENT: call_subagent,
-                "rlm_query": rlm_query,
-                "rlm_query_batched": rlm_query_batched,
-            }
-        if self._agent.root:
+        if self.subagents is not None:
+            functions |= self._recursion(self.subagents)
+        if self.final is not None:
             functions[FINAL_ANSWER] = self._final_answer
         return functions
 
+    def _recursion(self, subagents: SubAgents) -> dict[str, HostFunction]:
+        async def call_subagent(input: str) -> dict[str, Any]:  # noqa: A002  the name that models know
+            return await subagents.ask(str(input), self.call_id)
+
+        async def rlm_query(question: str) -> str:
+            return str((await subagents.ask(str(question), self.call_id))["answer"])
+
+        async def rlm_query_batched(questions: list[str]) -> list[Any]:
+            if not isinstance(questions, list) or len(questions) > MAX_CHILDREN:
+                raise ToolError(f"rlm_query_batched takes a list of at most {MAX_CHILDREN} questions")
+            return list(await asyncio.gather(*(rlm_query(question) for question in questions)))
+
+        return {CALL_SUBAGENT: call_subagent, "rlm_query": rlm_query, "rlm_query_batched": rlm_query_batched}
+
     def _as_function(self, tool: Tool) -> HostFunction:
         async def function(*args: Any, **kwargs: Any) -> Any:
-            named = tool_arguments.positional(tool.name, args, kwargs, tool.spec.parameters)
-            given = tool_arguments.fit(tool.name, plain(named), tool.spec.parameters)
-            value = plain(await self._agent.hands.task_tool(tool, given, CODE_BYTES))
+            named = tool_arguments.name_positional(tool.name, args, kwargs, tool.spec.parameters)
+            given = tool_arguments.validate(tool.name, json_value(named), tool.spec.parameters)
+            value = json_value(await self.context.call_tool(tool, given, CODE_BYTES))
             size = len(text_of(value).encode("utf-8", "replace"))
             if size > CODE_BYTES:
                 raise ToolError(
@@ -77,8 +84,8 @@ class HostFunctions:
     async def _llm_query(self, prompt: Any, system: Any = None, schema: Any = None) -> Any:
         if isinstance(system, dict):  # written as llm_query(prompt, schema)
             system, schema = None, system
-        result = await self._shared.subcalls.query(
-            _prompt(prompt), schema=schema, system=None if system is None else str(system), agent_id=self._agent.id
+        result = await self.context.subcalls.query(
+            _prompt(prompt), schema=schema, system=None if system is None else str(system), agent_id=self.agent_id
         )
         if result.error is not None:
             raise ToolError(f"llm_query: {result.error['type']}: {result.error['message']}")
@@ -98,36 +105,21 @@ class HostFunctions:
             )
         if isinstance(schema, str):
             schema, system = None, schema
-        results = await self._shared.subcalls.batch(
+        results = await self.context.subcalls.batch(
             [_prompt(one) for one in asked],
             schema=schema,
             system=None if system is None else str(system),
-            agent_id=self._agent.id,
+            agent_id=self.agent_id,
         )
         return [as_data(result) for result in results]
 
     async def _context_item(self, item_id: str) -> str:
-        return self._agent.hands.item(str(item_id), CODE_BYTES)
+        return self.conversation.item(str(item_id), CODE_BYTES)
 
     async def _final_answer(self, *args: Any, **kwargs: Any) -> str:
-        if not self._agent.may_finish:
-            raise ToolError("call final_answer as a tool: code that stands in text cannot end the run")
-        schema = self._shared.task.final_answer
-        named = tool_arguments.positional(FINAL_ANSWER, args, kwargs, schema)
-        given = tool_arguments.fit(FINAL_ANSWER, plain(named), schema)
-        said = await self._agent.offer(given)
-        if self._agent.ended is None:
-            raise ToolError(said)
-        return said
+        assert self.final is not None
+        return await self.final.from_code(args, kwargs)
 
 
 def _prompt(value: Any) -> str:
     return value if isinstance(value, str) else text_of(value)
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it: tuples as lists, times and the rest as text."""
-    try:
-        return orjson.loads(orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ToolError(f"the value is not JSON: {error}") from None

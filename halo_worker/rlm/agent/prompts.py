@@ -60,7 +60,7 @@ TOO_MANY = "not run: too many calls in one turn"
 
 ACCEPTED = "accepted"
 
-CUT_SHORT = "Your reply was cut at the output limit. Do less in one step."
+REPLY_TRUNCATED = "Your reply was cut at the output limit. Do less in one step."
 
 SALVAGE_NOTE = "The sub-agent's budget ended; this is what it had established."
 
@@ -165,6 +165,6 @@ def elided(item_id: str, name: str, size: int) -> str:
     return f'[{name}: {size:,} bytes, elided to save room; get_context_item("{item_id}") shows it again]'
 
 
-def clipped_for_children(text: str) -> str:
-    """An answer of a sub-agent, within reason."""
+def truncated_for_parent(text: str) -> str:
+    """The answer of a sub-agent, truncated."""
     return truncate(text, 20_000)

@@ -1,12 +1,13 @@
-"""What all agents of one run share: models, ledger, record, events, gates; and what is asked of the task."""
+"""What all agents of one run share: task, models, ledger, trajectory, events, and one gate for each depth."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
+from halo_worker.rlm.agent.identity import Identity
 from halo_worker.rlm.agent.subcalls import SubCalls
 from halo_worker.rlm.agent.task import Event, Task
 from halo_worker.rlm.budget import BudgetLimits, Denied, Ledger
@@ -14,18 +15,16 @@ from halo_worker.rlm.interpreter.protocol import Limits, OpenInterpreter
 from halo_worker.rlm.messages import Message
 from halo_worker.rlm.provider.model import LanguageModel
 from halo_worker.rlm.provider.retrying_client import RetryingClient
+from halo_worker.rlm.tool import Tool, ToolError
 from halo_worker.rlm.trajectory import Trajectory
 from halo_worker.rlm.truncation import truncate
-
-if TYPE_CHECKING:
-    from halo_worker.rlm.agent.loop import Agent
 
 STATUS_BYTES = 2_000  # of what the task has to say before a turn
 
 
 @dataclass(slots=True)
-class Counter:
-    """Numbers from 1 that can be kept and taken up again."""
+class SequenceCounter:
+    """Numbers from 1 on; `last` is what a checkpoint keeps."""
 
     last: int = 0
 
@@ -37,7 +36,7 @@ class Counter:
 
 @dataclass(slots=True, eq=False)
 class RunContext:
-    """One run's common ground."""
+    """The context of one run; the same for all of its agents."""
 
     task: Task
     model: LanguageModel
@@ -49,12 +48,11 @@ class RunContext:
     code_limits: Limits
     refusal_retries: int
     context_tokens: int
-    tell: Callable[[Event], None] | None
-    after_turn: Callable[[Agent], None]
+    on_event: Callable[[Event], None] | None
     gates: dict[int, asyncio.Semaphore] = field(init=False)
-    events: Counter = field(default_factory=Counter)
-    children: Counter = field(default_factory=Counter)
-    items: Counter = field(default_factory=Counter)
+    events: SequenceCounter = field(default_factory=SequenceCounter)
+    children: SequenceCounter = field(default_factory=SequenceCounter)
+    items: SequenceCounter = field(default_factory=SequenceCounter)
 
     def __post_init__(self) -> None:
         # One gate for each depth: a common one would deadlock when parents hold all of it and wait for children.
@@ -70,20 +68,8 @@ class RunContext:
         """What the interpreter runs, in words."""
         return str(getattr(self.open_interpreter, "subset", ""))
 
-    def child(self, parent: Agent, depth: int, call_id: str | None) -> Agent:
-        """Make a child of an agent."""
-        from halo_worker.rlm.agent.loop import Agent
-
-        number = self.children.next()
-        child = Agent(
-            self, f"agent-{number}", "sub", depth, self.task.child_system, parent_id=parent.id,
-            parent_tool_call_id=call_id,
-        )  # fmt: skip
-        self.began(child)
-        return child
-
-    def began(self, agent: Agent) -> None:
-        """Note that an agent began."""
+    def record_agent(self, agent: Identity) -> None:
+        """Record that an agent began."""
         self.trajectory.write(
             "agent",
             agent_id=agent.id,
@@ -92,6 +78,16 @@ class RunContext:
             parent_agent_id=agent.parent_id,
             parent_tool_call_id=agent.parent_tool_call_id,
         )
+
+    async def call_tool(self, tool: Tool, given: dict[str, Any], max_bytes: int) -> Any:
+        """Call one of the task's tools. Raises ToolError for any fault of it, Denied when the run must end."""
+        try:
+            value = await self.client.within(tool.call(given, max_bytes))
+        except (ToolError, Denied):
+            raise
+        except Exception as error:
+            raise ToolError(f"{tool.name} failed: {type(error).__name__}: {error}") from error
+        return value
 
     def status(self) -> str:
         """What the task has to say before a turn; a status that fails says nothing."""
@@ -112,24 +108,27 @@ class RunContext:
             return ()
 
     def item_id(self) -> str:
-        """Name what is about to stream."""
+        """Return an id for the item that is about to stream."""
         return f"item-{self.items.next()}"
 
-    def emit(self, agent: Agent, item: Message, *, final: bool = False) -> None:
-        """Tell of a message."""
-        if self.tell is not None:
-            self.tell(self._event(agent, item=item, item_id=self.item_id(), final=final))
+    def emit(self, agent: Identity, item: Message, *, final: bool = False) -> None:
+        """Emit a message as an event."""
+        if self.on_event is not None:
+            self.on_event(self._event(agent, item=item, item_id=self.item_id(), final=final))
 
-    def on_delta(self, agent: Agent, item_id: str) -> Callable[[str], None]:
-        """Where text goes as it streams. Turns stream also when nobody listens: a long answer then meets no timeout."""
-        tell = self.tell
-        if tell is None:
+    def on_delta(self, agent: Identity, item_id: str) -> Callable[[str], None]:
+        """Return what takes text as it streams.
+
+        Turns stream also when nobody listens: a long answer then meets no timeout.
+        """
+        on_event = self.on_event
+        if on_event is None:
             return lambda _: None
-        return lambda text: tell(self._event(agent, text_delta=text, item_id=item_id))
+        return lambda text: on_event(self._event(agent, text_delta=text, item_id=item_id))
 
     def _event(
         self,
-        agent: Agent,
+        agent: Identity,
         *,
         item: Message | None = None,
         text_delta: str | None = None,

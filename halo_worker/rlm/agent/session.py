@@ -11,12 +11,13 @@ from typing import Any
 
 from halo_worker.errors import ModelRefused, ModelUnavailable
 from halo_worker.rlm import trajectory
-from halo_worker.rlm.agent import checkpoint
+from halo_worker.rlm.agent.checkpoint import Checkpoint
 from halo_worker.rlm.agent.conversation import CONTEXT_TOKENS
-from halo_worker.rlm.agent.loop import Agent, AgentResult
+from halo_worker.rlm.agent.identity import Identity
+from halo_worker.rlm.agent.loop import Agent
 from halo_worker.rlm.agent.run_context import RunContext
 from halo_worker.rlm.agent.subcalls import SubCalls, SubResult, ask_validated
-from halo_worker.rlm.agent.task import Check, Event, Outcome, Task
+from halo_worker.rlm.agent.task import AgentResult, Check, Event, Outcome, Task
 from halo_worker.rlm.budget import BudgetLimits, Denied, Ledger
 from halo_worker.rlm.interpreter.protocol import Limits, OpenInterpreter
 from halo_worker.rlm.json_schema import BadSchema, Validator
@@ -135,33 +136,25 @@ class Session:
 
     async def loop(self, task: Task) -> Outcome:
         """Work a task until `final_answer`, or until the budget ends."""
-        state = checkpoint.load(self._work_dir) if self._resume else None
-        shared = RunContext(
-            task=task,
-            model=self._root,
-            client=self._client,
-            subcalls=self._subcalls,
-            limits=self._limits,
-            trajectory=self._trajectory,
-            open_interpreter=self._open_interpreter,
-            code_limits=self._code_limits,
-            refusal_retries=self._refusal_retries,
-            context_tokens=self._context_tokens,
-            tell=self._emit,
-            after_turn=lambda agent: self._after_turn(agent, shared),
-        )
-        root = Agent(shared, ROOT_ID, "root", 0, task.system)
+        checkpoint = Checkpoint(self._work_dir)
+        state = checkpoint.load() if self._resume else None
+        context = self._context(task)
+        root = Agent(context, Identity(ROOT_ID, "root"), task.system)
         for message in task.messages:
             root.conversation.add(message)
         if state is not None:
-            checkpoint.restore(state, self._work_dir, root)
-            shared.events.last, shared.children.last = state["sequence"], state["children"]
-        shared.began(root)
+            root.restore(state, checkpoint.variables())
+            context.events.last, context.children.last = state["sequence"], state["children"]
+        root.after_turn = lambda: checkpoint.save(
+            root.state() | {"sequence": context.events.last, "children": context.children.last},
+            root.tools.code.variables(),
+        )
+        context.record_agent(root.identity)
         try:
             ended = await root.run()
         finally:
-            await root.hands.close()
-        self._tell_final(root, ended)
+            await root.close()
+        _emit_final(context, root, ended)
         self._trajectory.write(
             "end",
             stopped_by=ended.stopped_by,
@@ -171,7 +164,7 @@ class Session:
         )
         return Outcome(
             arguments=ended.arguments,
-            salvaged=None if ended.arguments is not None else ended.said,
+            salvaged=None if ended.arguments is not None else ended.last_text,
             stopped_by=ended.stopped_by,
             reason=ended.reason,
             turns=root.turn,
@@ -185,13 +178,24 @@ class Session:
         self._cache.prune()
         self._trajectory.close()
 
-    def _after_turn(self, agent: Agent, shared: RunContext) -> None:
-        if not agent.root:
-            return
-        checkpoint.save(self._work_dir, agent, sequence=shared.events.last, children=shared.children.last)
+    def _context(self, task: Task) -> RunContext:
+        return RunContext(
+            task=task,
+            model=self._root,
+            client=self._client,
+            subcalls=self._subcalls,
+            limits=self._limits,
+            trajectory=self._trajectory,
+            open_interpreter=self._open_interpreter,
+            code_limits=self._code_limits,
+            refusal_retries=self._refusal_retries,
+            context_tokens=self._context_tokens,
+            on_event=self._emit,
+        )
 
-    def _tell_final(self, root: Agent, ended: AgentResult) -> None:
-        if ended.arguments is not None:
-            answer = ended.arguments.get("answer")
-            text = answer if isinstance(answer, str) else repr(ended.arguments)
-            root.shared.emit(root, Message("assistant", text), final=True)
+
+def _emit_final(context: RunContext, root: Agent, ended: AgentResult) -> None:
+    if ended.arguments is not None:
+        answer = ended.arguments.get("answer")
+        text = answer if isinstance(answer, str) else repr(ended.arguments)
+        context.emit(root.identity, Message("assistant", text), final=True)

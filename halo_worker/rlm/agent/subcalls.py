@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from halo_worker.errors import ModelRefused, ModelUnavailable
 from halo_worker.rlm.agent import prompts
 from halo_worker.rlm.budget import Denied
@@ -173,8 +171,3 @@ def _read(reply: Reply, validator: Validator | None) -> SubResult:
 def as_data(result: SubResult) -> Any:
     """Return a result as code sees it: the value, or `{"error": {"type", "message"}}`."""
     return result.value if result.error is None else {"error": dict(result.error)}
-
-
-def canonical(value: Any) -> bytes:
-    """Return JSON with sorted keys, to tell equal arguments."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)

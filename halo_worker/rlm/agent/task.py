@@ -1,4 +1,4 @@
-"""What a run is given to work on, what it tells on the way, and how it ends."""
+"""What a run works on (Task), what it emits (Event), and how it and its agents end (Outcome, AgentResult)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from halo_worker.rlm.tool import Tool
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What came of looking at the arguments of a `final_answer`: problems a model can mend; none: accepted."""
+    """The result of checking the arguments of a `final_answer`: problems that a model can fix; none: accepted."""
 
     problems: tuple[str, ...] = ()
 
@@ -67,3 +67,14 @@ class Outcome:
     reason: str = ""  # of stopped_by, in words for the report: the provider's error, the limit that was reached
     turns: int = 0
     problems: tuple[str, ...] = field(default=())  # what `check` still finds wrong with `arguments`
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResult:
+    """How an agent ended. `arguments` of an accepted final answer, else `last_text`: the last thing it wrote."""
+
+    arguments: dict[str, Any] | None = None
+    last_text: str | None = None
+    stopped_by: Stop | None = None
+    reason: str = ""
+    problems: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from halo_worker.rlm.agent.builtin_tools import FINAL_ANSWER, RUN_CODE
 from halo_worker.rlm.lenient_json import extract_json
 from halo_worker.rlm.messages import ToolCall
 
-MAX_ACTIONS = 64
+MAX_CALLS = 64
 CODE_CHARACTERS = 50_000  # of text that is looked at for being code
 
 _TAG = re.compile(r"<(tool_call|function_call|tool_use)>\s*(.*?)\s*(?:</\1>|\Z)", re.DOTALL)
@@ -29,7 +29,7 @@ _NAMES = ("name", "tool", "function", "tool_name", "action", "function_name", "r
 _ARGUMENTS = ("arguments", "parameters", "args", "input", "action_input", "tool_input", "params", "kwargs")
 
 
-def actions_in(
+def parse_tool_calls(
     text: str, tools: Collection[str], final_answer: Mapping[str, Any], *, code: bool = True
 ) -> list[tuple[str, str]]:
     """Return the actions of a reply as (tool name, arguments as JSON text), in order.
@@ -44,7 +44,7 @@ def actions_in(
     for match in _TAG.finditer(text):
         found += _calls_in(match.group(2), known, final_answer)
     if found:
-        return found[:MAX_ACTIONS]
+        return found[:MAX_CALLS]
     blocks = list(_FENCE.finditer(text))
     python: list[str] = []
     for match in blocks:
@@ -62,7 +62,7 @@ def actions_in(
             found = _calls_in(bare, known, final_answer)
         elif code and _is_call(bare, known):
             found = [(RUN_CODE, json.dumps({"code": bare}))]
-    return found[:MAX_ACTIONS]
+    return found[:MAX_CALLS]
 
 
 def _calls_in(text: str, known: set[str], final_answer: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -129,6 +129,6 @@ def _without_prompts(block: str) -> str:
     return "\n".join(line[4:] for line in lines if line.startswith((">>> ", "... ")))
 
 
-def numbered(actions: list[tuple[str, str]], start: int) -> tuple[ToolCall, ...]:
+def with_ids(calls: list[tuple[str, str]], start: int) -> tuple[ToolCall, ...]:
     """Give actions the ids that native calls have."""
-    return tuple(ToolCall(f"text_{start + index}", name, given) for index, (name, given) in enumerate(actions))
+    return tuple(ToolCall(f"text_{start + index}", name, given) for index, (name, given) in enumerate(calls))

@@ -1,4 +1,4 @@
-"""Arguments of a tool call: read, mended where the meaning is plain, else answered with what is wrong."""
+"""Arguments of a tool call: parsed, coerced where the meaning is clear, validated, else refused with what is wrong."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PROBLEMS_SHOWN = 5
 MAX_NESTING = 64
 
 
-def resolve(name: str, known: Collection[str]) -> str:
-    """Return the tool that is meant. Raises ToolError naming the nearest."""
+def resolve_name(name: str, known: Collection[str]) -> str:
+    """Return the known tool that a name means. Raises ToolError naming the nearest."""
     if name in known:
         return name
     plain = name.rpartition(".")[2].rpartition(":")[2].strip().lower().replace("-", "_")
@@ -31,8 +31,8 @@ def resolve(name: str, known: Collection[str]) -> str:
     raise ToolError(f"there is no tool {truncate(name, 100)!r}.{meant} Tools: {', '.join(sorted(known))}")
 
 
-def read(name: str, text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments as the tool takes them. Raises ToolError with the schema."""
+def parse(name: str, text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments in JSON text as the tool takes them. Raises ToolError with the schema."""
     try:
         value = loads(text or "{}")
         if isinstance(value, str):  # encoded twice
@@ -44,12 +44,12 @@ def read(name: str, text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     if value is None:
         value = {}
     if not isinstance(value, dict):
-        value = _only(value, schema, name)
-    return fit(name, value, schema)
+        value = _as_only_argument(value, schema, name)
+    return validate(name, value, schema)
 
 
-def fit(name: str, value: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Mend what is plainly meant (null for absent, "5" for 5, one for a list), then validate. Raises ToolError."""
+def validate(name: str, value: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Coerce what is clearly meant (null for absent, "5" for 5, one for a list), then validate. Raises ToolError."""
     if nested(value, MAX_NESTING):
         raise ToolError(f"the arguments of {name} are nested deeper than {MAX_NESTING}")
     properties: Mapping[str, Any] = schema.get("properties") or {}
@@ -62,19 +62,21 @@ def fit(name: str, value: dict[str, Any], schema: Mapping[str, Any]) -> dict[str
             meant = f" Did you mean {near[0]!r}?" if near else ""
             raise ToolError(f"{name} has no argument {truncate(unknown[0], 100)!r}.{meant} {_expected(schema)}")
         value = {key: one for key, one in value.items() if key in properties}
-    mended = {key: _mended(one, properties.get(key) or {}) for key, one in value.items()}
+    coerced = {key: _coerced(one, properties.get(key) or {}) for key, one in value.items()}
     required = set(schema.get("required") or ())
-    mended = {
-        key: one for key, one in mended.items() if one is not None or key in required or _nullable(key, properties)
+    coerced = {
+        key: one for key, one in coerced.items() if one is not None or key in required or _nullable(key, properties)
     }
-    errors = list(Draft202012Validator(dict(schema)).iter_errors(mended))
+    errors = list(Draft202012Validator(dict(schema)).iter_errors(coerced))
     if errors:
         said = "; ".join(f"{one.json_path}: {one.message[:200]}" for one in errors[:PROBLEMS_SHOWN])
         raise ToolError(f"the arguments of {name} do not fit: {said}. {_expected(schema)}")
-    return mended
+    return coerced
 
 
-def positional(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+def name_positional(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], schema: Mapping[str, Any]
+) -> dict[str, Any]:
     """Name the positional arguments of a call from code. Raises ToolError."""
     names = list(schema.get("properties") or {})
     if len(args) > len(names):
@@ -82,7 +84,7 @@ def positional(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], schema:
     return dict(zip(names, args, strict=False)) | kwargs
 
 
-def _mended(value: Any, schema: Mapping[str, Any]) -> Any:
+def _coerced(value: Any, schema: Mapping[str, Any]) -> Any:
     kind = schema.get("type")
     if isinstance(value, str) and kind in ("integer", "number", "boolean", "array", "object"):
         try:
@@ -108,7 +110,7 @@ def _nullable(key: str, properties: Mapping[str, Any]) -> bool:
     )  # fmt: skip
 
 
-def _only(value: Any, schema: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _as_only_argument(value: Any, schema: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A bare value stands for the only argument, or the only one that is required."""
     properties = list(schema.get("properties") or {})
     required = list(schema.get("required") or ())

@@ -1,90 +1,69 @@
-"""What an agent can call, as tools and from code: the task's tools, code, sub-agents, elided results, final_answer."""
+"""How the tool calls of one agent are made: side by side, each result bounded, marked as data and recorded."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from halo_worker.errors import InterpreterGone
+import orjson
+
 from halo_worker.rlm.agent import prompts, tool_arguments
 from halo_worker.rlm.agent.builtin_tools import CALL_SUBAGENT, GET_CONTEXT_ITEM, RUN_CODE, builtin_tools
+from halo_worker.rlm.agent.code_execution import CodeExecution
+from halo_worker.rlm.agent.conversation import Conversation
+from halo_worker.rlm.agent.final_answer import FinalAnswer
 from halo_worker.rlm.agent.host_functions import HostFunctions
-from halo_worker.rlm.agent.subcalls import canonical
+from halo_worker.rlm.agent.run_context import RunContext
+from halo_worker.rlm.agent.subagents import SubAgents
 from halo_worker.rlm.budget import Denied
-from halo_worker.rlm.interpreter.protocol import Executed, Interpreter
-from halo_worker.rlm.messages import Message, ToolCall, ToolSpec
-from halo_worker.rlm.tool import MODEL_BYTES, Tool, ToolError
+from halo_worker.rlm.messages import ToolCall, ToolSpec
+from halo_worker.rlm.tool import MODEL_BYTES, ToolError
 from halo_worker.rlm.truncation import text_of, truncate
 
-if TYPE_CHECKING:
-    from halo_worker.rlm.agent.loop import Agent
-
 MAX_CALLS_A_TURN = 64
-ERROR_BYTES = 4_000  # of what a call that failed is answered with
-REPEATED = 3  # from which the same call is remarked upon
+ERROR_BYTES = 4_000  # of the error of a call that failed
+REPEATED = 3  # from which a note is added to the result of the same call
 NOTE_BYTES = 200  # of MODEL_BYTES, for the mark around a result, and as much for what is appended to it
-QUESTION_CHARACTERS = 100_000  # of what a child is given
 
 
 class ToolDispatch:
-    """The functions of one agent."""
+    """The tools of one agent. `final` is None for a sub-agent, which answers in text."""
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-        self._shared = agent.shared
-        self._tools: dict[str, Tool] = {tool.name: tool for tool in agent.shared.task.tools}
-        self._interpreter: Interpreter | None = None
-        self._running = asyncio.Lock()
-        self._host = HostFunctions(agent)
-        self.made: Counter[str] = Counter()  # calls by name and arguments
-        self.snapshot: bytes | None = None  # to begin with
-        self.saved: bytes | None = None  # the variables that were written last
+    def __init__(
+        self,
+        context: RunContext,
+        agent_id: str,
+        conversation: Conversation,
+        subagents: SubAgents,
+        final: FinalAnswer | None,
+    ) -> None:
+        self._context = context
+        self._agent_id = agent_id
+        self._conversation = conversation
+        self._subagents = subagents
+        self.calls_made = 0
+        self.results: Counter[str] = Counter()  # calls that gave a result, by name and arguments
         own = builtin_tools(
-            self._shared.subset,
-            recursion=self.may_recurse,
-            final_answer=self._shared.task.final_answer if agent.root else None,
+            context.subset,
+            recursion=subagents.allowed,
+            final_answer=context.task.final_answer if final is not None else None,
         )
         taken = {spec.name for spec in own}
-        self._tools = {name: tool for name, tool in self._tools.items() if name not in taken}
+        self._tools = {tool.name: tool for tool in context.task.tools if tool.name not in taken}
         self.specs: tuple[ToolSpec, ...] = (*(tool.spec for tool in self._tools.values()), *own)
         self.names = frozenset(spec.name for spec in self.specs)
-
-    @property
-    def may_recurse(self) -> bool:
-        """Whether it may have children."""
-        return self._agent.depth < self._shared.limits.depth
-
-    def schema(self, name: str) -> Mapping[str, Any]:
-        """The schema of a tool's arguments."""
-        return next((spec.parameters for spec in self.specs if spec.name == name), {})
-
-    async def call(self, name: str, given: dict[str, Any], max_bytes: int, call_id: str | None) -> Any:
-        """Call a tool. Raises ToolError for whatever goes wrong in it, Denied when the run must end."""
-        if name == RUN_CODE:
-            return await self._run_code(str(given["code"]), call_id)
-        if name == CALL_SUBAGENT:
-            return await self.subagent(str(given["input"]), call_id)
-        if name == GET_CONTEXT_ITEM:
-            return self.item(str(given["item_id"]), max_bytes)
-        return await self.task_tool(self._tools[name], given, max_bytes)
-
-    async def close(self) -> None:
-        """End the interpreter."""
-        if self._interpreter is not None:
-            await self._interpreter.close()
-
-    def keep(self) -> bytes | None:
-        """The interpreter's variables, as they are now."""
-        return self.snapshot if self._interpreter is None else self._interpreter.snapshot()
+        recursion = subagents if subagents.allowed else None
+        host = HostFunctions(context, agent_id, conversation, recursion, final)
+        self.code = CodeExecution(context, host, self._tools)
 
     async def make(self, calls: Sequence[ToolCall]) -> list[str | BaseException]:
         """Make calls side by side; the results, as the model reads them, stand in the order of the calls.
 
         A call that was not made, since the run must end, has the Denied in its place.
         """
-        gate = asyncio.Semaphore(self._shared.limits.parallel)
+        gate = asyncio.Semaphore(self._context.limits.parallel)
 
         async def one(call: ToolCall) -> str:
             async with gate:
@@ -95,18 +74,18 @@ class ToolDispatch:
 
     async def _make(self, call: ToolCall) -> str:
         """Make one call, mark its result as data, and record it. Raises Denied."""
-        self._agent.calls_made += 1
-        began = self._shared.ledger.seconds
+        self.calls_made += 1
+        began = self._context.ledger.seconds
         failed = False
         try:
-            name = tool_arguments.resolve(call.name, self.names)
-            given = tool_arguments.read(name, call.arguments, self.schema(name))
-            value = await self.call(name, given, MODEL_BYTES - 2 * NOTE_BYTES, call.id)
+            name = tool_arguments.resolve_name(call.name, self.names)
+            given = tool_arguments.parse(name, call.arguments, self._schema(name))
+            value = await self._call(name, given, call.id)
             text = prompts.as_data(name, text_of(value), MODEL_BYTES - NOTE_BYTES)
-            key = f"{name}{canonical(given).decode()}"
-            self.made[key] += 1
-            if self.made[key] >= REPEATED:
-                text += prompts.repeated(self.made[key])
+            key = _key(name, given)
+            self.results[key] += 1
+            if self.results[key] >= REPEATED:
+                text += prompts.repeated(self.results[key])
         except ToolError as error:
             failed = True
             text = text_of({"error": truncate(str(error), ERROR_BYTES)})
@@ -115,89 +94,33 @@ class ToolDispatch:
         except Exception as error:  # noqa: BLE001  a bug of ours: the model is told, and the run goes on
             failed = True
             text = text_of({"error": truncate(f"{type(error).__name__}: {error}", ERROR_BYTES)})
-        self._shared.trajectory.write(
+        self._context.trajectory.write(
             "tool",
-            agent_id=self._agent.id,
+            agent_id=self._agent_id,
             tool_call_id=call.id,
             name=call.name,
             arguments=call.arguments,
             result=text,
             failed=failed or None,
-            seconds=round(self._shared.ledger.seconds - began, 4),
+            seconds=round(self._context.ledger.seconds - began, 4),
         )
         return text
 
-    async def task_tool(self, tool: Tool, given: dict[str, Any], max_bytes: int) -> Any:
-        """Call one of the task's tools. Raises ToolError for whatever goes wrong in it, Denied."""
-        try:
-            value = await self._shared.client.within(tool.call(given, max_bytes))
-        except (ToolError, Denied):
-            raise
-        except Exception as error:
-            raise ToolError(f"{tool.name} failed: {type(error).__name__}: {error}") from error
-        return value
+    async def _call(self, name: str, given: dict[str, Any], call_id: str) -> Any:
+        max_bytes = MODEL_BYTES - 2 * NOTE_BYTES
+        if name == RUN_CODE:
+            return await self.code.run(str(given["code"]), call_id)
+        if name == CALL_SUBAGENT:
+            return await self._subagents.ask(str(given["input"]), call_id)
+        if name == GET_CONTEXT_ITEM:
+            return self._conversation.item(str(given["item_id"]), max_bytes)
+        return await self._context.call_tool(self._tools[name], given, max_bytes)
 
-    def item(self, item_id: str, max_bytes: int) -> str:
-        """Return an elided result. Raises ToolError naming those that there are."""
-        text = self._agent.conversation.item(item_id, max_bytes)
-        if text is None:
-            known = ", ".join(list(self._agent.conversation.items)[-20:]) or "none"
-            raise ToolError(f"there is no item {item_id[:80]!r}. Elided so far: {known}")
-        return text
-
-    async def _run_code(self, code: str, call_id: str | None) -> dict[str, Any]:
-        async with self._running:
-            if self._interpreter is None:
-                self._interpreter = await self._shared.open_interpreter(
-                    self._host.functions(self._tools), self._shared.code_limits
-                )
-                if self.snapshot is not None:
-                    self._interpreter.restore(self.snapshot)
-            self._host.call_id = call_id
-            try:
-                return _shown(await self._shared.client.within(self._interpreter.execute(code)))
-            except InterpreterGone as error:
-                raise ToolError(f"{error}. Use the other tools.") from error
-
-    async def subagent(self, question: str, call_id: str | None) -> dict[str, Any]:
-        """Let a child work; it ends in an answer, whatever it meets."""
-        if len(question) > QUESTION_CHARACTERS:
-            raise ToolError(f"the input has {len(question):,} characters, at most {QUESTION_CHARACTERS:,} are taken")
-        depth = self._agent.depth + 1
-        if depth > self._shared.limits.depth:
-            raise ToolError(f"sub-agents may not nest deeper than {self._shared.limits.depth}")
-        await self._shared.client.within(self._shared.gates[depth].acquire())
-        try:
-            child = self._shared.child(self._agent, depth, call_id)
-            child.conversation.add(Message("user", question))
-            try:
-                ended = await child.run()
-            finally:
-                await child.hands.close()
-        finally:
-            self._shared.gates[depth].release()
-        answer = (ended.arguments or {}).get("answer") or ended.said or ""
-        result: dict[str, Any] = {
-            "child_agent_id": child.id,
-            "answer": prompts.clipped_for_children(str(answer)),
-            "turns_used": child.turn,
-            "tool_calls_made": child.calls_made,
-        }
-        if ended.stopped_by is not None:
-            result |= {"stopped_by": ended.stopped_by, "note": f"{prompts.SALVAGE_NOTE} {ended.reason}"}
-        return result
+    def _schema(self, name: str) -> Mapping[str, Any]:
+        return next((spec.parameters for spec in self.specs if spec.name == name), {})
 
 
-def _shown(executed: Executed) -> dict[str, Any]:
-    """An execution as the model reads it: what it printed, its last value, and its error."""
-    out = executed.stdout
-    if executed.output_left_out:
-        out += f"\n… [{executed.output_left_out:,} more bytes were printed and are left out: print less]"
-    shown: dict[str, Any] = {"exit_code": 0 if executed.failure is None else 1, "stdout": out}
-    if executed.value is not None:
-        shown["value"] = executed.value
-    if executed.message:
-        shown["stderr"] = executed.message[-6_000:]
-    if executed.failure is not None:
-        shown |= {"failure": executed.failure, "timed_out": executed.failure == "time"}
-    return shown
+def _key(name: str, given: dict[str, Any]) -> str:
+    """Name a call by its tool and arguments, to tell equal ones."""
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+    return name + orjson.dumps(given, option=options, default=str).decode()
