@@ -41,7 +41,7 @@ NO_DATE = [
     "tests/receiver/test_conventions*.py", "tests/receiver/test_decode*.py", "tests/receiver/test_files.py",
     "tests/receiver/test_ingest.py", "tests/receiver/test_merge.py", "tests/receiver/test_protocol.py",
     "tests/receiver/test_recovery.py", "tests/receiver/test_schema.py", "tests/receiver/test_scratch.py",
-    "tests/receiver/test_spoken.py", "tests/receiver/test_start.py", "tests/receiver/test_supervision.py",
+    "tests/receiver/test_message_summary.py", "tests/receiver/test_start.py", "tests/receiver/test_supervision.py",
     "tests/receiver/test_wire*.py", "tests/worker/analysis/test_questions.py", "tests/worker/rlm/interpreter/*.py",
     "tests/worker/rlm/agent/test_conversation.py", "tests/worker/rlm/agent/test_elision.py",
     "tests/worker/rlm/agent/test_loop.py", "tests/worker/rlm/agent/test_subcalls.py",

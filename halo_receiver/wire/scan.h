@@ -1,6 +1,6 @@
 /* Export requests → the columns of span_rows.
  *
- * A request is taken whole or not at all: whatever needs mending, counting or rejecting, and whatever is merely unusual,
+ * A request is taken whole or not at all: whatever needs repair, counting or rejecting, and whatever is merely unusual,
  * makes `add` answer False, and the reference decoder reads that request instead. So this file needs to be right about
  * ordinary requests only, and the differential tests say that it is.
  */
