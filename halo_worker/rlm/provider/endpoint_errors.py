@@ -1,4 +1,4 @@
-"""What one endpoint's faults mean, and what they teach about it: parameters it does not take, limits it has. Pure."""
+"""Classifies the errors of one endpoint: retryable or not, and what it does not support (parameters, limits). Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _FILTER = re.compile(r"content.?filter|content management policy|safety system", re.IGNORECASE)
 _BY_STATUS = {401: "invalid_api_key", 402: "insufficient_quota", 403: "permission_denied", 404: "model_not_found",
               413: "context_length_exceeded"}  # fmt: skip
-# What an endpoint may not know, and a request can do without. The last resort of `tools` is to describe them in words.
+# Parameters that an endpoint may not support and a request can omit; without `tools` they are described as text.
 _OPTIONAL = ("max_completion_tokens", "max_tokens", "max_output_tokens", "parallel_tool_calls", "reasoning_effort",
              "reasoning", "temperature", "stream_options", "stream", "response_format", "text", "store",
              "prompt_cache_key", "tools")  # fmt: skip
@@ -42,14 +42,14 @@ _NOT_KNOWN = re.compile(
 
 @dataclass(slots=True)
 class Endpoint:
-    """What has been learned of one endpoint."""
+    """What is known of one endpoint from its errors."""
 
-    without: set[str] = field(default_factory=set)  # parts of a request that it refused
-    context: int | None = None  # tokens of input and output together, once it has said so
-    max_output_tokens: int | None = None  # configured, or what it said is the most
+    without: set[str] = field(default_factory=set)  # parameters of a request that it refused
+    context: int | None = None  # tokens of input and output together, once an error names it
+    max_output_tokens: int | None = None  # as configured, or the limit that an error names
 
-    def fault(self, error: Exception, body: dict[str, Any], *, timeout: float) -> ModelUnavailable | ModelRefused:
-        """Tell what may pass from what will not."""
+    def classify(self, error: Exception, body: dict[str, Any], *, timeout: float) -> ModelUnavailable | ModelRefused:
+        """Return an error as ModelUnavailable where a retry may succeed, else as ModelRefused."""
         status = getattr(error, "status_code", None)
         said = getattr(error, "body", None)
         said = said if isinstance(said, dict) else {}
@@ -59,7 +59,7 @@ class Endpoint:
         if isinstance(error, TimeoutError) or type(error).__name__ == "APITimeoutError":
             return ModelUnavailable(f"no answer within {timeout:g} s", received=0)
         wait = _retry_after(error, message)
-        # Some say of the limit of a minute, too, that the quota is exceeded; but then when it will not be.
+        # Some report a limit per minute as an exceeded quota as well, but then with the time to wait.
         if _QUOTA.search(words) and status in (None, 402, 403, 429) and (wait is None or code == "insufficient_quota"):
             return ModelRefused(message, code="insufficient_quota", hint="the account has no credit left")
         if status in (None, 400, 413, 422, 500) and _CONTEXT.search(words):
@@ -89,7 +89,7 @@ class Endpoint:
         )
 
     def _fits(self, words: str) -> bool:
-        """Whether the prompt alone would fit, where the answer's limit is counted too. Learns the context's size."""
+        """Whether the prompt alone fits into the context. Keeps the context's size, if the error names it."""
         context = re.search(r"(?:maximum|max)[^.]{0,40}?context[^.]{0,40}? (\d{3,8})", words, re.IGNORECASE)
         prompt = re.search(r"(\d{1,8}) (?:tokens )?(?:in|from|of) (?:the|your|text) ?(?:messages|input|prompt)", words)
         prompt = prompt or re.search(r"prompt contains (?:at least )?(\d{1,8})", words)
@@ -101,7 +101,7 @@ class Endpoint:
         return True
 
     def _optional(self, said: dict[str, Any], words: str, body: dict[str, Any]) -> str | None:
-        """The part of the request that the endpoint does not know, if it is one to do without."""
+        """The parameter that the endpoint does not support, if the request can omit it."""
         named = str(said.get("param") or "").partition(".")[0].partition("[")[0]
         if (most := _lower_limit(words, body)) is not None:
             self.max_output_tokens = most
@@ -116,7 +116,7 @@ class Endpoint:
 
 
 def _lower_limit(words: str, body: dict[str, Any]) -> int | None:
-    """The most output tokens a model has, when it says that more were asked for."""
+    """The limit of output tokens, when the error says that more were asked for."""
     asked = next((body[name] for name in _OPTIONAL[:3] if name in body), 0)
     if not any(name in words for name in _OPTIONAL[:3]) or not re.search(r"at most|maximum|too large|exceed", words):
         return None
@@ -136,14 +136,14 @@ def _permanent(code: str) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """An error with its cause, for the library says no more than 'Connection error.'"""
+    """Return an error's text with its cause, for the library's is only 'Connection error.'"""
     cause = error.__cause__
     text = str(error) or type(error).__name__
     return f"{text} ({type(cause).__name__}: {cause})" if cause is not None else text
 
 
 def _retry_after(error: BaseException, message: str) -> float | None:
-    """What the provider asked for, in seconds: `retry-after-ms`, seconds, a date, or in words."""
+    """The wait that a provider asks for, in seconds: by `retry-after-ms`, `retry-after` or in the text."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
         if value := headers.get("retry-after-ms"):
