@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from halo_receiver.store import guard, queries
-from halo_receiver.store.reader import Reader, Settle
+from halo_receiver.store.reader import Reader
+from halo_receiver.store.settling import Settle
 from halo_worker.errors import HaloError
 
 LENGTH = struct.Struct(">I")
