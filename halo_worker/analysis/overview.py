@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from halo_receiver.store.reader import Reader
+from halo_worker.analysis import same_call
 from halo_worker.report.model import GroupTotals, Totals, iso_nano
 
 MAX_GROUPS = 20
@@ -39,7 +40,8 @@ _DIMENSIONS = {
 
 
 def prepare(reader: Reader) -> None:
-    """Make the tables `_t` (the traces), `_s` (what detectors ask of a span, texts shortened) and `_dimensions`.
+    """Make `_t` (the traces), `_s` (what detectors ask of a span, texts shortened), `_inner` (spans that tell again of
+    a call that another tells of: `same_call`) and `_dimensions`.
 
     One scan: every detector reads `_s`, none reads the long texts again.
     """
@@ -77,6 +79,7 @@ def prepare(reader: Reader) -> None:
         FROM spans
         """,
     )
+    same_call.prepare(reader)
     # Each by itself: what all five hold at once would not fit.
     reader.scratch.table(
         "_dimensions",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import capture, overview
-from halo_worker.analysis.detectors import answers, arguments, calls, choices, errors, nested, plans, shared, structure
+from halo_worker.analysis import capture, overview, same_call
+from halo_worker.analysis.detectors import answers, arguments, calls, choices, errors, plans, shared, structure
 from halo_worker.analysis.detectors.unit import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.report.memory import alike, tokens
@@ -40,9 +40,8 @@ def run_detectors(reader: Reader) -> Draft:
     """
     started = time.monotonic()
     overview.prepare(reader)
-    nested.prepare(reader)
     shared.prepare(reader)
-    nested.innermost(reader)
+    same_call.innermost(reader)
     execute = reader.connection.execute
     execute(plans.PREPARE)
     execute(answers.PREPARE)
