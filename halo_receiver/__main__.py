@@ -24,8 +24,9 @@ from halo_receiver.intake import Intake
 from halo_receiver.loader_client import LoaderClient, LoaderGone
 from halo_receiver.logs import event, set_up
 from halo_receiver.metrics import Metrics
-from halo_receiver.server import GrpcServer, LocalServer, SegmentsService, check_tls
+from halo_receiver.server import GrpcServer, LocalServer, SegmentsService
 from halo_receiver.store.lock import DirectoryLock
+from halo_receiver.tls import Tls
 
 log = logging.getLogger("halo.receiver")
 
@@ -60,6 +61,8 @@ class Receiver:
             },
             self._metrics,
         )
+        self._tls: Tls | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
         self._local: LocalServer | None = None
@@ -67,7 +70,8 @@ class Receiver:
 
     async def start(self) -> None:
         """Recover what a crash left, then listen. Raises HaloError that says what is in the way."""
-        check_tls(self._config)
+        if self._config.tls_cert_file is not None:
+            self._tls = Tls(self._config, failed=self._metrics.tls_failures.inc)
         spool_dir = self._data_dir / "spool"
         await self._loader.start()
         last_arrival = spool.last_written_ns(spool_dir)
@@ -116,12 +120,14 @@ class Receiver:
             report=lambda: (self._not_ready(), self._metrics.text()),
         )
         if config.grpc_endpoint != "off":
-            self._grpc = GrpcServer(config, self._intake, segments)
+            self._grpc = GrpcServer(config, self._intake, segments, self._tls)
             self._addresses["grpc"] = await _listening("grpc", config.grpc_endpoint, self._grpc.start())
         if config.http_endpoint != "off":
-            self._http = HttpServer(config, self._intake, self._metrics, self._not_ready)
+            self._http = HttpServer(config, self._intake, self._metrics, self._not_ready, self._tls)
             self._addresses["http"] = await _listening("http", config.http_endpoint, self._http.start())
-        if config.grpc_endpoint == "off" or config.tls_cert_file:
+        if self._tls is not None:
+            self._watching = asyncio.create_task(self._tls.watch())
+        if config.grpc_endpoint == "off" or self._tls is not None:
             self._local = LocalServer(segments)
             self._addresses["local"] = await self._local.start()
 
@@ -176,6 +182,8 @@ class Receiver:
     async def stop(self) -> int:
         """Drain: answer what is in flight, load and seal what was acknowledged. Nothing is lost when time runs out."""
         self._intake.draining = True
+        if self._watching is not None:
+            self._watching.cancel()
         started = time.monotonic()
         with contextlib.suppress(FileNotFoundError):
             (self._data_dir / ADDRESS_FILE).unlink()

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
-from pathlib import Path
 from typing import Any, Literal
 
 from aiohttp import web
@@ -20,13 +18,13 @@ from halo_receiver.config import ReceiverConfig
 from halo_receiver.intake import Answer, Intake, Kind
 from halo_receiver.logs import event
 from halo_receiver.metrics import CONTENT_TYPE, Metrics
-from halo_receiver.server import response, status_details, tls_stamp
+from halo_receiver.server import response, status_details
+from halo_receiver.tls import Tls
 
 log = logging.getLogger("halo.receiver")
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 PATHS: dict[str, Kind] = {"/v1/traces": "traces", "/v1/logs": "logs", "/v1/metrics": "metrics"}
-RELOAD_SECONDS = 1.0  # between two looks at the certificate's file
 SHUTDOWN_SECONDS = 5.0  # for which a stop waits for requests in flight
 
 MAX_READING_BYTES = 256 * 2**20  # of requests that are being read; above it clients are told to come back
@@ -44,8 +42,11 @@ _HTTP_STATUS = {
 class HttpServer:
     """The receiver's HTTP port."""
 
-    def __init__(self, config: ReceiverConfig, intake: Intake, metrics: Metrics, ready: Any) -> None:
+    def __init__(
+        self, config: ReceiverConfig, intake: Intake, metrics: Metrics, ready: Any, tls: Tls | None = None
+    ) -> None:
         self._config = config
+        self._tls = tls
         self._intake = intake
         self._metrics = metrics
         self._ready = ready
@@ -60,7 +61,6 @@ class HttpServer:
         self._runner = web.AppRunner(
             app, auto_decompress=False, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
         )
-        self._reloading: asyncio.Task[None] | None = None
 
     @web.middleware
     async def _in_kind(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -79,39 +79,12 @@ class HttpServer:
     async def start(self) -> str:
         """Listen; return the address with the port that was given. Raises OSError when it cannot."""
         host, _, port = self._config.http_endpoint.rpartition(":")
-        context = self._tls()
+        context = self._tls.listening_context() if self._tls is not None else None
         await self._runner.setup()
         site = web.TCPSite(self._runner, host.strip("[]"), int(port), ssl_context=context)
         await site.start()
         bound = self._runner.addresses[0][1]
         return f"{host}:{bound}"
-
-    def _tls(self) -> ssl.SSLContext | None:
-        config = self._config
-        if config.tls_cert_file is None or config.tls_key_file is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(config.tls_cert_file, config.tls_key_file)
-        if config.tls_client_ca_file is not None:
-            context.load_verify_locations(config.tls_client_ca_file)
-            context.verify_mode = ssl.CERT_REQUIRED
-        self._reloading = asyncio.create_task(self._reload(context, config.tls_cert_file, config.tls_key_file))
-        return context
-
-    async def _reload(self, context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-        seen = tls_stamp(self._config)
-        while True:
-            await asyncio.sleep(RELOAD_SECONDS)
-            stamp = tls_stamp(self._config)
-            if stamp == seen:
-                continue
-            try:
-                context.load_cert_chain(certificate, key)
-            except (OSError, ssl.SSLError):
-                continue  # half written, or the key is not there yet: looked at again
-            seen = stamp
-            event(log, "certificate reread", file=certificate)
 
     async def _export(self, request: web.Request) -> web.Response:
         kind = PATHS[request.path]
@@ -124,6 +97,11 @@ class HttpServer:
         if content_type not in (PROTOBUF, JSON):
             text = f"415 unsupported media type, supported: [{JSON}, {PROTOBUF}]"
             return web.Response(status=415, text=text)
+        if self._tls is not None and not self._tls.serves(request.get_extra_info("ssl_object")):
+            busy = self._intake.busy(kind, "http", "the client authorities changed: connect again")
+            refused = self._answer(kind, busy, request)
+            refused.force_close()
+            return refused
         if not self._intake.authorized(request.headers.get("Authorization")):
             return self._answer(kind, self._intake.unauthorized(kind, "http"), request)
         compression = request.headers.get("Content-Encoding", "identity").strip().lower()
@@ -179,8 +157,6 @@ class HttpServer:
 
     async def stop(self, seconds: float) -> None:
         """Take no new requests and wait so long for those in flight."""
-        if self._reloading is not None:
-            self._reloading.cancel()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._runner.cleanup(), seconds)
 
