@@ -22,9 +22,10 @@ from halo_worker.report import slack
 from halo_worker.report.archive import Archive
 from halo_worker.report.html import render_html, render_index
 from halo_worker.report.markdown import render_markdown
-from halo_worker.report.memory import IssueMemory, Point
+from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Breakdown, Evidence, Report, SpanRef, Totals
 from halo_worker.report.scene import Glance, Scene, TraceRow, quote_key
+from halo_worker.report.states import Point
 from tests.builders import DAY, START, finding, report
 
 AGENTS = ("support-agent", "handbook-assistant", "research-supervisor", "patch-agent")
@@ -124,11 +125,11 @@ def memory(reports: int, findings: int) -> dict[str, float]:
             archive.publish(made.model_copy(update=named), {})
         reading = best(lambda: Archive(Path(folder)).reports(), times=1)
         read, _ = archive.reports()
-        issues = IssueMemory(read, None).issues.values()
+        issues = IssueMemory(read).issues.values()
         return {
             "reports": reports,
             "read_s": reading,
-            "memory_s": best(lambda: IssueMemory(read, None), times=1),
+            "memory_s": best(lambda: IssueMemory(read), times=1),
             "index_ms": best(lambda: render_index(read, issues), times=1) * 1e3,
         }
 

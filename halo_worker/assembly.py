@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import contrast, overview
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
+from halo_worker.analysis.since import traces_since
 from halo_worker.report import briefs
-from halo_worker.report.memory import Assessment, Issue, IssueMemory, Point, mask, severity_of
+from halo_worker.report.decisions import Decision
+from halo_worker.report.identity import mask
+from halo_worker.report.issue import Assessment, Issue, Releases, Seen
+from halo_worker.report.memory import IssueMemory, rule_name
 from halo_worker.report.model import (
     SEVERITIES,
     Coverage,
     Detector,
     Finding,
     Fix,
+    Release,
     Report,
     ReportWindow,
+    Resolution,
     SpanRef,
     Status,
 )
-from halo_worker.report.together import seen_together
+from halo_worker.report.rows import told
+from halo_worker.report.severity import severity_of
+from halo_worker.report.states import UNKNOWN_RULE, Point
+from halo_worker.report.together import grouped, seen_together
 from halo_worker.report.words import headline
 from halo_worker.window import Window
 
@@ -38,6 +47,8 @@ class About:
     created_ns: int
     schedule: str | None
     prompt: str | None
+    memory: str | None = None  # of a run by hand: the schedule whose memory it reads
+    remembered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +70,38 @@ def assemble(
     not_examined: Sequence[str],
 ) -> Assembled:
     """Put the report together: what is verified, held against the windows before. Needs `overview.prepare`."""
+    releases = overview.releases(reader)
+    seen_first = _first_seen(known.releases, releases)
     findings, history, affected = [], {}, []
     traces_of: dict[str, set[str]] = {}
     for item in verified.findings:
-        issue_id = item.draft.issue_id or known.identify(item.draft.category, item.draft.detector_name, item.draft.key)
+        issue_id, continues = _identity(item, known)
         if issue_id in history:
             continue  # two findings of one failure mode: the larger stands
-        assessed = known.assess(
-            issue_id, traces=item.prevalence.traces, of=item.prevalence.of, first_seen=item.first_seen_ns
-        )
-        history[issue_id] = assessed.history
         traces_of[issue_id] = {occurrence.trace_id for occurrence in item.occurrences}
+        assessed = known.assess(issue_id, _seen(reader, item, traces_of[issue_id], seen_first))
+        history[issue_id] = assessed.history
         affected += [
             (issue_id, occurrence.trace_id, occurrence.symptom_span_id or occurrence.origin_span_id or "")
             for occurrence in item.occurrences
         ]
-        if not assessed.muted:
-            findings.append(_finding(item, assessed))
-    totals = overview.totals(reader, sorted(set().union(*traces_of.values())))
-    together = seen_together({item.issue_id: traces_of[item.issue_id] for item in findings})
-    findings = [item.model_copy(update={"seen_with": together.get(item.issue_id, [])}) for item in findings]
+        findings.append(_finding(item, assessed, continues))
+    totals = overview.totals(reader, sorted(set().union(*traces_of.values())), releases)
+    findings = _in_groups(_ordered(findings), traces_of, known.leads)
+    muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
+    muted_traces = len(set().union(*(traces_of[issue_id] for issue_id in muted)))
     outcomes, contrasts = contrast.contrasts(reader, _failed_of(verified))
-    resolved = known.resolved_now(set(history), of=totals.traces)
+    resolved = known.resolved_now(set(history), of=totals.traces, rules=draft.engine.rules)
     for issue in resolved:
         history[issue.issue_id] = issue.history
-    findings.sort(key=lambda one: (SEVERITIES.index(one.severity), -one.prevalence.traces, one.issue_id))
-    findings += [_resolved(issue, totals.traces) for issue in resolved if not issue.muted]
+    findings += [_resolved(issue, totals.traces) for issue in resolved]
     report = Report(
         id=about.run_id,
         window=ReportWindow(start=about.window.start_ns, end=about.window.end_ns),
         created_at=about.created_ns,
         schedule=about.schedule,
+        remembered=about.remembered,
+        memory=about.memory,
         prompt=about.prompt,
         answer=draft.answer,
         summary=draft.summary,
@@ -104,14 +116,79 @@ def assemble(
             not_examined=[*draft.not_examined, *not_examined],
             unsupported=draft.unsupported,
         ),
-        totals=totals,
+        totals=totals.model_copy(update={"muted_traces": muted_traces}),
         findings=findings,
         outcomes=outcomes,
         contrasts=contrasts,
+        left_out=draft.left_out,
         rejected=verified.rejected,
     )
-    report = report.model_copy(update={"summary": report.summary or headline(report)})
+    line = headline(report)
+    report = report.model_copy(update={"headline": line, "summary": report.summary or line})
     return Assembled(report, history, affected)
+
+
+def _identity(item: VerifiedFinding, known: IssueMemory) -> tuple[str, list[str]]:
+    """Return the id of a finding, and those of issues that it continues beside its own."""
+    draft = item.draft
+    return (draft.issue_id, []) if draft.issue_id else known.identify(draft.category, draft.detector_name, draft.key)
+
+
+def _seen(reader: Reader, item: VerifiedFinding, traces: set[str], releases: Releases) -> Seen:
+    def since(decision: Decision) -> int:
+        return traces_since(reader, traces, decision, releases)
+
+    return Seen(
+        traces=item.prevalence.traces,
+        of=item.prevalence.of,
+        first_seen=item.first_seen_ns,
+        rule=_rule(item),
+        confidence=item.draft.confidence,
+        since=since,
+    )
+
+
+def _rule(item: VerifiedFinding) -> str:
+    draft = item.draft
+    return rule_name(draft.detector_name, draft.rule_version) if draft.source == "detector" else UNKNOWN_RULE
+
+
+def _first_seen(before: Releases, now: Sequence[Release]) -> dict[tuple[str, str], int]:
+    """Return when each release was first seen, in earlier windows or in this one."""
+    first = dict(before)
+    for release in now:
+        key = (release.service, release.version)
+        first[key] = min(release.first_seen, first.get(key, release.first_seen))
+    return first
+
+
+def _ordered(findings: Sequence[Finding]) -> list[Finding]:
+    """What a person resolved and is not back stands behind what is going on."""
+    return sorted(
+        findings,
+        key=lambda one: (
+            one.state == "resolved", SEVERITIES.index(one.severity), -one.prevalence.traces, one.issue_id
+        ),
+    )  # fmt: skip
+
+
+def _in_groups(
+    findings: Sequence[Finding], traces_of: Mapping[str, set[str]], leads: Mapping[str, str]
+) -> list[Finding]:
+    """Say of each finding which others are seen in its traces, and who leads them."""
+    together = seen_together({item.issue_id: traces_of[item.issue_id] for item in findings})
+    groups = grouped(together, [item.issue_id for item in findings], leads)
+    lead_of = {member: lead for lead, symptoms in groups.items() for member in (lead, *symptoms)}
+    return [
+        item.model_copy(
+            update={
+                "seen_with": together.get(item.issue_id, []),
+                "group_id": lead_of.get(item.issue_id),
+                "symptoms": groups.get(item.issue_id, []),
+            }
+        )
+        for item in findings
+    ]
 
 
 def _failed_of(verified: Verified) -> list[str]:
@@ -127,7 +204,7 @@ def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:
     return "partial" if draft.stopped_by or (about.prompt and draft.answer is None) else "complete"
 
 
-def _finding(item: VerifiedFinding, assessed: Assessment) -> Finding:
+def _finding(item: VerifiedFinding, assessed: Assessment, continues: list[str]) -> Finding:
     draft, prevalence = item.draft, item.prevalence
     severity, reason = severity_of(
         rate=prevalence.rate,
@@ -150,15 +227,19 @@ def _finding(item: VerifiedFinding, assessed: Assessment) -> Finding:
         state=assessed.state,
         first_seen=assessed.first_seen,
         last_seen=item.last_seen_ns,
-        detector=Detector(name=draft.detector_name, sql=draft.sql),
+        detector=Detector(name=draft.detector_name, sql=draft.sql, version=draft.rule_version),
         signature=mask(draft.key),
         prevalence=prevalence.model_copy(
             update={
-                "previous_rate": assessed.previous_rate,
-                "p_value": assessed.p_value,
-                "enough": assessed.enough,
+                "previous_rate": assessed.derived.previous_rate,
+                "p_value": assessed.derived.p_value,
+                "enough": assessed.derived.enough,
             }
         ),
+        comparable=assessed.derived.comparable,
+        muted=assessed.muted,
+        resolution=_resolution(assessed),
+        replaces=continues,
         breakdown=item.breakdown,
         origin_span=_ref(first.trace_id, first.origin_span_id),
         symptom_span=_ref(first.trace_id, first.symptom_span_id or first.origin_span_id),
@@ -170,6 +251,15 @@ def _finding(item: VerifiedFinding, assessed: Assessment) -> Finding:
     )
     brief = briefs.brief_of(finding)
     return finding.model_copy(update={"fix": finding.fix.model_copy(update={"brief": brief})})
+
+
+def _resolution(assessed: Assessment) -> Resolution | None:
+    decision = assessed.resolution
+    if decision is None:
+        return None
+    return Resolution(
+        at=decision.at_ns, by=decision.by, note=decision.note, release=decision.release, traces=assessed.since
+    )
 
 
 def _ref(trace_id: str, span_id: str | None) -> SpanRef | None:
@@ -191,6 +281,7 @@ def _resolved(issue: Issue, traces: int) -> Finding:
                     "previous_rate": last.prevalence.rate, "p_value": None,
                 }
             ),
+            "muted": False, "resolution": None, "group_id": None, "symptoms": [], "replaces": [], "comparable": True,
             "affected": [], "breakdown": [], "seen_with": [], "evidence": [], "counter_evidence": [],
         }
     )  # fmt: skip

@@ -86,9 +86,11 @@ class ScheduleConfig(Section):
     """`[schedules.NAME]`: when a window is analysed, which one, and who is told."""
 
     cron: str | None = Field(None, description="Five fields: minute hour day month weekday.")
-    interval: str | None = Field(None, description="Instead of cron: '15m', '6h', '1d'.")
+    interval: str | None = Field(None, description="Instead of cron: '15m', '6h', '1d', from 00:00 UTC on.")
     timezone: str = Field("UTC", description="Of the cron line: an IANA name such as Europe/Berlin.")
-    window: str | None = Field(None, description="Length; default: from the last window's end, 24h the first time.")
+    window: str | None = Field(
+        None, description="Length, if windows are to overlap; default: from the last one's end, 24h the first time."
+    )
     overlap: str = Field("0s", description="How far a window reaches back over the one before.")
     max_window: str = Field("7d", description="After downtime, the longest window that one run takes.")
     catch_up: Literal["one", "all", "none"] = Field(
@@ -162,7 +164,10 @@ class SinkConfig(Section):
     token: SecretStr | None = Field(None, description="slack: bot token; from the environment.")
     channel: str | None = Field(None, description="slack: where the bot posts.")
     report_url: str | None = Field(None, description="slack: link to a report; '{id}' is its id.")
-    quiet: bool = Field(False, description="Say nothing when no finding changed its state.")
+    quiet: bool | None = Field(
+        None,
+        description="Send nothing when no finding is new or changed its state; default: true, and false for files.",
+    )
     timeout_seconds: float = Field(20, gt=0, description="Of one request.")
     max_attempts: int = Field(
         40, ge=1, description="Before a delivery waits for 'halo deliver'; 40 take about 30 hours."
@@ -170,6 +175,11 @@ class SinkConfig(Section):
     filter: FilterConfig = Field(
         default_factory=lambda: FilterConfig.model_validate({}), description="What it is told."
     )
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether a report without news is not sent: a message about nothing is read once, a file is a record."""
+        return self.type != "file" if self.quiet is None else self.quiet
 
     @model_validator(mode="after")
     def _has_what_its_type_needs(self) -> SinkConfig:

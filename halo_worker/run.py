@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import threading
@@ -17,54 +16,26 @@ from typing import Any
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.settling import Settle
-from halo_worker import assembly, inputs, segments_client
+from halo_worker import assembly, inputs, issues, segments_client
 from halo_worker.analysis import analyst, detectors, evidence, learned, scene
 from halo_worker.analysis.draft import Draft
+from halo_worker.analysis.exclusions import Exclusions
 from halo_worker.config import BudgetConfig, Settings
 from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError, InputError
 from halo_worker.report import html, markdown
 from halo_worker.report.archive import Archive, new_run_id
+from halo_worker.report.issue import Scope
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Report
 from halo_worker.report.scene import SCENE_FILE
 from halo_worker.report.words import minute
+from halo_worker.request import Request, forget_old, note_request, resumed, work_root
 from halo_worker.window import SECOND, Window
 
-DECISIONS_FILE = "decisions.jsonl"
-REMEMBERED = 1000  # newest reports that issues are known from: 4 ms each to read, at every run
-REQUEST_FILE = "request.json"
-KEPT_NS = 14 * 86_400 * SECOND  # how long a run that did not end well can be gone on with
-_ASKED = ("prompt", "engine", "schedule", "services", "agents", "sinks", "settle")
+TRAJECTORY_FILE = "trajectory.jsonl"
 
 _interrupted = threading.Event()
-
-
-def _silent(_: str) -> None:
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What one run is asked to do: a window of the store, or files. See contracts.md, section 2."""
-
-    window: Window | None = None
-    paths: tuple[str, ...] = ()
-    prompt: str | None = None
-    engine: str | None = None  # auto, detectors or rlm; None: as configured
-    schedule: str | None = None
-    services: tuple[str, ...] = ()
-    agents: tuple[str, ...] = ()
-    sinks: tuple[str, ...] = ()
-    settle: bool = False
-    seal: bool = True
-    unread: tuple[str, ...] = ()  # what is known beforehand not to be looked at
-    out: Path | None = None
-    remember: bool = True  # read and extend the issue memory
-    resume: str | None = None
-    telemetry: bool = False
-    say: Callable[[str], None] = _silent
-    progress: Callable[[analyst.Progress], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +58,21 @@ def reports_dir(current: Settings) -> Path:
     return current.store.data_dir / "reports"
 
 
-def watermarks(current: Settings) -> Callable[[str], int | None]:
-    """Return the question: where did a schedule's last published window end?"""
-    return Archive(reports_dir(current)).watermark
+def watermarks(current: Settings) -> Callable[[str, int], int | None]:
+    """Return the question: where did a schedule's last published window end, as of a time?"""
+    archive = Archive(reports_dir(current))
+    return lambda name, now_ns: archive.watermark(name, now_ns=now_ns)
 
 
 def last_reports(current: Settings) -> dict[str, Report]:
     """Return the newest report of each schedule that has run."""
-    reports, _ = Archive(reports_dir(current)).reports(newest=REMEMBERED)
+    reports, _ = Archive(reports_dir(current)).reports(newest=issues.REMEMBERED)
     return {report.schedule: report for report in reversed(reports) if report.schedule}
 
 
-def memory(
-    current: Settings, *, schedule: str | EllipsisType | None = ..., archive: Archive | None = None
-) -> IssueMemory:
+def memory(current: Settings, *, scope: Scope | EllipsisType = ...) -> IssueMemory:
     """Return the issues of the data directory, as one schedule sees them; without it, as the last to see each."""
-    reports, _ = (archive or Archive(reports_dir(current))).reports(newest=REMEMBERED)
-    return IssueMemory(reports, reports_dir(current) / DECISIONS_FILE, schedule=schedule)
+    return issues.open_memory(Archive(reports_dir(current)), scope=scope)
 
 
 def run_schedule(current: Settings, name: str, window: Window, *, now_ns: int) -> Result:
@@ -119,18 +88,21 @@ def run_schedule(current: Settings, name: str, window: Window, *, now_ns: int) -
         agents=tuple(config.agents),
         sinks=tuple(config.sinks),
         settle=True,
-        unread=_gap(current, name, window),
+        unread=_gap(current, name, window, now_ns),
     )
     return run(replace(current, budget=budget), request, now_ns=now_ns)
 
 
-def _gap(current: Settings, name: str, window: Window) -> tuple[str, ...]:
+def _gap(current: Settings, name: str, window: Window, now_ns: int) -> tuple[str, ...]:
     """Say what lies between a schedule's last window and this one: after a long downtime not all is caught up."""
-    before = watermarks(current)(name)
-    if before is None or before >= window.start_ns or current.schedules[name].window:
+    before = watermarks(current)(name, now_ns)
+    if before is None or before >= window.start_ns:
         return ()
     between = f"{minute(before)} and {minute(window.start_ns)} UTC"
-    return (f"what settled between {between}: max_window and catch_up of [schedules.{name}] say how much is made up",)
+    return (
+        f"what settled between {between}: window, max_window and catch_up of [schedules.{name}] decide how far back "
+        "a run reaches",
+    )
 
 
 def run(current: Settings, request: Request, *, now_ns: int) -> Result:
@@ -154,46 +126,29 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     run_id = request.resume or new_run_id(now_ns)
     home = Archive(reports_dir(current))
     archive = Archive(request.out) if request.out else home
-    work_dir = _work_root(current, request) / run_id
+    work_dir = work_root(current, request) / run_id
+    scope = request.schedule
+    if request.recall and scope is None:
+        scope = issues.scope_by_hand(current, home, request.memory)
     with opened(current, request, now_ns) as (reader, window, problems):
-        known = memory(current, schedule=request.schedule, archive=home) if request.remember else IssueMemory([], None)
-        detect = partial(_detected, reader, known, work_dir / "learned", current.store.threads)
-        trajectory = work_dir / "trajectory.jsonl"
-        if engine == "rlm":
-            _forget_old(work_dir.parent, now_ns)
-            _remember(work_dir, request, window)
-            try:
-                draft = analyst.analyze(
-                    reader,
-                    detect,
-                    analyst.Work(
-                        prompt=request.prompt,
-                        model=current.model,
-                        budget=current.budget,
-                        analysis=current.analysis,
-                        window=window,
-                        work_dir=work_dir,
-                        cache_dir=current.store.data_dir / "cache" if request.remember else None,
-                        threads=current.store.threads,
-                        progress=request.progress,
-                        interrupted=_interrupted.is_set,
-                        resume=bool(request.resume),
-                    ),
-                )
-            finally:
-                if request.telemetry:
-                    tell(current, run_id, trajectory, now_ns, request.say)
-        else:
-            draft = detect()
+        known = IssueMemory([])
+        if request.recall:
+            known = issues.open_memory(home, scope=scope, window=window, by_hand=request.schedule is None)
+        begun = _Begun(current, request, reader, window, known, Exclusions(known), run_id, work_dir, now_ns)
+        draft = _draft(begun)
         verified = evidence.verify(reader, draft)
         assembled = assembly.assemble(
             reader,
-            assembly.About(run_id, window, now_ns, request.schedule, request.prompt),
+            assembly.About(
+                run_id, window, now_ns, request.schedule, request.prompt,
+                memory=scope if request.schedule is None else None,
+                remembered=request.schedule is not None or request.remember,
+            ),
             draft,
             verified,
             known,
             not_examined=(*request.unread, *problems),
-        )
+        )  # fmt: skip
         report = assembled.report
         staged = scene.collect(reader, report, assembled.history)
         documents = {
@@ -205,7 +160,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         report,
         documents,
         affected=assembled.affected,
-        trajectory=trajectory,
+        trajectory=work_dir / TRAJECTORY_FILE,
         sinks=request.sinks,
         again=bool(request.resume),
     )
@@ -216,67 +171,70 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     return Result(report, folder, tuple(problems), tuple(deliveries))
 
 
-def _detected(reader: Reader, known: IssueMemory, temp_dir: Path, threads: int) -> Draft:
-    """Run the detectors, ours and those that a model wrote in earlier reports."""
-    found = detectors.run_detectors(reader)
-    again, unmeasured = learned.remeasure(reader, list(known.issues.values()), temp_dir, threads=threads)
-    found.findings = [*again, *found.findings]
-    found.not_examined += unmeasured
-    return found
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A run whose window is open."""
+
+    current: Settings
+    request: Request
+    reader: Reader
+    window: Window
+    known: IssueMemory
+    exclusions: Exclusions
+    run_id: str
+    work_dir: Path
+    now_ns: int
 
 
-def _work_root(current: Settings, request: Request) -> Path:
-    """Return where runs keep what they need until they are published."""
-    if request.remember or request.out is None:
-        return current.store.data_dir / "runs"
-    return request.out / ".runs"
+def _draft(begun: _Begun) -> Draft:
+    """Have the detectors, and a model where there is one, work the window; leave out what people called wrong."""
+    current, request = begun.current, begun.request
+    detect = partial(_detected, begun)
+    if current.engine_for(request.engine) == "rlm":
+        forget_old(begun.work_dir.parent, begun.now_ns)
+        note_request(begun.work_dir, request, begun.window)
+        try:
+            draft = analyst.analyze(begun.reader, detect, _work(begun))
+        finally:
+            if request.telemetry:
+                trajectory = begun.work_dir / TRAJECTORY_FILE
+                tell(current, begun.run_id, trajectory, begun.now_ns, request.say)
+    else:
+        draft = detect()
+    draft.findings = [kept for found in draft.findings if (kept := begun.exclusions.apply(found)) is not None]
+    draft.left_out = begun.exclusions.left_out
+    return draft
 
 
-def _remember(work_dir: Path, request: Request, window: Window) -> None:
-    """Write down what was asked, so that `--resume` asks the same of the same window."""
-    work_dir.mkdir(parents=True, exist_ok=True)
-    asked = {
-        "window": [window.start_ns, window.end_ns] if request.window else None,
-        "paths": [str(Path(path).absolute()) if Path(path).exists() else path for path in request.paths],
-        **{name: getattr(request, name) for name in _ASKED},
-    }
-    (work_dir / REQUEST_FILE).write_text(json.dumps(asked), encoding="utf-8")
-
-
-def _forget_old(root: Path, now_ns: int) -> None:
-    """Remove what runs left behind that nobody went on with."""
-    for file in root.glob(f"*/{REQUEST_FILE}"):
-        if file.stat().st_mtime_ns < now_ns - KEPT_NS:
-            shutil.rmtree(file.parent, ignore_errors=True)
-
-
-def resumed(current: Settings, request: Request) -> Request:
-    """Return the request of the run that is to go on, as it was made. Raises InputError when there is no such run."""
-    roots = [current.store.data_dir / "runs", (request.out or Path("halo-reports")) / ".runs"]
-    for root in roots:
-        file = root / str(request.resume) / REQUEST_FILE
-        if not request.resume or not file.is_file():
-            continue
-        asked: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        outside = root.name == ".runs"
-        return replace(
-            request,
-            window=Window(*asked["window"]) if asked["window"] else None,
-            paths=tuple(asked["paths"]),
-            out=root.parent if outside else request.out,
-            remember=not outside,
-            seal=False,
-            **_tuples(asked),
-        )
-    there = sorted(path.parent.name for root in roots for path in root.glob(f"*/{REQUEST_FILE}"))
-    raise InputError(
-        f"there is no run {request.resume} to go on with",
-        hint=f"there are: {', '.join(there[-5:])}" if there else "runs that ended well are not kept",
+def _work(begun: _Begun) -> analyst.Work:
+    current, request, analysis = begun.current, begun.request, begun.current.analysis
+    if told := begun.exclusions.told():
+        analysis = analysis.model_copy(update={"context": "\n".join(filter(None, (analysis.context, told)))})
+    return analyst.Work(
+        prompt=request.prompt,
+        model=current.model,
+        budget=current.budget,
+        analysis=analysis,
+        window=begun.window,
+        work_dir=begun.work_dir,
+        cache_dir=current.store.data_dir / "cache" if request.recall else None,
+        threads=current.store.threads,
+        progress=request.progress,
+        interrupted=_interrupted.is_set,
+        resume=bool(request.resume),
     )
 
 
-def _tuples(asked: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(asked[name]) if isinstance(asked[name], list) else asked[name] for name in _ASKED}
+def _detected(begun: _Begun) -> Draft:
+    """Run the detectors, ours and those that a model wrote in earlier reports."""
+    found = detectors.run_detectors(begun.reader, begun.exclusions)
+    again, unmeasured = learned.remeasure(
+        begun.reader, list(begun.known.issues.values()), begun.work_dir / "learned",
+        threads=begun.current.store.threads,
+    )  # fmt: skip
+    found.findings = [*again, *found.findings]
+    found.not_examined += unmeasured
+    return found
 
 
 def tell(current: Settings, run_id: str, trajectory: Path, now_ns: int, say: Callable[[str], None]) -> None:
@@ -352,10 +310,10 @@ def opened(current: Settings, request: Request, now_ns: int) -> Iterator[tuple[R
 
 def _write_index(current: Settings, archive: Archive, request: Request) -> None:
     """Write the page over all reports and issues; a disk that refuses costs the page alone."""
-    reports, _ = archive.reports(newest=REMEMBERED)
-    issues = IssueMemory(reports, None if request.out else reports_dir(current) / DECISIONS_FILE).issues.values()
+    reports, _ = archive.reports(newest=issues.REMEMBERED)
+    known = issues.open_memory(archive)
     try:
-        archive.write_beside("index.html", html.render_index(reports, issues))
+        archive.write_beside("index.html", html.render_index(reports, known.issues.values()))
     except OSError as error:
         request.say(f"warning: the index of reports was not written: {error.strerror}")
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -21,16 +22,20 @@ from halo_receiver.store.lock import DirectoryLock
 from halo_worker.config import ScheduleConfig, Settings, seconds_of
 from halo_worker.cron import cron_trigger
 from halo_worker.errors import ConfigError, DirectoryInUse
-from halo_worker.window import SECOND, Window, next_window
+from halo_worker.window import SECOND, Window
 
-MAX_CATCH_UP = 50  # windows that `catch_up = "all"` works through after one downtime
+EPOCH = datetime.fromtimestamp(0, UTC)
+INSTANT = timedelta(microseconds=1)  # what a trigger tells apart
+FIRST_WINDOW = 86_400 * SECOND  # of a schedule that has none yet, where `window` says nothing
 
 
-def trigger_of(name: str, config: ScheduleConfig, *, anchor_ns: int) -> BaseTrigger:
-    """Build the trigger; an interval counts from `anchor_ns`, the end of the last window. Raises ConfigError."""
+def trigger_of(name: str, config: ScheduleConfig) -> BaseTrigger:
+    """Build the trigger. An interval counts from the Unix epoch, so that its times do not depend on any start or run:
+    '6h' is 00:00, 06:00, 12:00 and 18:00 UTC. Raises ConfigError.
+    """
     if config.interval is not None:
-        start = datetime.fromtimestamp(anchor_ns / SECOND, UTC)
-        return IntervalTrigger(seconds=max(1, int(seconds_of(config.interval))), start_date=start, timezone=UTC)
+        seconds = max(1, int(seconds_of(config.interval)))
+        return IntervalTrigger(seconds=seconds, start_date=EPOCH, timezone=UTC)
     try:
         return cron_trigger(config.cron or "", config.timezone)
     except ValueError as error:
@@ -45,55 +50,96 @@ def _plainly(error: ValueError) -> str:
     return str(error).rpartition("Error validating expression ")[2]
 
 
-def next_fire(trigger: BaseTrigger, now_ns: int) -> int | None:
-    """Return when a trigger fires next after `now_ns`, in unix nanoseconds."""
-    now = datetime.fromtimestamp(now_ns / SECOND, UTC) + timedelta(microseconds=1)
-    moment = trigger.get_next_fire_time(None, now)
-    return None if moment is None else int(moment.timestamp() * SECOND)
+def _moment(unix_nano: int) -> datetime:
+    return EPOCH + timedelta(microseconds=unix_nano // 1000)
 
 
-def missed_fires(trigger: BaseTrigger, since_ns: int, now_ns: int) -> list[int]:
-    """Return when a trigger should have fired in `(since, now]`, oldest first, at most MAX_CATCH_UP."""
-    moments: list[int] = []
-    at = since_ns
-    while len(moments) < MAX_CATCH_UP:
-        following = next_fire(trigger, at)
-        if following is None or following > now_ns:
+def next_fire(trigger: BaseTrigger, after_ns: int) -> int | None:
+    """Return when a trigger fires next after a time, in unix nanoseconds."""
+    moment = trigger.get_next_fire_time(None, _moment(after_ns) + INSTANT)
+    return None if moment is None else (moment - EPOCH) // INSTANT * 1000
+
+
+def latest_fire(trigger: BaseTrigger, after_ns: int, until_ns: int) -> int | None:
+    """Return the last time a trigger fires in `(after, until]`; None when it does not."""
+    at = next_fire(trigger, after_ns)
+    if at is None or at > until_ns:
+        return None
+    # Far from the end one looks ever closer to it: a minute's schedule after a year has half a million times.
+    step = (until_ns - at) // 2
+    while step > SECOND:
+        nearer = next_fire(trigger, until_ns - step)
+        if nearer is None or nearer > until_ns:
             break
-        moments.append(following)
+        at, step = nearer, step // 2
+    while (following := next_fire(trigger, at)) is not None and following <= until_ns:
         at = following
-    return moments
+    return at
 
 
-def due_windows(name: str, config: ScheduleConfig, watermark_ns: int | None, now_ns: int) -> list[Window]:
-    """Return the windows that are due now, oldest first, as the catch-up policy says.
+def due_window(
+    name: str, config: ScheduleConfig, watermark_ns: int | None, now_ns: int, *, begun_ns: int
+) -> Window | None:
+    """Return the oldest window that is due, None when none is: asked again after each, it goes through all.
 
-    `one`: a single window over all that was missed. `all`: one for each time that was missed. `none`: only the part
-    since the last time it should have run.
+    A window ends at the time it was planned for, however late it runs, and starts where the one before ended, so that
+    nothing is looked at twice or not at all. `catch_up` says what becomes of times that were missed: `one` window over
+    all of them, `all` of them one by one, `none` but the last. A schedule that has no window yet is due at its first
+    time after `begun_ns`. Times are unix nanoseconds.
     """
-
-    def window(start: int | None, end: int) -> Window:
-        return next_window(
-            start,
-            end,
-            length_s=seconds_of(config.window) if config.window else None,
-            overlap_s=seconds_of(config.overlap),
-            longest_s=seconds_of(config.max_window),
-        )
-
-    if watermark_ns is None or config.catch_up == "one" or watermark_ns > now_ns:
-        return [window(watermark_ns, now_ns)]
-    fires = missed_fires(trigger_of(name, config, anchor_ns=watermark_ns), watermark_ns, now_ns)
-    ends = [*fires[:-1], now_ns] if fires else [now_ns]
-    starts = [watermark_ns, *ends[:-1]]
-    windows = [window(start, end) for start, end in zip(starts, ends, strict=True)]
-    return windows[-1:] if config.catch_up == "none" else windows
+    since = begun_ns if watermark_ns is None else watermark_ns
+    trigger = trigger_of(name, config)
+    latest = latest_fire(trigger, since, now_ns)
+    if latest is None:
+        return None
+    first = next_fire(trigger, since)
+    end = first if config.catch_up == "all" and first is not None and watermark_ns is not None else latest
+    before = latest_fire(trigger, since, end - 1) if config.catch_up == "none" else None
+    period = _period(trigger, end, config)
+    return cut_window(config, watermark_ns if before is None else before, end, period=period)
 
 
-def check(settings: Settings, now_ns: int) -> None:
+def window_until(config: ScheduleConfig, watermark_ns: int | None, now_ns: int) -> Window:
+    """Return the window from where the last one ended up to now, for a run that a person asks for between two times."""
+    return cut_window(config, watermark_ns, now_ns, period=None)
+
+
+def cut_window(
+    config: ScheduleConfig, watermark_ns: int | None, end_ns: int, *, period: tuple[int, int] | None
+) -> Window:
+    """Cut the window of a schedule that ends at `end_ns`.
+
+    It starts where the last one ended, `overlap` before it. `window` sets another length, which may reach further back;
+    where it is the period of the schedule, on the clock or on the wall, it means the same as none. `max_window` bounds
+    it.
+    """
+    length = int(seconds_of(config.window) * SECOND) if config.window else None
+    contiguous = length is None or (period is not None and length in period)
+    if watermark_ns is None:
+        start = end_ns - (length or FIRST_WINDOW)
+    elif contiguous:
+        start = watermark_ns - int(seconds_of(config.overlap) * SECOND)
+    elif period is not None and length is not None and length < min(period):
+        start = end_ns - length  # shorter than the period: a part of it, on purpose
+    else:
+        start = min(watermark_ns, end_ns - (length or 0))
+    return Window(max(start, end_ns - int(seconds_of(config.max_window) * SECOND)), end_ns)
+
+
+def _period(trigger: BaseTrigger, end_ns: int, config: ScheduleConfig) -> tuple[int, int] | None:
+    """Return the time from one planned end to the next, as it passes and as a wall clock shows it, in nanoseconds."""
+    following = next_fire(trigger, end_ns)
+    if following is None:
+        return None
+    zone = ZoneInfo(config.timezone)
+    shown = [datetime.fromtimestamp(at // SECOND, zone).replace(tzinfo=None) for at in (end_ns, following)]
+    return following - end_ns, int((shown[1] - shown[0]).total_seconds()) * SECOND
+
+
+def check(settings: Settings) -> None:
     """Look at every schedule before any is started. Raises ConfigError of what no later run could mend."""
     for name, config in settings.schedules.items():
-        trigger_of(name, config, anchor_ns=now_ns)
+        trigger_of(name, config)
         engine = settings.engine_for(config.engine)
         if engine == "rlm" and not (settings.model.api_key or settings.model.base_url):
             raise ConfigError(
@@ -117,12 +163,14 @@ class Planned:
     next_run: int | None
 
 
-def plan(schedules: dict[str, ScheduleConfig], watermark: Callable[[str], int | None], now_ns: int) -> list[Planned]:
+def plan(
+    schedules: dict[str, ScheduleConfig], watermark: Callable[[str, int], int | None], now_ns: int
+) -> list[Planned]:
     """Say of each schedule when it last ran and runs next."""
     planned = []
     for name, config in schedules.items():
-        last = watermark(name)
-        trigger = trigger_of(name, config, anchor_ns=last or now_ns)
+        last = watermark(name, now_ns)
+        trigger = trigger_of(name, config)
         when = f"every {config.interval}" if config.interval else f"{config.cron} ({config.timezone})"
         planned.append(Planned(name, when, last, next_fire(trigger, now_ns)))
     return planned
@@ -146,7 +194,7 @@ class Scheduler:
     """Runs `work(name, window)` for every schedule when it is due, until `stop`; work says whether it succeeded.
 
     Jobs run one at a time on one thread: the machine has few cores, and two analyses at once would only wait for
-    each other. What is missed meanwhile is coalesced into one run.
+    each other. `watermark(name, now)` says where a schedule's last published window ended.
     """
 
     def __init__(
@@ -155,7 +203,7 @@ class Scheduler:
         *,
         data_dir: Path,
         work: Callable[[str, Window], bool],
-        watermark: Callable[[str], int | None],
+        watermark: Callable[[str, int], int | None],
         clock: Callable[[], int],
         say: Callable[[str], None],
     ) -> None:
@@ -165,9 +213,10 @@ class Scheduler:
         self._watermark = watermark
         self._clock = clock
         self._say = say
+        self._begun = clock()
         self._running = threading.Lock()
         self._stopping = threading.Event()
-        # It warns of each turn that comes while a run is in progress: those are made up in one, as promised.
+        # It warns of each turn that comes while a run is in progress: those are made up for afterwards.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -178,24 +227,38 @@ class Scheduler:
         """Add every schedule and begin. One that was due meanwhile runs at once, unless it catches nothing up."""
         now = self._clock()
         for name, config in self._schedules.items():
-            last = self._watermark(name)
-            trigger = trigger_of(name, config, anchor_ns=last or now)
-            missed = last is not None and config.catch_up != "none" and bool(missed_fires(trigger, last, now))
-            extra = {"next_run_time": datetime.fromtimestamp(now / SECOND, UTC)} if missed else {}
+            trigger = trigger_of(name, config)
+            missed = config.catch_up != "none" and self._due(name, now) is not None
+            extra = {"next_run_time": _moment(now)} if missed else {}
             self._scheduler.add_job(self.run_due, trigger, args=[name], id=name, **extra)
             following = now if missed else next_fire(trigger, now)
             if following is not None:
-                at = datetime.fromtimestamp(following / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-                self._say(f"schedule planned name={name} next_run={at}")
+                self._say(f"schedule planned name={name} next_run={_moment(following):%Y-%m-%dT%H:%M:%SZ}")
         self._scheduler.start()
+
+    def _due(self, name: str, now_ns: int) -> Window | None:
+        last = self._watermark(name, now_ns)
+        return due_window(name, self._schedules[name], last, now_ns, begun_ns=self._begun)
 
     def run_due(self, name: str) -> Ran:
         """Run what is due of one schedule now, oldest window first; a window that fails ends it, to be tried again."""
-        config = self._schedules[name]
+
+        def due() -> Iterator[Window]:
+            while (window := self._due(name, self._clock())) is not None:
+                yield window
+
+        return self._run(name, due())
+
+    def run_now(self, name: str) -> Ran:
+        """Run one window up to now, whether or not one is due; the next one starts where it ends."""
+        now = self._clock()
+        return self._run(name, [window_until(self._schedules[name], self._watermark(name, now), now)])
+
+    def _run(self, name: str, windows: Iterable[Window]) -> Ran:
         done = 0
         try:
             with self._running, run_lock(self._data_dir, name):
-                for window in due_windows(name, config, self._watermark(name), self._clock()):
+                for window in windows:
                     if self._stopping.is_set():
                         break
                     if not self._work(name, window):

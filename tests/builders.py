@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from halo_worker.report.briefs import brief_of
-from halo_worker.report.memory import Point
 from halo_worker.report.model import (
     Breakdown,
     Contrast,
@@ -28,6 +27,7 @@ from halo_worker.report.model import (
     Totals,
 )
 from halo_worker.report.scene import Glance, Scene, TraceRow, key_of, quote_key
+from halo_worker.report.states import Point
 from halo_worker.report.statistics import wilson
 
 DAY = 86_400 * 10**9

@@ -365,6 +365,7 @@ def _with_usage(draft: Draft, session: Session, work: Work, route: tuple[str, st
         cached_tokens=ledger.usage.cached_tokens,
         cost_usd=ledger.usage.cost_usd,
         seconds=round(ledger.seconds, 3),
+        rules=draft.engine.rules,
     )
     if ledger.unpriced_calls and work.budget.max_cost is not None:
         draft.unsupported = [*draft.unsupported, NO_PRICE.format(model=work.model.name, limit=work.budget.max_cost)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from halo_worker.report.model import Engine, Evidence, Severity, Stop
+from halo_worker.report.model import Engine, Evidence, LeftOut, Severity, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class DraftFinding:
     fix_summary: str = ""
     fix_validation: str = ""
     severity_hint: Severity | None = None
+    rule_version: int = 1  # of the detector
     issue_id: str | None = None  # where it is known already
 
 
@@ -60,6 +61,7 @@ class Draft:
     sampled: bool = False
     not_examined: list[str] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     rejected_citations: int = 0
     rejected_findings: int = 0
     rejected_reasons: list[str] = field(default_factory=list)

@@ -15,7 +15,7 @@ from halo_worker.analysis.draft import DraftFinding, Occurrence
 from halo_worker.analysis.examiner import named_by
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.tools import Desk
-from halo_worker.report.memory import Issue
+from halo_worker.report.issue import Issue
 from halo_worker.report.model import Evidence
 from halo_worker.rlm.tool import ToolError
 
@@ -28,18 +28,22 @@ _QUOTED = ("error_message", "status_message", "output_text", "input_text", "name
 
 
 def learned(issues: Sequence[Issue]) -> list[Issue]:
-    """Return the issues whose detector is to be run: written by a model, neither expired, muted nor resolved."""
+    """Return the issues whose detector is to be run: written by a model, neither expired nor called wrong."""
     kept = [
         issue
         for issue in issues
         if issue.finding.source == "rlm"
         and issue.finding.detector is not None
         and issue.finding.detector.sql
-        and not issue.muted
-        and issue.resolved_at is None
-        and any(point.traces for point in issue.history[-EXPIRES_AFTER:])
+        and not issue.standing.wrong_as_a_whole
+        and not _expired(issue)
     ]
     return sorted(kept, key=lambda issue: -issue.last_seen)[:MAX_LEARNED]
+
+
+def _expired(issue: Issue) -> bool:
+    newest = issue.history[-EXPIRES_AFTER:]
+    return len(newest) == EXPIRES_AFTER and not any(point.traces for point in newest)
 
 
 def remeasure(
@@ -63,8 +67,10 @@ async def _remeasure(
             named = await named_by(desk, issue.finding.detector.sql or "", traces)
             if isinstance(named, str):
                 notes.append(f"{issue.issue_id} was not measured: {named}")
-            elif named:
-                findings.append(await _finding(questions, issue, named))
+                continue
+            excluded = {trace for decision in issue.standing.wrong for trace in decision.traces}
+            if kept := [one for one in named if one.trace_id not in excluded]:
+                findings.append(await _finding(questions, issue, kept))
     except ToolError as error:
         notes.append(f"{len(issues)} detectors of earlier reports were not run: {error}")
     finally:

@@ -6,9 +6,10 @@ from typing import Any
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import same_call
-from halo_worker.report.model import GroupTotals, Totals, iso_nano
+from halo_worker.report.model import GroupTotals, Release, Totals, iso_nano
 
 MAX_GROUPS = 20
+MAX_RELEASES = 200
 TIMELINE_BUCKETS = 24
 
 # Members of a result that change although it is the same one.
@@ -98,8 +99,19 @@ _FIGURES = """
 """
 
 
-def totals(reader: Reader, affected: list[str]) -> Totals:
-    """Count the window; `affected` are the traces that have a finding. Needs `prepare`."""
+def releases(reader: Reader) -> list[Release]:
+    """Return the versions of each service in the window, the most frequent first. Needs `prepare`."""
+    rows = reader.query(f"""
+        SELECT service_name AS service, version, count(DISTINCT trace_id) AS traces,
+          epoch_ns(min(start_time)) AS first_seen
+        FROM _s WHERE service_name <> '' AND version <> '' AND start_time IS NOT NULL
+        GROUP BY ALL ORDER BY traces DESC, service, version LIMIT {MAX_RELEASES}
+    """)
+    return [Release(**row) for row in rows]
+
+
+def totals(reader: Reader, affected: list[str], versions: list[Release]) -> Totals:
+    """Count the window; `affected` are the traces with a finding, `versions` those of `releases`. Needs `prepare`."""
     connection = reader.connection
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE _affected AS SELECT DISTINCT unnest(?::VARCHAR[]) AS trace_id", [affected]
@@ -115,6 +127,7 @@ def totals(reader: Reader, affected: list[str]) -> Totals:
         by_agent=_groups(reader, "agent"),
         by_model=_groups(reader, "model"),
         by_service=_groups(reader, "service"),
+        releases=versions,
         timeline=_timeline(reader),
     )
 

@@ -10,9 +10,9 @@ from typing import Any
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.evidence import Spans
-from halo_worker.report.memory import Point
 from halo_worker.report.model import Evidence, Report
 from halo_worker.report.scene import Glance, Scene, TraceRow, key_of, quote_key
+from halo_worker.report.states import Point
 
 MAX_TRACES = 30  # drawn; of the findings that lead
 MAX_TRACE_SPANS = 2000

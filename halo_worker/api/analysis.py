@@ -14,6 +14,7 @@ from halo_worker.api.settings import TracePaths, overrides_of, sources
 from halo_worker.api.types import EngineConfig
 from halo_worker.errors import InputError
 from halo_worker.report.model import Report
+from halo_worker.request import Request
 from halo_worker.window import Window
 
 Moment = datetime | str | int
@@ -51,13 +52,13 @@ def analyze(
     with tempfile.TemporaryDirectory(prefix="halo-run-") as folder:
         overrides["store"] = {"data_dir": data_dir or Path(folder) / "data"}
         current = config.load_settings(overrides=overrides)
-        request = run.Request(
+        request = Request(
             window=None if files else Window(_nano(since, 0), _nano(until, now_ns + 1)),
             paths=files,
             prompt=prompt,
             engine="rlm" if isinstance(engine, EngineConfig) else engine,
             out=Path(folder) / "reports",
-            remember=data_dir is not None,
+            recall=data_dir is not None,
         )
         return run.run(current, request, now_ns=now_ns).report
 

@@ -25,6 +25,7 @@ from halo_worker.api.types import (
 )
 from halo_worker.errors import ModelError
 from halo_worker.report.archive import new_run_id
+from halo_worker.request import Request
 from halo_worker.rlm.model import Message
 from halo_worker.rlm.session import Event
 from halo_worker.window import Window
@@ -47,7 +48,7 @@ async def stream_engine_async(
     if current.analysis.repo_path is not None:
         repository_tools(current.analysis.repo_path)  # before the traces are read, which may take long
     now_ns = time.time_ns()
-    request = run.Request(window=None if files else Window(0, now_ns + 1), paths=files)
+    request = Request(window=None if files else Window(0, now_ns + 1), paths=files)
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halo-run-")))
         reader, window, _ = await _entered(stack, run.opened(current, request, now_ns))

@@ -28,7 +28,7 @@ COMMANDS = {
     "import": "analyse",
     "demo": "analyse",
     "reports": "results",
-    "issues": "results",
+    "issues": "issues",
     "deliver": "results",
     "traces": "data",
     "trace": "data",

@@ -13,12 +13,21 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from halo_worker import inputs, run
-from halo_worker.cli.common import Context, bounds, everywhere, printable, settings, talk, window_of
+from halo_worker.cli.common import (
+    bounds,
+    everywhere,
+    given_data_dir,
+    printable,
+    settings,
+    talk,
+    window_of,
+)
 from halo_worker.cli.progress import shown
 from halo_worker.config import BudgetConfig, ModelConfig
 from halo_worker.errors import InputError
 from halo_worker.report import words
 from halo_worker.report.model import Report
+from halo_worker.request import Request
 
 MAX_PROBLEMS = 10  # named on stderr; the rest is counted
 
@@ -133,11 +142,18 @@ def _model_options(command: Any) -> Any:
 @click.option(
     "--fail-on", type=click.Choice(["new", "regressed", "any"]), help="Exit 3 when a finding is in that state."
 )
+@click.option(
+    "--schedule",
+    metavar="NAME",
+    help="Compare with this schedule's windows, under its filters.  [default: the only one]",
+)
+@click.option("--remember", is_flag=True, help="Count this window in the issue memory, as a schedule's are.")
 @click.option("--resume", metavar="RUN_ID", help="Go on with a run that was cut off.")
 @everywhere
 def run_command(
     paths: tuple[str, ...], given_paths: tuple[str, ...], last_: str | None, since: str | None, until: str | None,
-    prompt: str | None, detectors_only: bool, out: Path | None, form: str, fail_on: str | None, resume: str | None,
+    prompt: str | None, detectors_only: bool, out: Path | None, form: str, fail_on: str | None, schedule: str | None,
+    remember: bool, resume: str | None,
     telemetry: bool, context: str | None, repo_path: Path | None, route: str | None, headers: tuple[str, ...],
     data_dir: Path | None, config: Path | None, **options: Any,
 ) -> int:  # fmt: skip
@@ -163,14 +179,22 @@ def run_command(
     now_ns = time.time_ns()
     if files and (last_ or since or until):
         raise InputError("--last, --since and --until are for the store; with files the window is all that is in them")
-    outside = bool(files) and data_dir is None
-    request = run.Request(
+    outside = bool(files) and given_data_dir(data_dir) is None
+    filters = current.schedules.get(schedule or "")
+    if outside and (remember or schedule):
+        flag = "--remember" if remember else "--schedule"
+        raise InputError(f"{flag} is about an issue memory, and files have none", hint="add --data-dir DIR")
+    request = Request(
         window=None if files else window_of(last_, since, until, now_ns=now_ns, default="24h"),
         paths=files,
         prompt=prompt,
         engine="detectors" if detectors_only else None,
         out=out or (Path("halo-reports") if outside else None),
-        remember=not outside,
+        recall=not outside,
+        remember=remember,
+        memory=schedule,
+        services=tuple(filters.services) if filters else (),
+        agents=tuple(filters.agents) if filters else (),
         resume=resume,
         telemetry=telemetry,
         say=talk,
@@ -228,7 +252,7 @@ def _print(result: run.Result, form: str) -> None:
 def _exit_code(report: Report, fail_on: str | None) -> int:
     if report.status == "failed":
         return 1
-    states = {finding.state for finding in report.findings} - {"resolved"}
+    states = {finding.state for finding in report.findings if not finding.muted} - {"resolved"}
     matched = bool(states) if fail_on == "any" else fail_on in states
     return 3 if fail_on and matched else 0
 
@@ -266,8 +290,7 @@ def demo_command(data_dir: Path | None, config: Path | None) -> int:
     """
     from halo_worker.demo import stage
 
-    before = click.get_current_context().find_object(Context)
-    directory = data_dir or (before.data_dir if before else None) or Path("halo-demo")
+    directory = given_data_dir(data_dir) or Path("halo-demo")
     shown = stage.show(directory, now_ns=time.time_ns(), say=talk)
     click.echo(printable(stage.describe(shown)))
     return 0

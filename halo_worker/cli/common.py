@@ -88,11 +88,18 @@ def bounds(default: str) -> Callable[[Command], Command]:
     return add
 
 
+def given_data_dir(data_dir: Path | None) -> Path | None:
+    """Return the directory that --data-dir names, after the command or before it."""
+    context = click.get_current_context(silent=True)
+    before = context.find_object(Context) if context is not None else None
+    return data_dir or (before.data_dir if before else None)
+
+
 def settings(data_dir: Path | None, config: Path | None, **sections: dict[str, Any]) -> Settings:
     """Read the settings with the flags that were given on top."""
     context = click.get_current_context(silent=True)
     before = context.find_object(Context) if context is not None else None
-    data_dir = data_dir or (before.data_dir if before else None)
+    data_dir = given_data_dir(data_dir)
     config = config or (before.config if before else None)
     given = {
         name: {key: value for key, value in values.items() if value is not None} for name, values in sections.items()

@@ -205,7 +205,7 @@ def _schedules(current: Settings) -> Iterator[Check]:
     for name, config in current.schedules.items():
         alone = replace(current, schedules={name: config})
         try:
-            schedule.check(alone, now)
+            schedule.check(alone)
             [item] = schedule.plan(alone.schedules, run.watermarks(current), now)
         except HaloError as error:
             yield f"schedule {name}", "problem", _told(error)

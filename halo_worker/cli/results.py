@@ -1,9 +1,8 @@
-"""`halo reports`, `halo issues` and `halo deliver`: what was found, the memory of it, sending it again."""
+"""`halo reports` and `halo deliver`: what was found, and sending it again."""
 
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -15,7 +14,6 @@ from halo_worker.cli.common import everywhere, print_rows, printable, settings, 
 from halo_worker.errors import InputError
 from halo_worker.report import words
 from halo_worker.report.archive import Archive
-from halo_worker.report.memory import Issue, state_of
 from halo_worker.report.model import iso_nano
 
 
@@ -87,103 +85,6 @@ def reports_command(
         Console().print(Markdown(printable(text)))
     else:
         click.echo(text if form in ("json", "html") else printable(text), nl=False)
-
-
-@click.command("issues")
-@click.argument("action", type=click.Choice(["list", "show", "mute", "resolve", "reopen"]), default="list")
-@click.argument("issue_id", required=False, metavar="[ID]")
-@click.option("--note", default="", help="Why; kept with the decision.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@everywhere
-def issues_command(
-    action: str, issue_id: str | None, note: str, form: str, data_dir: Path | None, config: Path | None
-) -> None:
-    """Failure modes over time: list them, show one, mute, resolve or reopen it.
-
-    \b
-    mute      no report and no sink tells of it any more; it is still counted
-    resolve   it is fixed; a report says 'regressed' when it comes back
-    reopen    takes either back
-    """
-    current = settings(data_dir, config)
-    memory = run.memory(current)
-    if action == "list":
-        issues = sorted(memory.issues.values(), key=lambda one: (-one.last_seen, one.issue_id))
-        print_rows([_row(issue) if form == "json" else _line(issue) for issue in issues], form)
-        if not issues and form == "table":
-            talk("no issues yet: they come with the first report")
-        return
-    if issue_id is None:
-        raise InputError(f"which issue to {action}?", hint="'halo issues' lists them")
-    issue = memory.find(issue_id)
-    if action == "show":
-        if form == "json":
-            print_rows([_row(issue) | _details(issue)], "json")
-        else:
-            _show(issue)
-        return
-    memory.decide(issue.issue_id, action, note=note, now_ns=time.time_ns())  # type: ignore[arg-type]
-    done = {"mute": "muted", "resolve": "resolved", "reopen": "reopened"}[action]
-    talk(f"{issue.issue_id} {done}: {issue.finding.title}")
-
-
-def _row(issue: Issue) -> dict[str, object]:
-    return {
-        "issue_id": issue.issue_id,
-        "state": state_of(issue),
-        "severity": issue.finding.severity,
-        "title": issue.finding.title,
-        "first_seen": iso_nano(issue.first_seen),
-        "last_seen": iso_nano(issue.last_seen),
-        "rate": round(issue.history[-1].rate, 6) if issue.history else None,
-        "windows": len(issue.history),
-    }
-
-
-def _line(issue: Issue) -> dict[str, object]:
-    """The same for a table, what decides first: a narrow terminal cuts the end."""
-    return {
-        "issue": issue.issue_id,
-        "state": state_of(issue),
-        "severity": issue.finding.severity,
-        "rate": words.percent(issue.history[-1].rate) if issue.history else "",
-        "first seen": words.day(issue.first_seen),
-        "last seen": words.day(issue.last_seen),
-        "failure mode": issue.finding.title,
-    }
-
-
-def _details(issue: Issue) -> dict[str, object]:
-    return {
-        "category": issue.finding.category,
-        "history": [
-            {"run_id": point.run_id, "end": iso_nano(point.end_ns), "traces": point.traces, "of": point.of}
-            for point in issue.history
-        ],
-        "decisions": [
-            {"action": item.action, "note": item.note, "at": iso_nano(item.at_ns)} for item in issue.decisions
-        ],
-    }
-
-
-def _show(issue: Issue) -> None:
-    finding = issue.finding
-    lines = [
-        f"{issue.issue_id}  {state_of(issue)}  {finding.severity}  {finding.category}",
-        printable(finding.title),
-        "",
-        printable(finding.description),
-        f"first seen {words.minute(issue.first_seen)}, last seen {words.minute(issue.last_seen)}",
-        "",
-        "window end (UTC)   traces         rate",
-    ]
-    lines += [
-        f"{words.minute(point.end_ns)}   {f'{point.traces} of {point.of}':<14} {words.percent(point.rate)}"
-        for point in issue.history[-20:]
-    ]
-    lines += ["", f"fix:      {printable(finding.fix.summary)}", f"validate: {printable(finding.fix.validation)}"]
-    lines += [f"{item.action} {words.minute(item.at_ns)} {printable(item.note)}" for item in issue.decisions]
-    click.echo("\n".join(lines))
 
 
 @click.command("deliver")

@@ -103,9 +103,7 @@ def schedules_command(action: str, name: str | None, form: str, data_dir: Path |
                 hint=nearest(name or "", current.schedules),
             )
         _check(current)
-        ran = _scheduler(current).run_due(name)
-        if not (ran.windows or ran.failed or ran.skipped):
-            talk(f"nothing is due: the last window of '{name}' ended a moment ago")
+        ran = _scheduler(current).run_now(name)
         return 1 if ran.failed or ran.skipped else 0
     reports = conductor.last_reports(current)
     planned = schedule.plan(current.schedules, conductor.watermarks(current), time.time_ns())
@@ -142,7 +140,7 @@ def _minute(moment: object) -> str:
 
 def _check(current: Settings) -> None:
     """Refuse to start with what no later run could mend; of what may pass, say that it is so."""
-    schedule.check(current, time.time_ns())
+    schedule.check(current)
     for name, config in current.sinks.items():
         make_sink(name, config)
 
@@ -195,15 +193,13 @@ def _scheduler(current: Settings) -> schedule.Scheduler:
 
 
 def _work_once(current: Settings) -> int:
+    """Run what is due of every schedule, and one that has never run."""
     scheduler = _scheduler(current)
-    watermark = conductor.watermarks(current)
-    now = time.time_ns()
-    ran = []
-    for name, config in current.schedules.items():
-        last = watermark(name)
-        trigger = schedule.trigger_of(name, config, anchor_ns=last or now)
-        if last is None or schedule.missed_fires(trigger, last, now):
-            ran.append(scheduler.run_due(name))
+    watermark, now = conductor.watermarks(current), time.time_ns()
+    ran = [
+        scheduler.run_now(name) if watermark(name, now) is None else scheduler.run_due(name)
+        for name in current.schedules
+    ]
     deliveries = conductor.courier(current).retry()
     _say_deliveries(deliveries)
     failed = sum(one.failed for one in ran)

@@ -57,13 +57,19 @@ def passes(finding: Finding, config: FilterConfig) -> bool:
     return not config.agents or bool(agents & set(config.agents))
 
 
-def filtered(report: Report, config: SinkConfig) -> Report | None:
-    """Return the report with the findings this sink is told of; None when it asked for quiet and nothing changed.
+def is_news(finding: Finding) -> bool:
+    """Say whether a finding tells something that its readers do not know: traces of before a fix are none."""
+    leftover = finding.state == "resolved" and finding.prevalence.traces > 0
+    return finding.state != "ongoing" and not finding.muted and not leftover
 
-    A run that could not look at everything is told of, whatever it found.
+
+def filtered(report: Report, config: SinkConfig) -> Report | None:
+    """Return the report with the findings this sink is told of; None when it wants quiet and there is nothing new.
+
+    A run that could not look at everything is told of, and an answer to a question, whatever it found.
     """
-    kept = [finding for finding in report.findings if passes(finding, config.filter)]
-    if config.quiet and report.status == "complete" and not any(finding.state != "ongoing" for finding in kept):
+    kept = [finding for finding in report.findings if finding.muted or passes(finding, config.filter)]
+    if config.is_quiet and report.status == "complete" and not report.prompt and not any(map(is_news, kept)):
         return None
     return report.model_copy(update={"findings": kept})
 

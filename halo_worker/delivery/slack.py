@@ -13,6 +13,7 @@ from halo_worker.delivery.redaction import masked_url
 from halo_worker.delivery.sink import Parcel, reach, retry_after
 from halo_worker.errors import SinkRefused, SinkUnavailable
 from halo_worker.report import slack
+from halo_worker.report.rows import told
 from halo_worker.report.scene import read_scene
 
 # Slack's own words for what may pass.
@@ -112,9 +113,9 @@ class SlackSink:
 
 
 def _replies(parcel: Parcel) -> list[tuple[str, list[dict[str, Any]]]]:
-    told = [finding for finding in parcel.report.findings if finding.state != "resolved"]
-    last = slack.remainder(len(told))
-    return [*(slack.detail(finding) for finding in told[: slack.MAX_THREAD]), *([last] if last else [])]
+    current = [finding for finding in told(parcel.report.findings).findings if finding.state != "resolved"]
+    last = slack.remainder(len(current))
+    return [*(slack.detail(finding) for finding in current[: slack.MAX_THREAD]), *([last] if last else [])]
 
 
 def _lower(headers: Any) -> dict[str, str]:

@@ -21,11 +21,14 @@ from halo_worker.config import Settings, load_settings
 from halo_worker.demo.emit import Emitted, emit
 from halo_worker.errors import HaloError, InputError
 from halo_worker.report.model import Report
+from halo_worker.report.rows import told
+from halo_worker.request import Request
 from halo_worker.window import Window
 
 DAY = 86_400_000_000_000
 MARKER = "demo.json"  # what was planted; its presence says that the directory is a demo's and may be emptied
 SETTINGS = "halo.toml"
+SCHEDULE = "demo"  # as which its days are remembered
 LOG = "receiver.log"
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -70,7 +73,9 @@ def show(data_dir: Path, *, now_ns: int, days: int = 5, traces_per_day: int = 40
         window = Window(now_ns - (ago + 1) * DAY, now_ns - ago * DAY)
         say("analysing the last day" if ago == 0 else f"analysing the day {ago} day{'s' if ago > 1 else ''} before")
         result = conductor.run(
-            settings, conductor.Request(window=window, engine="detectors", seal=False, say=say), now_ns=window.end_ns
+            settings,
+            Request(window=window, engine="detectors", schedule=SCHEDULE, seal=False, say=say),
+            now_ns=window.end_ns,
         )
     assert result is not None, "days is at least 1"
     return Shown(emitted, result.report, result.folder)
@@ -79,7 +84,7 @@ def show(data_dir: Path, *, now_ns: int, days: int = 5, traces_per_day: int = 40
 def describe(shown: Shown) -> str:
     """Write the findings that matter and where to look, for a terminal."""
     report = shown.report
-    current = [finding for finding in report.findings if finding.state != "resolved"]
+    current = [row.lead for row in told(report.findings).rows]
     lines = [report.summary, ""] if report.summary else []
     for number, finding in enumerate(current[:SHOWN], 1):
         share = f"{finding.prevalence.traces} of {finding.prevalence.of} traces"

@@ -19,6 +19,7 @@ from halo_worker.errors import ReportError
 from halo_worker.report.model import Report
 
 REPORT_FILE = "report.json"
+AFFECTED_FILE = "affected.jsonl"
 HEAD_CHARACTERS = 2000
 _SCHEDULE = re.compile(r'^  "schedule": (null|".*"),?$', re.MULTILINE)
 
@@ -74,7 +75,7 @@ class Archive:
                 due = report.created_at / 1e9 + 60
                 waiting = json.dumps({"state": "waiting", "next": due, "attempts": 0})
                 (making / "receipts" / f"{sink}.json").write_text(waiting, encoding="utf-8")
-            with (making / "affected.jsonl").open("w", encoding="utf-8") as file:
+            with (making / AFFECTED_FILE).open("w", encoding="utf-8") as file:
                 for issue_id, trace_id, span_id in affected:
                     row = {"issue_id": issue_id, "trace_id": trace_id, "span_id": span_id}
                     file.write(json.dumps(row) + "\n")
@@ -123,6 +124,20 @@ class Archive:
             raise ReportError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
         return self._read[matching[0]][1]
 
+    def affected_traces(self, run_id: str, issue_id: str) -> set[str]:
+        """Return the traces in which a report saw an issue; none where that cannot be read."""
+        traces = set()
+        try:
+            with (self.directory / run_id / AFFECTED_FILE).open(encoding="utf-8") as file:
+                for line in file:
+                    if issue_id in line:
+                        row = json.loads(line)
+                        if row.get("issue_id") == issue_id:
+                            traces.add(row["trace_id"])
+        except (OSError, ValueError, KeyError, AttributeError):
+            return traces
+        return traces
+
     def reports(self, *, newest: int | None = None) -> tuple[list[Report], list[Broken]]:
         """Read the newest reports, all without a number, newest first; name the folders that hold none to be read."""
         reports, broken = [], []
@@ -134,10 +149,11 @@ class Archive:
         reports.sort(key=lambda report: (report.created_at, report.id), reverse=True)
         return reports, broken
 
-    def watermark(self, schedule: str) -> int | None:
+    def watermark(self, schedule: str, *, now_ns: int | None = None) -> int | None:
         """Return where the last published window of a schedule ended; None before its first.
 
-        Only as many reports are read as there are newer ones of other schedules, and of those the beginning alone.
+        Windows that end after `now_ns` do not count: they are of a time when the clock was wrong. Only as many reports
+        are read as there are newer ones of other schedules, and of those the beginning alone.
         """
         for run_id in self.ids():
             if self._may_be_of(run_id, schedule):
@@ -145,7 +161,7 @@ class Archive:
                     report = self.load(run_id)
                 except ReportError:
                     continue
-                if report.schedule == schedule:
+                if report.schedule == schedule and (now_ns is None or report.window.end <= now_ns):
                     return report.window.end
         return None
 

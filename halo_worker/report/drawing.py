@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from halo_worker.report import words
-from halo_worker.report.memory import Point
 from halo_worker.report.scene import TraceRow
+from halo_worker.report.states import Point
 
 MAX_WATERFALL_ROWS = 40
 MAX_INDENT = 12

@@ -21,8 +21,9 @@ from markupsafe import Markup
 
 from halo_worker.report import prose, words
 from halo_worker.report.drawing import trend, waterfall
-from halo_worker.report.memory import Issue, state_of
+from halo_worker.report.issue import Issue
 from halo_worker.report.model import SEVERITIES, Breakdown, Evidence, Finding, GroupTotals, Report, SpanRef
+from halo_worker.report.rows import told
 from halo_worker.report.scene import Scene, key_of, quote_key
 
 MAX_STRING = 8000  # of any one text on the page; report.json holds it whole
@@ -32,10 +33,10 @@ Q_STANDS_OUT = 0.05
 OPEN_FINDINGS = 10  # further ones are folded: a reader of a long report looks for one, and prints what is open
 FILTER_FROM = 8  # findings from which on a filter is offered
 INDEX_REPORTS = 500
-_SETTLED = ("resolved", "muted")
+_SETTLED = ("resolved", "muted", "wrong")
 
 _FILTERS = (
-    "count", "short", "dollars", "duration", "minute", "day", "plural", "cut", "chance",
+    "count", "short", "dollars", "duration", "minute", "day", "plural", "cut", "chance", "left_out",
 )  # fmt: skip
 
 
@@ -85,7 +86,8 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
         "agents": [_charted(group) for group in report.totals.by_agent[:MAX_CHARTED]],
         "models": [_charted(group) for group in report.totals.by_model[:MAX_CHARTED]],
     }
-    titles = {finding.issue_id: finding.title for finding in report.findings}
+    said = told(report.findings)
+    titles = {finding.issue_id: finding.title for finding in said.findings}
     script, library = _asset("report.js"), _asset("chart.umd.min.js")
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in (library, script))
     return _environment().get_template("report.html.j2").render(
@@ -94,8 +96,9 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
         partial=words.partial(report),
         engine=words.engine(report),
         answer=Markup(prose.to_html(report.answer, known)) if report.answer else None,  # noqa: S704 - made inert there
-        findings=[_finding(finding, scene, number, titles) for number, finding in enumerate(report.findings)],
-        filtered=len(report.findings) >= FILTER_FROM,
+        findings=[_finding(finding, scene, number, titles) for number, finding in enumerate(said.findings)],
+        muted=said.muted,
+        filtered=len(said.findings) >= FILTER_FROM,
         index=index,
         css=Markup(_asset("report.css")),  # noqa: S704 - our own file
         library=Markup(library),  # noqa: S704 - our own file
@@ -187,7 +190,7 @@ def render_index(reports: Sequence[Report], issues: Iterable[Issue]) -> str:
         {
             "i": issue,
             "f": issue.finding,
-            "state": state_of(issue),
+            "state": issue.state,
             "report": last.get(issue.issue_id),
             "trend": trend(issue.history),
             "rate": issue.history[-1].rate if issue.history else None,
@@ -201,6 +204,7 @@ def render_index(reports: Sequence[Report], issues: Iterable[Issue]) -> str:
         reports=[{"r": report, "headline": words.headline(report)} for report in reports[:INDEX_REPORTS]],
         more=max(0, len(reports) - INDEX_REPORTS),
         issues=rows,
+        whose=words.whose([issue.scope for issue in (row["i"] for row in rows)]),
         css=Markup(_asset("report.css")),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{_digest(script)}'",

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from halo_worker.report import prose, words
 from halo_worker.report.model import Contrast, Evidence, Finding, Report
+from halo_worker.report.rows import Told, told
 
 MAX_QUOTE_LINES = 12
 MAX_TEXT = 4000  # of one description; report.json holds it whole
@@ -42,7 +43,7 @@ def _quote(item: Evidence) -> str:
 def render_markdown(report: Report, *, known_ids: Collection[str] | None = None) -> str:
     """Write the whole report. `known_ids` are those ids of the answer that the window has; others are marked."""
     window = f"{words.minute(report.window.start)} – {words.minute(report.window.end)} UTC"
-    lines = [f"# Failure modes, {window}", "", f"**{words.headline(report)}**", ""]
+    lines = [f"# Failure modes, {window}", "", f"**{escaped(words.headline(report))}**", ""]
     if partial := words.partial(report):
         lines += [f"> {partial}", ""]
     if report.prompt:
@@ -51,25 +52,39 @@ def render_markdown(report: Report, *, known_ids: Collection[str] | None = None)
         lines += [prose.to_markdown(report.answer, known_ids), ""]
     elif report.prompt:
         lines += ["No answer was reached.", ""]
-    if report.findings:
-        lines += ["| | severity | failure mode | traces | state |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {number} | {item.severity} | {escaped(item.title)} | {item.prevalence.traces} of {item.prevalence.of} "
-            f"| {item.state} |"
-            for number, item in enumerate(report.findings, 1)
-        ]
-        lines.append("")
-    elif report.totals.traces:
-        examined = words.plural(report.coverage.traces_examined, "trace")
-        lines += [f"Nothing to report: {examined} were examined, and no failure mode was found in them.", ""]
-    else:
-        lines += ["Either no agent ran, or nothing is being received: `halo doctor` says which.", ""]
+    said = told(report.findings)
+    lines += _overview(report, said)
     titles = {item.issue_id: item.title for item in report.findings}
-    for number, item in enumerate(report.findings, 1):
+    for number, item in enumerate(said.findings, 1):
         lines += _finding(number, item, titles)
     lines += _contrasts(report)
     lines += _account(report)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _overview(report: Report, said: Told) -> list[str]:
+    """Write the table of what is going on; without any, why not."""
+    if not report.totals.traces:
+        return ["Either no agent ran, or nothing is being received: `halo doctor` says which.", ""]
+    if not said.findings and not said.muted:
+        examined = words.plural(report.coverage.traces_examined, "trace")
+        return [f"Nothing to report: {examined} were examined, and no failure mode was found in them.", ""]
+    lines: list[str] = []
+    if said.findings:
+        lines += ["| | severity | failure mode | traces | state |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {number} | {item.severity} | {escaped(item.title)} | {item.prevalence.traces} of {item.prevalence.of} "
+            f"| {item.state} |"
+            for number, item in enumerate(said.findings, 1)
+        ]
+        lines.append("")
+    if said.muted:
+        muted = "; ".join(
+            f"{escaped(row.lead.title)} ({row.lead.issue_id}, {words.plural(row.lead.prevalence.traces, 'trace')})"
+            for row in said.muted
+        )
+        lines += [f"Muted: {muted}", ""]
+    return lines
 
 
 def _finding(number: int, item: Finding, titles: Mapping[str, str]) -> list[str]:
@@ -168,6 +183,7 @@ def _account(report: Report) -> list[str]:
     lines += ["## What was and was not looked at", ""]
     lines.append(f"- {coverage.traces_examined:,} of {coverage.traces:,} traces, {coverage.spans:,} spans")
     lines += [f"- Not examined: {escaped(item)}" for item in coverage.not_examined]
+    lines += [f"- Left out: {escaped(words.left_out(item))}" for item in report.left_out]
     lines += [f"- Not supported by the capture: {escaped(item)}" for item in coverage.unsupported]
     if report.rejected.citations or report.rejected.findings:
         lines.append(

@@ -1,359 +1,257 @@
-"""Issue memory: a failure mode keeps its identity across windows.
+"""Issue memory: a failure mode keeps its identity across windows, and people's decisions about it.
 
-Everything is derived from the published reports and an append-only file of decisions (`decisions.jsonl`): first and
-last seen, the history of its rate, and its state. Nothing else is stored, so nothing can disagree.
+Everything is derived from the published reports and from what people decided (`decisions.jsonl`): first and last seen,
+the history of the rate, the state (`states`). Nothing else is stored, so nothing can disagree.
 
-States. `new`: never seen. `regressed`: seen, then gone from windows that had enough traces for it to show (three
-expected at its last rate, so that chance alone hides it once in twenty), or resolved by a person, and back.
-`worsening`, `improving`: the rate differs from the window before (Fisher's exact test, p < 0.01, by a quarter or more);
-where that one holds fewer than ten affected traces, from the last up to seven together. `ongoing`: none of these, also
-when there is too little to tell, which `enough` says. `resolved`: not seen since in windows that had enough
-traces for it to show (five expected at its last rate).
+A memory is that of one schedule, or of the runs by hand that were told to remember. Other runs by hand are known by
+their ids alone: their issues can be named, shown and muted, and have no history.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import EllipsisType
-from typing import Literal
 
 from halo_worker.errors import ReportError
-from halo_worker.report.model import Finding, Report, Severity, State
-from halo_worker.report.statistics import could_differ, rates_differ
-from halo_worker.report.words import percent
-
-Action = Literal["mute", "resolve", "reopen", "note"]
-
-P_CHANGED = 0.01
-CHANGED_BY = 0.25  # relative change of the rate, below which a difference is not worth a word
-EXPECTED_TO_RESOLVE = 5.0
-EXPECTED_TO_REGRESS = 3.0  # rule of three: none seen of three expected has p = 0.05
-SIMILAR = 0.8  # share of tokens (Jaccard) from which two signatures are one failure mode
-CRITICAL = 5  # points of a severity
-MIN_TOKENS = 4  # of a signature, below which only the very same one is the same
-MAX_POOLED = 7  # earlier windows that are taken together where the last alone holds too little
-MIN_HITS = 10  # affected traces before, below which an earlier window is added
-
-_MASKED = re.compile(r"<[a-z_]+>|[0-9a-f]{8,}|\d+")
-_TOKEN = re.compile(r"[a-z_]{2,}")
-
-
-def mask(key: str) -> str:
-    """Write a signature without what changes from day to day: ids, numbers, case, spacing."""
-    return " ".join(_MASKED.sub("#", key.lower()).split())
-
-
-@functools.lru_cache(maxsize=65_536)
-def tokens(key: str) -> tuple[str, ...]:
-    """Return the words of a signature, in order."""
-    return tuple(_TOKEN.findall(mask(key)))
-
-
-def alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Say whether two signatures, as tokens, are one failure mode: they begin alike and share most of their words."""
-    mine, theirs = set(one), set(other)
-    if min(len(mine), len(theirs)) < MIN_TOKENS or one[0] != other[0]:
-        return False
-    return len(mine & theirs) >= SIMILAR * len(mine | theirs)
-
-
-def fingerprint(category: str, detector: str, key: str) -> str:
-    """Return the issue id of a failure mode."""
-    text = "\x1f".join((category.lower(), detector.lower(), mask(key)))
-    return f"HALO-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One window of an issue's history."""
-
-    run_id: str
-    end_ns: int
-    traces: int
-    of: int
-
-    @property
-    def rate(self) -> float:
-        """Affected of all."""
-        return self.traces / self.of if self.of else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What a person said of an issue."""
-
-    issue_id: str
-    action: Action
-    note: str
-    at_ns: int
-
-
-@dataclass(slots=True)
-class Issue:
-    """A failure mode over time, oldest window first."""
-
-    issue_id: str
-    finding: Finding  # as last reported
-    first_seen: int
-    last_seen: int
-    history: list[Point] = field(default_factory=list)
-    decisions: list[Decision] = field(default_factory=list)
-
-    @property
-    def muted(self) -> bool:
-        """Whether a person asked not to be told."""
-        said = [item.action for item in self.decisions if item.action != "note"]
-        return bool(said) and said[-1] == "mute"
-
-    @property
-    def resolved_at(self) -> int | None:
-        """When a person said it was fixed, unless it was reopened since."""
-        said = [item for item in self.decisions if item.action != "note"]
-        return said[-1].at_ns if said and said[-1].action == "resolve" else None
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """What the memory says of a finding of this window."""
-
-    issue_id: str
-    state: State
-    first_seen: int
-    previous_rate: float | None
-    p_value: float | None
-    history: list[Point]
-    muted: bool
-    enough: bool | None = None  # whether the counts could show a change at all; None without an earlier window
+from halo_worker.report.decisions import Decision, standing
+from halo_worker.report.identity import SIMILAR, alike, fingerprint, mask, tokens
+from halo_worker.report.issue import Assessment, Issue, Scope, Seen
+from halo_worker.report.model import Finding, Report
+from halo_worker.report.states import UNKNOWN_RULE, Derived, Point, back_after_decision, derive, resolves
 
 
 class IssueMemory:
-    """The issues of one data directory.
+    """The issues that one scope has seen; without one (`...`), each issue as the scope sees it that saw it last.
 
-    Schedules may look at different agents, and so at different traces: rates are compared, and issues missed, among
-    the windows of one schedule. `schedule` is the one that asks (None for runs by hand); without it each issue has the
-    history of the schedule that last saw it.
+    `reports` are remembered in the order of their windows; `precedes` says which of them come before the window that is
+    asked about. `replaced` names for each rule of earlier builds the one that measures the same today.
     """
 
     def __init__(
-        self, reports: Sequence[Report], decisions_path: Path | None, *, schedule: str | EllipsisType | None = ...
+        self,
+        reports: Sequence[Report],
+        decisions: Mapping[str, list[Decision]] | None = None,
+        *,
+        scope: Scope | EllipsisType = ...,
+        precedes: Callable[[Report], bool] = lambda _: True,
+        replaced: Mapping[str, str] | None = None,
+        traces_of: Callable[[str, str], set[str]] | None = None,
     ) -> None:
-        self._path = decisions_path
+        self._replaced = dict(replaced or {})
         self.issues: dict[str, Issue] = {}
-        self._histories: dict[tuple[str, str | None], list[Point]] = {}
-        self._seen_by: dict[str, str | None] = {}  # the schedule that last saw an issue
-        self._tokens: dict[str, set[str]] = {}
-        self._windows: list[Report] = sorted(reports, key=lambda report: (report.window.end, report.created_at))
-        for report in self._windows:
-            self._learn(report)
-        for issue_id, issue in self.issues.items():
-            asks = self._seen_by.get(issue_id) if isinstance(schedule, EllipsisType) else schedule
-            issue.history = self._histories.get((issue_id, asks), [])
-        for decision in self._decisions():
-            if decision.issue_id in self.issues:
-                self.issues[decision.issue_id].decisions.append(decision)
+        self.others: dict[str, Issue] = {}  # seen by runs by hand that remember nothing
+        self.releases: dict[tuple[str, str], int] = {}
+        self.leads: dict[str, str] = {}  # issue → the lead of its group, in the last window
+        self.continued: dict[str, str] = {}  # issue of an earlier rule → the one that continues it
+        self._histories: dict[tuple[str, Scope], list[Point]] = {}
+        self._regressed: dict[tuple[str, Scope], int] = {}
+        for report in sorted(reports, key=lambda one: (one.window.end, one.created_at)):
+            if report.status == "failed":
+                continue
+            self._know(report)
+            if report.is_remembered and precedes(report):
+                self._learn(report, current=isinstance(scope, EllipsisType) or report.scope == scope)
+        for old in self.continued:
+            self.issues.pop(old, None)
+        for issue_id, issue in (*self.issues.items(), *self.others.items()):
+            if not isinstance(scope, EllipsisType):
+                issue.scope = scope
+            names = [issue_id, *(old for old, new in self.continued.items() if new == issue_id)]
+            said = [decision for name in names for decision in (decisions or {}).get(name, [])]
+            issue.decisions = sorted(said, key=lambda one: one.at_ns) if len(names) > 1 else said
+            issue.regressed_ns = self._regressed.get((issue_id, issue.scope), 0)
+            history = self._histories.get((issue_id, issue.scope), [])
+            issue.history = [_as_decided(point, issue, traces_of) for point in history]
 
-    def _learn(self, report: Report) -> None:
-        if report.status == "failed":
-            return
-        present = {}
+    @property
+    def scopes(self) -> set[str]:
+        """The schedules that have a history here."""
+        return {scope for _, scope in self._histories if scope is not None}
+
+    def _know(self, report: Report) -> None:
+        """Keep the identities of a report's findings, and when releases were first seen."""
+        known = self.issues if report.is_remembered else self.others
         for finding in report.findings:
-            issue = self.issues.get(finding.issue_id)
+            issue = known.get(finding.issue_id)
             if issue is None:
-                issue = Issue(finding.issue_id, finding, finding.first_seen, finding.last_seen)
-                self.issues[finding.issue_id] = issue
-            if finding.state != "resolved":
-                issue.finding = finding
+                known[finding.issue_id] = Issue(
+                    finding.issue_id, finding, finding.first_seen, finding.last_seen, report.scope
+                )
+            elif finding.state != "resolved" or finding.prevalence.traces:
+                issue.finding, issue.scope = finding, report.scope
                 issue.last_seen = max(issue.last_seen, finding.last_seen)
-                present[finding.issue_id] = finding.prevalence.traces
-                self._seen_by[finding.issue_id] = report.schedule
-                self._histories.setdefault((finding.issue_id, report.schedule), [])
-        total = report.totals.traces
+            if report.is_remembered:
+                self.others.pop(finding.issue_id, None)
+                self.continued.update(dict.fromkeys(finding.replaces, finding.issue_id))
+        for release in report.totals.releases:
+            key = (release.service, release.version)
+            self.releases[key] = min(release.first_seen, self.releases.get(key, release.first_seen))
+
+    def _learn(self, report: Report, *, current: bool) -> None:
+        """Add a window to the history of every issue that it could have held."""
+        scope = report.scope
+        present = {finding.issue_id: finding for finding in report.findings if finding.prevalence.traces}
+        for issue_id, finding in present.items():
+            self._histories.setdefault((issue_id, scope), [])
+            if finding.state == "regressed":
+                self._regressed[issue_id, scope] = report.created_at
         for issue_id, issue in self.issues.items():
-            if report.engine.mode == "detectors" and _needs_a_model(issue.finding) and issue_id not in present:
-                continue  # that engine could not have seen it
-            history = self._histories.get((issue_id, report.schedule))
-            if history is not None:  # this schedule has seen it before
-                history.append(Point(report.id, report.window.end, present.get(issue_id, 0), total))
+            history = self._histories.get((issue_id, scope))
+            found = present.get(issue_id)
+            rule = rule_of(found) if found else self._rule_in(report, issue.finding)
+            if history is None or rule is None:
+                continue  # this scope has never seen it, or what measures it did not run
+            history.append(
+                Point(
+                    report.id,
+                    report.window.end,
+                    found.prevalence.traces if found else 0,
+                    report.totals.traces,
+                    state=found.state if found else "",
+                    rule=rule,
+                    made_ns=report.created_at,
+                )
+            )
+        if current and report.totals.traces:
+            self.leads = {item.issue_id: item.group_id for item in report.findings if item.group_id}
 
-    def _decisions(self) -> list[Decision]:
-        if self._path is None or not self._path.exists():
-            return []
-        decisions = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            try:
-                item = json.loads(line)
-                decisions.append(Decision(item["issue_id"], item["action"], item.get("note", ""), int(item["at_ns"])))
-            except (ValueError, KeyError, TypeError):
-                continue  # a torn last line
-        return decisions
+    def _rule_in(self, report: Report, finding: Finding) -> str | None:
+        """Return what measured an absent issue in a window; None when nothing there could have."""
+        if finding.detector is None or finding.source == "rlm":
+            measured = bool(finding.detector and finding.detector.sql)
+            return UNKNOWN_RULE if measured or report.engine.mode == "rlm" else None
+        return self.rule_of_today(finding, report.engine.rules)
 
-    def identify(self, category: str, detector: str, key: str) -> str:
-        """Return the id of a failure mode: that of a known one with nearly the same signature, else a new one."""
+    def rule_of_today(self, finding: Finding, rules: Mapping[str, int]) -> str | None:
+        """Return which of `rules` (name → version) measures a detector's finding; None when none does."""
+        if not rules:
+            return UNKNOWN_RULE
+        name = finding.detector.name if finding.detector else ""
+        today = self._today(name)
+        return next((rule_name(one, rules[one]) for one in (name, today) if one in rules), None)
+
+    def _today(self, name: str) -> str:
+        """Return the rule that took the place of one, over several steps; itself where none did."""
+        for _ in range(len(self._replaced)):
+            if name not in self._replaced:
+                break
+            name = self._replaced[name]
+        return name
+
+    def identify(self, category: str, detector: str, key: str) -> tuple[str, list[str]]:
+        """Return the id of a failure mode, and the ids of other known issues that it continues.
+
+        The id is that of a known one with nearly the same signature, else a new one. A rule that takes the place of
+        others keeps their ids, also where it puts them in another category.
+        """
         own = fingerprint(category, detector, key)
         if own in self.issues:
-            return own
-        said = tokens(key)
-        for issue_id, issue in self.issues.items():
-            finding = issue.finding
-            if finding.category != category:
-                continue
-            if detector == "rlm":
-                words, other = set(said), set(tokens(finding.title))
-                if finding.source == "rlm" and words and len(words & other) >= SIMILAR * len(words | other):
-                    return issue_id
-            elif finding.detector and finding.detector.name == detector and alike(said, tokens(finding.signature)):
-                return issue_id
-        return own
+            return own, []
+        test = self._same_claim(category, key) if detector == "rlm" else self._same_check(category, detector, key)
+        same = [issue_id for issue_id, issue in (self.issues | self.others).items() if test(issue.finding)]
+        return (same[0], same[1:]) if same else (own, [])
 
-    def assess(self, issue_id: str, *, traces: int, of: int, first_seen: int) -> Assessment:
+    def _same_claim(self, category: str, title: str) -> Callable[[Finding], bool]:
+        """Compare what a model found by its title: nearly the same words."""
+        words = set(tokens(title))
+
+        def same(finding: Finding) -> bool:
+            other = set(tokens(finding.title))
+            alike_enough = bool(words) and len(words & other) >= SIMILAR * len(words | other)
+            return finding.source == "rlm" and finding.category == category and alike_enough
+
+        return same
+
+    def _same_check(self, category: str, detector: str, key: str) -> Callable[[Finding], bool]:
+        """Compare what a detector found by its signature, if this detector or one that it replaces measured it."""
+        said, masked = tokens(key), mask(key)
+
+        def same(finding: Finding) -> bool:
+            if finding.source != "detector" or finding.detector is None:
+                return False
+            before = finding.detector.name
+            if before == detector:
+                return finding.category == category and alike(said, tokens(finding.signature))
+            moved = self._today(before) == detector
+            return moved and (finding.signature == masked or alike(said, tokens(finding.signature)))
+
+        return same
+
+    def assess(self, issue_id: str, seen: Seen) -> Assessment:
         """Compare a finding with the windows before."""
         issue = self.issues.get(issue_id)
         if issue is None:
-            return Assessment(issue_id, "new", first_seen, None, None, [], False)
-        previous, absent_of = _last_present(issue)
-        state: State = "ongoing"
-        p_value = enough = None
-        if previous is not None:
-            previous = _pooled(issue, previous, traces=traces, of=of)
-            p_value = rates_differ(traces, of, previous.traces, previous.of)
-            enough = could_differ(traces, of, previous.traces, previous.of, P_CHANGED)
-            rate = traces / of if of else 0.0
-            resolved_at = issue.resolved_at
-            if (resolved_at is not None and first_seen > resolved_at) or (
-                previous.rate * absent_of >= EXPECTED_TO_REGRESS
-            ):
-                state = "regressed"
-                if absent_of:  # the change is against the windows without it
-                    previous = Point(previous.run_id, previous.end_ns, 0, absent_of)
-                    p_value = rates_differ(traces, of, 0, absent_of)
-                    enough = could_differ(traces, of, 0, absent_of, P_CHANGED)
-            elif p_value is not None and p_value < P_CHANGED:
-                if rate > previous.rate * (1 + CHANGED_BY):
-                    state = "worsening"
-                elif rate < previous.rate * (1 - CHANGED_BY):
-                    state = "improving"
-        return Assessment(
-            issue_id,
-            state,
-            min(issue.first_seen, first_seen),
-            previous.rate if previous else None,
-            p_value,
-            issue.history,
-            issue.muted,
-            enough,
-        )
+            other = self.others.get(issue_id)
+            return Assessment(issue_id, Derived("new"), seen.first_seen, [], muted=other is not None and other.muted)
+        if not issue.history and not self._ever(issue_id):  # only windows that do not precede this one held it
+            return Assessment(issue_id, Derived("new"), seen.first_seen, [], muted=issue.muted)
+        first = min(issue.first_seen, seen.first_seen)
+        if issue.muted:
+            return Assessment(issue_id, Derived("ongoing"), first, issue.history, muted=True)
+        found = derive(issue.history, traces=seen.traces, of=seen.of, rule=seen.rule)
+        decision = issue.standing.resolved
+        if decision is None or seen.since is None:
+            return Assessment(issue_id, found, first, issue.history)
+        since = seen.since(decision)
+        back = back_after_decision(issue.history, traces=since, confidence=seen.confidence)
+        found = found._replace(state="regressed" if back else "resolved")
+        return Assessment(issue_id, found, first, issue.history, resolution=decision, since=since)
 
-    def resolved_now(self, present: set[str], *, of: int) -> list[Issue]:
-        """Return the issues of which this window makes sure that they are gone: it had traces enough to show them."""
+    def _ever(self, issue_id: str) -> bool:
+        """Say whether a window before this one held an issue, in any scope."""
+        return any(known == issue_id for known, _ in self._histories)
+
+    def wrong(self, issue_id: str) -> tuple[Decision, ...]:
+        """Return the decisions that hits of an issue are no failure, oldest first."""
+        issue = self.issues.get(issue_id) or self.others.get(issue_id)
+        return issue.standing.wrong if issue else ()
+
+    def resolved_now(self, present: set[str], *, of: int, rules: Mapping[str, int] | None = None) -> list[Issue]:
+        """Return the issues of which this window shows that they are gone: it had enough traces to hold them."""
         gone = []
         for issue in self.issues.values():
-            previous, absent_of = _last_present(issue)
-            if issue.issue_id in present or previous is None:
+            now = issue.standing
+            if issue.issue_id in present or now.muted or now.wrong_as_a_whole:
                 continue
-            if previous.rate * absent_of < EXPECTED_TO_RESOLVE <= previous.rate * (absent_of + of):
+            rule = self.rule_of_today(issue.finding, rules or {}) if issue.finding.source == "detector" else ""
+            if rule is not None and resolves(issue.history, of=of, rule=rule):
                 gone.append(issue)
         return gone
 
     def find(self, issue_id: str) -> Issue:
         """Return one issue; a unique beginning of its id, with or without 'HALO-', is enough. Raises ReportError."""
         wanted = issue_id.upper().removeprefix("HALO-").lower()
-        matching = [issue for known, issue in self.issues.items() if known.removeprefix("HALO-").startswith(wanted)]
+        known = self.issues | self.others
+        known |= {old: known[new] for old, new in self.continued.items() if new in known}
+        short = {one.removeprefix("HALO-"): issue for one, issue in known.items()}
+        if wanted in short:
+            return short[wanted]
+        matching = {issue.issue_id: issue for one, issue in short.items() if one.startswith(wanted)}
         if len(matching) != 1:
             what = "there is no issue" if not matching else "more than one issue begins with"
             raise ReportError(f"{what} {issue_id}", hint="'halo issues' lists them")
-        return matching[0]
-
-    def decide(self, issue_id: str, action: Action, *, note: str, now_ns: int) -> None:
-        """Append a decision to the file."""
-        assert self._path is not None
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        row = {"issue_id": issue_id, "action": action, "note": note, "at_ns": now_ns}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        return next(iter(matching.values()))
 
 
-def _needs_a_model(finding: Finding) -> bool:
-    """Whether only a model can see it again: what has a detector of its own is measured in every window."""
-    return finding.source == "rlm" and not (finding.detector and finding.detector.sql)
+def rule_of(finding: Finding) -> str:
+    """Name what measured a finding: its detector with the version; a model's SQL has none."""
+    if finding.detector is None or finding.source == "rlm":
+        return UNKNOWN_RULE
+    return rule_name(finding.detector.name, finding.detector.version)
 
 
-def state_of(issue: Issue) -> str:
-    """Return the state of an issue as the last window left it, decisions included."""
-    if issue.muted:
-        return "muted"
-    if issue.resolved_at is not None and issue.last_seen <= issue.resolved_at:
-        return "resolved"
-    previous, absent_of = _last_present(issue)
-    if previous is None or not absent_of:
-        return issue.finding.state
-    return "resolved" if previous.rate * absent_of >= EXPECTED_TO_RESOLVE else "ongoing"
+def rule_name(name: str, version: int) -> str:
+    """Write a rule with its version."""
+    return f"{name}@{version}"
 
 
-def _last_present(issue: Issue) -> tuple[Point | None, int]:
-    """Return the last window that held an issue, and how many traces were looked at since."""
-    absent_of = 0
-    for point in reversed(issue.history):
-        if point.traces:
-            return point, absent_of
-        absent_of += point.of
-    return None, absent_of
-
-
-def _pooled(issue: Issue, previous: Point, *, traces: int, of: int) -> Point:
-    """Take earlier windows together with the last one that held an issue, until a change could show, if one can."""
-    hits, whole, pooled = previous.traces, previous.of, 1
-    at = next(n for n, point in enumerate(issue.history) if point is previous)
-    while at > 0 and pooled < MAX_POOLED and (hits < MIN_HITS or not could_differ(traces, of, hits, whole, P_CHANGED)):
-        at, pooled = at - 1, pooled + 1
-        hits, whole = hits + issue.history[at].traces, whole + issue.history[at].of
-    return Point(previous.run_id, previous.end_ns, hits, whole)
-
-
-def severity_of(
-    *,
-    rate: float,
-    traces: int,
-    failed_share: float,
-    state: State,
-    hint: Severity | None,
-    recovered_share: float = 0.0,
-) -> tuple[Severity, str]:
-    """Weigh prevalence, outcome, trend and recovery; return the severity and the reason in words.
-
-    `failed_share` are the affected traces whose root ended in ERROR, `recovered_share` those that hold an error and
-    whose root did not.
-    """
-    score = 0
-    reasons = [f"{traces} trace{'s' if traces != 1 else ''} affected ({percent(rate)})"]
-    score += 3 if rate >= 0.1 else 2 if rate >= 0.02 else 1 if rate >= 0.005 else 0
-    if failed_share >= 0.5:
-        score += 1
-        reasons.append(f"{percent(failed_share)} of them end in an error")
-    elif recovered_share >= 0.9:
-        score = min(score, CRITICAL - 2)  # the trend may still add to it
-        reasons.append("the runs go on after it and do not end in an error")
-    elif failed_share + recovered_share < 0.05:
-        reasons.append("no error status shows it")
-    if state in ("worsening", "regressed", "new"):
-        score += 1
-        reasons.append(
-            {"worsening": "it is getting worse", "regressed": "it had gone and is back", "new": "it is new"}[state]
-        )
-    elif state == "improving":
-        score -= 1
-        reasons.append("it is getting better")
-    level: Severity = "critical" if score >= CRITICAL else "high" if score >= 3 else "medium" if score >= 2 else "low"
-    order: tuple[Severity, ...] = ("low", "medium", "high", "critical")
-    if hint == "low" and level != "low":
-        level = "low"
-        reasons.append("it costs time or money, not answers")
-    elif hint is not None and hint != "low" and order.index(level) < order.index(hint):
-        level = hint
-        reasons.append("users are misled" if hint in ("high", "critical") else "users get no answer")
-    return level, "; ".join(reasons)
+def _as_decided(point: Point, issue: Issue, traces_of: Callable[[str, str], set[str]] | None) -> Point:
+    """Mark a window in which an issue was muted, or whose hits a person has called wrong since."""
+    then, now = standing(issue.decisions, until_ns=point.made_ns), standing(issue.decisions)
+    struck = bool(now.wrong_as_a_whole or then.wrong_as_a_whole)
+    named = {trace for decision in now.wrong if decision.at_ns >= point.made_ns for trace in decision.traces}
+    if not struck and named and point.traces and traces_of is not None:
+        struck = bool(named & traces_of(point.run_id, issue.issue_id))
+    muted = then.muted is not None
+    return replace(point, muted=muted, struck=struck) if muted or struck else point

@@ -89,10 +89,24 @@ class Evidence(Model):
 
 
 class Detector(Model):
-    """What measures a finding without a model: its name, and SQL that names trace_id and span_id where there is one."""
+    """What measures a finding without a model: its name, and SQL that names trace_id and span_id where there is one.
+
+    Rates that two versions of a detector measured are not compared.
+    """
 
     name: str
     sql: str | None = None
+    version: int = 1
+
+
+class Resolution(_Timed):
+    """A person's decision that an issue is fixed, and what this window says of it."""
+
+    at: Moment
+    by: str = ""
+    note: str = ""
+    release: str | None = None
+    traces: int = Field(ge=0)  # affected here that started after it, or in that release or one first seen after it
 
 
 class Prevalence(Model):
@@ -185,6 +199,12 @@ class Finding(_Timed):
     detector: Detector | None = None
     signature: str = ""  # what identifies it across windows, with ids and numbers masked
     prevalence: Prevalence
+    comparable: bool = True  # false: what measures it has changed since the window before, and no state is derived
+    muted: bool = False  # a person asked not to be told; it is measured all the same
+    resolution: Resolution | None = None  # of a person, in force until this window
+    group_id: str | None = None  # the issue that leads the findings of one cause, this one among them
+    symptoms: list[str] = []  # of the one that leads: the other issues of its group
+    replaces: list[str] = []  # issues of earlier rules that this one continues beside its own
     breakdown: list[Breakdown] = []
     origin_span: SpanRef | None = None
     symptom_span: SpanRef | None = None
@@ -210,6 +230,7 @@ class Engine(Model):
     cached_tokens: int = 0
     cost_usd: float | None = None
     seconds: float = 0.0
+    rules: dict[str, int] = {}  # the detectors that ran, with their versions
 
 
 class Coverage(Model):
@@ -237,6 +258,15 @@ class GroupTotals(Model):
     duration_p95_ns: int | None = None
 
 
+class Release(_Timed):
+    """A version of a service (`service.version`), as this window has it."""
+
+    service: str
+    version: str
+    traces: int
+    first_seen: Moment
+
+
 class Totals(Model):
     """Totals of the window, computed from the store. Tokens and cost count leaf LLM spans only."""
 
@@ -250,9 +280,11 @@ class Totals(Model):
     duration_p95_ns: int | None = None
     affected_traces: int = 0  # traces with at least one finding
     affected_cost_usd: float | None = None  # what those traces spent
+    muted_traces: int = 0  # traces with a finding that a person muted, alone or with the one that leads it
     by_agent: list[GroupTotals] = []
     by_model: list[GroupTotals] = []
     by_service: list[GroupTotals] = []
+    releases: list[Release] = []
     timeline: list[dict[str, Any]] = []  # {start, traces, error_traces, affected_traces, tokens, cost_usd} per bucket
 
 
@@ -264,17 +296,36 @@ class Rejected(Model):
     reasons: list[str] = []
 
 
+class LeftOut(_Timed):
+    """What was found and does not count, for a person said that it is no failure."""
+
+    issue_id: str
+    title: str
+    traces: int = Field(ge=0)
+    named: bool  # true: only the traces that the person named; false: every hit of the issue
+    because: str
+    by: str = ""
+    at: Moment
+
+
 class Report(_Timed):
-    """What one run found in one window."""
+    """What one run found in one window.
+
+    `remembered` says whether it extends an issue memory, `memory` whose: absent, a schedule's report extends that of
+    its schedule, and a run by hand none.
+    """
 
     report_version: int = REPORT_VERSION
     id: str
     window: ReportWindow
     created_at: Moment
     schedule: str | None = None
+    remembered: bool | None = None
+    memory: str | None = None
     prompt: str | None = None
     answer: str | None = None
     summary: str = ""
+    headline: str = ""  # the answer in one line, of the whole report: a sink may be told of a part of it
     status: Status = "complete"
     stopped_by: Stop | None = None
     engine: Engine
@@ -283,7 +334,18 @@ class Report(_Timed):
     findings: list[Finding] = []
     outcomes: list[Outcome] = []
     contrasts: list[Contrast] = []
+    left_out: list[LeftOut] = []
     rejected: Rejected = Rejected()
+
+    @property
+    def is_remembered(self) -> bool:
+        """Whether it extends an issue memory."""
+        return self.schedule is not None if self.remembered is None else self.remembered
+
+    @property
+    def scope(self) -> str | None:
+        """The schedule whose memory it reads and extends; None: that of runs by hand."""
+        return self.schedule or self.memory
 
     def to_json(self) -> str:
         """Write the report as `report.json` holds it: two-space indented, times as ISO-8601."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from halo_worker.report.memory import Point
 from halo_worker.report.model import Evidence, SpanRef
+from halo_worker.report.states import Point
 
 SCENE_FILE = "page.json"
 

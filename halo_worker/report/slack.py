@@ -13,6 +13,7 @@ from typing import Any
 
 from halo_worker.report import prose, words
 from halo_worker.report.model import Finding, Report
+from halo_worker.report.rows import told
 
 MAX_BLOCKS = 50
 MAX_HEADER = 150
@@ -78,9 +79,10 @@ def message(
     if report.prompt:
         blocks.append(_section(f"*{_plain(report.prompt)[:500]}*"))
         blocks.append(_section(prose.to_slack(report.answer, known_ids) if report.answer else "No answer was reached."))
-    blocks += [_section(_line(finding)) for finding in report.findings[:MAX_FINDINGS]]
-    if len(report.findings) > MAX_FINDINGS:
-        blocks.append(_section(f"… and {len(report.findings) - MAX_FINDINGS:,} more in the report."))
+    findings = told(report.findings).findings
+    blocks += [_section(_line(finding)) for finding in findings[:MAX_FINDINGS]]
+    if len(findings) > MAX_FINDINGS:
+        blocks.append(_section(f"… and {len(findings) - MAX_FINDINGS:,} more in the report."))
     way = f"<{link}|Full report>" if link and _LINK.fullmatch(link) else ""
     blocks.append(_context(way, _plain(f"report {report.id}"), _plain(words.engine(report))))
     return cut(prose.slack_escaped(words.visible(headline)), MAX_TEXT), blocks[:MAX_BLOCKS]

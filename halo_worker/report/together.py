@@ -1,8 +1,8 @@
-"""Which findings are seen in the same traces: one cause often shows in several ways, and a reader wants to know."""
+"""Findings of the same traces: one cause often shows in several ways, and is told once, with its symptoms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 
 SHARED = 0.8  # of the traces of both findings together, from which they are said to be seen together
 MIN_TRACES = 3  # fewer may fall together by chance
@@ -27,3 +27,26 @@ def seen_together(traces: Mapping[str, Set[str]]) -> dict[str, list[str]]:
                 found[smaller].append((share, larger))
                 found[larger].append((share, smaller))
     return {issue_id: [other for _, other in sorted(near, reverse=True)] for issue_id, near in found.items() if near}
+
+
+def grouped(
+    together: Mapping[str, Sequence[str]], order: Sequence[str], leads: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Return the groups: the issue that leads each, and the others of it.
+
+    `together` is what `seen_together` returns, `order` the issues with the most important first, `leads` the lead of
+    each issue in the window before: one that led then leads again while others are still seen with it.
+    """
+    led = [issue_id for issue_id in order if leads.get(issue_id) == issue_id]
+    groups: dict[str, list[str]] = {}
+    taken: set[str] = set()
+    for lead in dict.fromkeys((*led, *order)):
+        if lead in taken:
+            continue
+        symptoms = [
+            other for other in order if other in together.get(lead, ()) and other not in taken and other != lead
+        ]
+        if symptoms:
+            groups[lead] = symptoms
+            taken |= {lead, *symptoms}
+    return groups

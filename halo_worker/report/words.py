@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from halo_worker.report.model import Finding, Report, Stop, iso_nano
+from halo_worker.report.model import Finding, LeftOut, Report, State, Stop, iso_nano
+from halo_worker.report.rows import told
+
+_ORDER: tuple[State, ...] = ("new", "regressed", "worsening", "ongoing", "improving", "resolved")
 
 # What changes what a reader sees without being seen: controls, directions, zero widths, tags, halves of pairs. The
 # joiners of emoji and of Arabic script are left alone.
@@ -117,34 +121,66 @@ def engine(report: Report) -> str:
 def since(finding: Finding) -> str:
     """Say in a few words how a finding stands against the windows before."""
     now, before = percent(finding.prevalence.rate), finding.prevalence.previous_rate
+    if finding.muted:
+        return f"muted, {now} of traces"
     if finding.state == "new":
         return f"new in this window, {now} of traces"
+    if finding.state == "resolved" and finding.resolution is not None:
+        release = f" in {finding.resolution.release}" if finding.resolution.release else ""
+        return f"resolved{release} on {day(finding.resolution.at)}; the {now} of traces here are of before"
     if finding.state == "resolved":
         return f"not seen any more; it was in {percent(before)} of traces"
+    if finding.state == "regressed" and finding.resolution is not None:
+        release = f" in {finding.resolution.release}" if finding.resolution.release else ""
+        return f"regressed: resolved{release} on {day(finding.resolution.at)}, back now, {now} of traces"
     if finding.state == "regressed":
         return f"back after it had gone, first seen {day(finding.first_seen)}, {now} of traces"
+    if not finding.comparable:
+        return f"ongoing since {day(finding.first_seen)}, {now} of traces; its detector changed, rates do not compare"
     if before is None:
         return f"{finding.state} since {day(finding.first_seen)}, {now} of traces"
     text = f"{finding.state} since {day(finding.first_seen)}, {percent(before)} → {now} of traces"
     return f"{text}; too little data to tell a change" if finding.prevalence.enough is False else text
 
 
+def whose(scopes: Iterable[str | None]) -> str:
+    """Say whose windows states and rates are of: one schedule's, or of whichever saw each issue last."""
+    names = sorted({f"schedule {scope}" if scope is not None else "runs by hand" for scope in scopes})
+    if len(names) < 2:
+        return f"as of the last window of {names[0]}" if names else ""
+    return f"as of the last window of {', '.join(names[:-1])} or {names[-1]}, whichever saw it last"
+
+
+def left_out(item: LeftOut) -> str:
+    """Say what does not count, on whose word and why."""
+    by = f" by {item.by}" if item.by else ""
+    which = "traces that were named" if item.named else "every hit"
+    return (
+        f"{item.title} ({item.issue_id}), {plural(item.traces, 'trace')}: {which} called wrong{by} on {day(item.at)}: "
+        f"{item.because}"
+    )
+
+
+NO_TRAFFIC = "No agent traffic in this window."
+
+
 def headline(report: Report) -> str:
-    """Return the answer in one line: what changed, how much is affected, what it cost."""
-    states: dict[str, int] = {}
-    for finding in report.findings:
-        states[finding.state] = states.get(finding.state, 0) + 1
-    if not report.totals.traces:
-        return "No traces settled in this window."
-    parts = [
-        f"{states[name]} {name}"
-        for name in ("new", "regressed", "worsening", "ongoing", "improving", "resolved")
-        if name in states
-    ]
-    found = ", ".join(parts) or "No failure modes found"
+    """Return the answer in one line: what changed, how much is affected, what it cost.
+
+    As the whole report gave it, where this is a part of one.
+    """
+    if report.headline:
+        return report.headline
     totals = report.totals
-    affected = totals.affected_traces / totals.traces
-    text = f"{found}; {percent(affected)} of {plural(totals.traces, 'trace')} affected"
+    if not totals.traces:
+        return NO_TRAFFIC
+    said = told(report.findings)
+    states = [row.lead.state for row in said.rows] + ["resolved"] * len(said.resolved)
+    parts = [f"{states.count(name)} {name}" for name in _ORDER if name in states]
+    if said.muted:
+        parts.append(f"{len(said.muted)} muted ({plural(totals.muted_traces, 'trace')})")
+    text = f"{', '.join(parts) or 'No failure modes found'}; "
+    text += f"{percent(totals.affected_traces / totals.traces)} of {plural(totals.traces, 'trace')} affected"
     if totals.affected_cost_usd:
         text += f"; {dollars(totals.affected_cost_usd)} spent on affected runs"
     return text + "."

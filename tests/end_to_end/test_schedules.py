@@ -26,6 +26,7 @@ timezone = "Europe/Berlin"
 [sinks.hook]
 type = "webhook"
 url = "{url}/hooks/T0K3N"
+quiet = false
 [sinks.out]
 type = "file"
 path = "{folder}/out"

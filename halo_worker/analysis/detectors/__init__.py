@@ -7,13 +7,15 @@ Categories are leaves of the TRAIL taxonomy where one fits; else `Unhandled Erro
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import capture, overview, same_call
 from halo_worker.analysis.detectors import answers, arguments, calls, choices, errors, plans, shared, structure
 from halo_worker.analysis.detectors.unit import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
-from halo_worker.report.memory import alike, tokens
+from halo_worker.analysis.exclusions import Exclusions
+from halo_worker.report.identity import alike, tokens
 from halo_worker.report.model import Engine, Evidence
 
 DETECTORS: tuple[Unit, ...] = (
@@ -26,15 +28,19 @@ DETECTORS: tuple[Unit, ...] = (
     *structure.UNITS,
 )
 
+REPLACED: dict[str, str] = {old: unit.name for unit in DETECTORS for old in unit.replaces}
+
 MAX_FINDINGS = 250  # of one window; the largest are kept, the rest is counted
 QUOTES = 3  # evidence of one finding
 MAX_KEYS = 300  # of one detector, that others are compared with
 
-__all__ = ["DETECTORS", "Unit", "run_detectors"]
+__all__ = ["DETECTORS", "REPLACED", "Unit", "run_detectors"]
 
 
-def run_detectors(reader: Reader) -> Draft:
+def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft:
     """Run every detector over the window and return what they found, the most frequent first.
+
+    Hits that a person called wrong (`exclusions`) do not count.
 
     Makes the shared tables `_s`, `_dimensions`, `_inner`, `_calls`, `_final`, `_errors` on the reader's connection.
     """
@@ -58,9 +64,15 @@ def run_detectors(reader: Reader) -> Draft:
     shared.blame(reader)
     _merge_alike(reader)
     findings = _findings(reader)
+    if exclusions is not None:
+        findings = [kept for found in findings if (kept := _without(reader, found, exclusions)) is not None]
     traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
     draft = Draft(
-        engine=Engine(mode="detectors", seconds=round(time.monotonic() - started, 3)),
+        engine=Engine(
+            mode="detectors",
+            seconds=round(time.monotonic() - started, 3),
+            rules={unit.name: unit.version for unit in DETECTORS},
+        ),
         findings=findings[:MAX_FINDINGS],
         traces_examined=traces,
         unsupported=capture.unsupported(reader),
@@ -89,6 +101,20 @@ def _merge_alike(reader: Reader) -> None:
         execute("CREATE OR REPLACE TEMP TABLE _alike (detector VARCHAR, key VARCHAR, same VARCHAR)")
         reader.connection.executemany("INSERT INTO _alike VALUES (?, ?, ?)", merged)
         execute("UPDATE _blamed b SET key = a.same FROM _alike a WHERE a.detector = b.detector AND a.key = b.key")
+
+
+def _without(reader: Reader, found: DraftFinding, exclusions: Exclusions) -> DraftFinding | None:
+    """Take the hits that a person called wrong out of a finding; quotes that go with them make room for others."""
+    kept = exclusions.apply(found)
+    if kept is None or len(kept.evidence) == len(found.evidence):
+        return kept
+    rows = reader.query(
+        "SELECT trace_id, span_id, field, quote FROM _blamed WHERE detector = $1 AND key = $2 "
+        "AND list_contains($3, trace_id) QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY span_id) = 1 "
+        f"ORDER BY trace_id LIMIT {QUOTES}",
+        [found.detector_name, found.key, sorted({one.trace_id for one in kept.occurrences})],
+    )
+    return replace(kept, evidence=[Evidence(**row) for row in rows])
 
 
 def _findings(reader: Reader) -> list[DraftFinding]:
@@ -131,4 +157,5 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
         fix_summary=fill(unit.fix),
         fix_validation=fill(unit.validation),
         severity_hint=unit.severity,
+        rule_version=unit.version,
     )

@@ -14,7 +14,8 @@ class Unit:
     `sql` yields one row a sighting: key (what identifies the failure mode: ids and numbers masked), subject (the
     tool, agent or model, for the title), trace_id, span_id (where it shows), origin_span_id (what caused it; NULL
     lets the blame be looked for), field and quote (verbatim in that field of span_id). In `title` and the other
-    texts, `{subject}` and `{key}` are filled in.
+    texts, `{subject}` and `{key}` are filled in. Raise `version` with every change of what it finds: rates before and
+    after are then not compared. `replaces` names the detectors of earlier builds whose issues it continues.
     """
 
     name: str
@@ -30,3 +31,5 @@ class Unit:
     confidence: float = 0.9
     severity: Severity | None = None
     min_traces: int = 1
+    version: int = 1
+    replaces: tuple[str, ...] = ()

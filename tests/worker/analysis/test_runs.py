@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from halo_worker import request as requests
 from halo_worker import run
 from halo_worker.analysis.routes import Size, chosen
 from halo_worker.config import load_settings
@@ -53,9 +54,9 @@ class Run:
                     "analysis": {name: value for name, value in given.items() if not name.startswith("max_")},
                 },
             )
-            request = run.Request(
-                paths=tuple(str(one) for one in (self.file, *files)), prompt=prompt, engine=engine, remember=remember,
-                out=None if remember else self.directory / "out",
+            request = requests.Request(
+                paths=tuple(str(one) for one in (self.file, *files)), prompt=prompt, engine=engine,
+                remember=remember, recall=remember, out=None if remember else self.directory / "out",
             )  # fmt: skip
             result = run.run(settings, request, now_ns=(BEGIN + 86_400 + self.number) * 10**9)
         self.requests = model.requests
@@ -256,12 +257,13 @@ def test_context_and_repository_are_told(halo_run: Run) -> None:
 def test_a_detector_that_a_model_wrote_measures_the_next_window_without_it(halo_run: Run) -> None:
     first = halo_run([final(TRUE)], route="loop", remember=True)
     [found] = [item for item in first["findings"] if item["source"] == "rlm"]
+    write(ordinary(31, failing=[1003, 1007, 1009], first=1000), halo_run.file)
     second = halo_run([], engine="detectors", remember=True)
     [again] = [item for item in second["findings"] if item["source"] == "rlm"]
     assert (again["issue_id"], again["state"]) == (found["issue_id"], "ongoing")
     assert again["prevalence"]["traces"] == 3
     assert len(again["evidence"]) == 3
-    write(ordinary(60), halo_run.file)
+    write(ordinary(60, first=2000), halo_run.file)
     third = halo_run([], engine="detectors", remember=True)
     assert [item["state"] for item in third["findings"] if item["issue_id"] == found["issue_id"]] == ["resolved"]
 

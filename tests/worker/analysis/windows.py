@@ -51,10 +51,10 @@ def span(
     }  # fmt: skip
 
 
-def ordinary(traces: int, *, failing: Iterable[int] = ()) -> Iterator[dict[str, Any]]:
-    """Traces of an agent, a model call and a tool; the tool of some fails."""
+def ordinary(traces: int, *, failing: Iterable[int] = (), first: int = 0) -> Iterator[dict[str, Any]]:
+    """Traces of an agent, a model call and a tool, numbered from `first`; the tool of some fails."""
     bad = set(failing)
-    for number in range(traces):
+    for number in range(first, first + traces):
         yield span(number, 0, name="agent", kind="AGENT", given=f"refund order {number}", output="your refund is done")
         yield span(number, 1, name="chat", parent=0, given=f"refund order {number}", output=f"calling refund {number}")
         message = f"refund {number} exceeds the limit" if number in bad else ""

@@ -254,7 +254,7 @@ def test_a_report_without_findings_says_what_it_looked_at_and_one_without_traces
     assert "427 traces were examined, and no failure mode was found" in render_markdown(quiet)
     empty = report(totals=Totals(), coverage=Coverage())
     assert "halo doctor" in render_html(empty)
-    assert "No traces settled in this window" in render_markdown(empty)
+    assert "No agent traffic in this window" in render_markdown(empty)
 
 
 def test_a_partial_report_says_why_in_every_form() -> None:

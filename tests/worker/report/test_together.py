@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from halo_worker.report.together import seen_together
+from halo_worker.report.together import grouped, seen_together
 
 
 def traces(*numbers: int) -> set[str]:
@@ -27,3 +27,12 @@ def test_the_closest_comes_first() -> None:
     same = traces(*range(20))
     found = seen_together({"a": same, "near": same - traces(0), "same": set(same)})
     assert found["a"] == ["same", "near"]
+
+
+def test_the_lead_of_a_group_stays_while_it_is_in_it() -> None:
+    together = {"a": ["b", "c"], "b": ["a", "c"], "c": ["a", "b"]}
+    assert grouped(together, ["a", "b", "c"], {}) == {"a": ["b", "c"]}
+    assert grouped(together, ["b", "a", "c"], {"a": "a", "b": "a", "c": "a"}) == {"a": ["b", "c"]}
+    alone = {"b": ["c"], "c": ["b"]}
+    assert grouped(alone, ["b", "c"], {"a": "a", "b": "a", "c": "a"}) == {"b": ["c"]}
+    assert grouped({}, ["a", "b"], {}) == {}

@@ -1,0 +1,192 @@
+"""`halo issues`: failure modes followed over windows, and what people decide about them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import click
+
+from halo_worker import run
+from halo_worker.cli.common import everywhere, print_rows, printable, settings, talk
+from halo_worker.errors import InputError
+from halo_worker.report import words
+from halo_worker.report.decisions import Action, Decision, Decisions
+from halo_worker.report.issue import Issue
+from halo_worker.report.memory import IssueMemory
+from halo_worker.report.model import iso_nano
+
+DECIDED: dict[Action, str] = {
+    "mute": "muted", "unmute": "unmuted", "resolve": "resolved", "reopen": "reopened", "note": "noted",
+    "wrong": "called wrong",
+}  # fmt: skip
+SHOWN_WINDOWS = 20
+
+
+@click.command("issues")
+@click.argument("action", type=click.Choice(["list", "show", *DECIDED]), default="list")
+@click.argument("issue_id", required=False, metavar="[ID]")
+@click.option("--note", default="", help="Why; kept with the decision.")
+@click.option(
+    "--because", default="", metavar="TEXT", help="wrong: why it is no failure; readers and the model are told."
+)
+@click.option("--trace", "traces", multiple=True, metavar="ID", help="wrong: only this trace; repeatable.")
+@click.option("--release", metavar="VERSION", help="resolve: the service.version that has the fix.")
+@click.option("--schedule", metavar="NAME", help="As this schedule sees them.  [default: the one that saw each last]")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@everywhere
+def issues_command(
+    action: str, issue_id: str | None, note: str, because: str, traces: tuple[str, ...], release: str | None,
+    schedule: str | None, form: str, data_dir: Path | None, config: Path | None,
+) -> None:  # fmt: skip
+    """Failure modes over time: list them, show one, or decide about it.
+
+    \b
+    mute      no report and no sink tells of it; it is still measured    (unmute ends it)
+    resolve   it is fixed, in --release where one is named; 'regressed' when it comes back
+    wrong     it is no failure, --because …: no hit counts any more, or not those of --trace
+    note      keeps a --note
+    reopen    takes all of these back
+    """
+    current = settings(data_dir, config)
+    memory = run.memory(current, scope=schedule) if schedule else run.memory(current)
+    if schedule and schedule not in {*current.schedules, *memory.scopes}:
+        known = ", ".join(sorted({*current.schedules, *memory.scopes}))
+        raise InputError(f"there is no schedule '{schedule}'", hint=f"there are: {known}")
+    if action == "list":
+        _list(memory, schedule, form)
+        return
+    if issue_id is None:
+        raise InputError(f"which issue to {action}?", hint="'halo issues' lists them")
+    issue = memory.find(issue_id)
+    if action == "show":
+        if form == "json":
+            print_rows([_row(issue) | _details(issue)], "json")
+        else:
+            _show(issue)
+        return
+    decided = cast(Action, action)
+    decision = Decisions(run.reports_dir(current)).append(
+        issue.issue_id, decided, now_ns=time.time_ns(), note=because or note, release=release,
+        traces=[_known_trace(trace) for trace in traces],
+    )  # fmt: skip
+    said = (
+        f" in {decision.release}" if decision.release else f" in {words.plural(len(traces), 'trace')}" if traces else ""
+    )
+    talk(f"{issue.issue_id} {DECIDED[decided]}{said}: {issue.finding.title}")
+
+
+def _known_trace(trace_id: str) -> str:
+    text = trace_id.strip()
+    if not text:
+        raise InputError("--trace is empty", hint="'halo issues show ID' and affected.jsonl name traces")
+    return text
+
+
+def _list(memory: IssueMemory, schedule: str | None, form: str) -> None:
+    followed = [issue for issue in memory.issues.values() if schedule is None or issue.history]
+    by_hand = not followed and schedule is None
+    issues = list(memory.others.values()) if by_hand else followed
+    issues.sort(key=lambda one: (-one.last_seen, one.issue_id))
+    print_rows([_row(issue) if form == "json" else _line(issue) for issue in issues], form)
+    if form == "table":
+        _say_whose(issues, by_hand=by_hand)
+
+
+def _say_whose(issues: Sequence[Issue], *, by_hand: bool) -> None:
+    """Say whose windows the table is of."""
+    if not issues:
+        talk("no issues yet: they come with the first report")
+    elif by_hand:
+        talk("as runs by hand found them; schedules follow issues over time, and so does 'halo run --remember'")
+    else:
+        talk(f"states and rates {words.whose([issue.scope for issue in issues])}")
+
+
+def _scope(issue: Issue) -> str:
+    return f"schedule '{issue.scope}'" if issue.scope is not None else "runs by hand"
+
+
+def _rate(issue: Issue) -> float | None:
+    return issue.history[-1].rate if issue.history else None
+
+
+def _row(issue: Issue) -> dict[str, object]:
+    rate = _rate(issue)
+    return {
+        "issue_id": issue.issue_id,
+        "state": issue.state,
+        "severity": issue.finding.severity,
+        "title": issue.finding.title,
+        "schedule": issue.scope,
+        "first_seen": iso_nano(issue.first_seen),
+        "last_seen": iso_nano(issue.last_seen),
+        "rate": None if rate is None else round(rate, 6),
+        "windows": len(issue.history),
+    }
+
+
+def _line(issue: Issue) -> dict[str, object]:
+    """The same for a table, what decides first: a narrow terminal cuts the end."""
+    rate = _rate(issue)
+    return {
+        "issue": issue.issue_id,
+        "state": issue.state,
+        "severity": issue.finding.severity,
+        "rate": "" if rate is None else words.percent(rate),
+        "first seen": words.day(issue.first_seen),
+        "last seen": words.day(issue.last_seen),
+        "failure mode": issue.finding.title,
+    }
+
+
+def _details(issue: Issue) -> dict[str, object]:
+    return {
+        "category": issue.finding.category,
+        "history": [
+            {
+                "run_id": point.run_id, "end": iso_nano(point.end_ns), "traces": point.traces, "of": point.of,
+                "state": point.state or None, "muted": point.muted, "struck": point.struck,
+            }
+            for point in issue.history
+        ],
+        "decisions": [
+            {
+                "action": item.action, "note": item.note, "at": iso_nano(item.at_ns), "by": item.by,
+                "release": item.release, "traces": list(item.traces),
+            }
+            for item in issue.decisions
+        ],
+    }  # fmt: skip
+
+
+def _show(issue: Issue) -> None:
+    finding = issue.finding
+    lines = [
+        f"{issue.issue_id}  {issue.state}  {finding.severity}  {finding.category}",
+        printable(finding.title),
+        "",
+        printable(finding.description),
+        f"first seen {words.minute(issue.first_seen)}, last seen {words.minute(issue.last_seen)}",
+    ]
+    if issue.history:
+        lines += ["", f"windows of {_scope(issue)}", "window end (UTC)   traces         rate    state"]
+    for point in issue.history[-SHOWN_WINDOWS:]:
+        mark = "called wrong, does not count" if point.struck else "muted" if point.muted else point.state
+        counted = f"{point.traces} of {point.of}"
+        lines.append(f"{words.minute(point.end_ns)}   {counted:<14} {words.percent(point.rate):<7} {mark}".rstrip())
+    lines += ["", f"fix:      {printable(finding.fix.summary)}", f"validate: {printable(finding.fix.validation)}"]
+    lines += [printable(_said(item)) for item in issue.decisions]
+    click.echo("\n".join(lines))
+
+
+def _said(decision: Decision) -> str:
+    """Write a decision: what, when, by whom, why."""
+    which = f" in {decision.release}" if decision.release else ""
+    if decision.traces:
+        which = f" in {words.plural(len(decision.traces), 'trace')}"
+    by = f" by {decision.by}" if decision.by else ""
+    note = f": {decision.note}" if decision.note else ""
+    return f"{decision.action}{which} {words.minute(decision.at_ns)}{by}{note}"

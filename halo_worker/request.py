@@ -1,0 +1,104 @@
+"""What a run is asked to do, and how it is asked again after a kill."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from halo_worker.analysis import analyst
+from halo_worker.config import Settings
+from halo_worker.errors import InputError
+from halo_worker.window import SECOND, Window
+
+REQUEST_FILE = "request.json"
+KEPT_NS = 14 * 86_400 * SECOND  # how long a run that did not end well can be gone on with
+_ASKED = ("prompt", "engine", "schedule", "services", "agents", "sinks", "settle", "remember", "memory")
+
+
+def _silent(_: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one run is asked to do: a window of the store, or files. See contracts.md, section 2."""
+
+    window: Window | None = None
+    paths: tuple[str, ...] = ()
+    prompt: str | None = None
+    engine: str | None = None  # auto, detectors or rlm; None: as configured
+    schedule: str | None = None
+    services: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    sinks: tuple[str, ...] = ()
+    settle: bool = False
+    seal: bool = True
+    unread: tuple[str, ...] = ()  # what is known beforehand not to be looked at
+    out: Path | None = None
+    recall: bool = True  # read the issue memory of the data directory
+    remember: bool = False  # extend it, as every run of a schedule does
+    memory: str | None = None  # of a run by hand: the schedule whose memory it reads; None: see `issues.scope_by_hand`
+    resume: str | None = None
+    telemetry: bool = False
+    say: Callable[[str], None] = _silent
+    progress: Callable[[analyst.Progress], None] = lambda _: None
+
+
+def work_root(current: Settings, request: Request) -> Path:
+    """Return where runs keep what they need until they are published."""
+    if request.recall or request.out is None:
+        return current.store.data_dir / "runs"
+    return request.out / ".runs"
+
+
+def note_request(work_dir: Path, request: Request, window: Window) -> None:
+    """Write down what was asked, so that `--resume` asks the same of the same window."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    asked = {
+        "window": [window.start_ns, window.end_ns] if request.window else None,
+        "paths": [str(Path(path).absolute()) if Path(path).exists() else path for path in request.paths],
+        **{name: getattr(request, name) for name in _ASKED},
+    }
+    (work_dir / REQUEST_FILE).write_text(json.dumps(asked), encoding="utf-8")
+
+
+def forget_old(root: Path, now_ns: int) -> None:
+    """Remove what runs left behind that nobody went on with."""
+    for file in root.glob(f"*/{REQUEST_FILE}"):
+        if file.stat().st_mtime_ns < now_ns - KEPT_NS:
+            shutil.rmtree(file.parent, ignore_errors=True)
+
+
+def resumed(current: Settings, request: Request) -> Request:
+    """Return the request of the run that is to go on, as it was made. Raises InputError when there is no such run."""
+    roots = [current.store.data_dir / "runs", (request.out or Path("halo-reports")) / ".runs"]
+    for root in roots:
+        file = root / str(request.resume) / REQUEST_FILE
+        if not request.resume or not file.is_file():
+            continue
+        asked: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        outside = root.name == ".runs"
+        return replace(
+            request,
+            window=Window(*asked["window"]) if asked["window"] else None,
+            paths=tuple(asked["paths"]),
+            out=root.parent if outside else request.out,
+            recall=not outside,
+            seal=False,
+            **_tuples(asked),
+        )
+    there = sorted(path.parent.name for root in roots for path in root.glob(f"*/{REQUEST_FILE}"))
+    raise InputError(
+        f"there is no run {request.resume} to go on with",
+        hint=f"there are: {', '.join(there[-5:])}" if there else "runs that ended well are not kept",
+    )
+
+
+def _tuples(asked: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: tuple(asked[name]) if isinstance(asked[name], list) else asked[name] for name in _ASKED if name in asked
+    }
