@@ -91,7 +91,7 @@ def publish(directory: Path, made: Path) -> Path | None:
     None, and nothing is done, when one of those is gone: it has expired meanwhile, and must not come back.
     """
     entry = manifest.describe(made)
-    if entry is None or not all((directory / name).exists() for name in entry.replaces):
+    if entry is None or not entry.replaces or not all((directory / name).exists() for name in entry.replaces):
         made.unlink(missing_ok=True)
         return None
     target = directory / str(SegmentName(next_number(directory), SegmentName.read(made.name).opened))
@@ -106,11 +106,10 @@ def finish_interrupted(directory: Path) -> int:
     """Delete what a crash left: unpublished work, and segments that a published one replaces. Return how many."""
     shutil.rmtree(directory / WORK, ignore_errors=True)
     gone = 0
-    for entry in manifest.load(directory, listed(directory), write=True):
-        for name in entry.replaces:
-            if (directory / name).exists():
-                (directory / name).unlink()
-                gone += 1
+    for name in manifest.replaced(directory, manifest.load(directory, listed(directory), write=True)):
+        if (directory / name).exists():
+            (directory / name).unlink()
+            gone += 1
     return gone
 
 

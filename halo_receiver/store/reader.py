@@ -108,7 +108,7 @@ class Reader:
             entries = manifest.load(directory, listed(directory))
             known = {entry.name for entry in entries}
             damaged = [path for path in listed(directory) if path.name not in known]
-            replaced = {name for entry in entries for name in entry.replaces}
+            replaced = manifest.replaced(directory, entries)
             current = [entry for entry in entries if entry.name not in replaced]
             wanted = [
                 directory / entry.name

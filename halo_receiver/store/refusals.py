@@ -16,12 +16,13 @@ _PASSING = ("no space left", "disk", "could not set lock", "quota", "too many op
 def refusal(error: duckdb.Error, path: Path) -> Exception:
     """Return the exception that a DuckDB error stands for, while `path` was written.
 
-    OSError when the disk or the moment refused, which may pass; Unreadable when the file is damaged; Unstorable when
-    the rows are not to be stored whatever the disk says.
+    OSError when the disk or the moment refused, MemoryError when memory was short, which may pass; Unreadable when the
+    file is damaged; Unstorable when the rows are not to be stored whatever the disk says.
     """
     text = str(error).splitlines()[0]
-    passing = any(words in str(error).lower() for words in _PASSING)
-    if passing and not isinstance(error, duckdb.OutOfMemoryException):
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return MemoryError(text)
+    if any(words in str(error).lower() for words in _PASSING):
         return OSError(errno.ENOSPC, text)
     if isinstance(error, (duckdb.IOException, duckdb.TransactionException)) and path.suffix == ".making":
         return OSError(errno.EIO, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,7 +104,8 @@ class SegmentRewriter(SegmentWriter):
                     "JOIN derived d ON d.row_place = s.row_place"
                 )
             finally:
-                self._connection.unregister("derived")
+                with contextlib.suppress(duckdb.Error):  # as in _insert
+                    self._connection.unregister("derived")
 
     def _columns(self, table: str) -> set[str]:
         return {row[0] for row in self._connection.execute(f"DESCRIBE {table}").fetchall()} | {"row_place"}

@@ -16,7 +16,7 @@ from halo_receiver.store import copies, schema, trace_filter
 from halo_receiver.store.disk import sync_directory
 from halo_receiver.store.fold import unfolded
 from halo_receiver.store.refusals import refusal
-from halo_receiver.store.segment import SegmentName
+from halo_receiver.store.segment import SegmentName, unfinished
 
 MAX_SERVICES = 1000  # names kept in a segment's description
 TEMPORARY = "tmp"  # below the segments: where DuckDB puts what does not fit into memory
@@ -28,8 +28,9 @@ class SegmentWriter:
     A batch is one transaction: rows and spool position together, or nothing. `seal` is a ritual, each step for the
     reader that may come between: rollup, checkpoint, detach, fsync the file, rename, fsync the directory.
 
-    Raises OSError when the disk refuses, which may pass; Unreadable when the file is damaged; Unstorable when rows are
-    not to be stored whatever the disk says. `mapping` is the version of the mapping that the rows' meaning is from.
+    Raises OSError when the disk refuses and MemoryError when memory is short, which may pass; Unreadable when the file
+    is damaged; Unstorable when rows are not to be stored whatever the disk says. `mapping` is the version of the
+    mapping that the rows' meaning is from.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class SegmentWriter:
         self.logs = 0
         self.position = (0, 0)
         self.mended: dict[str, int] = {}
+        self.again: list[str] = []  # requests that were stored apart from the order of the spool
         self._replaces: list[str] = []  # set by a rewrite
         self._row_group_size = row_group_size
         self._connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": threads})
@@ -72,8 +74,9 @@ class SegmentWriter:
                 "SELECT (SELECT count(*) FROM segment.span_rows), (SELECT count(*) FROM segment.log_rows)"
             )
             self.position = self._one("SELECT file, byte_offset FROM segment.spool_position") or (0, 0)
-            mended = self._one("SELECT value FROM segment.meta WHERE key = 'mended'")
-            self.mended = json.loads(mended[0]) if mended else {}
+            meta = dict(self._connection.execute("SELECT key, value FROM segment.meta").fetchall())
+            self.mended = json.loads(meta.get("mended", "{}"))
+            self.again = json.loads(meta.get("again", "[]"))
         except duckdb.Error as error:
             self._connection.close()
             raise refusal(error, self.path) from None
@@ -111,8 +114,9 @@ class SegmentWriter:
         logs: pa.Table | None,
         position: tuple[int, int] | None = None,
         mended: dict[str, int] | None = None,
+        again: str | None = None,
     ) -> None:
-        """Store one batch and, with it, how far the spool has been read and what was mended in it."""
+        """Store one batch and, with it, how far the spool has been read, what was mended, and which request it was."""
         summed = {what: self.mended.get(what, 0) + number for what, number in (mended or {}).items()}
         self._connection.execute("BEGIN")
         try:
@@ -126,6 +130,9 @@ class SegmentWriter:
             if summed:
                 text = json.dumps({**self.mended, **summed})
                 self._connection.execute("INSERT OR REPLACE INTO segment.meta VALUES ('mended', ?)", [text])
+            if again is not None:
+                text = json.dumps([*self.again, again])
+                self._connection.execute("INSERT OR REPLACE INTO segment.meta VALUES ('again', ?)", [text])
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             with contextlib.suppress(duckdb.Error):  # a failed commit has rolled back already
@@ -133,6 +140,8 @@ class SegmentWriter:
             raise refusal(error, self.path) from None
         if position is not None:
             self.position = position
+        if again is not None:
+            self.again.append(again)
         self.mended.update(summed)
         self.spans += spans.num_rows if spans is not None else 0
         self.logs += logs.num_rows if logs is not None else 0
@@ -143,12 +152,17 @@ class SegmentWriter:
         try:
             self._connection.execute(f"INSERT INTO segment.{table} ({names}) SELECT {names} FROM batch")
         finally:
-            self._connection.unregister("batch")
+            with contextlib.suppress(duckdb.Error):  # a transaction that failed, whose reason must not be lost
+                self._connection.unregister("batch")
 
     def seal(self) -> Path:
         """Close the segment for good and hand it to the readers; return its path."""
         try:
-            self._finish()
+            try:
+                self._finish()
+            except duckdb.OutOfMemoryException:
+                self._save_memory()
+                self._finish()
             self.close()
         except duckdb.Error as error:
             raise refusal(error, self.path) from None
@@ -158,6 +172,11 @@ class SegmentWriter:
         self.path.rename(sealed)
         sync_directory(self.directory)
         return sealed
+
+    def _save_memory(self) -> None:
+        """Write the rows to the file, where they can be read again instead of being kept, and work with one thread."""
+        self._connection.execute("SET threads = 1")
+        self._connection.execute("CHECKPOINT segment")
 
     def _finish(self) -> None:
         # Started again after a disk that refused, it begins from the rows: what an earlier attempt left is replaced.
@@ -225,9 +244,6 @@ class SegmentWriter:
 
 def clean_unfinished(directory: Path) -> None:
     """Delete what a crash left of segments that were being made, or merged: nothing of it has counted yet."""
-    for path in directory.glob("*.making*"):
+    for path in unfinished(directory):
         path.unlink()
-    for path in directory.glob("*.open.wal"):
-        if not path.with_suffix("").exists():
-            path.unlink()
     shutil.rmtree(directory / TEMPORARY, ignore_errors=True)
