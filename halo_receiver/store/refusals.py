@@ -9,6 +9,8 @@ import duckdb
 
 from halo_receiver.errors import Unreadable, Unstorable
 
+# What DuckDB says when memory is short while it commits, in an exception of another class.
+_MEMORY = ("failed to pin block", "could not allocate block", "out of memory")
 # What DuckDB says when the trouble is not the file's or the rows' but the moment's. It has no class for these.
 _PASSING = ("no space left", "disk", "could not set lock", "quota", "too many open files", "read-only file system")
 
@@ -20,9 +22,10 @@ def refusal(error: duckdb.Error, path: Path) -> Exception:
     file is damaged; Unstorable when the rows are not to be stored whatever the disk says.
     """
     text = str(error).splitlines()[0]
-    if isinstance(error, duckdb.OutOfMemoryException):
+    said = str(error).lower()
+    if isinstance(error, duckdb.OutOfMemoryException) or any(words in said for words in _MEMORY):
         return MemoryError(text)
-    if any(words in str(error).lower() for words in _PASSING):
+    if any(words in said for words in _PASSING):
         return OSError(errno.ENOSPC, text)
     if isinstance(error, (duckdb.IOException, duckdb.TransactionException)) and path.suffix == ".making":
         return OSError(errno.EIO, text)
