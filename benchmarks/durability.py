@@ -24,7 +24,7 @@ from pathlib import Path
 import grpc
 
 from benchmarks import payloads
-from halo_receiver import conventions, rewrite, spool
+from halo_receiver import children, conventions, rewrite, spool
 from halo_receiver.store import manifest, queries
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
@@ -134,8 +134,7 @@ def merge(folder: Path, options: argparse.Namespace) -> None:
     settings = {
         "directory": str(directory), "names": names, "memory_limit": "512MiB", "threads": 1, "log_level": "warning",
     }  # fmt: skip
-    command = [sys.executable, "-m", "halo_receiver.rewrite", json.dumps(settings)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+    with children.start("halo-rewrite", "halo_receiver.rewrite", json.dumps(settings), stdout=subprocess.PIPE) as child:
         assert child.stdout
         made = json.loads(child.stdout.read())["made"]
     seconds = time.monotonic() - started

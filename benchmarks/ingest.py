@@ -36,7 +36,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from benchmarks import h2, payloads
 from benchmarks.phoenix import phoenix
 from benchmarks.servers import NullServer, Receiver
-from halo_receiver import ingest, spool
+from halo_receiver import check, spool
 from halo_receiver.store import manifest
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import SegmentName, listed
@@ -376,8 +376,8 @@ def profile(workload: str, options: argparse.Namespace) -> dict[str, float]:
     raw = sum(map(len, bodies)) / spans
     say(f"{workload}: {raw:,.0f} B a span, gzip {raw * spans / sum(map(len, packed)):.1f} : 1, {spans} spans")
     result = {"raw": raw}
-    result["inflate"], _ = _timed("inflate", spans, lambda: [len(ingest.inflate(body, 2**26)) for body in packed])
-    result["check"], _ = _timed("check", spans, lambda: [ingest.check("traces", "protobuf", body) for body in bodies])
+    result["inflate"], _ = _timed("inflate", spans, lambda: [len(check.inflate(body, 2**26)) for body in packed])
+    result["check"], _ = _timed("check", spans, lambda: [check.check("traces", "protobuf", body) for body in bodies])
     with tempfile.TemporaryDirectory(prefix="halo-benchmark-") as folder:
         writer = spool.SpoolWriter(Path(folder) / "spool")
 

@@ -9,6 +9,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -17,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from halo_receiver import ingest, spool, wire
-from halo_receiver.config import ReceiverConfig, StoreConfig, load_receiver
+from halo_receiver.auth import Keys, Role
+from halo_receiver.config import MIN_KEY_CHARACTERS, AuthConfig, ReceiverConfig, StoreConfig, load_receiver
 from halo_receiver.errors import DirectoryUnusable, HaloError
 from halo_receiver.http_server import HttpServer
 from halo_receiver.intake import Intake
 from halo_receiver.loader_client import LoaderClient, LoaderGone
 from halo_receiver.logs import event, set_up
 from halo_receiver.metrics import Metrics
-from halo_receiver.server import GrpcServer, LocalServer, SegmentsService
+from halo_receiver.reading import Reads
+from halo_receiver.segments_service import LocalServer, SegmentsService
+from halo_receiver.server import GrpcServer
 from halo_receiver.store.lock import DirectoryLock
 from halo_receiver.tls import Tls
 
@@ -32,18 +36,22 @@ log = logging.getLogger("halo.receiver")
 
 ADDRESS_FILE = "receiver.json"
 SEAL_SECONDS = 25.0
+MAX_FILES = 65_536  # open at once, where the system allows it
+KEPT_FILES = 128  # of these not for connections
 LOOK_SECONDS = 1.0
 
 
 class Receiver:
     """Everything that runs in the receiver's process, in the order it is started."""
 
-    def __init__(self, store: StoreConfig, config: ReceiverConfig, *, span_time: bool) -> None:
+    def __init__(self, store: StoreConfig, config: ReceiverConfig, auth: AuthConfig, *, span_time: bool) -> None:
         self._store = store
         self._config = config
+        self._auth = auth
         self._data_dir = store.data_dir.absolute()
         self._metrics = Metrics()
         self._token = secrets.token_urlsafe(24)
+        self._keys = Keys.of(auth, config, local_token=self._token)
         self._loader = LoaderClient(
             {
                 "data_dir": str(self._data_dir),
@@ -86,11 +94,10 @@ class Receiver:
             sink=self._ingest,
             spool_dir=spool_dir,
             loaded=lambda: self._loader.position,
-            local_token=self._token,
             metrics=self._metrics,
         )
         self._synced(writer.position)
-        self._warn_if_open()
+        self._say_who_may()
         await self._listen()
         self._leave_address()
         gc.collect()
@@ -113,17 +120,30 @@ class Receiver:
 
     async def _listen(self) -> None:
         config = self._config
+        self._reads = Reads(
+            budget=config.max_reading_bytes,
+            largest=config.max_request_bytes,
+            idle_seconds=config.idle_seconds,
+            total_seconds=config.read_seconds,
+            held=lambda: self._intake.held,
+        )
+        connections = _connection_limit(config.max_connections)
         segments = SegmentsService(
-            self._intake,
+            self._keys,
             directory=self._data_dir / "segments",
             seal=self._seal,
             report=lambda: (self._not_ready(), self._metrics.text()),
         )
         if config.grpc_endpoint != "off":
-            self._grpc = GrpcServer(config, self._intake, segments, self._tls)
+            self._grpc = GrpcServer(
+                config, self._keys, self._intake, self._reads, segments, max_connections=connections, tls=self._tls
+            )
             self._addresses["grpc"] = await _listening("grpc", config.grpc_endpoint, self._grpc.start())
         if config.http_endpoint != "off":
-            self._http = HttpServer(config, self._intake, self._metrics, self._not_ready, self._tls)
+            self._http = HttpServer(
+                config, self._keys, self._intake, self._reads, self._metrics,
+                ready=self._not_ready, metrics_open=self._auth.metrics_open, max_connections=connections, tls=self._tls,
+            )  # fmt: skip
             self._addresses["http"] = await _listening("http", config.http_endpoint, self._http.start())
         if self._tls is not None:
             self._watching = asyncio.create_task(self._tls.watch())
@@ -131,13 +151,19 @@ class Receiver:
             self._local = LocalServer(segments)
             self._addresses["local"] = await self._local.start()
 
-    def _warn_if_open(self) -> None:
+    def _say_who_may(self) -> None:
+        short = sum(len(key.get_secret_value()) < MIN_KEY_CHARACTERS for key in self._config.api_keys)
+        if short:
+            what = "short keys in [receiver] api_keys are soon guessed: [auth] ingest_keys refuses them"
+            event(log, what, level=logging.WARNING, keys=short, at_least=MIN_KEY_CHARACTERS)
+        if not (self._keys.open[Role.READ] or self._auth.metrics_open):
+            event(log, "metrics need a key: scrape with one of [auth] read_keys, or set metrics_open")
         for name in ("grpc_endpoint", "http_endpoint"):
             host = getattr(self._config, name).rpartition(":")[0].strip("[]")
             beyond = host not in ("127.0.0.1", "::1", "localhost", "off", "")
             missing = [
                 what
-                for what, there in (("TLS", self._config.tls_cert_file), ("keys", self._config.api_keys))
+                for what, there in (("TLS", self._config.tls_cert_file), ("keys", not self._keys.open[Role.INGEST]))
                 if not there
             ]
             if beyond and missing:
@@ -159,7 +185,7 @@ class Receiver:
             raise _unusable(self._data_dir, error) from None
 
     def _not_ready(self) -> str | None:
-        return self._intake.trouble() or self._loader.not_ready()
+        return self._intake.not_ready() or self._loader.not_ready()
 
     async def _seal(self) -> None:
         try:
@@ -197,10 +223,27 @@ class Receiver:
         if self._local is not None:
             await self._local.stop()
         self._ingest.close()
+        self._intake.close()
+        self._reads.close()
         left = max(1.0, self._config.drain_seconds - (time.monotonic() - started))
         loaded = await self._loader.stop(self._ingest.position, timeout=left)
         event(log, "receiver stopped", drained=loaded, seconds=time.monotonic() - started)
         return 0
+
+
+def _connection_limit(wanted: int) -> int:
+    """Raise the limit of open files as far as this process may, and return how many connections each port can have."""
+    try:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+        if soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = max(1, min(wanted, (most - KEPT_FILES) // 2))
+    if limit < wanted:
+        event(log, "connections limited by open files", level=logging.WARNING, each_port=limit, open_files=most)
+    return limit
 
 
 def _unusable(directory: Path, error: OSError) -> DirectoryUnusable:
@@ -220,13 +263,13 @@ async def _listening(name: str, endpoint: str, start: Any) -> str:
     return address
 
 
-async def serve(store: StoreConfig, config: ReceiverConfig, *, span_time: bool) -> int:
+async def serve(store: StoreConfig, config: ReceiverConfig, auth: AuthConfig, *, span_time: bool) -> int:
     """Run one receiver until a signal."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    receiver = Receiver(store, config, span_time=span_time)
+    receiver = Receiver(store, config, auth, span_time=span_time)
     await receiver.start()
     await receiver.watch(stopping)
     return await receiver.stop()
@@ -249,13 +292,13 @@ def main() -> None:
         if getattr(given, name):
             overrides["receiver"][name] = getattr(given, name)
     try:
-        store, config = load_receiver(file=given.config, overrides=overrides)
+        store, config, auth = load_receiver(file=given.config, overrides=overrides)
         set_up(config.log_level)
         with (
             DirectoryLock(store.data_dir / "segments" / "writer.lock", "a receiver"),
             asyncio.Runner(loop_factory=_loop_factory()) as runner,
         ):
-            code = runner.run(serve(store, config, span_time=given.arrival == "span-time"))
+            code = runner.run(serve(store, config, auth, span_time=given.arrival == "span-time"))
     except HaloError as error:
         sys.stderr.write(f"error: {error}\n" + (f"hint:  {error.hint}\n" if error.hint else ""))
         # Threads of the half-started parts must not keep the process.

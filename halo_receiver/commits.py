@@ -14,14 +14,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from halo_receiver import spool
+from halo_receiver import memory, spool
 from halo_receiver.aside import Aside
+from halo_receiver.check import inflate
 from halo_receiver.errors import Unreadable, Unstorable
-from halo_receiver.ingest import inflate
 from halo_receiver.store import columns
 from halo_receiver.store.segments import Segments
 from halo_receiver.tables import Tables
@@ -30,6 +30,7 @@ log = logging.getLogger("halo.loader")
 
 BATCH_SECONDS = 3.0  # age at which rows are committed although the row group is not full: the spool has them
 BATCH_BYTES = 64 * 2**20  # of requests, inflated, that wait to be committed
+LARGE_BYTES = 8 * 2**20  # of a request, after which freed memory is returned to the system: storing takes its own
 RETRY_SECONDS = 2.0  # after the disk refused
 MEMORY_ATTEMPTS = 3  # to store one request for which memory is short
 MEMORY_SECONDS = 1.0  # between two of them
@@ -112,11 +113,13 @@ class Commits:
         """Decode a request into the batch."""
         if not self._batch.frames:
             self._batch.since = time.monotonic()
-        self._batch.frames.append(replace(frame, body=b""))  # the spool has it, should it be needed again
+        self._batch.frames.append(frame)
+        size = len(frame.body)
         try:
             self._attempt(frame)
             body, mended = self._decode(frame, self._tables)
         except MemoryError:  # what else is in the tables may be lost with it
+            frame.body = b""
             self.settle()
             self._again(self._drop())
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it must not stop those behind it
@@ -124,6 +127,9 @@ class Commits:
         else:
             self._batch.bytes += body
             self._batch.mended.update(mended)
+        frame.body = b""  # the spool has it, should it be needed again
+        if size >= LARGE_BYTES:
+            memory.give_back()
 
     def _attempt(self, frame: spool.Frame) -> None:
         """Leave a note of what is tried. Raises Unstorable when loaders died of it."""

@@ -1,35 +1,18 @@
-"""The receiver's settings, and the loader of all settings: defaults < halo.toml < environment < flags.
-
-Every setting of `[section] name` is also `HALO_<SECTION>_<NAME>` in the environment, and
-`[section.ENTRY] name` of a section with named entries is `HALO_<SECTION>_<ENTRY>_<NAME>`. Units are in the names.
-This room alone reads the file and the environment.
-"""
+"""The receiver's settings. The loader of all settings, the worker's too, is config_loader."""
 
 from __future__ import annotations
 
-import difflib
-import json
-import os
-import re
-import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from halo_receiver.errors import ConfigError
+from halo_receiver.config_loader import Section, Sections, load
 
-DEFAULT_FILE = Path("halo.toml")
-_EVERY_SETTING = "deploy/halo.toml shows every setting"
+__all__ = ["AuthConfig", "ReceiverConfig", "Section", "Sections", "StoreConfig", "load", "load_receiver"]
 
-
-class Section(BaseModel):
-    """The base of every section: nothing unknown, nothing changed after start."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+MIN_KEY_CHARACTERS = 8  # of a key in [auth]
 
 
 class StoreConfig(Section):
@@ -67,16 +50,41 @@ class ReceiverConfig(Section):
         256 * 2**20, ge=0, description="Free disk below which clients are told to come back, and readiness ends."
     )
     max_attribute_bytes: int = Field(2**20, ge=2**8, description="A longer attribute value is cut, marked and counted.")
+    check_memory_bytes: int = Field(
+        512 * 2**20, ge=128 * 2**20, description="A JSON request that takes more to look at is refused for good."
+    )
+    check_seconds: float = Field(
+        10, gt=0, description="A JSON request that takes more processor time to look at is refused for good."
+    )
+    max_connections: int = Field(
+        2048, ge=8, description="On each port; above it HTTP closes the longest idle one, and gRPC takes no other."
+    )
+    max_reading_bytes: int = Field(
+        256 * 2**20,
+        ge=2**20,
+        description="What requests that are being read hold together; above it, those that stand still are told "
+        "to come back. One always may.",
+    )
+    header_seconds: float = Field(10, gt=0, description="A connection is closed whose request header takes longer.")
+    idle_seconds: float = Field(30, gt=0, description="An HTTP request of which nothing comes is told to come back.")
+    read_seconds: float = Field(120, gt=0, description="A request that takes longer to come is told to come back.")
+    idle_connection_seconds: float = Field(
+        300, gt=0, description="A connection without requests is closed; clients connect again by themselves."
+    )
     retry_seconds: float = Field(5, gt=0, description="When to come back, as told to clients (RetryInfo, Retry-After).")
     drain_seconds: float = Field(20, ge=0, description="How long SIGTERM waits for requests and the loader.")
     api_keys: list[SecretStr] = Field(
-        default_factory=list,
-        description="Bearer keys, any of which is accepted; empty means open. From the environment, comma separated.",
+        default_factory=list, description="The older name of [auth] ingest_keys; both are accepted."
     )
     tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM); reread when the file changes.")
     tls_key_file: Path | None = Field(None, description="Private key (PEM) of the certificate.")
     tls_client_ca_file: Path | None = Field(None, description="Demand client certificates signed by these (mTLS).")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged on stderr.")
+
+    @field_validator("api_keys")
+    @classmethod
+    def _keys_can_be_sent(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        return _checked_keys(keys, at_least=1)  # short ones were accepted under this name: a start says so
 
     @model_validator(mode="after")
     def _endpoints_and_tls_agree(self) -> ReceiverConfig:
@@ -94,46 +102,44 @@ class ReceiverConfig(Section):
         return self
 
 
-# A section's model, or for sections with named entries ([schedules.daily]) a one-element list of the entries' model.
-Sections = Mapping[str, type[Section] | list[type[Section]]]
-Loaded = dict[str, Any]
+class AuthConfig(Section):
+    """`[auth]`: bearer keys, and what each may do. From the environment, comma separated."""
 
-RECEIVER_SECTIONS: Sections = {"store": StoreConfig, "receiver": ReceiverConfig}
+    ingest_keys: list[SecretStr] = Field(
+        default_factory=list, description="May export, and nothing else; without any, whoever can connect may."
+    )
+    read_keys: list[SecretStr] = Field(
+        default_factory=list, description="May read /metrics; with these or operator_keys nobody else may."
+    )
+    operator_keys: list[SecretStr] = Field(
+        default_factory=list, description="May do everything: export, read, and seal, list and ask for the status."
+    )
+    metrics_open: bool = Field(
+        False, description="Show /metrics, which names your services, to whoever can connect, whatever keys are set."
+    )
+
+    @field_validator("ingest_keys", "read_keys", "operator_keys")
+    @classmethod
+    def _keys_can_be_sent(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        return _checked_keys(keys, at_least=MIN_KEY_CHARACTERS)
+
+
+def _checked_keys(keys: list[SecretStr], *, at_least: int) -> list[SecretStr]:
+    """Refuse keys that no header can carry, or that are soon guessed. No message shows a key."""
+    for number, key in enumerate(keys, 1):
+        text = key.get_secret_value()
+        if not text.strip():
+            raise ValueError(f"key {number} is empty: it would let everybody in")
+        if not all("!" <= character <= "~" for character in text):
+            raise ValueError(f"key {number} has a space or a character that is not ASCII: no header can carry it")
+        if len(text) < at_least:
+            raise ValueError(f"key {number} has {len(text)} characters, {at_least} are needed: openssl rand -hex 24")
+    return keys
+
+
+RECEIVER_SECTIONS: Sections = {"store": StoreConfig, "receiver": ReceiverConfig, "auth": AuthConfig}
 # Sections of the worker, which this package may not import: known, so that one file serves both.
 OTHER_SECTIONS = ("model", "budget", "analysis", "schedules", "sinks", "redaction")
-
-
-def load(
-    sections: Sections,
-    *,
-    file: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Mapping[str, Any]] | None = None,
-    others: tuple[str, ...] = (),
-) -> Loaded:
-    """Read the settings of `sections`; a section with named entries becomes a dict of them.
-
-    `file` None means `halo.toml` where it exists; `others` are sections that may stand in the file but are not read.
-    Raises ConfigError, with the nearest right name in the hint, on anything unknown or malformed.
-    """
-    environment = os.environ if environment is None else environment
-    document = _read_file(file)
-    for name in document:
-        if name not in sections and name not in others:
-            raise ConfigError(f"unknown section [{name}]", hint=_nearest(name, [*sections, *others]))
-    loaded: Loaded = {}
-    for name, model in sections.items():
-        table = document.get(name, {})
-        _refuse_unknown_variables(name, model, list(table) if isinstance(table, dict) else [], environment)
-        if not isinstance(table, dict):
-            raise ConfigError(f"[{name}] must be a table", hint=f"write '[{name}]' and its settings below it")
-        given = dict((overrides or {}).get(name, {}))
-        if isinstance(model, list):
-            loaded[name] = _entries(name, model[0], table, environment)
-        else:
-            values = {**table, **_from_environment(name, model, environment), **given}
-            loaded[name] = _validate(f"[{name}]", model, values)
-    return loaded
 
 
 def load_receiver(
@@ -141,107 +147,7 @@ def load_receiver(
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
-) -> tuple[StoreConfig, ReceiverConfig]:
+) -> tuple[StoreConfig, ReceiverConfig, AuthConfig]:
     """Read what the receiver needs."""
     loaded = load(RECEIVER_SECTIONS, file=file, environment=environment, overrides=overrides, others=OTHER_SECTIONS)
-    return loaded["store"], loaded["receiver"]
-
-
-def _read_file(file: Path | None) -> dict[str, Any]:
-    path = file or DEFAULT_FILE
-    if file is None and not path.exists():
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}", hint="name another with --config, or leave it out") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}", hint="deploy/halo.toml shows every setting") from None
-
-
-def _entries(
-    section: str, model: type[Section], table: dict[str, Any], environment: Mapping[str, str]
-) -> dict[str, Section]:
-    entries = {}
-    for entry, values in table.items():
-        if not isinstance(values, dict):
-            raise ConfigError(
-                f"[{section}] has '{entry}' outside an entry",
-                hint=f"write '[{section}.NAME]' and the settings below it",
-            )
-        merged = {**values, **_from_environment(f"{section}_{entry}", model, environment)}
-        entries[entry] = _validate(f"[{section}.{entry}]", model, merged)
-    return entries
-
-
-def _from_environment(prefix: str, model: type[Section], environment: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        variable = _variable(prefix, name)
-        if variable in environment:
-            values[name] = _parse(variable, environment[variable], field.annotation)
-    return values
-
-
-# What Kubernetes sets for a service that is named halo-receiver.
-_SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
-
-
-def _refuse_unknown_variables(
-    section: str, model: type[Section] | list[type[Section]], entries: list[str], environment: Mapping[str, str]
-) -> None:
-    """A variable of a section that is no setting of it was misspelt: silence would be to run with the default."""
-    fields = (model[0] if isinstance(model, list) else model).model_fields
-    prefixes = [f"{section}_{entry}" for entry in entries] if isinstance(model, list) else [section]
-    known = {_variable(prefix, field) for prefix in prefixes for field in fields}
-    for name in sorted(environment):
-        if not name.startswith(_variable(section, "")) or name in known or _SERVICE_LINK.search(name):
-            continue
-        if isinstance(model, list) and not any(name.startswith(_variable(prefix, "")) for prefix in prefixes):
-            raise ConfigError(
-                f"{name} belongs to no entry of [{section}]",
-                hint=f"add [{section}.NAME] to halo.toml; there are: {', '.join(entries) or 'none'}",
-            )
-        raise ConfigError(f"{name} is no setting of [{section}]", hint=_nearest(name, sorted(known)))
-
-
-def _variable(prefix: str, name: str) -> str:
-    return f"HALO_{prefix}_{name}".upper().replace("-", "_")
-
-
-def _parse(variable: str, text: str, annotation: Any) -> Any:
-    """Read lists as comma separated or JSON, tables as JSON; the rest is left to the model."""
-    kinds = typing.get_args(annotation) if typing.get_origin(annotation) in (types.UnionType, typing.Union) else ()
-    origins = {typing.get_origin(kind) or kind for kind in (kinds or (annotation,))}
-    if dict in origins or (list in origins and text.lstrip().startswith("[")):
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise ConfigError(f"{variable} is not JSON: {error}") from None
-    if list in origins:
-        return [item.strip() for item in text.split(",") if item.strip()]
-    return text
-
-
-def _validate(where: str, model: type[Section], values: dict[str, Any]) -> Section:
-    for name in values:
-        if name not in model.model_fields:
-            raise ConfigError(f"{where} has no setting '{name}'", hint=_nearest(name, list(model.model_fields)))
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden" and len(first["loc"]) > 1:
-            raise ConfigError(f"{where} has no setting '{name}'", hint=_EVERY_SETTING) from None
-        field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
-        hint = f"{name}: {field.description}" if field is not None and field.description else _EVERY_SETTING
-        raise ConfigError(f"{where} {name}: {reason}" if name else f"{where} {reason}", hint=hint) from None
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"known are: {', '.join(sorted(names))}"
+    return loaded["store"], loaded["receiver"], loaded["auth"]

@@ -9,11 +9,11 @@ import contextlib
 import json
 import logging
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from halo_receiver import children
 from halo_receiver.errors import HaloError
 from halo_receiver.logs import event
 from halo_receiver.rewrite import DAMAGED
@@ -101,11 +101,10 @@ class Housekeeping:
             "log_level": self._log_level,
         }
         self._names, self._started = names, time.monotonic()
-        self._child = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "halo_receiver.rewrite", json.dumps(settings)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        )
+        self._child = children.start(
+            "halo-rewrite", "halo_receiver.rewrite", json.dumps(settings),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        )  # fmt: skip
 
     def _look_at_child(self, child: subprocess.Popen[bytes], now: float) -> None:
         code = child.poll()

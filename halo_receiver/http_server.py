@@ -14,11 +14,14 @@ from aiohttp import web
 from google.protobuf import json_format
 from google.rpc import status_pb2
 
+from halo_receiver.answers import response, status_details
+from halo_receiver.auth import CODES, Keys, Role, Verdict
 from halo_receiver.config import ReceiverConfig
+from halo_receiver.http_connections import Connections
 from halo_receiver.intake import Answer, Intake, Kind
 from halo_receiver.logs import event
 from halo_receiver.metrics import CONTENT_TYPE, Metrics
-from halo_receiver.server import response, status_details
+from halo_receiver.reading import Ended, Reads
 from halo_receiver.tls import Tls
 
 log = logging.getLogger("halo.receiver")
@@ -27,12 +30,13 @@ PROTOBUF, JSON = "application/x-protobuf", "application/json"
 PATHS: dict[str, Kind] = {"/v1/traces": "traces", "/v1/logs": "logs", "/v1/metrics": "metrics"}
 SHUTDOWN_SECONDS = 5.0  # for which a stop waits for requests in flight
 
-MAX_READING_BYTES = 256 * 2**20  # of requests that are being read; above it clients are told to come back
+BACKLOG = 1024  # connections that nobody has accepted yet
 
 _HTTP_STATUS = {
     "OK": 200,
     "INVALID_ARGUMENT": 400,
     "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
     "NOT_FOUND": 404,
     "RESOURCE_EXHAUSTED": 413,
     "UNAVAILABLE": 503,
@@ -43,14 +47,26 @@ class HttpServer:
     """The receiver's HTTP port."""
 
     def __init__(
-        self, config: ReceiverConfig, intake: Intake, metrics: Metrics, ready: Any, tls: Tls | None = None
+        self,
+        config: ReceiverConfig,
+        keys: Keys,
+        intake: Intake,
+        reads: Reads,
+        metrics: Metrics,
+        *,
+        ready: Any,
+        metrics_open: bool,
+        max_connections: int,
+        tls: Tls | None = None,
     ) -> None:
         self._config = config
         self._tls = tls
+        self._keys = keys
+        self._metrics_open = metrics_open
         self._intake = intake
+        self._reads = reads
         self._metrics = metrics
         self._ready = ready
-        self._reading = 0
         app = web.Application(middlewares=[self._in_kind])
         for path in PATHS:
             app.router.add_route("*", path, self._export)
@@ -59,18 +75,27 @@ class HttpServer:
         app.router.add_get("/metrics", self._show_metrics)
         # Bodies are inflated by ourselves, only as far as the limit.
         self._runner = web.AppRunner(
-            app, auto_decompress=False, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
-        )
+            app, auto_decompress=False, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS,
+            keepalive_timeout=config.idle_connection_seconds, logger=_Counting(metrics),
+        )  # fmt: skip
+        self._connections = Connections(
+            lambda: self._runner.server(),  # type: ignore[misc]  # there once the runner is set up
+            limit=max_connections, header_seconds=config.header_seconds, request_seconds=config.read_seconds,
+        )  # fmt: skip
+        self._listener: asyncio.Server | None = None
 
     @web.middleware
     async def _in_kind(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Answer errors in the request's own encoding, and no error of ours with a code that loses the spans."""
         try:
-            answer: web.StreamResponse = await handler(request)
+            with self._connections.request(request.protocol):
+                answer: web.StreamResponse = await handler(request)
         except web.HTTPException as error:
             if request.content_type not in (PROTOBUF, JSON):
                 raise
             return _status(error.status, 5, f"{error.status} {error.reason}: {request.path}", request, {})
+        except ConnectionError:
+            raise
         except Exception as error:  # noqa: BLE001 - 500 is permanent to a client
             event(log, "request failed", level=logging.ERROR, reason=f"{type(error).__name__}: {error}")
             answer = self._answer("traces", self._intake.busy("traces", "http", "the receiver failed"), request)
@@ -81,9 +106,12 @@ class HttpServer:
         host, _, port = self._config.http_endpoint.rpartition(":")
         context = self._tls.listening_context() if self._tls is not None else None
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host.strip("[]"), int(port), ssl_context=context)
-        await site.start()
-        bound = self._runner.addresses[0][1]
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._connections, host.strip("[]"), int(port), ssl=context, backlog=BACKLOG,
+            ssl_handshake_timeout=self._config.header_seconds if context else None,
+        )  # fmt: skip
+        self._connections.start()
+        bound = self._listener.sockets[0].getsockname()[1]
         return f"{host}:{bound}"
 
     async def _export(self, request: web.Request) -> web.Response:
@@ -102,18 +130,25 @@ class HttpServer:
             refused = self._answer(kind, busy, request)
             refused.force_close()
             return refused
-        if not self._intake.authorized(request.headers.get("Authorization")):
-            return self._answer(kind, self._intake.unauthorized(kind, "http"), request)
+        verdict = self._keys.judge(request.headers.get("Authorization"), Role.INGEST)
+        if verdict is not Verdict.ALLOWED:
+            return self._answer(kind, self._intake.denied(kind, "http", verdict), request)
         compression = request.headers.get("Content-Encoding", "identity").strip().lower()
         if compression not in ("identity", "", "gzip", "deflate"):
-            text = f"unsupported Content-Encoding '{compression}', supported: [gzip, deflate, identity]"
+            named = compression[:40].encode("ascii", "backslashreplace").decode()  # a header may hold any bytes
+            text = f"unsupported Content-Encoding '{named}', supported: [gzip, deflate, identity]"
             return _status(415, 3, text, request, {"Accept-Encoding": "gzip, deflate, identity"})
         try:
             body = await self._read(request)
         except _TooLargeError as error:
             return self._answer(kind, self._intake.too_large(kind, "http", error.size), request)
-        except _TooMuchError:
-            return self._answer(kind, self._intake.busy(kind, "http", "too much is being received"), request)
+        except Ended as error:
+            return self._answer(kind, self._intake.busy(kind, "http", str(error)), request)
+        except web.RequestPayloadError as error:
+            return self._answer(kind, self._intake.malformed(kind, "http", f"the body is broken: {error}"), request)
+        except ConnectionError:
+            self._intake.aborted(kind, "http")
+            raise  # nobody waits for an answer
         packed = "gzip" if compression in ("gzip", "deflate") else "none"
         encoding: Literal["json", "protobuf"] = "json" if content_type == JSON else "protobuf"
         answer = await self._intake.export(kind, encoding, packed, body, "http")
@@ -125,17 +160,13 @@ class HttpServer:
         if request.content_length is not None and request.content_length > limit:
             raise _TooLargeError(request.content_length)
         parts, size = [], 0
-        try:
+        async with self._reads.begin(counted=True) as read:
             async for part in request.content.iter_any():
                 size += len(part)
-                self._reading += len(part)
                 if size > limit:
                     raise _TooLargeError(size)
-                if self._reading > MAX_READING_BYTES:
-                    raise _TooMuchError
                 parts.append(part)
-        finally:
-            self._reading -= size
+                read.grew(len(part))
         return b"".join(parts)
 
     def _answer(self, kind: Kind, answer: Answer, request: web.Request) -> web.Response:
@@ -152,11 +183,22 @@ class HttpServer:
         trouble = self._ready()
         return web.Response(status=503 if trouble else 200, text=f"{trouble or 'ok'}\n")
 
-    async def _show_metrics(self, _request: web.Request) -> web.Response:
+    async def _show_metrics(self, request: web.Request) -> web.Response:
+        verdict = self._keys.judge(request.headers.get("Authorization"), Role.READ)
+        if verdict is not Verdict.ALLOWED and not self._metrics_open:
+            return web.Response(
+                status=_HTTP_STATUS[CODES[verdict]],
+                text=f"'Authorization: Bearer KEY' is required, with {Role.READ.value}\n",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        self._ready()  # halo_ready and the disk's gauges are of this moment
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def stop(self, seconds: float) -> None:
         """Take no new requests and wait so long for those in flight."""
+        self._connections.stop()
+        if self._listener is not None:
+            self._listener.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._runner.cleanup(), seconds)
 
@@ -167,8 +209,16 @@ class _TooLargeError(Exception):
         self.size = size
 
 
-class _TooMuchError(Exception):
-    pass
+class _Counting(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp says of requests that are none: counted, for whoever connects could fill the log with it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__(log)
+        self._metrics = metrics
+
+    def log(self, level: int, *_: Any, **__: Any) -> None:
+        if level >= logging.WARNING:
+            self._metrics.bad_http.inc()
 
 
 def _status(http: int, code: int, text: str, request: web.Request, headers: dict[str, str]) -> web.Response:
@@ -178,6 +228,7 @@ def _status(http: int, code: int, text: str, request: web.Request, headers: dict
 def _message(http: int, message: Any, request: web.Request, headers: dict[str, str]) -> web.Response:
     """Write a message in the encoding of the request."""
     if request.content_type == JSON:
-        text = json_format.MessageToJson(message, indent=None)
-        return web.Response(status=http, text=text, content_type=JSON, charset="utf-8", headers=headers)
+        # Without a charset: the Collector ignores a partial success whose type is not exactly application/json.
+        body = json_format.MessageToJson(message, indent=None).encode()
+        return web.Response(status=http, body=body, content_type=JSON, headers=headers)
     return web.Response(status=http, body=message.SerializeToString(), content_type=PROTOBUF, headers=headers)

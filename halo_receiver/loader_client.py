@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import json
 import logging
-import sys
 import time
 from typing import Any
 
+from halo_receiver import children
 from halo_receiver.errors import HaloError
 from halo_receiver.logs import event
 from halo_receiver.metrics import Metrics
@@ -109,13 +109,17 @@ class LoaderClient:
         self._heard = self._moved = time.monotonic()
         self.counters = {}
         settings = {**self._settings, "careful": self._deaths >= CAREFUL_DEATHS}
-        self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "halo_receiver.loader_process", json.dumps(settings),
+        self._process = process = await children.start_async(
+            "halo-loader", "halo_receiver.loader_process", json.dumps(settings),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**24,
         )  # fmt: skip
         listening = asyncio.create_task(self._listen(process))
         while not listening.done():
+            looked = time.monotonic()
             await asyncio.wait({listening}, timeout=LOOK_SECONDS)
+            # A server that was stopped or blocked itself has not heard what the loader said meanwhile.
+            blocked = max(0.0, time.monotonic() - looked - 2 * LOOK_SECONDS)
+            self._heard, self._moved = self._heard + blocked, self._moved + blocked
             self._metrics.loader_silent.set(self.silent_for)
             self._metrics.loader_lag.set(self._metrics.lag.seconds())
             if self.stuck and not listening.done():

@@ -21,7 +21,6 @@ from typing import Any
 from halo_receiver import conventions, spool
 from halo_receiver.errors import DirectoryInUse, DirectoryUnusable, HaloError
 from halo_receiver.housekeeping import Housekeeping
-from halo_receiver.lifeline import end_with_parent
 from halo_receiver.loader import Loader
 from halo_receiver.logs import set_up
 from halo_receiver.store import retention
@@ -149,12 +148,11 @@ def _run(settings: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run as `python -m halo_receiver.loader_process`; the settings come as one JSON argument."""
+    """Run as a child (children.py); the settings come as one JSON argument."""
     parser = argparse.ArgumentParser()
     parser.add_argument("settings")
     given = json.loads(parser.parse_args().settings)
     set_up(given["log_level"])
-    end_with_parent()
     os.nice(NICE)
     # Ctrl-C in a terminal, and systemd's SIGTERM, reach the whole group; the server alone decides when the loader ends.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -28,4 +29,6 @@ def event(log: logging.Logger, what: str, *, level: int = logging.INFO, **fields
 
 def _value(value: Any) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    if not text.isprintable():  # an error may quote what a client sent: no line break, no escape of a terminal
+        return json.dumps(text)
     return f'"{text}"' if " " in text or not text else text

@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
-from halo_receiver.ingest import MAX_SERVICES, Checked
+from halo_receiver.check import Checked
 from halo_receiver.spool import Position
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
@@ -19,6 +19,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
+MAX_SERVICES = 200  # label values of the per-service counters; the rest counts as "other"
 LAG_RESOLUTION = 0.1  # seconds between two remembered moments of the spool
 
 
@@ -66,6 +67,7 @@ class Metrics:
         self.latency = Histogram(
             "halo_acknowledgement_seconds", "From the whole request to its answer", ["signal"], buckets=_LATENCY, **new
         )
+        self.bad_http = Counter("halo_bad_http_requests", "What came over HTTP and was no HTTP request", **new)
         self.ignored_metrics = Counter("halo_ignored_metrics_requests", "Metrics requests: accepted, not stored", **new)
         self.backlog_bytes = Gauge("halo_spool_backlog_bytes", "Acknowledged, not loaded yet", **new)
         self.free_bytes = Gauge("halo_disk_free_bytes", "Left on the data directory's disk", **new)
@@ -94,11 +96,15 @@ class Metrics:
 
     def items(self, signal: str, checked: Checked) -> None:
         """Count what one acknowledged request held."""
+        counted: dict[str, list[int]] = {}  # a request may name thousands of services, of which few get a series
         for service, number in checked.services.items():
+            of_label = counted.setdefault(self._label(service), [0, 0])
             rejected = checked.rejected_services.get(service, 0)
-            label = self._label(service)
-            if number > rejected:
-                self.accepted.labels(signal, label).inc(number - rejected)
+            of_label[0] += number - rejected
+            of_label[1] += rejected
+        for label, (accepted, rejected) in counted.items():
+            if accepted:
+                self.accepted.labels(signal, label).inc(accepted)
             if rejected:
                 self.rejected.labels(signal, label).inc(rejected)
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from halo_receiver import conventions
 from halo_receiver.errors import StoreError
-from halo_receiver.lifeline import end_with_parent
 from halo_receiver.logs import set_up
 from halo_receiver.store import columns, manifest, merge, rows
 
@@ -49,10 +48,9 @@ def log_meaning(found: list[rows.Row]) -> columns.Table:
 
 
 def main() -> None:
-    """Run as `python -m halo_receiver.rewrite`; what to do comes as one JSON argument."""
+    """Run as a child (children.py); what to do comes as one JSON argument."""
     given = json.loads(sys.argv[1])
     set_up(given["log_level"])
-    end_with_parent()
     os.nice(NICE)
     directory = Path(given["directory"])
     try:

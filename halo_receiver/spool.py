@@ -42,6 +42,7 @@ PACK_BYTES = 8 * 2**10  # from which on a request is packed: below, the disk wai
 _PACK_LEVEL = -5
 
 _NAME = re.compile(r"\d{12}\.spool", re.ASCII)
+PROBE_BYTES = 4096  # written to see whether the disk takes them
 FILE_BYTES = 256 * 2**20  # of a spool file, above which the next one begins
 
 
@@ -52,9 +53,9 @@ class Position(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
-    """One request as it was acknowledged, and where it ends."""
+    """One request as it was acknowledged, and where it ends. Who has decoded it may let go of its body."""
 
     kind: str
     encoding: Literal["protobuf", "json"]
@@ -142,6 +143,13 @@ class SpoolWriter:
             size = self._write_and_sync(frames)
         self._offset += size
         return self.position
+
+    def probe(self) -> None:
+        """Raise OSError while what is written cannot be made durable; nothing of the attempt stays."""
+        if self._offset >= self._file_bytes or self._descriptor < 0:
+            self._next_file()
+        self._write_and_sync([(bytes(PROBE_BYTES), b"")])
+        os.ftruncate(self._descriptor, self._offset)
 
     def _write_and_sync(self, frames: Sequence[tuple[bytes, bytes]]) -> int:
         parts = [memoryview(part) for frame in frames for part in frame if part]

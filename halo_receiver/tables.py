@@ -6,17 +6,20 @@ column by column.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
 from halo_receiver import conventions, decode, wire
-from halo_receiver.span import LogRecord, Scope, Span, SpanEvent
+from halo_receiver.span import LogRecord, Rejection, Scope, Span, SpanEvent
 from halo_receiver.store import columns
 from halo_receiver.store.schema import ROW_GROUP_SIZE, SMALL_ROW_BYTES, SMALL_ROW_GROUP_SIZE
 
 SPEAKS, ERROR_TYPE = 1, 2  # what the scanner wants to know of a key
+CHUNK_ROWS, CHUNK_BYTES = 1024, 8 * 2**20  # of the reference: decoded, and made into a table, at a time
+_Said: TypeAlias = tuple[LogRecord, dict[str, Any] | None, int]
 _said = attrgetter(*columns.MEANINGS)
 
 
@@ -68,7 +71,8 @@ class Tables:
                 max_attribute_bytes=max_attribute_bytes, span_time=span_time,
             )  # fmt: skip
         self._tables: list[columns.Table] = []
-        self._logs: list[tuple[LogRecord, dict[str, Any] | None, int]] = []
+        self._log_tables: list[columns.Table] = []
+        self._logs: list[_Said] = []
         self._spans = 0
         self._bytes = 0
 
@@ -80,7 +84,8 @@ class Tables:
     @property
     def rows(self) -> int:
         """How many rows there are."""
-        return self.spans + len(self._logs)
+        logs: int = sum(table.num_rows for table in self._log_tables)
+        return self.spans + len(self._logs) + logs
 
     @property
     def full(self) -> bool:
@@ -88,28 +93,50 @@ class Tables:
         rows = self.rows
         if rows < ROW_GROUP_SIZE:
             return False
-        small = not self._logs and self._bytes + (self._scanner.bytes if self._scanner else 0) < rows * SMALL_ROW_BYTES
+        small = (
+            self.spans == rows and self._bytes + (self._scanner.bytes if self._scanner else 0) < rows * SMALL_ROW_BYTES
+        )
         return not small or rows >= SMALL_ROW_GROUP_SIZE
 
     def add(self, kind: str, encoding: decode.Encoding, body: bytes, arrival_ns: int) -> dict[str, int]:
         """Append the rows of one request; return what was mended, and how often. Raises Undecodable."""
-        if kind == "logs":
-            decoded = decode.decode_logs(body, encoding=encoding, max_attribute_bytes=self._limit)
-            self._logs += [
-                (item, conventions.from_log(item), self._arrival(arrival_ns, item.time_unix_nano))
-                for item in decoded.logs
-            ]
-            return decoded.warnings
-        if encoding == "protobuf" and self._scan(body, arrival_ns):
+        if kind == "traces" and encoding == "protobuf" and self._scan(body, arrival_ns):
             return {}
-        decoded = decode.decode_traces(body, encoding=encoding, max_attribute_bytes=self._limit)
-        table = columns.span_table(
+        mending = decode.Mending(self._limit)
+        chunks = _chunks(decode.each(kind, body, encoding=encoding, mending=mending))
+        # Nothing counts of a request that turns out to be none: its tables are appended when all are made.
+        if kind == "logs":
+            made, rest = self._log_tables_of(chunks, arrival_ns)
+            if made:
+                self._flush_logs()
+            self._log_tables += made
+            self._logs += rest
+        else:
+            tables = [self._span_table_of(chunk, arrival_ns) for chunk in chunks]
+            self._flush()
+            for table in tables:
+                self._append(table)
+        return mending.decoded.warnings
+
+    def _span_table_of(self, spans: list[Span], arrival_ns: int) -> columns.Table:
+        return columns.span_table(
             (span, conventions.canonical(span), self._arrival(arrival_ns, span.end_unix_nano or span.start_unix_nano))
-            for span in decoded.spans
+            for span in spans
         )
-        self._flush()
-        self._append(table)
-        return decoded.warnings
+
+    def _log_tables_of(
+        self, chunks: Iterator[list[LogRecord]], arrival_ns: int
+    ) -> tuple[list[columns.Table], list[_Said]]:
+        """Make tables of all chunks but the last: small requests become rows together with others."""
+        made: list[columns.Table] = []
+        rest: list[_Said] = []
+        for chunk in chunks:
+            if rest:
+                made.append(columns.log_table(rest))
+            rest = [
+                (item, conventions.from_log(item), self._arrival(arrival_ns, item.time_unix_nano)) for item in chunk
+            ]
+        return made, rest
 
     def _scan(self, body: bytes, arrival_ns: int) -> bool:
         if self._scanner is None:
@@ -133,9 +160,31 @@ class Tables:
             self._spans += table.num_rows
             self._bytes += table.nbytes
 
+    def _flush_logs(self) -> None:
+        if self._logs:
+            self._log_tables.append(columns.log_table(self._logs))
+            self._logs = []
+
     def take(self) -> tuple[columns.Table, columns.Table]:
         """Return the tables of spans and of logs, and start anew."""
         self._flush()
-        tables, logs = self._tables, self._logs
-        self._tables, self._logs, self._spans, self._bytes = [], [], 0, 0
-        return columns.joined(tables), columns.log_table(logs)
+        self._flush_logs()
+        spans, logs = columns.joined(self._tables), columns.joined_logs(self._log_tables)
+        self._tables, self._log_tables, self._spans, self._bytes = [], [], 0, 0
+        return spans, logs
+
+
+def _chunks(items: Iterator[decode.Item]) -> Iterator[list[Any]]:
+    """Gather what is not rejected, so much at a time as takes little memory as objects."""
+    chunk: list[Any] = []
+    size = 0
+    for item in items:
+        if isinstance(item, Rejection):
+            continue
+        chunk.append(item)
+        size += sum(len(value) for value in item.attributes.values() if isinstance(value, str))
+        if len(chunk) >= CHUNK_ROWS or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

@@ -10,6 +10,7 @@ from halo_worker.analysis import contrast, overview
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
 from halo_worker.analysis.since import traces_since
+from halo_worker.display import cut
 from halo_worker.report import briefs
 from halo_worker.report.decisions import Decision
 from halo_worker.report.identity import mask
@@ -35,7 +36,7 @@ from halo_worker.report.together import grouped, seen_together
 from halo_worker.report.words import headline
 from halo_worker.window import Window
 
-NO_FAILURE = ("Broken Telemetry", "Latency Outlier")  # categories of findings that are no failure of an agent
+SIGNATURE_CHARACTERS = 2000  # of an error's text; its issue is told by all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def assemble(
     findings = _in_groups(_ordered(findings), traces_of, known.leads)
     muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
     muted_traces = len(set().union(*(traces_of[issue_id] for issue_id in muted)))
-    outcomes, contrasts = contrast.contrasts(reader, _failed_of(verified))
+    outcomes, contrasts = contrast.contrasts(reader)
     resolved = known.resolved_now(set(history), of=totals.traces, rules=draft.engine.rules)
     for issue in resolved:
         history[issue.issue_id] = issue.history
@@ -115,6 +116,8 @@ def assemble(
             sampled=draft.sampled,
             not_examined=[*draft.not_examined, *not_examined],
             unsupported=draft.unsupported,
+            detectors=len(draft.engine.rules),
+            detectors_off=draft.detectors_off,
         ),
         totals=totals.model_copy(update={"muted_traces": muted_traces}),
         findings=findings,
@@ -191,12 +194,6 @@ def _in_groups(
     ]
 
 
-def _failed_of(verified: Verified) -> list[str]:
-    """Return the traces in which an agent failed, by the findings: slow or unconnected ones are not among them."""
-    named = (item for item in verified.findings if item.draft.category not in NO_FAILURE)
-    return sorted({occurrence.trace_id for item in named for occurrence in item.occurrences})
-
-
 def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:
     """A question without an answer, and nothing else that is verified, is a failed run; what stopped is partial."""
     if about.prompt and draft.answer is None and not findings:
@@ -228,7 +225,7 @@ def _finding(item: VerifiedFinding, assessed: Assessment, continues: list[str]) 
         first_seen=assessed.first_seen,
         last_seen=item.last_seen_ns,
         detector=Detector(name=draft.detector_name, sql=draft.sql, version=draft.rule_version),
-        signature=mask(draft.key),
+        signature=cut(mask(draft.key), SIGNATURE_CHARACTERS),
         prevalence=prevalence.model_copy(
             update={
                 "previous_rate": assessed.derived.previous_rate,

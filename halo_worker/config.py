@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
-from halo_receiver.config import ReceiverConfig, Section, Sections, StoreConfig, load
-from halo_worker.errors import ConfigError
+from halo_receiver.config import AuthConfig, ReceiverConfig, Section, Sections, StoreConfig, load
+from halo_worker.errors import ConfigError, InputError
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -203,17 +203,19 @@ class RedactionConfig(Section):
     """`[redaction]`: what is masked in everything that leaves the machine."""
 
     enabled: bool = Field(True, description="Mask keys, tokens and e-mail addresses.")
-    patterns: list[str] = Field(default_factory=list, description="Further regular expressions (Python's) to mask.")
+    patterns: list[str] = Field(default_factory=list, description="Further regular expressions (RE2's) to mask.")
 
     @field_validator("patterns")
     @classmethod
     def _compile(cls, patterns: list[str]) -> list[str]:
+        from halo_receiver.store.text import matches_empty  # loads DuckDB, which few commands need
+
         for pattern in patterns:
             try:
-                found = re.compile(pattern).search("")
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
-            if found:
+                empty = matches_empty(pattern)
+            except InputError as error:
+                raise ValueError(f"{error}; {error.hint}") from None
+            if empty:
                 raise ValueError(f"{pattern!r} matches the empty text, and so everything")
         return patterns
 
@@ -223,6 +225,7 @@ DEFAULT_SCHEDULES = {"daily": ScheduleConfig.model_validate({"cron": "0 6 * * *"
 SECTIONS: Sections = {
     "store": StoreConfig,
     "receiver": ReceiverConfig,
+    "auth": AuthConfig,
     "model": ModelConfig,
     "budget": BudgetConfig,
     "analysis": AnalysisConfig,
@@ -238,6 +241,7 @@ class Settings:
 
     store: StoreConfig
     receiver: ReceiverConfig
+    auth: AuthConfig
     model: ModelConfig
     budget: BudgetConfig
     analysis: AnalysisConfig

@@ -12,6 +12,7 @@ from typing import Any
 from halo_worker.analysis import analyst
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
+from halo_worker.report.archive import new_run_id
 from halo_worker.window import SECOND, Window
 
 REQUEST_FILE = "request.json"
@@ -67,9 +68,13 @@ def note_request(work_dir: Path, request: Request, window: Window) -> None:
 
 
 def forget_old(root: Path, now_ns: int) -> None:
-    """Remove what runs left behind that nobody went on with."""
+    """Remove what runs left behind that nobody went on with, by the time in their ids.
+
+    Files carry the date of the kernel, which `now_ns` need not be.
+    """
+    oldest = new_run_id(now_ns - KEPT_NS)
     for file in root.glob(f"*/{REQUEST_FILE}"):
-        if file.stat().st_mtime_ns < now_ns - KEPT_NS:
+        if file.parent.name < oldest:
             shutil.rmtree(file.parent, ignore_errors=True)
 
 

@@ -25,6 +25,8 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Span, Status, StatusCode, format_trace_id, set_span_in_context
 
+from halo_worker.display import masked_url
+
 SERVICE = "halo"
 SCOPE = "halo.engine"
 SECONDS = 15.0
@@ -264,18 +266,18 @@ def export(spans: list[ReadableSpan]) -> str | None:
         try:
             for start in range(0, len(spans), BATCH_SPANS):
                 if exporter.export(spans[start : start + BATCH_SPANS]) is not SpanExportResult.SUCCESS:
-                    return f"{where} did not take the run's spans"
+                    return f"{masked_url(where)} did not take the run's spans"
         finally:
             exporter.shutdown()
     except (OSError, ValueError) as error:
-        return f"{where} did not take the run's spans: {error}"
+        return f"{masked_url(where)} did not take the run's spans: {error}"
     return None
 
 
 def _post(spans: list[ReadableSpan], where: str) -> str | None:
     url = os.environ.get(_ENDPOINT[0]) or f"{where.rstrip('/')}/v1/traces"
     if not url.startswith(("http://", "https://")):
-        return f"{url} is not an http address, and OTEL_EXPORTER_OTLP_PROTOCOL says http"
+        return f"{masked_url(url)} is not an http address, and OTEL_EXPORTER_OTLP_PROTOCOL says http"
     headers = dict(pair.split("=", 1) for pair in (_first(_HEADERS, os.environ) or "").split(",") if "=" in pair)
     request = urllib.request.Request(  # noqa: S310 - the scheme is looked at above
         url, encoded(spans), {"Content-Type": "application/x-protobuf", **headers}
@@ -284,7 +286,7 @@ def _post(spans: list[ReadableSpan], where: str) -> str | None:
         with urllib.request.urlopen(request, timeout=SECONDS):  # noqa: S310
             return None
     except urllib.error.HTTPError as error:
-        return f"{url} answered {error.code} to the run's spans"
+        return f"{masked_url(url, path=True)} answered {error.code} to the run's spans"
 
 
 def _first(names: tuple[str, ...], environment: Mapping[str, str]) -> str | None:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.scripted_model import Scripted
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+hypothesis.settings.register_profile("halo", deadline=None)  # no test fails because a machine is busy
+hypothesis.settings.load_profile("halo")
+
+
+def pytest_configure() -> None:
+    """Under libfaketime, mend what it breaks, here and in every process that tests start."""
+    if "faketime" in os.environ.get("LD_PRELOAD", ""):
+        folder = REPOSITORY / "tests" / "faketime"
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+        runpy.run_path(str(folder / "sitecustomize.py"))
 
 
 @pytest.fixture(scope="session")

@@ -65,13 +65,20 @@ class RawHttp2:
     def ping(self) -> None:
         self.socket.sendall(self._frame(6, 0, 0, bytes(8)))
 
-    def request(self, path: str, message: bytes, *, end: bool = True, **headers: str) -> None:
-        named = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x", "te": "trailers"}
-        named |= {"content-type": "application/grpc"} | {name.replace("_", "-"): text for name, text in headers.items()}
-        block = b"".join(
-            b"\0" + bytes([len(name)]) + name.encode() + bytes([len(text)]) + text.encode()
-            for name, text in named.items()
-        )
+    def begin(self, path: str, length: int, sent: bytes, **headers: str | bytes) -> None:
+        """Begin a request of one message of that length, and send no more of it than this."""
+        self.request(path, b"", end=False, **headers)
+        self.socket.sendall(self._frame(0, 0, 1, b"\0" + struct.pack(">I", length) + sent))
+
+    def request(self, path: str, message: bytes, *, end: bool = True, **headers: str | bytes) -> None:
+        named: dict[str, str | bytes] = {
+            ":method": "POST", ":scheme": "http", ":path": path, ":authority": "x", "te": "trailers",
+            "content-type": "application/grpc", **{name.replace("_", "-"): text for name, text in headers.items()},
+        }  # fmt: skip
+        block = b""
+        for name, value in named.items():
+            text = value.encode() if isinstance(value, str) else value
+            block += b"\0" + bytes([len(name)]) + name.encode() + bytes([len(text)]) + text
         self.socket.sendall(self._frame(1, 4, 1, block))
         if end:
             compressed = bytes([1 if "grpc_encoding" in headers else 0])

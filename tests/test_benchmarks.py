@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import h2, ingest, payloads
+from benchmarks import h2, ingest, payloads, telemetrygen
+from tests.collector import program
 from tests.fixtures_receiver import ReceiverProcess
+
+pytestmark = pytest.mark.slow
 
 
 def options(*parts: str, **changes: object) -> argparse.Namespace:
@@ -34,6 +37,14 @@ def test_every_span_that_was_acknowledged_is_stored() -> None:
 def test_a_load_that_is_not_ours_is_acknowledged_to_the_last_request() -> None:
     """The part itself compares what h2load sent with what the receiver counted."""
     assert ingest.run(options("h2load", workload=["plain"]))["h2load plain"]["acknowledged / null"] > 0
+
+
+@pytest.mark.peer
+def test_a_load_through_the_collector_arrives_to_the_last_span() -> None:
+    """The part itself counts what was stored."""
+    if program("telemetrygen") is None:
+        pytest.skip("SKIPPED, telemetrygen is not built: python3 -m tests.collector (needs Go)")
+    assert all(telemetrygen.run(50, queues=("disk",)).values())
 
 
 def test_what_is_refused_counts_neither_as_spans_nor_as_bytes_and_says_why(tmp_path: Path) -> None:

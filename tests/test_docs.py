@@ -10,8 +10,11 @@ import pytest
 from pydantic import BaseModel
 
 from halo_receiver.store.reader import Reader
+from halo_worker.analysis.questions import asking
 from halo_worker.cli import COMMANDS
 from halo_worker.config import SECTIONS, load_settings
+from halo_worker.display import visible
+from halo_worker.rlm.interpreter import Limits
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -34,6 +37,19 @@ def test_every_column_is_in_the_readme(tmp_path: Path, view: str) -> None:
     with Reader.open(tmp_path) as reader:
         columns = {row["column_name"] for row in reader.query(f"DESCRIBE {view}")}
     assert columns - set(re.findall(r"`(\w+)`", README)) == set()
+
+
+def test_the_limits_in_the_security_policy_are_those_of_the_code() -> None:
+    policy = " ".join((REPOSITORY / "SECURITY.md").read_text(encoding="utf-8").split())
+    code = Limits()
+    for said in (
+        f"{code.seconds:g} s of running, {code.memory_bytes >> 20} MiB, {code.host_calls:,} host calls and "
+        f"{code.output_bytes:,} bytes of output each time",
+        f"{asking.SECONDS:g} s and {asking.MEMORY_BYTES >> 20} MiB of DuckDB's memory",
+        f"shown as `{visible(chr(0x202E))}`",
+    ):
+        assert said in policy
+    assert not re.search(r"[\w.]+@[\w.]+\.\w", policy), "reports come by the repository's advisories, not by mail"
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -10,7 +10,7 @@ from halo_receiver.conventions.signature import error_signature
 from halo_receiver.conventions.sources import Reading, first
 from halo_receiver.conventions.spoken import Spoken
 from halo_receiver.conventions.table import Convention, Kind, load
-from halo_receiver.conventions.values import integer, name, number, text, unwrapped
+from halo_receiver.conventions.values import dumps, integer, name, number, text, unwrapped
 from halo_receiver.span import Canonical, Span
 
 TABLE = load()
@@ -19,6 +19,7 @@ MAPPING_VERSION: int = TABLE.version
 _PRICED = ("llm", "embedding")
 _MAX_KNOWN, _MAX_KNOWN_LENGTH = 1_000, 64
 _INT64 = 2**63
+_MADE = {"image": "image", "speech": "audio", "audio": "audio", "video": "video"}  # gen_ai.output.type → what it is
 
 
 def canonical(span: Span) -> Canonical:
@@ -132,6 +133,8 @@ def _messages(result: Canonical, reading: Reading, convention: Convention) -> tu
         result.input_messages = asked.json
     if answered:
         result.output_messages = answered.json
+    if sources := fields.get("output_type"):
+        _made(result, reading, first(reading, sources), answered)
     for source in fields.get("tool_definitions", ()):
         value = first(reading, (source,))
         offered = tools.read(value) if value is not None else None
@@ -143,6 +146,17 @@ def _messages(result: Canonical, reading: Reading, convention: Convention) -> tu
     if result.finish_reason is None and answered:
         result.finish_reason = answered.finish_reason
     return asked, answered
+
+
+def _made(result: Canonical, reading: Reading, kind: Any, answered: Spoken | None) -> None:
+    """Of a call that was asked for an image or for speech, note that it made one where its content is left out."""
+    made = _MADE.get(kind) if isinstance(kind, str) else None
+    if made is None or reading.type != "llm" or reading.span.status_code == "ERROR":
+        return
+    if answered is None or (
+        answered.answer is None and '"media":' not in answered.json and '"tool_calls":' not in answered.json
+    ):
+        result.output_messages = dumps([{"role": "assistant", "content": None, "media": [{"type": made}]}])
 
 
 def _texts(

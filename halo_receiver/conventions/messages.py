@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from halo_receiver.conventions.values import dumps, loads, structured
-
-Message = dict[str, Any]
+from halo_receiver.conventions.parts import (
+    ATTACHED,
+    CALL,
+    MADE,
+    MEDIA_MEMBERS,
+    REASONING,
+    RESULT,
+    TEXT,
+    Gathered,
+    Message,
+    images_of,
+    listed,
+)
+from halo_receiver.conventions.values import loads, structured
 
 MAX_MESSAGES = 10_000
 _ROLES = {
@@ -20,11 +31,6 @@ _ROLES = {
     "function": "tool", "functionmessage": "tool", "gen_ai.choice": "assistant", "gen_ai.user.message": "user",
     "gen_ai.system.message": "system", "gen_ai.assistant.message": "assistant", "gen_ai.tool.message": "tool",
 }  # fmt: skip
-_TEXT = {"text", "input_text", "output_text", "refusal", "summary_text", "plain_text", "output"}
-_REASONING = {"reasoning", "thinking", "redacted_thinking", "reasoning_text"}
-_CALL = {"tool_call", "tool-call", "tool_use", "function_call", "server_tool_call", "server_tool_use", "mcp_call"}
-_RESULT = {"tool_call_response", "tool-result", "tool_result", "function_call_output", "server_tool_call_response",
-           "tool-error", "web_search_tool_result"}  # fmt: skip
 
 
 def read(value: Any, role: str = "user") -> list[Message] | None:
@@ -60,8 +66,8 @@ def _read(value: Any, role: str, out: list[Message], depth: int) -> None:
 def _is_part(item: dict[str, Any]) -> bool:
     if "message" in item or ("content" in item and item.get("type") in (None, "message")):
         return False
-    return item.get("type") in _TEXT or (
-        ("text" in item or "toolUse" in item or "toolResult" in item) and "type" not in item
+    return item.get("type") in TEXT or (
+        "type" not in item and any(key in item for key in ("text", "toolUse", "toolResult", *MEDIA_MEMBERS))
     )
 
 
@@ -97,8 +103,10 @@ def _read_object(value: dict[str, Any], role: str, out: list[Message], depth: in
     elif isinstance(value.get("prompt"), dict) or isinstance(value.get("completion"), dict):  # OpenInference
         inner = value.get("prompt") or value.get("completion")
         _message({"content": (inner or {}).get("text")}, role, out)
-    elif "role" in value or "content" in value or "parts" in value or value.get("type") in _CALL | _RESULT:
+    elif "role" in value or "content" in value or "parts" in value or value.get("type") in CALL | RESULT | MADE:
         _message(value, _langchain_role(value) or role, out)
+    elif made := images_of(value):
+        _message({"images": made}, "assistant", out)
     elif "event.name" in value or "tool_calls" in value or (_is_part(value) and role == "assistant"):
         _message(value, role, out)
 
@@ -122,11 +130,14 @@ def _message(item: dict[str, Any], default: str, out: list[Message]) -> None:
     """Append what one message says: itself, preceded by a tool message for each tool result it carries."""
     kind = item.get("type")
     role = _role(item.get("role") or _langchain_role(item), default)
-    if kind in _CALL or kind in _RESULT or kind in _REASONING:
-        gathered = _Gathered()
+    inner = item.get("kwargs") or item.get("data")
+    if isinstance(inner, dict) and "content" not in item:  # LangChain's, serialized
+        item = {**item, **inner}
+    if kind in CALL or kind in RESULT or kind in REASONING:
+        gathered = Gathered()
         gathered.part(item)
     else:
-        gathered = _Gathered()
+        gathered = Gathered()
         content = item.get("parts")
         for key in ("content", "contents"):
             if content is None:
@@ -134,7 +145,7 @@ def _message(item: dict[str, Any], default: str, out: list[Message]) -> None:
         if content is None and "text" in item:
             content = item["text"]
         gathered.content(content)
-        for call in _list(item.get("tool_calls") or item.get("toolCalls")):
+        for call in listed(item.get("tool_calls") or item.get("toolCalls")):
             if isinstance(call, dict):
                 gathered.call(call.get("tool_call") if isinstance(call.get("tool_call"), dict) else call)
         if isinstance(item.get("function_call"), dict):
@@ -144,6 +155,11 @@ def _message(item: dict[str, Any], default: str, out: list[Message]) -> None:
                 gathered.reasoning.append(item[key])
         if isinstance(item.get("refusal"), str) and item["refusal"]:
             gathered.texts.append(item["refusal"])
+        for key in ATTACHED:
+            for part in listed(item.get(key)):
+                gathered.attached(part, key)
+        if kind in MADE and (item.get("result") or item.get("outputs")):
+            gathered.media.append({"type": kind})
     out.extend(gathered.results)
     message: Message = {"role": role, "content": "\n".join(gathered.texts) if gathered.texts else None}
     if gathered.reasoning:
@@ -157,7 +173,7 @@ def _message(item: dict[str, Any], default: str, out: list[Message]) -> None:
         identifier = item.get("tool_call_id") or item.get("toolCallId") or item.get("id")
         if isinstance(identifier, str):
             message["tool_call_id"] = identifier
-    if isinstance(item.get("name"), str) and item["name"] and kind not in _CALL | _RESULT:
+    if isinstance(item.get("name"), str) and item["name"] and kind not in CALL | RESULT:
         message["name"] = item["name"]
     reason = item.get("finish_reason") or item.get("stop_reason") or item.get("finishReason")
     if isinstance(reason, str) and reason:
@@ -200,7 +216,7 @@ def _plain(item: dict[str, Any], out: list[Message]) -> bool:
     if sent:
         if type(sent) is not list:
             return False
-        gathered = _Gathered()
+        gathered = Gathered()
         for call in sent:
             if type(call) is not dict:
                 return False
@@ -245,163 +261,6 @@ def _plain_part(part: dict[str, Any], texts: list[str], calls: list[dict[str, An
         results.append({"role": "tool", "content": part["response"], "tool_call_id": part["id"]})
         return True
     return False
-
-
-def _list(value: Any) -> list[Any]:
-    value = structured(value) if isinstance(value, str) else value
-    return value if isinstance(value, list) else [value] if isinstance(value, dict) else []
-
-
-class _Gathered:
-    """The parts of one message, sorted by what they are."""
-
-    __slots__ = ("calls", "media", "reasoning", "results", "texts")
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.reasoning: list[str] = []
-        self.calls: list[dict[str, Any]] = []
-        self.results: list[Message] = []
-        self.media: list[dict[str, Any]] = []
-
-    def content(self, content: Any) -> None:
-        if isinstance(content, str):
-            if content:
-                self.texts.append(content)
-        elif isinstance(content, list):
-            for part in content:
-                if isinstance(part, dict):
-                    self.part(part.get("message_content") if isinstance(part.get("message_content"), dict) else part)
-                elif isinstance(part, str):
-                    self.texts.append(part)
-        elif isinstance(content, dict):
-            if isinstance(content.get("parts"), list):  # Gemini: content {parts, role}
-                self.content(content["parts"])
-            elif content:
-                self.part(content)
-        elif content is not None:
-            self.texts.append(dumps(content))
-
-    def part(self, part: Any) -> None:
-        if not isinstance(part, dict):
-            return
-        kind = part.get("type")
-        kind = kind if isinstance(kind, str) else ""
-        if kind in _CALL:
-            self.call(part)
-        elif kind in _RESULT:
-            self.result(part)
-        elif kind in _REASONING or "reasoningContent" in part:
-            self._reasoning(part)
-        elif isinstance(part.get("toolUse"), dict):
-            self.call(part["toolUse"])
-        elif isinstance(part.get("toolResult"), dict):
-            self.result(part["toolResult"])
-        elif isinstance(call := part.get("functionCall") or part.get("function_call"), dict):
-            self.call(call)
-        elif isinstance(answer := part.get("functionResponse") or part.get("function_response"), dict):
-            self.result(answer)
-        elif isinstance(said := part.get("text", part.get("content") if kind in _TEXT else None), str):
-            if said:
-                self.texts.append(said)
-        elif isinstance(part.get("refusal"), str):
-            self.texts.append(part["refusal"])
-        elif isinstance(part.get("kwargs"), dict):
-            self.content(part["kwargs"].get("content"))
-        elif kind or any(key in part for key in ("inlineData", "inline_data", "image", "blob", "file")):
-            self._media(part, kind)
-        elif isinstance(part.get("content"), (str, list)):
-            self.content(part["content"])
-        elif isinstance(part.get("json"), (dict, list)):  # Bedrock tool results
-            self.texts.append(dumps(part["json"]))
-        elif part:
-            self.texts.append(dumps(part))
-
-    def _reasoning(self, part: dict[str, Any]) -> None:
-        inner = part.get("reasoningContent")
-        if isinstance(inner, dict):
-            text = inner.get("reasoningText")
-            part = text if isinstance(text, dict) else inner
-        for key in ("content", "text", "thinking", "reasoning", "summary"):
-            said = part.get(key)
-            if isinstance(said, str) and said:
-                self.reasoning.append(said)
-                return
-            if isinstance(said, list):
-                self.reasoning.extend(
-                    item["text"] for item in said if isinstance(item, dict) and isinstance(item.get("text"), str)
-                )
-
-    def _media(self, part: dict[str, Any], kind: str) -> None:
-        inner = next(
-            (part[k] for k in ("inlineData", "inline_data", "source", "file") if isinstance(part.get(k), dict)), part
-        )
-        mime = next(
-            (inner[k] for k in ("mime_type", "mimeType", "mediaType", "media_type") if isinstance(inner.get(k), str)),
-            None,
-        )
-        self.media.append({"type": kind or "blob", "mime_type": mime} if mime else {"type": kind or "blob"})
-
-    def call(self, call: Any) -> None:
-        if not isinstance(call, dict):
-            return
-        inner = call.get("function")
-        function: dict[str, Any] = inner if isinstance(inner, dict) else call
-        arguments = next(
-            (
-                source[k]
-                for source in (function, call)
-                for k in ("arguments", "input", "args")
-                if source.get(k) is not None
-            ),
-            None,
-        )
-        if isinstance(arguments, str):
-            parsed = structured(arguments)
-            arguments = arguments if parsed is None else parsed
-        identifier = next(
-            (
-                call[k]
-                for k in ("call_id", "id", "toolCallId", "toolUseId", "tool_call_id")
-                if isinstance(call.get(k), str)
-            ),
-            None,
-        )
-        name = function.get("name") or call.get("toolName") or call.get("tool_name")
-        self.calls.append({"id": identifier, "name": name if isinstance(name, str) else None, "arguments": arguments})
-
-    def result(self, part: dict[str, Any]) -> None:
-        value = next(
-            (part[k] for k in ("response", "result", "output", "content", "error") if part.get(k) is not None), None
-        )
-        if isinstance(value, dict) and set(value) == {"type", "value"}:  # AI SDK: {"type": "json", "value": …}
-            value = value["value"]
-        message: Message = {"role": "tool", "content": _result_text(value)}
-        identifier = next(
-            (part[k] for k in ("tool_call_id", "call_id", "toolCallId", "tool_use_id", "toolUseId", "id")
-             if isinstance(part.get(k), str)),
-            None,
-        )  # fmt: skip
-        if identifier:
-            message["tool_call_id"] = identifier
-        name = part.get("name") or part.get("toolName")
-        if isinstance(name, str):
-            message["name"] = name
-        self.results.append(message)
-
-
-def _result_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, list) and value and all(isinstance(item, dict) and _is_block(item) for item in value):
-        inner = _Gathered()
-        inner.content(value)
-        return "\n".join(inner.texts) if inner.texts else None
-    return dumps(value)
-
-
-def _is_block(item: dict[str, Any]) -> bool:
-    return item.get("type") in _TEXT or item.get("type") == "image" or set(item) <= {"text", "json"}
 
 
 def last_text(messages: list[Message] | None, roles: tuple[str, ...]) -> str | None:

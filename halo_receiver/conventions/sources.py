@@ -243,16 +243,18 @@ class Answer(Lookup):
 
     def may(self, attributes: Iterable[str], events: bool) -> bool:
         """With any of its parts."""
-        return any(self.options[part] in attributes for part in ("text", "object", "tool_calls"))
+        return any(self.options[part] in attributes for part in ("text", "object", "tool_calls", "files"))
 
     def value(self, reading: Reading) -> Any:
         """Put it together."""
         attributes, options = reading.attributes, self.options
         text = attributes.get(options["text"]) or attributes.get(options["object"])
-        calls = reading.parsed(options["tool_calls"])
-        if not text and not calls:
+        calls, files = reading.parsed(options["tool_calls"]), reading.parsed(options["files"])
+        if not text and not calls and not files:
             return None
         message = {"role": "assistant", "content": text if isinstance(text, str) else None, "tool_calls": calls or []}
+        if files:
+            message["files"] = files
         reasoning = attributes.get(options["reasoning"])
         return [{**message, "reasoning": reasoning} if isinstance(reasoning, str) else message]
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from halo_receiver import wire
 from halo_receiver.conventions import messages
-from halo_receiver.conventions.messages import Message, last_text
+from halo_receiver.conventions.messages import last_text
+from halo_receiver.conventions.parts import Message
 from halo_receiver.conventions.sources import Flat, Reading, Source
 from halo_receiver.conventions.values import dumps
 

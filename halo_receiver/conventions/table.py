@@ -16,7 +16,8 @@ _OPTIONS = {"key", "inherit", "kind", "json_values", "cache_excluded", "error_wh
 FIELDS = (
     "model", "provider", "agent_name", "session_id", "user_id", "tool_name", "tool_call_id", "tool_arguments",
     "tool_result", "tool_definitions", "system_messages", "input_messages", "output_messages", "input_text",
-    "output_text", "finish_reason", "max_output_tokens", "input_tokens", "output_tokens", "cached_tokens",
+    "output_text", "output_type", "finish_reason",
+    "max_output_tokens", "input_tokens", "output_tokens", "cached_tokens",
     "cached_beside_input", "cache_write_tokens", "reasoning_tokens", "cost", "cost_parts", "error_type",
     "error_message",
 )  # fmt: skip

@@ -7,12 +7,14 @@ line ──flat──────▶ Span
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from halo_receiver.decode import crowd, from_json, from_protobuf
 from halo_receiver.decode.flat import flat_span
+from halo_receiver.decode.from_json import refusals
 from halo_receiver.decode.from_protobuf import parse
-from halo_receiver.decode.mending import MAX_ATTRIBUTE_BYTES, Mending, Undecodable, id_problem
+from halo_receiver.decode.mending import MAX_ATTRIBUTE_BYTES, Item, Mending, Undecodable, id_problem
 from halo_receiver.span import Decoded
 
 Encoding = Literal["protobuf", "json"]
@@ -20,14 +22,27 @@ Encoding = Literal["protobuf", "json"]
 __all__ = [
     "MAX_ATTRIBUTE_BYTES",
     "Encoding",
+    "Item",
+    "Mending",
     "Undecodable",
     "crowd",
     "decode_logs",
     "decode_traces",
+    "each",
     "flat_span",
     "id_problem",
     "parse",
+    "refusals",
 ]
+
+
+def each(kind: str, body: bytes, *, encoding: Encoding, mending: Mending) -> Iterator[Item]:
+    """Yield what a request of `traces` or `logs` holds, one by one: large JSON is parsed as far as it is iterated over.
+
+    What is yielded and raised is as in `decode_traces` and `decode_logs`; `mending` takes the account.
+    """
+    source = from_json if encoding == "json" else from_protobuf
+    yield from source.logs(body, mending) if kind == "logs" else source.traces(body, mending)
 
 
 def decode_traces(
@@ -46,7 +61,7 @@ def decode_traces(
     Source: opentelemetry/proto/trace/v1/trace.proto; OTLP specification, "JSON Protobuf Encoding".
     """
     mending = Mending(max_attribute_bytes)
-    return from_json.traces(body, mending) if encoding == "json" else from_protobuf.traces(body, mending)
+    return mending.gather(each("traces", body, encoding=encoding, mending=mending))
 
 
 def decode_logs(
@@ -59,4 +74,4 @@ def decode_logs(
     Source: opentelemetry/proto/logs/v1/logs.proto.
     """
     mending = Mending(max_attribute_bytes)
-    return from_json.logs(body, mending) if encoding == "json" else from_protobuf.logs(body, mending)
+    return mending.gather(each("logs", body, encoding=encoding, mending=mending))

@@ -1,13 +1,25 @@
-"""Whether a protobuf body holds too many messages, without building them.
+"""Whether a body holds more messages than anybody sends; in protobuf, without building them.
 
-An empty one has two bytes, and fifty once it is built.
+An empty one has two bytes, and fifty once it is built: 64 MiB of them would take gigabytes and minutes.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from halo_receiver.decode.mending import Undecodable
+
+MAX_GROUPS = 100_000  # resources, and scopes, in one request
+MAX_MESSAGES = 5_000_000  # of all kinds, attributes included; 64 MiB of small spans hold four million
 MAX_NESTING = 100  # as the parser's
+
+
+class Crowd(Undecodable):
+    """Memory for its messages would be fifty times its size."""
+
+    def __init__(self, limit: int, what: str = "spans, events, links, attributes and values together") -> None:
+        super().__init__(f"the request holds more than {limit} {what}", hint="send smaller batches")
+
 
 Shape = dict[int, Any]  # the fields that are messages, by number, with their own shapes
 
@@ -33,6 +45,8 @@ def over(body: bytes, descriptor: Any, limit: int) -> bool:
                 if tag & 7 == 2:
                     size, at = _varint(body, at)
             wire = tag & 7
+            if tag < 8:
+                return False
             if wire == 2:
                 inner = shape.get(tag >> 3)
                 if inner is None:

@@ -9,58 +9,39 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import orjson
-
 from halo_receiver.decode import mending as m
+from halo_receiver.decode.json_document import LISTS, Lazy, read
+from halo_receiver.decode.json_text import BEYOND, integer_of
 from halo_receiver.decode.mending import Mending, Undecodable, id_problem
-from halo_receiver.span import SPAN_KINDS, STATUS_CODES, Decoded, LogRecord, Rejection, Scope, Span, SpanEvent, SpanLink
+from halo_receiver.span import SPAN_KINDS, STATUS_CODES, LogRecord, Rejection, Scope, Span, SpanEvent, SpanLink
 
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
 
-def traces(body: bytes, mending: Mending) -> Decoded:
-    """Parse an ExportTraceServiceRequest in JSON; see `decode.decode_traces`."""
-    return traces_object(_request(parse(body), "resourceSpans"), mending)
+def traces(body: bytes, mending: Mending) -> Iterator[Span | Rejection]:
+    """Parse an ExportTraceServiceRequest in JSON, as far as it is iterated over; see `decode.decode_traces`."""
+    return spans_of(_request(read(body, "resourceSpans"), "resourceSpans"), mending)
 
 
-def logs(body: bytes, mending: Mending) -> Decoded:
-    """Parse an ExportLogsServiceRequest in JSON; see `decode.decode_logs`."""
-    return logs_object(_request(parse(body), "resourceLogs"), mending)
+def logs(body: bytes, mending: Mending) -> Iterator[LogRecord | Rejection]:
+    """Parse an ExportLogsServiceRequest in JSON, as far as it is iterated over; see `decode.decode_logs`."""
+    return records_of(_request(read(body, "resourceLogs"), "resourceLogs"), mending)
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """Read a JSON object. Raises Undecodable when the body is anything else."""
-    value = value_of(body)
-    if not isinstance(value, dict):
-        raise Undecodable(
-            f"the body is not an OTLP/JSON request: it is a JSON {type(value).__name__}, an object is required",
-            hint='send {"resourceSpans": […]} or {"resourceLogs": […]}',
-        )
-    return value
-
-
-def value_of(body: bytes) -> Any:
-    """Read JSON, also what orjson refuses and senders write: NaN, lone surrogates, invalid UTF-8."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as refused:
-        return _lenient(body, refused)
-
-
-def _lenient(body: bytes, refused: orjson.JSONDecodeError) -> Any:
-    try:
-        return json.loads(body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
-    except json.JSONDecodeError as error:
-        raise Undecodable(
-            f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
-            hint="send valid JSON, or protobuf with Content-Type application/x-protobuf",
-        ) from None
-    except RecursionError:
-        raise Undecodable(f"the body is not usable JSON: {refused.msg}", hint="nest less deeply") from None
+def refusals(body: bytes, kind: str) -> Iterator[tuple[str, str | None]]:
+    """Look at a request as `traces` and `logs` do, without making their spans: (service, why an item is rejected)."""
+    wanted = "resourceLogs" if kind == "logs" else "resourceSpans"
+    groups, scopes, items = LISTS[wanted]
+    refusal = _log_refusal if kind == "logs" else _refusal
+    unread = Mending(m.MAX_ATTRIBUTE_BYTES)  # counted when the request is loaded
+    for group in _objects(_request(read(body, wanted), wanted), groups, unread):
+        service = _resource(group, unread).service_name
+        for scoped in _objects(group, scopes, unread):
+            for item in _list(scoped, items):
+                yield service, refusal(item)
 
 
 def _request(value: dict[str, Any], wanted: str) -> dict[str, Any]:
@@ -74,46 +55,42 @@ def _request(value: dict[str, Any], wanted: str) -> dict[str, Any]:
     return value
 
 
-def traces_object(request: dict[str, Any], mending: Mending) -> Decoded:
+def spans_of(request: dict[str, Any], mending: Mending) -> Iterator[Span | Rejection]:
     """Turn a parsed request into spans."""
-    decoded, index = mending.decoded, 0
+    index = 0
     for group in _objects(request, "resourceSpans", mending):
         resource = _resource(group, mending)
         for scoped in _objects(group, "scopeSpans", mending):
             scope = _scope(scoped, resource, mending)
-            spans = scoped.get("spans")
-            for item in spans if isinstance(spans, list) else ():
+            for item in _list(scoped, "spans"):
                 index += 1
                 reason = _refusal(item)
-                if reason:
-                    decoded.rejected.append(Rejection(index, reason))
-                else:
-                    decoded.spans.append(_span(item, scope, mending))
-    return decoded
+                yield Rejection(index, reason) if reason else _span(item, scope, mending)
 
 
-def logs_object(request: dict[str, Any], mending: Mending) -> Decoded:
+def records_of(request: dict[str, Any], mending: Mending) -> Iterator[LogRecord | Rejection]:
     """Turn a parsed request into log records."""
-    decoded, index = mending.decoded, 0
+    index = 0
     for group in _objects(request, "resourceLogs", mending):
         resource = _resource(group, mending)
         for scoped in _objects(group, "scopeLogs", mending):
             scope = _scope(scoped, resource, mending)
-            records = scoped.get("logRecords")
-            for item in records if isinstance(records, list) else ():
+            for item in _list(scoped, "logRecords"):
                 index += 1
-                if isinstance(item, dict):
-                    decoded.logs.append(_log(item, scope, mending))
-                else:
-                    decoded.rejected.append(Rejection(index, f"a log record is a JSON {type(item).__name__}"))
-    return decoded
+                reason = _log_refusal(item)
+                yield Rejection(index, reason) if reason else _log(item, scope, mending)
+
+
+def _list(parent: dict[str, Any], key: str) -> Iterable[Any]:
+    children = parent.get(key)
+    return children if isinstance(children, (list, Lazy)) else ()
 
 
 def _objects(parent: dict[str, Any], key: str, mending: Mending) -> Iterator[dict[str, Any]]:
     children = parent.get(key)
     if children is None:
         return
-    if not isinstance(children, list):
+    if not isinstance(children, (list, Lazy)):
         mending.count(m.WRONG_TYPE)
         return
     for child in children:
@@ -163,8 +140,10 @@ def _integer(value: Any, mending: Mending) -> int:
     if value is None:
         return 0
     try:
-        return int(value) if isinstance(value, (str, float)) else int("")
-    except (ValueError, OverflowError):
+        if isinstance(value, float):
+            return int(min(max(value, -BEYOND), BEYOND))
+        return integer_of(value if isinstance(value, str) else "")
+    except ValueError:
         mending.count(m.WRONG_TYPE)
         return 0
 
@@ -265,13 +244,17 @@ def _refusal(item: Any) -> str | None:
     return None
 
 
+def _log_refusal(item: Any) -> str | None:
+    return None if isinstance(item, dict) else f"a log record is a JSON {type(item).__name__}"
+
+
 def _enum(value: Any, names: tuple[str, ...], prefix: str, mending: Mending, unknown: str) -> str:
     if value is None:
         return names[0]
     if isinstance(value, str) and (name := value.upper().removeprefix(prefix)) in names:
         return name
     if isinstance(value, str) and value.isdecimal():
-        value = int(value)
+        value = integer_of(value)
     if type(value) is int and 0 <= value < len(names):
         return names[value]
     mending.count(unknown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -10,7 +11,7 @@ from halo_receiver.decode import mending as m
 from halo_receiver.decode.broken import place_of_damage
 from halo_receiver.decode.mending import Mending, Undecodable, id_problem
 from halo_receiver.otlp_messages import LogsRequest, TraceRequest
-from halo_receiver.span import SPAN_KINDS, STATUS_CODES, Decoded, LogRecord, Rejection, Scope, Span, SpanEvent, SpanLink
+from halo_receiver.span import SPAN_KINDS, STATUS_CODES, LogRecord, Rejection, Scope, Span, SpanEvent, SpanLink
 
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 
@@ -20,10 +21,10 @@ _KEYS: dict[bytes, str] = {}
 _MAX_KEYS = 20_000
 
 
-def traces(body: bytes, mending: Mending) -> Decoded:
-    """Parse an ExportTraceServiceRequest; see `decode.decode_traces`."""
+def traces(body: bytes, mending: Mending) -> Iterator[Span | Rejection]:
+    """Parse an ExportTraceServiceRequest, and turn it into spans as it is iterated over; see `decode.decode_traces`."""
     request = parse(TraceRequest, body)
-    decoded, index = mending.decoded, 0
+    index = 0
     for group in request.resource_spans:
         resource = _resource(group, mending)
         for scoped in group.scope_spans:
@@ -33,21 +34,20 @@ def traces(body: bytes, mending: Mending) -> Decoded:
                 trace_id, span_id = message.trace_id, message.span_id
                 if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _NO_TRACE or span_id == _NO_SPAN:
                     reason = id_problem(trace_id.hex(), 32, "trace_id") or id_problem(span_id.hex(), 16, "span_id")
-                    decoded.rejected.append(Rejection(index, reason or ""))
+                    yield Rejection(index, reason or "")
                 else:
-                    decoded.spans.append(_span(message, trace_id, span_id, scope, mending))
-    return decoded
+                    yield _span(message, trace_id, span_id, scope, mending)
 
 
-def logs(body: bytes, mending: Mending) -> Decoded:
-    """Parse an ExportLogsServiceRequest; see `decode.decode_logs`."""
+def logs(body: bytes, mending: Mending) -> Iterator[LogRecord]:
+    """Parse an ExportLogsServiceRequest, and turn it into log records likewise; see `decode.decode_logs`."""
     request = parse(LogsRequest, body)
     for group in request.resource_logs:
         resource = _resource(group, mending)
         for scoped in group.scope_logs:
             scope = _scope(scoped, resource, mending)
-            mending.decoded.logs.extend(_log(message, scope, mending) for message in scoped.log_records)
-    return mending.decoded
+            for message in scoped.log_records:
+                yield _log(message, scope, mending)
 
 
 def parse(message: Any, body: bytes) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 from halo_receiver.errors import InputError
-from halo_receiver.span import Decoded
+from halo_receiver.span import Decoded, LogRecord, Rejection, Span
 
 MAX_ATTRIBUTE_BYTES = 1024 * 1024
 MAX_DEPTH = 64  # AnyValue in AnyValue; deeper values become a marker. upb stops at about 33 levels by itself.
@@ -25,6 +26,8 @@ BAD_LOG_ID = "log record with a malformed id: dropped the id"
 STRING_INDEX = "reference into a string table: empty"
 TOO_DEEP = "attribute value nested too deeply: cut"
 WRONG_TYPE = "field of a wrong type: ignored"
+
+Item: TypeAlias = Span | LogRecord | Rejection
 
 _MARK = "… [cut by halo: {} bytes]"
 
@@ -48,6 +51,15 @@ class Mending:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.decoded = Decoded()
+
+    def gather(self, items: Iterable[Item]) -> Decoded:
+        """Decode them all, and return the account with them in it."""
+        for item in items:
+            kept: Any = self.decoded.spans
+            if not isinstance(item, Span):
+                kept = self.decoded.logs if isinstance(item, LogRecord) else self.decoded.rejected
+            kept.append(item)
+        return self.decoded
 
     def count(self, what: str) -> None:
         """Count one mended thing."""

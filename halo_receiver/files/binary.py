@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from google.protobuf.message import DecodeError
 
-from halo_receiver.decode import Undecodable, from_protobuf
+from halo_receiver.decode import Item, Undecodable, from_protobuf
 from halo_receiver.files.part import MAX_RECORD_BYTES, PART_BYTES, FilePart, Gathering, NotATraceFile
 from halo_receiver.files.streams import Stream
 from halo_receiver.otlp_messages import LogsRequest, TraceRequest
@@ -60,7 +60,7 @@ def _take(message: bytes, number: int, gathering: Gathering) -> bool:
     rejected = gathering.decoded.rejected
     before = len(rejected)
     try:
-        kind(message, gathering.mending)
+        gathering.mending.gather(kind(message, gathering.mending))
     except Undecodable as error:
         gathering.refuse(number, str(error))
         return True
@@ -71,7 +71,7 @@ def _take(message: bytes, number: int, gathering: Gathering) -> bool:
     return True
 
 
-def _kind(message: bytes) -> Callable[..., object] | None:
+def _kind(message: bytes) -> Callable[..., Iterator[Item]] | None:
     """Tell traces from logs: the field numbers are the same, the types within an item are not."""
     try:
         traces = TraceRequest.FromString(message)

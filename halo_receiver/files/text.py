@@ -7,6 +7,7 @@ from typing import Any
 
 from halo_receiver.decode import Undecodable, from_json
 from halo_receiver.decode.flat import flat_span
+from halo_receiver.decode.json_text import value_of
 from halo_receiver.files.part import MAX_RECORD_BYTES, FilePart, Gathering, NotATraceFile
 from halo_receiver.files.streams import Stream
 from halo_receiver.span import Rejection
@@ -47,7 +48,7 @@ def read(stream: Stream, path: str) -> Iterator[FilePart]:
 def _item(line: bytes) -> Any:
     """What a line holds when it stands for itself: an object, or a list of objects."""
     try:
-        value = from_json.value_of(line.strip())
+        value = value_of(line.strip())
     except Undecodable:
         return None
     return value if isinstance(value, dict) or (isinstance(value, list) and value) else None
@@ -86,7 +87,7 @@ def _numbered(first: list[tuple[int, bytes]], rest: Iterator[bytes | None]) -> I
 def _line(line: bytes, number: int, gathering: Gathering, *, ended: bool) -> bool:
     """Take one line; whether it holds, or was meant to hold, telemetry."""
     try:
-        value = from_json.value_of(line)
+        value = value_of(line)
     except Undecodable as error:
         torn = "; the line is cut off" if ended and not line.endswith((b"}", b"]")) else ""
         gathering.refuse(number, f"{error}{torn}")
@@ -106,9 +107,9 @@ def _take(value: Any, number: int, gathering: Gathering) -> bool:
     rejected = gathering.decoded.rejected
     before = len(rejected)
     if "resourceSpans" in value:
-        from_json.traces_object(value, gathering.mending)
+        gathering.mending.gather(from_json.spans_of(value, gathering.mending))
     if "resourceLogs" in value:
-        from_json.logs_object(value, gathering.mending)
+        gathering.mending.gather(from_json.records_of(value, gathering.mending))
     if "resourceMetrics" in value:
         gathering.problems.append(f"{gathering.path}:{number}: metrics are not kept")
     for place in range(before, len(rejected)):  # items are counted within their line
@@ -137,7 +138,7 @@ def _document(first: list[tuple[int, bytes]], rest: Iterator[bytes | None], path
         pieces.append(line)
     gathering = Gathering(path)
     try:
-        value = from_json.value_of(b"".join(pieces).strip())
+        value = value_of(b"".join(pieces).strip())
     except Undecodable as error:
         numbered = enumerate(pieces[2:], first[-1][0] + 1)
         found = any(_line(line.strip(), n, gathering, ended=True) for n, line in numbered if line.strip()[:1] == b"{")

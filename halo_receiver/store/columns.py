@@ -287,3 +287,8 @@ def _buffer(part: Part) -> pa.Buffer | None:
 def joined(tables: Sequence[pa.Table]) -> pa.Table:
     """Put tables of spans one after the other."""
     return pa.concat_tables(tables) if tables else SPAN_SCHEMA.empty_table()
+
+
+def joined_logs(tables: Sequence[pa.Table]) -> pa.Table:
+    """Put tables of log records one after the other."""
+    return pa.concat_tables(tables) if tables else LOG_SCHEMA.empty_table()

@@ -19,13 +19,16 @@ from halo_receiver.store.reader import Reader
 MAX_SQL = 20_000  # characters
 TABLES = frozenset({"spans", "traces", "logs"})
 TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree"})
-QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+PLACES = frozenset({(), ("main",), ("memory",), ("memory", "main")})  # where those tables are
+QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE"})
 
-# Functions that read or change something beside the rows, or that only wait.
+# Functions that read or change something beside the rows, or that only wait; and DuckDB's own macros that read its
+# catalog (a test compares them with the catalog).
 FORBIDDEN_FUNCTIONS = frozenset(
     {
-        "query", "query_table", "json_execute_serialized_sql", "current_setting", "getvariable", "getenv", "nextval",
-        "currval", "setval", "sleep_ms", "write_log", "read_text", "read_blob", "current_query", "pg_sleep",
+        "query", "query_table", "json_execute_serialized_sql", "json_serialize_plan", "current_setting", "getvariable",
+        "getenv", "nextval", "currval", "setval", "sleep_ms", "write_log", "read_text", "read_blob", "current_query",
+        "pg_sleep", "pg_get_viewdef", "pg_get_constraintdef", "format_type", "get_block_size",
     }
 )  # fmt: skip
 
@@ -46,47 +49,68 @@ def check_select(reader: Reader, sql: str) -> str:
     tree = json.loads(row[0] if row else "{}")
     if tree.get("error", True):
         raise InputError(f"only one SELECT is allowed: {tree.get('error_message', 'not a SELECT')}", hint=_HINT)
-    nodes = list(_nodes(tree))
-    known = TABLES | {name.lower() for node in nodes for name in _ctes(node)}
-    for node in nodes:
-        _check(node, known)
+    for node, ctes in _scoped(tree):
+        _check(node, ctes)
     # The line break ends a comment on the last line, which would swallow what is put after it.
     return str(statements[0].query).strip().rstrip(";").strip() + "\n"
 
 
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    stack = [value]
+def _fold(name: Any) -> str:
+    """Write a name as DuckDB compares it: ASCII letters alone have no case, so that 'K' (Kelvin) is no 'k'."""
+    return "".join(character.lower() if character.isascii() else character for character in str(name))
+
+
+def _scoped(tree: Any) -> Iterator[tuple[dict[str, Any], frozenset[str]]]:
+    """Yield every node of a statement with the names of the common table expressions that it can see.
+
+    One of them sees those before it, the right side of a recursive one itself; a query sees its own and those of the
+    queries around it. What stands beside a query sees none of its.
+    """
+    stack: list[tuple[Any, frozenset[str]]] = [(tree, frozenset())]
     while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            yield item
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
+        item, scope = stack.pop()
+        if isinstance(item, list):
+            stack.extend((value, scope) for value in item)
+        elif isinstance(item, dict):
+            for cte in (item.get("cte_map") or {}).get("map") or ():
+                stack.append((cte["value"], scope))
+                scope |= {_fold(cte["key"])}
+            yield item, scope
+            itself = scope | {_fold(item["cte_name"])} if item.get("type") == "RECURSIVE_CTE_NODE" else scope
+            stack.extend(
+                (value, itself if name == "right" else scope) for name, value in item.items() if name != "cte_map"
+            )
 
 
-def _ctes(node: dict[str, Any]) -> Iterator[str]:
-    if isinstance(node.get("cte_map"), dict):
-        yield from (str(item.get("key", "")) for item in node["cte_map"].get("map", []))
-    if node.get("cte_name"):
-        yield str(node["cte_name"])
+def _path(node: dict[str, Any]) -> tuple[str, ...]:
+    """Return the folded name of a table with what stands before its points."""
+    # DuckDB 2 names the whole path, of which its three older members are but parts.
+    parts = (node.get("qualified_name") or {}).get("path")
+    parts = parts or [node.get(name) for name in ("catalog_name", "schema_name", "table_name")]
+    return tuple(_fold(part) for part in parts if part)
 
 
-def _check(node: dict[str, Any], known: frozenset[str] | set[str]) -> None:
+def _check_table(path: tuple[str, ...], ctes: frozenset[str]) -> None:
+    *place, name = path or ("",)
+    if name in TABLES and tuple(place) in PLACES:
+        return
+    if name in ctes and place in ([], ["recurring"]):  # DuckDB's word for all rows of a recursive one so far
+        return
+    raise InputError(f"there is no table {'.'.join(path)}"[:200], hint=_HINT)
+
+
+def _check(node: dict[str, Any], ctes: frozenset[str]) -> None:
     kind = str(node.get("type", ""))
     if "cte_map" in node and kind not in QUERY_NODES:
         raise InputError(f"{kind.removesuffix('_QUERY_NODE')} is not allowed: the data is read only", hint=_HINT)
     if kind == "BASE_TABLE":
-        place = ".".join(part for part in (node.get("catalog_name"), node.get("schema_name")) if part)
-        name = str(node.get("table_name", ""))
-        if name.lower() not in known or place not in ("", "main", "memory", "memory.main"):
-            raise InputError(f"there is no table {f'{place}.' if place else ''}{name}"[:200], hint=_HINT)
+        _check_table(_path(node), ctes)
     if kind == "SHOW_REF" and not node.get("query"):
         raise InputError("SHOW is not allowed", hint="DESCRIBE spans names the columns")
-    name = str(node.get("function_name", "")).lower()
+    name = _fold(node.get("function_name", ""))
     if name in FORBIDDEN_FUNCTIONS:
         raise InputError(f"the function {name} is not allowed", hint=_HINT)
     if kind == "TABLE_FUNCTION":
-        called = str((node.get("function") or {}).get("function_name", "")).lower()
+        called = _fold((node.get("function") or {}).get("function_name", ""))
         if called not in TABLE_FUNCTIONS:
             raise InputError(f"the table function {called} is not allowed", hint=_HINT)

@@ -42,6 +42,7 @@ def json_rows(
     DuckDB's own words when the statement is wrong.
     """
     text = check_readable(reader, sql)
+    reader.resolve_agents(text)
     try:
         if text.upper().startswith("EXPLAIN"):
             return ["plan"], [{"plan": str(row[-1])} for row in reader.connection.execute(text).fetchall()]
@@ -83,6 +84,7 @@ def bounded_rows(
 ) -> tuple[list[str], list[dict[str, Any]], bool]:
     """Run a SELECT that was checked, and return its column names, its first rows as `json_rows` writes them, and
     whether there are more. Rows are read until there are `max_rows`, or until their text passes `max_bytes`."""
+    reader.resolve_agents(text)
     try:
         described = reader.connection.execute(f"DESCRIBE FROM ({text})", parameters).fetchall()
         kinds = {row[0]: row[1] for row in described}

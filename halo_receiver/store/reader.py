@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from halo_receiver.errors import SchemaMismatch, StoreError
-from halo_receiver.store import copies, manifest, schema
+from halo_receiver.store import agents, copies, manifest, schema
 from halo_receiver.store.fold import unfolded
 from halo_receiver.store.scratch import Scratch
 from halo_receiver.store.segment import listed
@@ -71,11 +71,15 @@ class Reader:
         self.segments: list[Path] = []
         self.set_aside: list[SetAside] = []
         self._has_current = False
+        self._agents_resolved = self._locked = False
         self._older: set[int] = set()  # segments of an earlier schema, by their place
         # What does not fit into memory goes to a directory of its own, which DuckDB makes and removes; not to the
         # working directory, where a service may not write.
         spill = Path(tempfile.gettempdir()) / f"halo-spill-{secrets.token_hex(6)}"
-        config: dict[str, Any] = {"memory_limit": memory_limit, "threads": threads, "temp_directory": str(spill)}
+        config: dict[str, Any] = {
+            "memory_limit": memory_limit, "threads": threads, "temp_directory": str(spill),
+            "python_enable_replacements": False,  # a table's name is never that of a variable of this process
+        }  # fmt: skip
         self.connection = duckdb.connect(":memory:", config=config)
         self.scratch = Scratch(self.connection)
         self.connection.execute("SET TimeZone = 'UTC'")
@@ -222,9 +226,11 @@ class Reader:
         if with_facts:
             calls = f"({schema.calls_query('_span_rows', '_log_rows')})"
             execute(f"CREATE TABLE _facts AS {schema.facts_query('_log_rows', calls)}")
-            execute(f"CREATE VIEW spans AS {schema.spans_view('_span_rows', '_facts')}")
+            execute(f"CREATE VIEW _own_spans AS {schema.spans_view('_span_rows', '_facts', lists=True)}")
         else:
-            execute(f"CREATE VIEW spans AS {schema.spans_view('_span_rows')}")
+            execute(f"CREATE VIEW _own_spans AS {schema.spans_view('_span_rows', lists=True)}")
+        execute("CREATE VIEW _spans AS FROM _own_spans")
+        execute(f"CREATE VIEW spans AS SELECT {', '.join(schema.SPAN_COLUMNS)} FROM _spans")
         execute(f"CREATE VIEW logs AS {schema.logs_view('_log_rows')}")
         self._view_traces(with_facts=with_facts)
         execute("CREATE MACRO attr(attributes, key) AS json_extract_string(attributes, '$.\"' || key || '\"')")
@@ -254,7 +260,7 @@ class Reader:
         execute = self.connection.execute
         columns = ", ".join(schema.TRACE_COLUMNS)
         if self._bound():
-            execute(f"CREATE VIEW traces AS SELECT {columns} FROM ({schema.rollup_query('spans')})")
+            execute(f"CREATE VIEW traces AS SELECT {columns} FROM ({schema.rollup_query('_own_spans')})")
             return
         if with_facts:
             execute(
@@ -266,7 +272,7 @@ class Reader:
         if not parted:
             execute(f"CREATE VIEW traces AS {kept}")
             return
-        spans = "(SELECT * FROM spans WHERE trace_id IN (SELECT trace_id FROM memory.main._crossing))"
+        spans = "(SELECT * FROM _own_spans WHERE trace_id IN (SELECT trace_id FROM memory.main._crossing))"
         kind = "TABLE" if parted <= MAX_PUT_TOGETHER else "VIEW"
         execute(f"CREATE {kind} _crossing_traces AS SELECT {columns} FROM ({schema.rollup_query(spans)})")
         execute(
@@ -275,8 +281,25 @@ class Reader:
             "UNION ALL FROM memory.main._crossing_traces"
         )
 
+    def resolve_agents(self, sql: str | None = None) -> None:
+        """Make `agent_name` of the view `spans` say which agent a span belongs to (`agents`), from now on.
+
+        It is left until somebody asks, for it takes a pass over the window. With `sql`, only if that reads it.
+        """
+        if self._agents_resolved or (sql is not None and not agents.reads_agent(self.connection, sql)):
+            return
+        inherited = agents.inherited_query("_own_spans")
+        if self._locked:  # no file may be attached any more
+            self.connection.execute(f"CREATE OR REPLACE TABLE memory.main._agents AS {inherited}")
+        else:
+            self.scratch.table("_agents", inherited)
+        shown = agents.belonging_query("_own_spans", (*schema.SPAN_COLUMNS, *schema.LISTS), "_agents")
+        self.connection.execute(f"CREATE OR REPLACE VIEW memory.main._spans AS {shown}")
+        self._agents_resolved = True
+
     def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[dict[str, Any]]:
         """Run one statement and return its rows as dicts."""
+        self.resolve_agents(sql)
         cursor = self.connection.execute(sql, parameters or None)
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -285,6 +308,7 @@ class Reader:
         """Close every way out of the connection: no files, no network, no settings. There is no way back."""
         self.connection.execute("SET enable_external_access = false")
         self.connection.execute("SET lock_configuration = true")
+        self._locked = True
 
     def close(self) -> None:
         """Let go of the segments."""

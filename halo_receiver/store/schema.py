@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from importlib import resources
 
+from halo_receiver.store import usage
+
 SCHEMA_VERSION = 2
 
 # Segments are written in this storage version by every DuckDB we support, and read by all of them: files in the own
@@ -88,12 +90,20 @@ def _projection(columns: tuple[str, ...], alias: str, facts: bool) -> str:
     return ", ".join(parts)
 
 
-def spans_view(rows: str, facts: str | None = None) -> str:
-    """Return the SELECT that shows `rows` (of span_rows) as contracted, filled from `facts` of their logs, if any."""
+LISTS = ("attribute_keys", "attribute_values")  # a key is looked up in these without putting the object together
+
+
+def spans_view(rows: str, facts: str | None = None, *, lists: bool = False) -> str:
+    """Return the SELECT that shows `rows` (of span_rows) as contracted, filled from `facts` of their logs, if any.
+
+    `lists` adds the stored lists of attributes (`LISTS`).
+    """
+    added = "".join(f", s.{name}" for name in LISTS) if lists else ""
+    projection = _projection(SPAN_COLUMNS, "s", facts is not None) + added
     if facts is None:
-        return f"SELECT {_projection(SPAN_COLUMNS, 's', False)} FROM {rows} s"
+        return f"SELECT {projection} FROM {rows} s"
     return (
-        f"SELECT {_projection(SPAN_COLUMNS, 's', True)} FROM {rows} s "
+        f"SELECT {projection} FROM {rows} s "
         f"LEFT JOIN {facts} f ON f.fact_trace_id = s.trace_id AND f.fact_span_id = s.span_id"
     )
 
@@ -139,21 +149,15 @@ TRACE_COLUMNS = (
 def rollup_query(spans: str) -> str:
     """Return the SELECT that makes one trace_rows row of each trace in `spans` (columns as span_rows).
 
-    Tokens and cost are those of leaf LLM and embedding spans: agent spans, and the outer of two nested LLM spans,
-    repeat their children's totals.
+    Tokens and cost are those of LLM and embedding spans, of one call once (`usage`): agent spans repeat their
+    children's totals.
     """
     return f"""
-    WITH s AS (SELECT * FROM {spans}),
-    nested AS (
-      SELECT DISTINCT p.trace_id, p.span_id FROM s c
-      JOIN s p ON p.trace_id = c.trace_id AND p.span_id = c.parent_span_id
-      WHERE c.span_type IN ('llm', 'embedding') AND p.span_type IN ('llm', 'embedding')
-        AND (c.input_tokens IS NOT NULL OR c.output_tokens IS NOT NULL)
-    ),
-    leaf AS (
-      SELECT s.*, (s.span_type IN ('llm', 'embedding') AND n.span_id IS NULL) IS TRUE AS counted,
-        (s.parent_span_id IS NULL) AS is_root
-      FROM s LEFT JOIN nested n ON n.trace_id = s.trace_id AND n.span_id = s.span_id
+    WITH leaf AS (
+      SELECT s.*, (s.parent_span_id IS NULL) AS is_root,
+        s.span_type IN ('llm', 'embedding') AND r.tokens IS NOT TRUE AS tokens_count,
+        s.span_type IN ('llm', 'embedding') AND r.cost IS NOT TRUE AS cost_counts
+      FROM {spans} s LEFT JOIN ({usage.repeated_query(spans)}) r USING (trace_id, span_id)
     )
     SELECT trace_id,
       coalesce(arg_min(name, start_time) FILTER (is_root), first(name) FILTER (is_root)) AS root_name,
@@ -164,9 +168,9 @@ def rollup_query(spans: str) -> str:
       epoch_ns(max(end_time)) - epoch_ns(min(start_time)) AS duration_ns,
       count(*) AS span_count, count(*) FILTER (status_code = 'ERROR') AS error_count,
       coalesce(arg_min(status_code, start_time) FILTER (is_root), first(status_code) FILTER (is_root)) AS status_code,
-      sum(input_tokens) FILTER (counted)::BIGINT AS input_tokens,
-      sum(output_tokens) FILTER (counted)::BIGINT AS output_tokens,
-      sum(cost_usd) FILTER (counted) AS cost_usd,
+      sum(input_tokens) FILTER (tokens_count)::BIGINT AS input_tokens,
+      sum(output_tokens) FILTER (tokens_count)::BIGINT AS output_tokens,
+      sum(cost_usd) FILTER (cost_counts) AS cost_usd,
       -- MCP's is a connection's (a stateless server makes one for each request): the agent's own comes first
       coalesce(min(session_id) FILTER (convention IS DISTINCT FROM 'mcp'), min(session_id)) AS session_id,
       min(user_id) AS user_id,

@@ -2,140 +2,14 @@
  *
  * Optional: where it could not be built, __init__.py says so and Python does all the work.
  */
+#include "check.h"
 #include "crc.h"
+#include "json_end.h"
 #include "member.h"
 #include "messages.h"
 #include "scan.h"
 
-#define VERSION 5 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
-
-/* ---- check ------------------------------------------------------------------------------------------------------ */
-
-#define MAX_NAMED 3        /* ingest._MAX_REASONS */
-#define MAX_SCOPES 10000   /* more resources or scopes, or more items, are looked at by ingest, which refuses some */
-#define MAX_ITEMS 1000000
-
-static bool check_span(Slice message, uint64_t index, uint64_t *rejected, PyObject *named) {
-  Reader r = reader_of(message);
-  Field f;
-  int got;
-  Slice trace = {0}, span = {0};
-  while ((got = next_field(&r, &f)) > 0) {
-    if (f.number >= 20) continue;
-    Shape shape = SHAPES[M_SPAN][f.number];
-    if (!shape.wire) continue;
-    if (shape.wire != f.wire + 1) return false;
-    if (shape.message && !message_holds(f.bytes, shape.message, 4)) return false;
-    if (f.number == 1) trace = f.bytes;
-    if (f.number == 2) span = f.bytes;
-  }
-  if (got < 0) return false;
-  bool usable = trace.size == 16 && span.size == 8;
-  for (size_t i = 0, any = 0; usable && i < 16; i++) {
-    any |= trace.data[i];
-    if (i == 15 && !any) usable = false;
-  }
-  for (size_t i = 0, any = 0; usable && i < 8; i++) {
-    any |= span.data[i];
-    if (i == 7 && !any) usable = false;
-  }
-  if (usable) return true;
-  ++*rejected;
-  if (PyList_Size(named) >= MAX_NAMED) return true;
-  PyObject *one = Py_BuildValue("(Ky#y#)", (unsigned long long)index, trace.data ? (const char *)trace.data : "",
-                                (Py_ssize_t)trace.size, span.data ? (const char *)span.data : "", (Py_ssize_t)span.size);
-  bool added = one && PyList_Append(named, one) == 0;
-  Py_XDECREF(one);
-  return added;
-}
-
-/* The service of a resource is the first service.name, as ingest._add_service takes it. */
-static bool service_of(Slice resource, Slice *service) {
-  Reader r = reader_of(resource);
-  Field f;
-  while (next_field(&r, &f) > 0) {
-    Slice key;
-    Value value;
-    if (f.number != 1) continue;
-    if (!read_pair(f.bytes, &key, &value, SIZE_MAX)) return false;
-    if (key.size == 12 && !memcmp(key.data, "service.name", 12)) {
-      *service = value.type == T_STRING ? value.bytes : (Slice){0};
-      return true;
-    }
-  }
-  *service = (Slice){0};
-  return true;
-}
-
-static bool check_resource_group(Slice message, int item, uint64_t *groups, uint64_t *items, uint64_t *rejected, PyObject *named,
-                                 PyObject *services) {
-  Reader r = reader_of(message), inner;
-  Field f, g;
-  int got, resources = 0;
-  uint64_t count = 0, before = *rejected;
-  Slice resource = {0}, service = {0};
-  while ((got = next_field(&r, &f)) > 0) {
-    if (f.number > 3) continue;
-    if (f.wire != 2) return false;
-    if (f.number == 1) {
-      if (resources++ || !message_holds(f.bytes, M_RESOURCE, 2)) return false;
-      resource = f.bytes;
-    }
-    if (f.number != 2) continue;
-    if (++*groups > MAX_SCOPES) return false;
-    inner = reader_of(f.bytes);
-    int inside, scopes = 0;
-    while ((inside = next_field(&inner, &g)) > 0) {
-      if (g.number > 3) continue;
-      if (g.wire != 2) return false;
-      if (g.number == 1 && (scopes++ || !message_holds(g.bytes, M_SCOPE, 3))) return false;
-      if (g.number != 2) continue;
-      if (*items + ++count > MAX_ITEMS) return false;
-      if (item == M_SPAN ? !check_span(g.bytes, *items + count, rejected, named) : !message_holds(g.bytes, M_LOG, 3))
-        return false;
-    }
-    if (inside < 0) return false;
-  }
-  if (got < 0 || !service_of(resource, &service)) return false;
-  *items += count;
-  PyObject *one = Py_BuildValue("(y#KK)", service.data ? (const char *)service.data : "", (Py_ssize_t)service.size,
-                                (unsigned long long)count, (unsigned long long)(*rejected - before));
-  bool added = one && PyList_Append(services, one) == 0;
-  Py_XDECREF(one);
-  return added;
-}
-
-static PyObject *check(PyObject *module, PyObject *args) {
-  (void)module;
-  Py_buffer body;
-  int logs;
-  if (!PyArg_ParseTuple(args, "y*p", &body, &logs)) return NULL;
-  PyObject *named = PyList_New(0), *services = PyList_New(0), *result = NULL;
-  uint64_t groups = 0, items = 0, rejected = 0;
-  Reader r = reader_of((Slice){body.buf, (size_t)body.len});
-  Field f;
-  int got = -1;
-  walked = 0;
-  while (named && services && (got = next_field(&r, &f)) > 0) {
-    if (f.number != 1) continue;
-    if (f.wire != 2 || ++groups > MAX_SCOPES ||
-        !check_resource_group(f.bytes, logs ? M_LOG : M_SPAN, &groups, &items, &rejected, named, services)) {
-      got = -1;
-      break;
-    }
-  }
-  PyBuffer_Release(&body);
-  if (got == 0) {
-    result = Py_BuildValue("(KKOO)", (unsigned long long)items, (unsigned long long)rejected, named, services);
-  } else if (walked > MAX_MESSAGES) {
-    PyErr_SetString(PyExc_OverflowError, "too many messages");
-  } else if (!PyErr_Occurred()) {
-    result = Py_NewRef(Py_None);
-  }
-  Py_XDECREF(named);
-  Py_XDECREF(services);
-  return result;
-}
+#define VERSION 6 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
 
 static PyObject *crc32_bytes(PyObject *module, PyObject *data) {
   (void)module;
@@ -204,7 +78,7 @@ static PyObject *scanner_add(Scanner *s, PyObject *args) {
   if (!PyArg_ParseTuple(args, "y*L", &body, &arrival)) return NULL;
   if (s->known.count > MAX_KEYS / 2) keys_forget(&s->known);
   each_column(s, column_mark);
-  walked = 0;
+  s->walk = (Walk){.max_fields = UINT64_MAX};
   bool sure = scan_request(s, (Slice){body.buf, (size_t)body.len}, arrival);
   PyBuffer_Release(&body);
   if (!sure) each_column(s, column_rollback);
@@ -321,7 +195,14 @@ static PyType_Spec scanner_spec = {
 };
 
 static PyMethodDef methods[] = {
-    {"check", check, METH_VARARGS, "check(body, logs) -> (items, rejected, named, services), or None when unsure. OverflowError: too many messages."},
+    {"check", check, METH_VARARGS,
+     "check(body, logs, max_fields=0) -> (items, rejected, named, services); None when unsure, False when it takes more than "
+     "max_fields. OverflowError: too many messages."},
+    {"json_end", json_end, METH_VARARGS,
+     "json_end(body, at) -> (end, openings, commas) of the JSON value at a place; ValueError when it has no end."},
+    {"json_items", json_items, METH_VARARGS,
+     "json_items(body, at) -> (end, begin and end of each item as uint64, openings, most values in one) of a JSON list; ValueError when "
+     "it is broken."},
     {"messages", messages, METH_VARARGS,
      "messages(text, None, role, reason_of) or messages(attributes, prefix, role, reason_of) -> (JSON, first role, what was asked last, "
      "by the user, what the assistant said last, all it said, last finish reason), or None when unsure."},

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define MAX_MESSAGES 5000000 /* in one request: ingest.MAX_MESSAGES */
+#define MAX_MESSAGES 5000000 /* in one request: check.MAX_MESSAGES */
 #define MAX_NESTING 48 /* messages in messages; the reference parser takes 100 */
 
 typedef struct {
@@ -83,6 +83,13 @@ static inline int next_field(Reader *r, Field *f) {
   }
 }
 
+static bool all_zero(Slice id) {
+  for (size_t i = 0; i < id.size; i++) {
+    if (id.data[i]) return false;
+  }
+  return true;
+}
+
 /* Messages of OTLP, for the walk that checks a whole request. */
 enum {
   M_NONE, M_REQUEST, M_RESOURCE_GROUP, M_RESOURCE, M_ENTITY, M_SCOPE_GROUP, M_SCOPE, M_SPAN, M_EVENT, M_LINK, M_STATUS,
@@ -126,21 +133,26 @@ static const Shape SHAPES[M_COUNT][20] = {
 #undef M
 #undef F4
 
-/* Messages walked since a check or an add began, so that a crowd of empty ones is refused before anybody builds them. */
-static uint64_t walked;
+/* What a walk has seen: a crowd of empty messages is refused before anybody builds them. */
+typedef struct {
+  uint64_t messages, fields, max_fields;
+} Walk;
+
+static inline bool walk_field(Walk *w) { return ++w->fields <= w->max_fields; }
 
 /* Walk a message and all in it: true when the reference parser would take it, false when that is not sure. */
-static bool message_holds(Slice message, int kind, int depth) {
+static bool message_holds(Walk *w, Slice message, int kind, int depth) {
   Reader r = reader_of(message);
   Field f;
   int got;
-  if (depth > MAX_NESTING || ++walked > MAX_MESSAGES) return false;
+  if (depth > MAX_NESTING || ++w->messages > MAX_MESSAGES || !walk_field(w)) return false;
   while ((got = next_field(&r, &f)) > 0) {
+    if (!walk_field(w)) return false;
     if (f.number >= 20) continue;
     Shape shape = SHAPES[kind][f.number];
     if (!shape.wire) continue;
     if (shape.wire != f.wire + 1) return false;
-    if (shape.message && !message_holds(f.bytes, shape.message, depth + 1)) return false;
+    if (shape.message && !message_holds(w, f.bytes, shape.message, depth + 1)) return false;
   }
   return got == 0;
 }

@@ -59,6 +59,7 @@ typedef struct {
   size_t held;
   Buffer resource, scope; /* JSON of the group being read */
   PyObject *meaning, *group;
+  Walk walk; /* of the request that is being read */
   size_t limit;
   bool span_time;
 } Scanner;
@@ -311,13 +312,6 @@ static bool append_nothing(Scanner *s) {
   return true;
 }
 
-static bool all_zero(Slice id) {
-  for (size_t i = 0; i < id.size; i++) {
-    if (id.data[i]) return false;
-  }
-  return true;
-}
-
 /* The bytes of the last row. */
 static Slice column_last(const Column *c) {
   int32_t start;
@@ -548,7 +542,7 @@ static bool scan_resource_group(Scanner *s, Slice message, int64_t arrival) {
       g.resource_schema = f.bytes;
     }
   }
-  if (got < 0 || !short_text(s, g.resource_schema) || !message_holds(resource, M_RESOURCE, 0)) return false;
+  if (got < 0 || !short_text(s, g.resource_schema) || !message_holds(&s->walk, resource, M_RESOURCE, 0)) return false;
   s->held = 0;
   if (!take_attributes_of(s, resource, 1)) return false;
   r = reader_of(resource);

@@ -18,7 +18,7 @@ from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.draft import Draft, DraftFinding
 from halo_worker.analysis.examiner import Examiner, Looked
 from halo_worker.analysis.questions import Questions
-from halo_worker.analysis.repository import commits_of, repository_tools
+from halo_worker.analysis.repository import commits_of, not_read, repository_tools
 from halo_worker.analysis.tools import Desk, window_tools
 from halo_worker.analysis.tools.fit import cut, take
 from halo_worker.analysis.tools.overview import dataset_overview
@@ -228,6 +228,8 @@ async def _worked(
         if stopped:
             draft.not_examined.append(_why(stopped, session.ledger.reason or worked.error))
     draft.stopped_by = stopped
+    if work.analysis.repo_path and (reason_unread := not_read(work.analysis.repo_path)):
+        draft.not_examined.append(reason_unread)
     opened = len(desk.opened)
     if opened < overview["traces"]:
         draft.not_examined.append(
@@ -268,7 +270,7 @@ def _first(work: Work, found: Draft, hypotheses: guesses.Hypotheses, overview: d
     return prompts.FIRST.format(
         start=iso_nano(max(0, work.window.start_ns)),
         end=iso_nano(work.window.end_ns),
-        overview=orjson.dumps(overview).decode(),
+        overview=prompts.marked(orjson.dumps(overview).decode()),
         traces=overview["traces"],
         hypotheses=guesses.listed(hypotheses),
         unsupported="; ".join(found.unsupported) or "nothing that is known of",

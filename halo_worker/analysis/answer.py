@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from halo_worker.analysis.categories import CATEGORIES, OTHER, category_of
+from halo_worker.display import one_line, visible
 from halo_worker.report.model import Evidence, Severity
 
 MAX_FINDINGS = 40
@@ -123,8 +124,8 @@ def _claimed(item: dict[str, Any]) -> Claimed:
     category = category_of(item.get("category"))
     severity = item.get("severity")
     claimed = Claimed(
-        title=" ".join(_text(item.get("title"), MAX_TITLE).split()),
-        description=_text(item.get("description"), MAX_TEXT),
+        title=one_line(_text(item.get("title"), MAX_TITLE), MAX_TITLE),
+        description=visible(_text(item.get("description"), MAX_TEXT)),
         category=category or OTHER,
         # A model's own word makes nothing critical: that takes prevalence, which is counted.
         severity={"critical": "high", "high": "high", "medium": "medium", "low": "low"}.get(str(severity).lower()),  # type: ignore[arg-type]
@@ -133,9 +134,9 @@ def _claimed(item: dict[str, Any]) -> Claimed:
         counter_evidence=_quotes(item.get("counter_evidence")),
         detector=_sql(item.get("detector")),
         hypothesis=_text(item.get("hypothesis"), 20) or None,
-        root_cause=_text(item.get("root_cause"), MAX_TEXT),
-        fix=_text(item.get("fix"), MAX_TEXT),
-        validation=_text(item.get("validation"), MAX_TEXT),
+        root_cause=visible(_text(item.get("root_cause"), MAX_TEXT)),
+        fix=visible(_text(item.get("fix"), MAX_TEXT)),
+        validation=visible(_text(item.get("validation"), MAX_TEXT)),
     )
     if category is None:
         claimed.problems.append(f"category {str(item.get('category'))[:60]!r} is none of: {', '.join(CATEGORIES)}")

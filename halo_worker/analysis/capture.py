@@ -6,9 +6,12 @@ part. What to set is told per convention, in the words of its own documentation 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from halo_receiver.store.reader import Reader
+from halo_worker.display import named
+from halo_worker.report.model import DetectorOff
 
 MISSING, PARTIAL = 0.02, 0.5
 MIN_SPANS = 3  # spans that could carry a fact, below which its absence says nothing
@@ -113,11 +116,22 @@ class Captured:
     traces: int
     genai: bool
     lacks: list[Lack] = field(default_factory=list)
+    has: list[Fact] = field(default_factory=list)  # facts that are captured, at least in part
 
     @property
     def blind(self) -> set[str]:
         """The detectors that cannot see here."""
         return {name for lack in self.lacks if lack.share < MISSING for name in lack.fact.detectors}
+
+    @property
+    def able(self) -> set[str]:
+        """The detectors that see here what they need, of those that need something."""
+        return {name for fact in self.has for name in fact.detectors} - self.blind
+
+
+def shown_service(one: Captured) -> str:
+    """Write the name of a service."""
+    return named(one.service) if one.service else "(unnamed)"
 
 
 def captured(reader: Reader) -> list[Captured]:
@@ -143,8 +157,12 @@ def captured(reader: Reader) -> list[Captured]:
         one = Captured(row["service_name"] or "", row["convention"], row["spans"], row["traces"], bool(row["genai"]))
         for number, fact in enumerate(FACTS):
             share = _share(fact, row, number)
-            if one.genai and share is not None and share < PARTIAL and not _rarely(fact, share):
+            if not one.genai or share is None:
+                continue
+            if share < PARTIAL and not _rarely(fact, share):
                 one.lacks.append(Lack(fact, share, _how(row["convention"], fact.name)))
+            if share >= MISSING:
+                one.has.append(fact)
         found.append(one)
     return found
 
@@ -174,9 +192,27 @@ def _how(convention: str | None, fact: str) -> str:
     return known.get(fact) or (known.get("content", "") if fact in _CONTENT_FACTS else "") or _ANYWHERE.get(fact, "")
 
 
-def unsupported(reader: Reader) -> list[str]:
-    """Say what the window's capture does not hold, what so cannot be told, where, and what to set."""
-    found = captured(reader)
+NO_GENAI = "spans of a GenAI convention"
+
+
+def off(found: Sequence[Captured]) -> list[DetectorOff]:
+    """Return the detectors that can see nowhere in a window, each with the facts that it lacks."""
+    if not found:
+        return []
+    lacking: dict[str, set[str]] = {}
+    if not any(one.genai for one in found):
+        lacking = {name: {NO_GENAI} for fact in FACTS for name in fact.detectors}
+    for one in found:
+        for lack in one.lacks:
+            if lack.share < MISSING:
+                for name in lack.fact.detectors:
+                    lacking.setdefault(name, set()).add(lack.fact.name)
+    able = set().union(*(one.able for one in found))
+    return [DetectorOff(name=name, lacks=sorted(lacks)) for name, lacks in sorted(lacking.items()) if name not in able]
+
+
+def unsupported(found: Sequence[Captured]) -> list[str]:
+    """Say what a window's capture does not hold, what so cannot be told, where, and what to set."""
     if found and not any(one.genai for one in found):
         return ["no span follows a GenAI convention: only errors, latency and structure can be judged"]
     where: dict[tuple[str, str], list[str]] = {}
@@ -187,7 +223,7 @@ def unsupported(reader: Reader) -> list[str]:
                 if lack.share < MISSING
                 else f"{lack.fact.name}: captured in part; {lack.fact.cannot} cannot be told of all"
             )
-            where.setdefault((says, lack.how), []).append(f"{one.service or '(unnamed)'} ({one.convention})")
+            where.setdefault((says, lack.how), []).append(f"{shown_service(one)} ({one.convention})")
     lines = []
     for (says, how), services in where.items():
         named = ", ".join(services[:MAX_NAMED]) + (

@@ -1,19 +1,19 @@
-"""Which attribute values go with failure: agents, models, versions, prompts, tools, sequences of tools.
+"""Which attribute values correlate with failure: agents, models, versions, prompts, tools, sequences of tools.
 
-Only where an outcome is known. Outcomes are, each on its own: `evaluation` (what evaluators and users said of a
-trace), `root status` (the root span ended in ERROR or not; UNSET counts as not), and `detectors` (a finding names
-the trace or none does). For every value, Fisher's exact test on the traces that have it against those that do not;
+Only where an outcome was recorded (`outcomes`): what detectors find is none, for it would be explained by itself. For
+each source of outcomes and every value, Fisher's exact test on the traces that have it against those that do not;
 the Benjamini-Hochberg procedure over all tests of the window keeps chance out. A value that merely goes along with a
 stronger one (the tools of a failing version) is left out: it must make a difference inside or outside of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from halo_receiver.store.reader import Reader
+from halo_worker.analysis.outcomes import ROOT_STATUS, ROOT_UNKNOWN
+from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import Contrast, Outcome
 from halo_worker.report.statistics import benjamini_hochberg, fisher_exact, wilson
 
@@ -25,18 +25,6 @@ MAX_SHOWN = 12  # of one outcome
 Q_CONTRAST = 0.01
 MIN_RATIO = 1.5  # risk ratio
 DIMENSIONS = ("version", "model", "prompt", "agent", "tool", "tool sequence", "provider", "service")
-
-# An evaluation says "failed" by its label, else by a score from 0 to 1; of some, a high score is the bad one.
-_BAD = (
-    r"^(fail|failed|false|no|incorrect|wrong|bad|negative|poor|unsafe|toxic|hallucinated|irrelevant|thumbs.?down|dislike"
-    r"|👎|0|unhelpful|not .*)$"
-)
-_GOOD = (
-    r"^(pass|passed|true|yes|correct|right|good|positive|safe|factual|relevant|thumbs.?up|like|👍|1|helpful|non.?toxic"
-    r"|excellent)$"
-)
-_HIGH_IS_BAD = r"hallucinat|toxic|bias|harm|error|refus|leak|jailbreak|violation|unsafe|risk"
-_SLOTS = 4  # evaluations on one span that are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,42 +39,68 @@ class _Value:
     q: float = 1.0
 
 
-def contrasts(reader: Reader, flagged: Sequence[str]) -> tuple[list[Outcome], list[Contrast]]:
-    """Return the outcomes that are known, and the values that go with failure; `flagged` are traces of findings.
+def contrasts(reader: Reader) -> tuple[list[Outcome], list[Contrast]]:
+    """Return the outcomes that were recorded, and the values that correlate with failure.
 
-    Needs `overview.prepare`.
+    An outcome of which too little is known is listed with nothing tested; where none is known, one says so. Needs
+    `overview.prepare`.
     """
-    _prepare(reader, flagged)
-    outcomes: list[Outcome] = []
-    tested: list[tuple[Outcome, list[_Value]]] = []
-    for row in reader.query(
+    _prepare(reader)
+    known = reader.query(
         "SELECT source, count(*) AS known, count(*) FILTER (failed) AS failed, any_value(note) AS note "
         "FROM _outcomes GROUP BY source ORDER BY source"
-    ):
-        enough = row["known"] >= MIN_KNOWN and MIN_EACH <= row["failed"] <= row["known"] - MIN_EACH
-        values = _values(reader, row["source"], row["failed"], row["known"]) if enough else []
-        said = row["note"] if enough else f"{row['note']}; too little data to compare"
-        outcomes.append(
-            Outcome(source=row["source"], known=row["known"], failed=row["failed"], tested=len(values), note=said)
-        )
-        tested.append((outcomes[-1], values))
+    )
+    if not any(row["source"] == ROOT_STATUS for row in known):
+        known.append({"source": ROOT_STATUS, "known": 0, "failed": 0, "note": ROOT_UNKNOWN})
+    tested = [_tested(reader, row) for row in known]
     adjusted = iter(benjamini_hochberg([value.p for _, values in tested for value in values]))
     found: list[Contrast] = []
     for outcome, values in tested:
         weighed = [_Value(v.dimension, v.value, v.failed, v.of, v.p, next(adjusted)) for v in values]
         found += _kept(reader, outcome, weighed)
-    return outcomes, found
+    return [outcome for outcome, _ in tested], found
 
 
-def _prepare(reader: Reader, flagged: Sequence[str]) -> None:
-    """Make `_items` (trace, dimension, value) and `_outcomes` (trace, source, failed)."""
+def _tested(reader: Reader, row: dict[str, Any]) -> tuple[Outcome, list[_Value]]:
+    enough = row["known"] >= MIN_KNOWN and MIN_EACH <= row["failed"] <= row["known"] - MIN_EACH
+    values = _values(reader, row["source"], row["failed"], row["known"]) if enough else []
+    said = one_line(row["note"])
+    note = said if enough or not row["known"] else f"{said}; too little data to compare"
+    return (
+        Outcome(source=row["source"], known=row["known"], failed=row["failed"], tested=len(values), note=note),
+        values,
+    )
+
+
+# Names that only failed calls have. Of models, they may be what was asked for, where answers tell another name: a
+# model is compared all the same where every call of the service says what it asked for.
+_ONE_SIDED = """
+  SELECT service_name, 'model' AS dimension, model AS value FROM _s
+  WHERE span_type IN ('llm', 'embedding') AND service_name NOT IN (
+    SELECT service_name FROM _s WHERE span_type IN ('llm', 'embedding')
+    GROUP BY service_name HAVING bool_and(asked_known))
+  GROUP BY service_name, model HAVING bool_and(failed)
+  UNION ALL
+  SELECT service_name, 'provider', provider FROM _s WHERE span_type IN ('llm', 'embedding')
+  GROUP BY service_name, provider HAVING bool_and(failed)
+"""
+
+
+def _prepare(reader: Reader) -> None:
+    """Make `_items` (trace, dimension, value)."""
     connection = reader.connection
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE _one_sided AS {_ONE_SIDED}")
     connection.execute("""
         CREATE OR REPLACE TEMP TABLE _items AS
-        SELECT trace_id, dimension, value FROM _dimensions
+        SELECT trace_id, dimension, value FROM _dimensions WHERE dimension <> 'model'
         UNION ALL
-        SELECT DISTINCT trace_id, unnest(['provider', 'prompt']), unnest([provider, prompt]) FROM _s
-        WHERE span_type = 'llm' AND (provider IS NOT NULL OR prompt IS NOT NULL)
+        SELECT DISTINCT trace_id, dimension, value FROM (
+          SELECT trace_id, service_name, unnest(['model', 'provider', 'prompt']) AS dimension,
+            unnest([model, provider, prompt]) AS value
+          FROM _s WHERE span_type IN ('llm', 'embedding')
+        ) i ANTI JOIN _one_sided o ON o.service_name IS NOT DISTINCT FROM i.service_name
+          AND o.dimension = i.dimension AND o.value = i.value
+        WHERE value <> ''
         UNION ALL
         SELECT DISTINCT trace_id, 'tool sequence', earlier || ' → ' || tool_name FROM (
           SELECT trace_id, tool_name,
@@ -94,55 +108,6 @@ def _prepare(reader: Reader, flagged: Sequence[str]) -> None:
           FROM _s ANTI JOIN _inner USING (trace_id, span_id) WHERE span_type = 'tool' AND tool_name IS NOT NULL
         ) WHERE earlier IS NOT NULL
     """)
-    connection.execute("DELETE FROM _items WHERE value IS NULL OR value = ''")
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE _outcomes (trace_id VARCHAR, source VARCHAR, failed BOOLEAN, note VARCHAR)"
-    )
-    connection.execute(
-        "INSERT INTO _outcomes SELECT t.trace_id, 'detectors', f.trace_id IS NOT NULL, "
-        "'a finding names the trace, or none' "
-        "FROM _t t LEFT JOIN (SELECT DISTINCT unnest(?::VARCHAR[]) AS trace_id) f USING (trace_id)",
-        [list(flagged)],
-    )
-    connection.execute(
-        "INSERT INTO _outcomes SELECT trace_id, 'root status', status_code = 'ERROR', "
-        "'the root span ended in ERROR, or not' FROM _t WHERE status_code IS NOT NULL"
-    )
-    connection.execute(f"""
-        INSERT INTO _outcomes
-        SELECT trace_id, 'evaluation', bool_or(bad),
-          'what ' || coalesce((SELECT string_agg(DISTINCT name, ', ') FROM ({_EVALUATIONS}) WHERE name <> ''),
-            'evaluators') || ' said of the trace'
-        FROM (
-          SELECT trace_id,
-            CASE WHEN regexp_matches(label, '{_GOOD}') THEN false WHEN regexp_matches(label, '{_BAD}') THEN true
-            WHEN score BETWEEN 0 AND 1 AND top <= 1 THEN
-              CASE WHEN regexp_matches(name, '{_HIGH_IS_BAD}') THEN score > 0.5 ELSE score < 0.5 END END AS bad
-          FROM (SELECT *, max(score) OVER (PARTITION BY name) AS top FROM ({_EVALUATIONS}))
-        ) WHERE bad IS NOT NULL AND trace_id IN (SELECT trace_id FROM _t) GROUP BY trace_id
-    """)
-
-
-_ON_SPANS = " UNION ALL ".join(
-    f"SELECT trace_id, lower(coalesce(attr(attributes, '{kind}s.{n}.{kind}.name'), '')) AS name, "
-    f"lower(trim(attr(attributes, '{kind}s.{n}.{kind}.label'))) AS label, "
-    f"try_cast(attr(attributes, '{kind}s.{n}.{kind}.score') AS DOUBLE) AS score FROM marked"
-    for kind in ("evaluation", "annotation")
-    for n in range(_SLOTS)
-)
-_EVALUATIONS = f"""
-  WITH marked AS (
-    SELECT trace_id, attributes FROM spans WHERE (trace_id, span_id) IN (SELECT (trace_id, span_id) FROM _span_rows
-      WHERE list_has_any(attribute_keys, ['evaluations.0.evaluation.score', 'evaluations.0.evaluation.label',
-        'annotations.0.annotation.score', 'annotations.0.annotation.label']))
-  )
-  SELECT trace_id, name, label, score FROM ({_ON_SPANS}) WHERE label IS NOT NULL OR score IS NOT NULL
-  UNION ALL
-  SELECT trace_id, lower(coalesce(attr(attributes, 'gen_ai.evaluation.name'), '')),
-    lower(trim(attr(attributes, 'gen_ai.evaluation.score.label'))),
-    try_cast(attr(attributes, 'gen_ai.evaluation.score.value') AS DOUBLE)
-  FROM logs WHERE event_name = 'gen_ai.evaluation.result' AND trace_id IS NOT NULL
-"""
 
 
 def _values(reader: Reader, source: str, failed: int, known: int) -> list[_Value]:
@@ -184,7 +149,7 @@ def _kept(reader: Reader, outcome: Outcome, values: list[_Value]) -> list[Contra
         same = next((k for k in kept if together.get((k, number)) == (value.failed, value.of)
                      and (strong[k].failed, strong[k].of) == (value.failed, value.of)), None)  # fmt: skip
         if same is not None:
-            beside.setdefault(same, []).append(f"{value.dimension} {value.value}")
+            beside.setdefault(same, []).append(f"{value.dimension} {_shown(value)}")
         elif all(_adds(strong[k], value, together.get((k, number), (0, 0)), outcome) for k in kept):
             kept.append(number)
     return [_contrast(outcome, strong[k], beside.get(k, [])) for k in kept[:MAX_SHOWN]]
@@ -217,12 +182,16 @@ def _together(reader: Reader, source: str, values: list[_Value]) -> dict[tuple[i
     return {(row["one"], row["other"]): (row["failed"], row["of_"]) for row in rows}
 
 
+def _shown(value: _Value) -> str:
+    return one_line(value.value, VALUE_CHARACTERS)
+
+
 def _contrast(outcome: Outcome, value: _Value, beside: list[str]) -> Contrast:
     rest_failed, rest_of = outcome.failed - value.failed, outcome.known - value.of
     rate, rest_rate = value.failed / value.of, rest_failed / rest_of
     low, high = wilson(value.failed, value.of)
     facts: dict[str, Any] = {
-        "outcome": outcome.source, "dimension": value.dimension, "value": value.value, "failed": value.failed,
+        "outcome": outcome.source, "dimension": value.dimension, "value": _shown(value), "failed": value.failed,
         "of": value.of, "rate": rate, "low": low, "high": high, "rest_failed": rest_failed, "rest_of": rest_of,
         "rest_rate": rest_rate, "support": value.failed / outcome.failed,
         "risk_ratio": rate / rest_rate if rest_rate else None, "p_value": value.p, "q_value": value.q,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from halo_worker.report.model import Engine, Evidence, LeftOut, Severity, Stop
+from halo_worker.report.model import DetectorOff, Engine, Evidence, LeftOut, Severity, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class Draft:
     sampled: bool = False
     not_examined: list[str] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
+    detectors_off: list[DetectorOff] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     rejected_citations: int = 0
     rejected_findings: int = 0

@@ -14,6 +14,7 @@ from typing import Any
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
+from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import Breakdown, Evidence, Prevalence, Rejected, SpanRef
 from halo_worker.report.statistics import benjamini_hochberg, fisher_exact, wilson
 
@@ -147,7 +148,7 @@ def verify(reader: Reader, draft: Draft) -> Verified:
                     into.append(quote)
                 else:
                     citations += 1
-                    reasons.append(f"{item.title[:80]}: {problem}")
+                    reasons.append(one_line(f"{item.title[:80]}: {problem}"))
         # A model's SQL has been run by then, where it can do no harm (`examiner`); it is not run here.
         occurrences = list(item.occurrences)
         if not occurrences:
@@ -232,7 +233,7 @@ def _breakdowns(reader: Reader, total: int) -> dict[int, list[Breakdown]]:
         breakdowns.setdefault(row["finding"], []).append(
             Breakdown(
                 dimension=row["dimension"],
-                value=row["value"],
+                value=one_line(row["value"], VALUE_CHARACTERS),
                 traces=row["hit"],
                 of=row["of_"],
                 rate=rate,

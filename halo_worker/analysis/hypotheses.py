@@ -8,6 +8,7 @@ from dataclasses import replace
 import orjson
 
 from halo_worker.analysis.draft import DraftFinding
+from halo_worker.analysis.prompts import marked
 from halo_worker.analysis.tools.fit import cut, take
 
 MAX_LISTED = 30
@@ -41,7 +42,7 @@ def listed(hypotheses: Hypotheses) -> str:
     if not lines:
         return "none"
     left = len(hypotheses) - len(shown)
-    return f"\n{lines}" + (f"\nand {left} rarer ones, D{len(shown) + 1} to D{len(hypotheses)}" if left else "")
+    return marked(lines) + (f"\nand {left} rarer ones, D{len(shown) + 1} to D{len(hypotheses)}" if left else "")
 
 
 def _traces(finding: DraftFinding) -> set[str]:

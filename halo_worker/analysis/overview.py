@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from halo_receiver.store import usage
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import same_call
+from halo_worker.analysis import control_flow, models, outcomes, same_call
+from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import GroupTotals, Release, Totals, iso_nano
 
 MAX_GROUPS = 20
@@ -36,56 +38,97 @@ _DIMENSIONS = {
     "model": "model",
     "version": "version",
     "tool": "tool_name",
-    "service": "nullif(service_name, '')",
+    "service": "service_name",
 }
 
 
-def prepare(reader: Reader) -> None:
-    """Make `_t` (the traces), `_s` (what detectors ask of a span, texts shortened), `_inner` (spans that tell again of
-    a call that another tells of: `same_call`) and `_dimensions`.
+_SPANS = rf"""
+  SELECT trace_id, span_id, parent_span_id, name, span_type, kind, status_code, start_time, end_time, duration_ns,
+    service_name, agent_name, tool_name, tool_call_id, coalesce(s.requested, s.model) AS model,
+    s.model AS served_model, s.requested IS NOT NULL AS asked_known, provider, finish_reason, max_output_tokens,
+    input_tokens, output_tokens, cost_usd, tools_offered, convention, error_type, error_signature,
+    left(error_message, 1000) AS error_message, left(status_message, 1000) AS status_message,
+    resource_attributes->>'service.version' AS version,
+    coalesce(status_code = 'ERROR' OR error_message IS NOT NULL, false) AS failed,
+    NULL::VARCHAR AS control, list_has_any(attribute_keys, {list(outcomes.EVALUATED_KEYS)}) AS evaluated,
+    left(output_text, 2000) AS output_head,
+    CASE WHEN (parent_span_id IS NULL OR span_type IN ('agent', 'workflow')) AND length(output_text) > 2000
+      THEN right(output_text, 4000) END AS output_tail,
+    length(trim(output_text, ' ' || chr(10) || chr(13) || chr(9))) AS output_length,
+    CASE WHEN span_type IN ('tool', 'retriever') THEN hash(coalesce(input_text, '')) END AS input_hash,
+    CASE WHEN span_type IN ('tool', 'retriever')
+      THEN hash(regexp_replace(left(output_text, 4000), '{VOLATILE}', '', 'gi'))
+      WHEN span_type = 'llm' THEN hash(coalesce(output_text, '')) END AS output_hash,
+    CASE WHEN span_type = 'tool' THEN left(input_text, 2000) END AS arguments,
+    CASE WHEN parent_span_id IS NULL OR span_type IN ('agent', 'workflow', 'chain', 'llm')
+      THEN left(input_text, 300) END AS asked,
+    CASE WHEN span_type = 'llm' AND contains(output_messages, '"tool_calls"')
+      THEN output_messages->'$[*].tool_calls[*]' END AS tool_calls,
+    CASE WHEN span_type = 'llm'
+      THEN coalesce(len(list_filter(tool_calls, lambda c: json_exists(c, '$.name'))), 0) END AS calls,
+    CASE WHEN span_type = 'llm' AND tool_definitions IS NOT NULL THEN hash(tool_definitions) END AS definitions,
+    CASE WHEN span_type = 'llm' AND {_PLANS} THEN true END AS plans,
+    CASE WHEN span_type = 'llm' THEN output_messages IS NOT NULL END AS has_output,
+    CASE WHEN span_type = 'llm' THEN coalesce(contains(output_messages, '"media":'), false) END AS media,
+    CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
+      left(md5({_FIRST_MESSAGE}), 8) || ' "'
+      || regexp_replace(input_messages[30:89], '"\}}.*$', '') || '…"' END AS prompt,
+    CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
+      regexp_extract(input_messages[30:109], '^[^"\\]*') END AS system_head
+  FROM (SELECT *, {models.requested()} AS requested FROM _spans) s
+"""
+# What calls used, of one call once: what other spans repeat is NULL.
+_USAGE = """
+  SELECT s.trace_id, s.service_name, s.agent_name, s.model,
+    CASE WHEN r.tokens IS NOT TRUE THEN input_tokens END AS input_tokens,
+    CASE WHEN r.tokens IS NOT TRUE THEN output_tokens END AS output_tokens,
+    CASE WHEN r.cost IS NOT TRUE THEN cost_usd END AS cost_usd
+  FROM _s s LEFT JOIN _repeated r USING (trace_id, span_id) WHERE s.span_type IN ('llm', 'embedding')
+"""
+# Control flow is no error; whether it ended the run is told by `_ended`.
+_TRACES = """
+  SELECT t.* REPLACE (
+    u.input_tokens AS input_tokens, u.output_tokens AS output_tokens, u.cost_usd AS cost_usd,
+    t.error_count - coalesce(c.errors, 0) AS error_count,
+    CASE WHEN NOT coalesce(c.root, false) THEN t.status_code END AS status_code)
+  FROM traces t
+  LEFT JOIN (
+    SELECT trace_id, sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
+      sum(cost_usd) AS cost_usd FROM _usage GROUP BY trace_id
+  ) u USING (trace_id)
+  LEFT JOIN (
+    SELECT trace_id, count(*) FILTER (status_code = 'ERROR') AS errors, bool_or(parent_span_id IS NULL) AS root
+    FROM _s WHERE control IS NOT NULL GROUP BY trace_id
+  ) c USING (trace_id)
+"""
 
-    One scan: every detector reads `_s`, none reads the long texts again.
+
+# Rows of the totals for what has no value of its own.
+NAMELESS = {"agent": "(no agent)", "model": "(no model name)", "service": "(no service name)"}
+OTHERS = "(others)"  # beyond MAX_GROUPS
+
+
+def prepare(reader: Reader) -> None:
+    """Make `_t` (the traces), `_s` (what detectors ask of a span, texts shortened), `_repeated` (calls that other spans
+    tell again), `_usage`, `_dimensions`, and what `control_flow`, `outcomes` and `same_call` make.
+
+    One scan: every detector reads `_s`, none reads the long texts again. In `_s`, `agent_name` is the agent that a
+    span belongs to, and `model` what a call asked for (`served_model` what answered).
     """
-    reader.scratch.table("_t", "SELECT * FROM traces")
-    reader.scratch.table(
-        "_s",
-        rf"""
-        SELECT trace_id, span_id, parent_span_id, name, span_type, kind, status_code, start_time, end_time, duration_ns,
-          service_name, agent_name, tool_name, tool_call_id, model, provider, finish_reason, max_output_tokens,
-          input_tokens, output_tokens, cost_usd, tools_offered, convention, error_type, error_signature,
-          left(error_message, 1000) AS error_message, left(status_message, 1000) AS status_message,
-          resource_attributes->>'service.version' AS version,
-          coalesce(status_code = 'ERROR' OR error_message IS NOT NULL, false) AS failed,
-          left(output_text, 2000) AS output_head,
-          length(trim(output_text, ' ' || chr(10) || chr(13) || chr(9))) AS output_length,
-          CASE WHEN span_type IN ('tool', 'retriever') THEN hash(coalesce(input_text, '')) END AS input_hash,
-          CASE WHEN span_type IN ('tool', 'retriever')
-            THEN hash(regexp_replace(left(output_text, 4000), '{VOLATILE}', '', 'gi'))
-            WHEN span_type = 'llm' THEN hash(coalesce(output_text, '')) END AS output_hash,
-          CASE WHEN span_type = 'tool' THEN left(input_text, 2000) END AS arguments,
-          CASE WHEN parent_span_id IS NULL OR span_type IN ('agent', 'workflow', 'chain', 'llm')
-            THEN left(input_text, 300) END AS asked,
-          CASE WHEN span_type = 'llm' AND contains(output_messages, '"tool_calls"')
-            THEN output_messages->'$[*].tool_calls[*]' END AS tool_calls,
-          CASE WHEN span_type = 'llm'
-            THEN coalesce(len(list_filter(tool_calls, lambda c: json_exists(c, '$.name'))), 0) END AS calls,
-          CASE WHEN span_type = 'llm' AND tool_definitions IS NOT NULL THEN hash(tool_definitions) END AS definitions,
-          CASE WHEN span_type = 'llm' AND {_PLANS} THEN true END AS plans,
-          CASE WHEN span_type = 'llm' THEN output_messages IS NOT NULL END AS has_output,
-          CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
-            left(md5({_FIRST_MESSAGE}), 8) || ' "'
-            || regexp_replace(input_messages[30:89], '"\}}.*$', '') || '…"' END AS prompt,
-          CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
-            regexp_extract(input_messages[30:109], '^[^"\\]*') END AS system_head
-        FROM spans
-        """,
-    )
+    reader.resolve_agents()
+    reader.scratch.table("_s", _SPANS)
+    models.fold(reader)
+    reader.scratch.table("_repeated", usage.repeated_query("_spans"))
+    reader.scratch.table("_usage", _USAGE)
+    control_flow.prepare(reader)
+    reader.scratch.table("_t", _TRACES)
+    outcomes.prepare(reader)
     same_call.prepare(reader)
     # Each by itself: what all five hold at once would not fit.
     reader.scratch.table(
         "_dimensions",
         " UNION ALL ".join(
-            f"SELECT DISTINCT trace_id, '{dimension}' AS dimension, {column} AS value FROM _s WHERE value IS NOT NULL"
+            f"SELECT DISTINCT trace_id, '{dimension}' AS dimension, {column} AS value FROM _s WHERE value <> ''"
             for dimension, column in _DIMENSIONS.items()
         ),
     )
@@ -129,29 +172,56 @@ def totals(reader: Reader, affected: list[str], versions: list[Release]) -> Tota
         by_service=_groups(reader, "service"),
         releases=versions,
         timeline=_timeline(reader),
+        outcomes=outcomes.run_outcomes(reader),
+        control_flow=outcomes.control_flow(reader),
     )
 
 
 def _groups(reader: Reader, dimension: str) -> list[GroupTotals]:
     """Count the traces of each value of a dimension, and those with an error anywhere; the rest is of its own spans.
 
-    An agent's duration is that of its agent spans, where it has any; a model's that of its calls.
+    Tokens and costs of all rows are those of the window: what has no value, and the values beyond `MAX_GROUPS`, have a
+    row each. An agent's duration is that of its agent spans, where it has any; a model's that of its calls.
     """
-    column = {"agent": "agent_name", "model": "model", "service": "service_name"}[dimension]
+    column = _DIMENSIONS[dimension]
+    nameless = f"'{NAMELESS[dimension]}'"
+    label = f"coalesce(nullif({column}, ''), {nameless})"
     whole = {"agent": "span_type = 'agent'", "model": "span_type IN ('llm', 'embedding')"}.get(dimension, "true")
     rows = reader.query(f"""
-        SELECT {column} AS name, count(DISTINCT trace_id) AS traces, count(*) AS spans,
-          count(DISTINCT trace_id) FILTER (trace_id IN (SELECT trace_id FROM _t WHERE error_count > 0)) AS error_traces,
-          coalesce(sum(input_tokens) FILTER (span_type IN ('llm', 'embedding')), 0)::BIGINT AS input_tokens,
-          coalesce(sum(output_tokens) FILTER (span_type IN ('llm', 'embedding')), 0)::BIGINT AS output_tokens,
-          sum(cost_usd) FILTER (span_type IN ('llm', 'embedding')) AS cost_usd,
-          coalesce(quantile_cont(duration_ns, 0.5) FILTER ({whole}), quantile_cont(duration_ns, 0.5))::BIGINT
-            AS duration_p50_ns,
-          coalesce(quantile_cont(duration_ns, 0.95) FILTER ({whole}), quantile_cont(duration_ns, 0.95))::BIGINT
-            AS duration_p95_ns
-        FROM _s WHERE {column} IS NOT NULL AND {column} <> '' GROUP BY ALL ORDER BY traces DESC, name LIMIT {MAX_GROUPS}
+        WITH seen AS MATERIALIZED (
+          SELECT {label} AS label, trace_id, count(*) AS spans FROM _s
+          WHERE {column} <> '' OR span_type IN ('llm', 'embedding') GROUP BY ALL
+        ),
+        named AS MATERIALIZED (
+          SELECT label, CASE WHEN place <= {MAX_GROUPS} OR label = {nameless} THEN label ELSE '{OTHERS}' END AS name
+          FROM (
+            SELECT label, row_number() OVER (ORDER BY label = {nameless}, count(*) DESC, label) AS place
+            FROM seen GROUP BY label)
+        ),
+        counted AS (
+          SELECT name, count(DISTINCT trace_id) AS traces, sum(spans)::BIGINT AS spans,
+            count(DISTINCT trace_id) FILTER (error_count > 0) AS error_traces
+          FROM seen JOIN named USING (label) JOIN _t USING (trace_id) GROUP BY name
+        ),
+        used AS (
+          SELECT name, coalesce(sum(input_tokens), 0)::BIGINT AS input_tokens,
+            coalesce(sum(output_tokens), 0)::BIGINT AS output_tokens, sum(cost_usd) AS cost_usd
+          FROM _usage JOIN named ON named.label = {label} GROUP BY name
+        ),
+        timed AS (
+          SELECT name, coalesce(quantile_cont(duration_ns, [0.5, 0.95]) FILTER ({whole}),
+            quantile_cont(duration_ns, [0.5, 0.95])) AS durations
+          FROM (SELECT * RENAME (name AS span_name) FROM _s) s JOIN named ON named.label = {label}
+          WHERE s.{column} <> '' OR span_type IN ('llm', 'embedding') GROUP BY name
+        )
+        SELECT name, traces, spans, error_traces, coalesce(input_tokens, 0) AS input_tokens,
+          coalesce(output_tokens, 0) AS output_tokens, cost_usd, durations[1]::BIGINT AS duration_p50_ns,
+          durations[2]::BIGINT AS duration_p95_ns
+        FROM counted LEFT JOIN used USING (name) LEFT JOIN timed USING (name)
+        WHERE name <> {nameless} OR input_tokens + output_tokens > 0 OR cost_usd > 0
+        ORDER BY name = '{OTHERS}', name = {nameless}, traces DESC, name
     """)
-    return [GroupTotals(**row) for row in rows]
+    return [GroupTotals(**{**row, "name": one_line(row["name"], VALUE_CHARACTERS)}) for row in rows]
 
 
 def _timeline(reader: Reader) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ of prefixes hit. Detail that is needed once stands in the first message.
 from __future__ import annotations
 
 from halo_worker.analysis.categories import CATEGORIES
+from halo_worker.display import unclosed
 
 DATA_MARK = "traces"
 
@@ -144,8 +145,7 @@ SYNTHESIS = (
 
 def marked(text: str) -> str:
     """Put text of traces between marks that it cannot close."""
-    inside = text.replace(f"</{DATA_MARK}", f"<\\/{DATA_MARK}")
-    return f"<{DATA_MARK}>\n{inside}\n</{DATA_MARK}>"
+    return f"<{DATA_MARK}>\n{unclosed(text, DATA_MARK)}\n</{DATA_MARK}>"
 
 
 def system(

@@ -158,7 +158,7 @@ UPDATE _s SET failed = true FROM (
   FROM _inner i JOIN _s s ON s.trace_id = i.trace_id AND s.span_id = i.span_id
   WHERE i.at_once AND i.leaf GROUP BY ALL HAVING bool_and(s.failed)
 ) c WHERE _s.trace_id = c.trace_id AND _s.span_id = c.outer_span_id AND NOT _s.failed
-  AND (_s.status_code = 'UNSET' OR c.by_id)
+  AND (_s.status_code = 'UNSET' OR c.by_id) AND _s.control IS NULL
 """
 
 # Of one failure, the innermost error that says something: of spans of one id, the one that began last.

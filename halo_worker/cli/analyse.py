@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markdown import Markdown
 
 from halo_worker import inputs, run
 from halo_worker.cli.common import (
     bounds,
     everywhere,
     given_data_dir,
-    printable,
     settings,
+    show_report,
     talk,
     window_of,
 )
 from halo_worker.cli.progress import shown
 from halo_worker.config import BudgetConfig, ModelConfig
+from halo_worker.display import visible
 from halo_worker.errors import InputError
 from halo_worker.report import words
 from halo_worker.report.model import Report
@@ -235,17 +233,7 @@ def _say_problems(problems: tuple[str, ...]) -> None:
 
 
 def _print(result: run.Result, form: str) -> None:
-    report = result.report
-    if form == "json":
-        click.echo(report.to_json(), nl=False)
-    elif form == "html":
-        click.echo((result.folder / "report.html").read_text(encoding="utf-8"), nl=False)
-    elif form == "markdown":
-        click.echo(printable((result.folder / "report.md").read_text(encoding="utf-8")), nl=False)
-    elif sys.stdout.isatty():
-        Console().print(Markdown(printable((result.folder / "report.md").read_text(encoding="utf-8"))))
-    else:
-        click.echo(printable((result.folder / "report.md").read_text(encoding="utf-8")), nl=False)
+    show_report(result.folder, form)
     talk(f"report: {result.folder / 'report.html'}")
 
 
@@ -292,5 +280,5 @@ def demo_command(data_dir: Path | None, config: Path | None) -> int:
 
     directory = given_data_dir(data_dir) or Path("halo-demo")
     shown = stage.show(directory, now_ns=time.time_ns(), say=talk)
-    click.echo(printable(stage.describe(shown)))
+    click.echo(visible(stage.describe(shown)))
     return 0

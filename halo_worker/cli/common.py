@@ -14,12 +14,14 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
 from halo_receiver.store.reader import Reader
 from halo_worker import segments_client
 from halo_worker.config import Settings, load_settings, moment, seconds_of
+from halo_worker.display import json_for_terminal, one_line, visible
 from halo_worker.errors import HaloError, InputError
 from halo_worker.window import Window, last
 
@@ -41,8 +43,8 @@ class Context:
 
 
 def talk(message: str) -> None:
-    """Say something to the person, on stderr."""
-    click.echo(printable(message), err=True)  # it may quote a file, or what a sink answered
+    """Say something to the person, on stderr, on one line: it may quote a file, or what a sink answered."""
+    click.echo(one_line(message), err=True)
 
 
 def fail(error: HaloError, *, code: int = 2) -> NoReturn:
@@ -157,17 +159,17 @@ def open_reader(current: Settings, window: Window | None, *, seal: bool = True, 
 def print_rows(rows: Sequence[dict[str, Any]], form: str, *, columns: Sequence[str] | None = None) -> None:
     """Print rows as a table, one array of JSON objects, JSON lines or CSV."""
     if form == "json":
-        click.echo(json.dumps(list(rows), ensure_ascii=False, indent=2))
+        click.echo(json_for_terminal(json.dumps(list(rows), ensure_ascii=False, indent=2)))
         return
     if form == "jsonl":
         for row in rows:
-            click.echo(json.dumps(row, ensure_ascii=False))
+            click.echo(json_for_terminal(json.dumps(row, ensure_ascii=False)))
         return
     names = list(columns or (rows[0] if rows else ()))
     if form == "csv":
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(names)
+        writer.writerow([visible(name) for name in names])
         writer.writerows([[_cell(row.get(name), whole=True) for name in names] for row in rows])
         click.echo(buffer.getvalue(), nl=False)
         return
@@ -177,9 +179,9 @@ def print_rows(rows: Sequence[dict[str, Any]], form: str, *, columns: Sequence[s
     table = Table(show_edge=False, pad_edge=False, box=None, header_style="bold", padding=(0, 2, 0, 0))
     for place, name in enumerate(names):
         numeric = all(isinstance(row.get(name), (int, float, type(None))) for row in rows)
-        widest = max((len(name), *(len(_cell(row.get(name))) for row in rows)))
+        widest = max((len(_cell(name)), *(len(_cell(row.get(name))) for row in rows)))
         table.add_column(
-            Text(name),
+            Text(_cell(name)),
             justify="right" if numeric and rows else "left",
             no_wrap=True,
             # The first column is what one copies, an id or a name, and short ones are words: a narrow terminal cuts texts.
@@ -195,15 +197,22 @@ def _cell(value: Any, *, whole: bool = False) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if whole:
-        return text
-    text = "".join(character if character.isprintable() else "·" for character in text.replace("\n", " "))
-    return text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"
+    return visible(text) if whole else one_line(text, CELL_CHARACTERS)
 
 
-def printable(text: str) -> str:
-    """Make text of strangers safe for a terminal: control characters, escapes among them, become dots."""
-    return "".join(character if character.isprintable() or character == "\n" else "·" for character in text)
+def show_report(folder: Path, form: str) -> None:
+    """Print a published report: as json, html, markdown, or text, which a terminal shows rendered."""
+    path = folder / {"json": "report.json", "html": "report.html"}.get(form, "report.md")
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    if form == "json":
+        click.echo(json_for_terminal(text), nl=False)
+    elif form in ("text", "table") and sys.stdout.isatty():
+        Console().print(Markdown(visible(text)))
+    else:
+        click.echo(visible(text), nl=False)
 
 
 def human_duration(nanoseconds: int | None) -> str:

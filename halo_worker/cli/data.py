@@ -21,14 +21,17 @@ from halo_worker.cli.common import (
     human_duration,
     open_reader,
     print_rows,
-    printable,
     settings,
     window_of,
 )
+from halo_worker.display import one_line
 from halo_worker.errors import InputError
 
 WHOLE_ID = re.compile(r"[0-9a-fA-F]{32}")
 TEXT_CHARACTERS = 100  # of a span's text in the tree
+NAME_CHARACTERS = 80  # of its name, and of the model, the tool and the agent
+ID_CHARACTERS = 64  # longer ones are of imported files
+LINE = 4000  # characters where no terminal says how many: a line is never wrapped
 
 
 @click.command("query")
@@ -121,7 +124,7 @@ def trace_command(trace_id: str, form: str, text: bool, data_dir: Path | None, c
     if form != "tree":
         print_rows(rows, form)
         return
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(_tree(rows, show_text=text))
+    Console(highlight=False, width=None if sys.stdout.isatty() else LINE).print(_tree(rows, show_text=text))
 
 
 def _tree(rows: list[dict[str, Any]], *, show_text: bool) -> Tree:
@@ -131,7 +134,9 @@ def _tree(rows: list[dict[str, Any]], *, show_text: bool) -> Tree:
         parent = row["parent_span_id"] if row["parent_span_id"] in ids else None
         children.setdefault(parent, []).append(row)
     first = rows[0]
-    root = Tree(Text(f"trace {printable(first['trace_id'])}  {(first['start_time'] or '')[:19]}Z", style="bold"))
+    root = Tree(
+        Text(f"trace {one_line(first['trace_id'], ID_CHARACTERS)}  {(first['start_time'] or '')[:19]}Z", style="bold")
+    )
     todo = [(root, row) for row in reversed(children.get(None, []))]
     while todo:
         branch, row = todo.pop()
@@ -145,10 +150,10 @@ def _tree(rows: list[dict[str, Any]], *, show_text: bool) -> Tree:
 def _label(row: dict[str, Any], *, orphan: bool) -> Text:
     label = Text()
     label.append(f"{row['span_type'] or row['kind'].lower()} ", style="cyan")
-    label.append(printable(row["name"]), style="bold")
+    label.append(one_line(row["name"], NAME_CHARACTERS), style="bold")
     label.append(f"  {human_duration(row['duration_ns'])}", style="green")
     facts = [row["model"], row["tool_name"] if row["span_type"] == "tool" else None, row["agent_name"]]
-    label.append("".join(f"  {printable(fact)}" for fact in facts if fact and fact not in row["name"]))
+    label.append("".join(f"  {one_line(fact, NAME_CHARACTERS)}" for fact in facts if fact and fact not in row["name"]))
     if row["input_tokens"] is not None or row["output_tokens"] is not None:
         label.append(f"  {row['input_tokens'] or 0}→{row['output_tokens'] or 0} tokens", style="magenta")
     if row["cost_usd"] is not None:
@@ -159,8 +164,8 @@ def _label(row: dict[str, Any], *, orphan: bool) -> Text:
         reason = row["error_message"] or row["status_message"] or row["error_type"] or "ERROR"
         label.append(f"  ✗ {_short(reason)}", style="bold red")
     if orphan:
-        label.append(f"  (parent {printable(row['parent_span_id'])} is not here)", style="dim")
-    label.append(f"  {printable(row['span_id'])}", style="dim")
+        label.append(f"  (parent {one_line(row['parent_span_id'], ID_CHARACTERS)} is not here)", style="dim")
+    label.append(f"  {one_line(row['span_id'], ID_CHARACTERS)}", style="dim")
     return label
 
 
@@ -172,9 +177,8 @@ def _add_texts(node: Tree, row: dict[str, Any]) -> None:
     for call in calls:
         arguments = call.get("arguments")
         arguments = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        node.add(Text(f"↳ calls {call.get('name')}({_short(arguments)})", style="dim"))
+        node.add(Text(f"↳ calls {_short(call.get('name'))}({_short(arguments)})", style="dim"))
 
 
-def _short(text: str) -> str:
-    flat = " ".join(printable(str(text)).split())
-    return flat if len(flat) <= TEXT_CHARACTERS else flat[: TEXT_CHARACTERS - 1] + "…"
+def _short(text: object) -> str:
+    return one_line(str(text), TEXT_CHARACTERS)

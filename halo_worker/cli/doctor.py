@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,12 +17,14 @@ from halo_receiver.store import manifest
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
 from halo_worker import run, schedule, segments_client
-from halo_worker.analysis import capture, overview
+from halo_worker.analysis import capture, overview, repository
 from halo_worker.analysis.detectors import DETECTORS
-from halo_worker.cli.common import everywhere, print_rows, printable, settings
+from halo_worker.cli.common import everywhere, print_rows, settings
 from halo_worker.config import Settings
 from halo_worker.delivery.courier import make_sink
-from halo_worker.errors import HaloError
+from halo_worker.delivery.sink import reach
+from halo_worker.display import masked_url, one_line
+from halo_worker.errors import HaloError, SinkUnavailable
 from halo_worker.report.words import plural
 from halo_worker.segments_client import ReceiverAddress
 from halo_worker.window import last
@@ -51,7 +52,7 @@ def doctor_command(form: str, data_dir: Path | None, config: Path | None) -> int
     current = settings(data_dir, config)
     checks = [
         item
-        for check in (_receiver, _decoder, _directory, _model, _schedules, _sinks, _data)
+        for check in (_receiver, _decoder, _directory, _model, _repository, _schedules, _sinks, _data)
         for item in _tried(check, current)
     ]
     rows = [{"check": what, "state": state, "says": says} for what, state, says in checks]
@@ -61,7 +62,7 @@ def doctor_command(form: str, data_dir: Path | None, config: Path | None) -> int
         width = max(len(row["check"]) for row in rows)
         for row in rows:
             mark = {"ok": "✓", "note": "·", "problem": "✗"}[row["state"]]
-            click.echo(printable(f"{mark} {row['check']:<{width}}  {row['says']}"))
+            click.echo(one_line(f"{mark} {row['check']:<{width}}  {row['says']}"))
     return 1 if any(state == "problem" for _, state, _ in checks) else 0
 
 
@@ -187,17 +188,21 @@ def _model(current: Settings) -> Iterator[Check]:
     if current.engine_for() == "detectors":
         yield "model", "note", "no key or base URL: detectors alone, at no cost"
         return
-    where = current.model.base_url or "the provider's default endpoint"
+    url = current.model.base_url
+    where = masked_url(url, path=True) if url else "the provider's default endpoint"
     yield "model", "ok", f"{current.model.name} at {where} ({current.model.api})"
-    if current.model.base_url:
-        from urllib.parse import urlsplit
-
-        parts = urlsplit(current.model.base_url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+    if url:
         try:
-            socket.create_connection((parts.hostname or "", port), timeout=3).close()
-        except OSError as error:
-            yield "model endpoint", "problem", f"{parts.hostname}:{port} cannot be reached: {error}"
+            reach(url, where)
+        except SinkUnavailable as error:
+            yield "model endpoint", "problem", str(error)
+
+
+def _repository(current: Settings) -> Iterator[Check]:
+    path = current.analysis.repo_path
+    if path is not None:
+        unread = repository.not_read(path)
+        yield "repository", "note" if unread else "ok", unread or f"{path}: its files, and its history where it has one"
 
 
 def _schedules(current: Settings) -> Iterator[Check]:
@@ -250,7 +255,7 @@ def _data(current: Settings) -> Iterator[Check]:
         overview.prepare(reader)
         found = capture.captured(reader)
         for one in found:
-            name = one.service or "(unnamed)"
+            name = capture.shown_service(one)
             says = f"{one.spans} spans in {one.traces} traces, convention {one.convention or 'none'}"
             if one.genai:
                 says += f"; {len(DETECTORS) - len(one.blind)} of {len(DETECTORS)} detectors can see"

@@ -10,7 +10,8 @@ from typing import cast
 import click
 
 from halo_worker import run
-from halo_worker.cli.common import everywhere, print_rows, printable, settings, talk
+from halo_worker.cli.common import everywhere, print_rows, settings, talk
+from halo_worker.display import one_line
 from halo_worker.errors import InputError
 from halo_worker.report import words
 from halo_worker.report.decisions import Action, Decision, Decisions
@@ -23,6 +24,7 @@ DECIDED: dict[Action, str] = {
     "wrong": "called wrong",
 }  # fmt: skip
 SHOWN_WINDOWS = 20
+LINE_CHARACTERS = 4000  # of one text of an issue
 
 
 @click.command("issues")
@@ -166,9 +168,9 @@ def _show(issue: Issue) -> None:
     finding = issue.finding
     lines = [
         f"{issue.issue_id}  {issue.state}  {finding.severity}  {finding.category}",
-        printable(finding.title),
+        finding.title,
         "",
-        printable(finding.description),
+        finding.description,
         f"first seen {words.minute(issue.first_seen)}, last seen {words.minute(issue.last_seen)}",
     ]
     if issue.history:
@@ -177,9 +179,9 @@ def _show(issue: Issue) -> None:
         mark = "called wrong, does not count" if point.struck else "muted" if point.muted else point.state
         counted = f"{point.traces} of {point.of}"
         lines.append(f"{words.minute(point.end_ns)}   {counted:<14} {words.percent(point.rate):<7} {mark}".rstrip())
-    lines += ["", f"fix:      {printable(finding.fix.summary)}", f"validate: {printable(finding.fix.validation)}"]
-    lines += [printable(_said(item)) for item in issue.decisions]
-    click.echo("\n".join(lines))
+    lines += ["", f"fix:      {finding.fix.summary}", f"validate: {finding.fix.validation}"]
+    lines += [_said(item) for item in issue.decisions]
+    click.echo("\n".join(one_line(line, LINE_CHARACTERS) for line in lines))
 
 
 def _said(decision: Decision) -> str:

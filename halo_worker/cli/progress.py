@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from rich.markup import escape
 from rich.status import Status
 
 from halo_worker import run
 from halo_worker.analysis.analyst import Progress
 from halo_worker.cli.common import talk, talk_console
+from halo_worker.display import one_line
 from halo_worker.report.words import plural
 
 EVERY_SECONDS = 30.0  # between lines where there is no terminal, unless a turn begins
@@ -33,7 +35,7 @@ def line(progress: Progress) -> str:
     parts.append(f"{progress.seconds:.0f} s")
     if progress.seconds_left is not None:
         parts.append(f"{progress.seconds_left:.0f} s left")
-    return f"{', '.join(parts)}: {progress.doing}"
+    return one_line(f"{', '.join(parts)}: {progress.doing}")
 
 
 class Shown:
@@ -46,7 +48,7 @@ class Shown:
 
     def __call__(self, progress: Progress) -> None:
         if self._status is not None:
-            self._status.update(line(progress))
+            self._status.update(escape(line(progress)))
             return
         now = time.monotonic()
         if progress.turns != self._turn or now - self._said >= EVERY_SECONDS:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.markdown import Markdown
 
 from halo_worker import run
-from halo_worker.cli.common import everywhere, print_rows, printable, settings, talk
+from halo_worker.cli.common import everywhere, print_rows, settings, show_report, talk
+from halo_worker.display import visible
 from halo_worker.errors import InputError
 from halo_worker.report import words
 from halo_worker.report.archive import Archive
@@ -65,11 +63,12 @@ def reports_command(
         if not reports:
             talk("no reports yet: 'halo run' makes one now, 'halo up' on a schedule")
         return
-    ids = archive.ids()
     if report_id in (None, "latest"):
-        if not ids:
-            raise InputError("there are no reports yet", hint="'halo run' makes one")
-        report_id = archive.reports()[0][0].id
+        reports, broken = archive.reports()
+        if not reports:
+            hint = broken[0].reason if broken else "'halo run' makes one"
+            raise InputError("there are no reports yet" if not broken else "no report can be read", hint=hint)
+        report_id = reports[0].id
     report = archive.load(report_id or "")
     if brief is not None:
         wanted = brief.upper().removeprefix("HALO-").lower()
@@ -77,14 +76,9 @@ def reports_command(
         if len(found) != 1:
             known = ", ".join(item.issue_id for item in report.findings) or "none"
             raise InputError(f"report {report.id} has no finding {brief}", hint=f"it has: {known}")
-        click.echo(printable(found[0].fix.brief))
+        click.echo(visible(found[0].fix.brief))
         return
-    name = {"json": "report.json", "html": "report.html"}.get(form or "text", "report.md")
-    text = (archive.directory / report.id / name).read_text(encoding="utf-8")
-    if form in (None, "text", "table") and sys.stdout.isatty():
-        Console().print(Markdown(printable(text)))
-    else:
-        click.echo(text if form in ("json", "html") else printable(text), nl=False)
+    show_report(archive.directory / report.id, form or "text")
 
 
 @click.command("deliver")

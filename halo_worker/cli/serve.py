@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 import click
 
+from halo_receiver import children
 from halo_receiver.store.lock import DirectoryLock
 from halo_worker import run as conductor
 from halo_worker import schedule
@@ -41,10 +41,10 @@ def _endpoints(command: Any) -> Any:
     return command
 
 
-def _receiver_command(current: Settings, config: Path | None) -> list[str]:
-    command = [sys.executable, "-m", "halo_receiver", "--data-dir", str(current.store.data_dir)]
-    command += ["--grpc-endpoint", current.receiver.grpc_endpoint, "--http-endpoint", current.receiver.http_endpoint]
-    return [*command, "--config", str(config)] if config else command
+def _receiver_arguments(current: Settings, config: Path | None) -> list[str]:
+    words = ["--data-dir", str(current.store.data_dir)]
+    words += ["--grpc-endpoint", current.receiver.grpc_endpoint, "--http-endpoint", current.receiver.http_endpoint]
+    return [*words, "--config", str(config)] if config else words
 
 
 @click.command("receive")
@@ -56,7 +56,7 @@ def receive_command(
     """Receive OTLP and keep it, until SIGTERM or Ctrl-C: then drain, seal and end."""
     current = settings(data_dir, config, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint})
     sys.stdout.flush()
-    os.execv(sys.executable, _receiver_command(current, config))  # noqa: S606 - the same process goes on as the receiver
+    children.become("halo-receiver", "halo_receiver", *_receiver_arguments(current, config))
 
 
 @click.command("work")
@@ -84,7 +84,10 @@ def up_command(grpc_endpoint: str | None, http_endpoint: str | None, data_dir: P
     _check(current)
     with _worker_lock(current):
         # In a session of its own, so that Ctrl-C reaches this process alone, which then ends both in order.
-        receiver = subprocess.Popen(_receiver_command(current, config), start_new_session=True)  # noqa: S603
+        receiver = children.start(
+            "halo-receiver", "halo_receiver", *_receiver_arguments(current, config),
+            env=children.environment(settings=True), ends_by=signal.SIGTERM, start_new_session=True,
+        )  # fmt: skip
         return _until_stopped(current, receiver=receiver)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from halo_worker.config import FilterConfig, SinkConfig
+from halo_worker.delivery.redaction import Redactor
 from halo_worker.errors import SinkRefused, SinkUnavailable
 from halo_worker.report.model import SEVERITIES, Finding, Report
 
@@ -28,7 +29,7 @@ class Parcel:
     report: Report
     document: dict[str, Any]  # report.json as the sink may see it
     folder: Path
-    mask: Callable[[str], str]  # for what a sink takes from the folder
+    mask: Redactor  # for what a sink takes from the folder
     key: str  # Idempotency-Key: the same however often it is sent
     receipt: dict[str, Any] = field(default_factory=dict)  # what an earlier attempt left, to go on from
 
@@ -76,13 +77,13 @@ def filtered(report: Report, config: SinkConfig) -> Report | None:
 
 def reach(url: str, where: str) -> None:
     """Open a connection to a URL's host and close it. Raises SinkUnavailable in words."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        socket.create_connection((parts.hostname or "", port), timeout=PROBE_SECONDS).close()
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
     except socket.gaierror:
-        raise SinkUnavailable(f"{where}: the host {parts.hostname} is not known", hint=_REACH) from None
-    except (OSError, UnicodeError) as error:
+        raise SinkUnavailable(f"{where}: the host {host} is not known", hint=_REACH) from None
+    except (OSError, ValueError) as error:  # ValueError: a port that is none, or a host that cannot be one
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise SinkUnavailable(f"{where} cannot be reached: {reason}", hint=_REACH) from None
 

@@ -15,8 +15,8 @@ from jinja2.sandbox import SandboxedEnvironment
 from standardwebhooks import Webhook
 
 from halo_worker.config import SinkConfig
-from halo_worker.delivery.redaction import masked_url
 from halo_worker.delivery.sink import Parcel, check_answer, reach
+from halo_worker.display import masked_url
 from halo_worker.errors import ConfigError, SinkRefused, SinkUnavailable
 from halo_worker.report.model import Engine, Report, ReportWindow
 

@@ -16,7 +16,9 @@ from halo_worker.demo.recorder import Agent, Conversation
 Scenario = Callable[[Conversation], None]
 HOUR = 3_600_000_000_000
 
-# How busy each hour of the day (UTC) is; the least is not zero, for agents work at night too.
+# How busy each hour of the fleet's own day is; the least is not zero, for agents work at night too. For the fleet, the
+# demo always begins at NOW_HOUR: by the real hour, a demo at night would show a tenth of what was planted for today.
+NOW_HOUR = 17
 HOURS = (2, 1, 1, 1, 1, 2, 4, 7, 10, 12, 12, 11, 9, 11, 12, 12, 11, 9, 7, 6, 5, 4, 3, 2)
 
 
@@ -139,9 +141,9 @@ def visits(*, now_ns: int, days: int, traces_per_day: int, seed: int) -> Iterato
 def _moment(rng: random.Random, end_ns: int) -> int:
     """A start within the 24 hours before `end_ns`, by the hour of the day; a quarter of an hour is left to finish."""
     for _ in range(100):
-        start_ns = end_ns - int(rng.uniform(0.25, 24.0) * HOUR)
-        if rng.uniform(0, max(HOURS)) < HOURS[start_ns // HOUR % 24]:
-            return start_ns
+        hours_ago = rng.uniform(0.25, 24.0)
+        if rng.uniform(0, max(HOURS)) < HOURS[int(NOW_HOUR - hours_ago) % 24]:
+            return end_ns - int(hours_ago * HOUR)
     return end_ns - HOUR
 
 

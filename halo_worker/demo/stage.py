@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import orjson
 
+from halo_receiver import children
 from halo_receiver.store.lock import DirectoryLock
 from halo_worker import run as conductor
 from halo_worker import segments_client
@@ -124,13 +125,15 @@ def _prepare(data_dir: Path) -> Settings:
 @contextmanager
 def _receiver(data_dir: Path) -> Iterator[str]:
     """Run a receiver on a free loopback port, and stop it in order: it drains and seals."""
-    command = [sys.executable, "-m", "halo_receiver", "--data-dir", str(data_dir), "--arrival", "span-time"]
-    command += ["--config", str(data_dir / SETTINGS), "--grpc-endpoint", "127.0.0.1:0", "--http-endpoint", "off"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HALO_")}
+    words = ["--data-dir", str(data_dir), "--arrival", "span-time"]
+    words += ["--config", str(data_dir / SETTINGS), "--grpc-endpoint", "127.0.0.1:0", "--http-endpoint", "off"]
     log = data_dir / LOG
     with log.open("wb") as talk:
         # A session of its own: Ctrl-C reaches the demo alone, which then stops the receiver in order.
-        child = subprocess.Popen(command, stdout=talk, stderr=talk, env=environment, start_new_session=True)  # noqa: S603
+        child = children.start(
+            "halo-receiver", "halo_receiver", *words,
+            ends_by=signal.SIGTERM, stdout=talk, stderr=talk, start_new_session=True,
+        )  # fmt: skip
     try:
         yield _endpoint(data_dir, child, log)
     finally:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from halo_worker.display import named
 from halo_worker.errors import ReportError
 from halo_worker.report.model import Report
 
@@ -122,7 +123,10 @@ class Archive:
                 self._read[matching[0]] = (stamp, Report.model_validate_json(path.read_text(encoding="utf-8")))
         except (OSError, ValidationError, ValueError) as error:
             raise ReportError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-        return self._read[matching[0]][1]
+        report = self._read[matching[0]][1]
+        if report.id != matching[0]:  # paths are made of it
+            raise ReportError(f"{path} cannot be read: its id {named(report.id)} is not the name of its folder")
+        return report
 
     def affected_traces(self, run_id: str, issue_id: str) -> set[str]:
         """Return the traces in which a report saw an issue; none where that cannot be read."""

@@ -19,6 +19,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from halo_worker.display import NAME_CHARACTERS, cut, one_line, visible
 from halo_worker.report import prose, words
 from halo_worker.report.drawing import trend, waterfall
 from halo_worker.report.issue import Issue
@@ -43,7 +44,7 @@ _FILTERS = (
 def _shown(value: Any) -> Any:
     """Every string that the template writes passes here, before it is escaped."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return words.visible(words.cut(value, MAX_STRING))
+        return visible(cut(value, MAX_STRING))
     return value
 
 
@@ -62,7 +63,7 @@ def _environment() -> Environment:
     for name in ("percent", "since"):  # a figure and its sign stay on one line
         environment.filters[name] = _joined(getattr(words, name))
     environment.filters["unbroken"] = _joined(str)
-    environment.filters["shell"] = shlex.quote  # ids of imported files may be anything
+    environment.filters["shell"] = lambda text: shlex.quote(one_line(text))  # ids of imported files may be anything
     return environment
 
 
@@ -109,7 +110,7 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
 
 
 def _charted(group: GroupTotals) -> dict[str, Any]:
-    return {**group.model_dump(), "name": words.visible(words.cut(group.name, 80))}
+    return {**group.model_dump(), "name": one_line(group.name, NAME_CHARACTERS)}
 
 
 def _digest(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from halo_worker.display import named, one_line, visible
 from halo_worker.report import prose, words
 from halo_worker.report.model import Contrast, Evidence, Finding, Report
 from halo_worker.report.rows import Told, told
@@ -17,12 +18,12 @@ _ACTIVE = re.compile(r"([\\`*_\[\]<>|#~])")
 
 def escaped(text: str) -> str:
     """Make text of strangers inert in Markdown, on one line."""
-    return _ACTIVE.sub(r"\\\1", " ".join(words.visible(words.cut(text, MAX_TEXT)).split())).replace("&", "&amp;")
+    return _ACTIVE.sub(r"\\\1", one_line(text, MAX_TEXT)).replace("&", "&amp;")
 
 
 def _fenced(text: str) -> str:
     """Put a quote in a fence that it cannot close."""
-    text = words.visible(text)
+    text = visible(text)
     longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
     fence = "`" * max(3, longest + 1)
     lines = text.splitlines()
@@ -33,7 +34,7 @@ def _fenced(text: str) -> str:
 
 def _id(text: str) -> str:
     """Write an id: those of imported files may be anything."""
-    return prose.code_span(" ".join(words.visible(words.cut(text, 100)).split()))
+    return prose.code_span(one_line(text, 100))
 
 
 def _quote(item: Evidence) -> str:
@@ -103,15 +104,15 @@ def _finding(number: int, item: Finding, titles: Mapping[str, str]) -> list[str]
     ]
     concentrated = [b for b in item.breakdown if b.dimension in ("agent", "model", "version", "tool")][:4]
     if concentrated:
-        where = "; ".join(f"{b.dimension} {escaped(b.value)} {b.traces} of {b.of}" for b in concentrated)
+        where = "; ".join(f"{b.dimension} {escaped(named(b.value))} {b.traces} of {b.of}" for b in concentrated)
         lines.append(f"- Where: {where}")
     if item.origin_span and item.symptom_span and item.origin_span != item.symptom_span:
         lines.append(
             f"- Caused by span {_id(item.origin_span.span_id)}, shown in span {_id(item.symptom_span.span_id)}"
         )
     if item.seen_with:
-        named = "; ".join(f"{escaped(titles[other])} ({other})" for other in item.seen_with if other in titles)
-        lines.append(f"- Seen in the same traces, so perhaps one cause: {named}")
+        others = "; ".join(f"{escaped(titles[other])} ({other})" for other in item.seen_with if other in titles)
+        lines.append(f"- Seen in the same traces, so perhaps one cause: {others}")
     if item.root_cause:
         lines.append(f"- Cause: {escaped(item.root_cause)}")
     lines += [
@@ -143,6 +144,8 @@ def _contrasts(report: Report) -> list[str]:
             *(_contrast(item) for item in rows),
             "",
         ]
+    if report.totals.traces and report.outcomes and not report.totals.known_outcomes:
+        return ["## What correlates with failure", "", f"Nothing was compared: {escaped(report.outcomes[0].note)}.", ""]
     return ["## What goes with failure", "", *lines] if lines else []
 
 

@@ -233,6 +233,13 @@ class Engine(Model):
     rules: dict[str, int] = {}  # the detectors that ran, with their versions
 
 
+class DetectorOff(Model):
+    """A detector that cannot see anywhere in the window, and what the captured spans lack for it."""
+
+    name: str
+    lacks: list[str]
+
+
 class Coverage(Model):
     """What was read, what was not, and what the capture cannot support."""
 
@@ -242,10 +249,12 @@ class Coverage(Model):
     sampled: bool = False
     not_examined: list[str] = []
     unsupported: list[str] = []
+    detectors: int = 0  # that there are; those that see something are the ones not in detectors_off
+    detectors_off: list[DetectorOff] = []
 
 
 class GroupTotals(Model):
-    """Totals of one agent, model or service."""
+    """Totals of one agent, model or service; a name in parentheses stands for what has none, or for the rest."""
 
     name: str
     traces: int = 0
@@ -267,8 +276,29 @@ class Release(_Timed):
     first_seen: Moment
 
 
+class RunOutcome(Model):
+    """How many traces ended one way.
+
+    `outcome` is error, ok, paused (for a person or an event), cancelled or unknown; `basis` is recorded where a root
+    status, an evaluation or a user says it, and null where nobody does.
+    """
+
+    outcome: str
+    basis: str | None
+    traces: int
+
+
+class ControlFlow(Model):
+    """Exceptions that were recorded as errors and are control flow, of one class."""
+
+    kind: str  # paused, handed_off, finished, guarded, closed, aborted
+    name: str
+    traces: int
+    spans: int
+
+
 class Totals(Model):
-    """Totals of the window, computed from the store. Tokens and cost count leaf LLM spans only."""
+    """Totals of the window, computed from the store. Tokens and cost are of LLM and embedding calls, each once."""
 
     traces: int = 0
     spans: int = 0
@@ -285,7 +315,14 @@ class Totals(Model):
     by_model: list[GroupTotals] = []
     by_service: list[GroupTotals] = []
     releases: list[Release] = []
+    outcomes: list[RunOutcome] = []  # together all traces
+    control_flow: list[ControlFlow] = []  # none of it is a failure
     timeline: list[dict[str, Any]] = []  # {start, traces, error_traces, affected_traces, tokens, cost_usd} per bucket
+
+    @property
+    def known_outcomes(self) -> int:
+        """Traces of which somebody recorded how they ended."""
+        return sum(one.traces for one in self.outcomes if one.basis is not None)
 
 
 class Rejected(Model):

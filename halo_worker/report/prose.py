@@ -16,7 +16,7 @@ from html import escape
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from halo_worker.report.words import visible
+from halo_worker.display import visible
 
 ID = re.compile(r"\b(?:[0-9a-f]{32}|[0-9a-f]{16})\b")
 UNKNOWN = "not in this window"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from halo_worker.display import one_line, visible
 from halo_worker.report import prose, words
 from halo_worker.report.model import Finding, Report
 from halo_worker.report.rows import told
@@ -40,13 +41,13 @@ def cut(text: str, limit: int) -> str:
     return head + "…" + ("\n```" if head.count("```") % 2 else "")
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, limit: int = MAX_TEXT) -> str:
     """Make text of strangers inert, on one line."""
-    return " ".join(prose.slack_text(words.visible(text)).split())
+    return prose.slack_text(one_line(text, limit))
 
 
 def _lines(text: str) -> str:
-    return prose.slack_text(words.visible(text)).strip()
+    return prose.slack_text(visible(text)).strip()
 
 
 def _section(text: str, limit: int = MAX_TEXT) -> Block:
@@ -71,13 +72,13 @@ def message(
     title = f"{report.schedule}: {window}" if report.schedule else f"Failure modes, {window}"
     headline = words.headline(report)
     blocks: list[Block] = [
-        {"type": "header", "text": {"type": "plain_text", "text": words.cut(words.visible(title), MAX_HEADER)}},
+        {"type": "header", "text": {"type": "plain_text", "text": one_line(title, MAX_HEADER)}},
         _section(f"*{_plain(headline)}*"),
     ]
     if partial := words.partial(report):
         blocks.append(_section(f"⚠️ {_plain(partial)}"))
     if report.prompt:
-        blocks.append(_section(f"*{_plain(report.prompt)[:500]}*"))
+        blocks.append(_section(f"*{_plain(report.prompt, 500)}*"))
         blocks.append(_section(prose.to_slack(report.answer, known_ids) if report.answer else "No answer was reached."))
     findings = told(report.findings).findings
     blocks += [_section(_line(finding)) for finding in findings[:MAX_FINDINGS]]
@@ -85,7 +86,7 @@ def message(
         blocks.append(_section(f"… and {len(findings) - MAX_FINDINGS:,} more in the report."))
     way = f"<{link}|Full report>" if link and _LINK.fullmatch(link) else ""
     blocks.append(_context(way, _plain(f"report {report.id}"), _plain(words.engine(report))))
-    return cut(prose.slack_escaped(words.visible(headline)), MAX_TEXT), blocks[:MAX_BLOCKS]
+    return cut(prose.slack_escaped(one_line(headline)), MAX_TEXT), blocks[:MAX_BLOCKS]
 
 
 def _line(finding: Finding) -> str:
@@ -110,8 +111,8 @@ def detail(finding: Finding) -> tuple[str, list[Block]]:
         ),
     ]
     for item in finding.evidence[:2]:
-        quote = cut(prose.slack_escaped(words.visible(item.quote).replace("```", "ˋˋˋ")), MAX_QUOTE)
-        where = f"trace {_plain(item.trace_id)[:100]} span {_plain(item.span_id)[:100]}"
+        quote = cut(prose.slack_escaped(visible(item.quote).replace("```", "ˋˋˋ")), MAX_QUOTE)
+        where = f"trace {_plain(item.trace_id, 100)} span {_plain(item.span_id, 100)}"
         blocks.append(_section(f"```\n{quote}\n```\n{where}"))
     blocks.append(_section(f"*Fix.* {_lines(finding.fix.summary)}", MAX_PART))
     blocks.append(_section(f"*How to see that it helped.* {_lines(finding.fix.validation)}", MAX_PART))

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
+from halo_worker.display import cut as cut
+from halo_worker.display import visible as visible
 from halo_worker.report.model import Finding, LeftOut, Report, State, Stop, iso_nano
 from halo_worker.report.rows import told
 
 _ORDER: tuple[State, ...] = ("new", "regressed", "worsening", "ongoing", "improving", "resolved")
-
-# What changes what a reader sees without being seen: controls, directions, zero widths, tags, halves of pairs. The
-# joiners of emoji and of Arabic script are left alone.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e0fff]"
-)
-
-
-def visible(text: str) -> str:
-    """Show what cannot be seen as what it is, so that a quote reads as it is stored."""
-    return _UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text.replace("\r\n", "\n"))
-
-
-def cut(text: str, limit: int) -> str:
-    """Shorten text to a limit."""
-    return text if len(text) <= limit else text[: max(0, limit - 1)] + "…"
 
 
 def percent(rate: float | None) -> str:

@@ -207,7 +207,8 @@ def _shown(executed: Executed) -> dict[str, Any]:
     shown: dict[str, Any] = {"exit_code": 0 if executed.failure is None else 1, "stdout": out}
     if executed.value is not None:
         shown["value"] = executed.value
+    if executed.message:
+        shown["stderr"] = executed.message[-6_000:]
     if executed.failure is not None:
-        shown |= {"failure": executed.failure, "stderr": executed.message[-6_000:]}
-        shown["timed_out"] = executed.failure == "time"
+        shown |= {"failure": executed.failure, "timed_out": executed.failure == "time"}
     return shown

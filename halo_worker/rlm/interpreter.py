@@ -31,7 +31,7 @@ class Executed:
     stdout: str = ""
     value: str | None = None
     failure: Failure | None = None
-    message: str = ""  # the error in words, with the line, for the model to mend
+    message: str = ""  # for the model: the error with its line, and which variables were lost
     variables_lost: bool = False  # the session had to be opened anew
     output_left_out: int = 0  # bytes of stdout beyond the limit
 

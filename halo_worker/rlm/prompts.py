@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from halo_worker.display import unclosed
 from halo_worker.rlm.fit import clip
 from halo_worker.rlm.model import Message, ToolSpec
 
@@ -91,8 +92,7 @@ def repair_json(problem: str) -> str:
 def as_data(tool: str, text: str, limit: int) -> str:
     """Mark a result as data, within a limit in bytes; text inside cannot close the mark."""
     head, foot = f'<result tool="{tool}" note="{DATA_NOTE}">\n', "\n</result>"
-    inside = text.replace("</result", "<\\/result")
-    return head + clip(inside, limit - len(head) - len(foot)) + foot
+    return head + clip(unclosed(text, "result"), limit - len(head) - len(foot)) + foot
 
 
 def result_as_text(name: str, text: str) -> str:

@@ -1,4 +1,7 @@
-"""A real collector in front: the rotel binary, as its wheel carries it, speaking gzip over gRPC."""
+"""A second collector in front, unlike the upstream one (`real_collector/`): rotel, as its wheel carries it.
+
+It has no queue on disk and sets no deadline, and it comes again at its own times, whatever RetryInfo says.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import Halo, Service, environment, eventually, free_port, send_spans
+
+pytestmark = pytest.mark.peer
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ def test_the_descriptors_in_proto_are_those_of_what_is_installed() -> None:
     assert descriptor_set().FromString(stored) == descriptor_set()
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_what_the_node_sdk_exports_is_found(halo: Halo, receiver: Service, tmp_path: Path, compression: str) -> None:
     modules = peers() / "node_modules"
@@ -89,6 +90,7 @@ def call(grpcurl: str, receiver: Service, method: str, body: dict[str, Any], *op
     return answer
 
 
+@pytest.mark.peer
 def test_grpcurl_calls_every_service_as_the_readme_of_proto_shows(halo: Halo, receiver: Service, grpcurl: str) -> None:
     """No reflection is needed: the descriptors are in the repository."""
     export = "opentelemetry.proto.collector.trace.v1.TraceService/Export"

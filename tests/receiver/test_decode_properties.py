@@ -106,6 +106,7 @@ def test_any_json_object_is_read_or_refused(value: Any) -> None:
                 assert error.hint  # noqa: PT017
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.dictionaries(st.sampled_from(FLAT_KEYS), nested(FLAT_KEYS), max_size=12))
 def test_any_flat_object_with_ids_is_a_span(value: dict[str, Any]) -> None:

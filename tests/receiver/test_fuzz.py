@@ -15,6 +15,8 @@ import pytest
 
 from tests.fixtures_receiver import EXPORT, ReceiverProcess, eventually, post, trace_request
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = int(os.environ.get("HALO_FUZZ_REQUESTS", "400"))
 EXPORT_LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 GRPC_CODES = {"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}

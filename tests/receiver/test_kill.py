@@ -16,6 +16,8 @@ from tests.conftest import REPOSITORY
 from tests.fixtures_receiver import EXPORT, ReceiverProcess, eventually, trace_request
 from tests.receiver.killing import verify
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 50  # more, and through the whole receiver: python -m benchmarks.kill
 
 

@@ -119,6 +119,7 @@ MESSAGE = st.one_of(
 FORM = st.sampled_from([{}, {"ensure_ascii": False}, {"indent": 1}, {"separators": (",", ":")}])
 
 
+@pytest.mark.slow
 @QUICK
 @given(
     st.lists(MESSAGE, max_size=4) | st.lists(PART, max_size=3),

@@ -16,6 +16,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from halo_receiver.intake import Refusals
 from halo_worker import segments_client
 from tests.fixtures_receiver import EXPORT, RawHttp2, ReceiverProcess, eventually, post, trace_request
 
@@ -323,3 +324,67 @@ def test_a_receiver_without_grpc_is_asked_on_a_port_of_its_own(tmp_path: Path) -
         assert (status.trouble, "halo_accepted_total" in status.metrics) == ("", True)
     finally:
         receiver.kill()
+
+
+REFUSED_DISK = """
+import errno, os
+from pathlib import Path
+real = {name: getattr(os, name) for name in ("fdatasync", "writev", "ftruncate")}
+def failing(name):
+    def call(*arguments):
+        if name in Path("CONTROL").read_text().split():
+            raise OSError(errno.EIO, "Input/output error")
+        return real[name](*arguments)
+    return call
+for name in real:
+    setattr(os, name, failing(name))
+"""
+
+
+@pytest.mark.parametrize("calls", ["fdatasync", "writev", "fdatasync ftruncate"])
+def test_while_the_disk_refuses_every_write_the_receiver_is_not_ready_and_recovers_by_itself(
+    tmp_path: Path, calls: str
+) -> None:
+    """A probe that says ready would have a load balancer send what nobody takes; and nobody is sent to who is not."""
+    control = tmp_path / "control"
+    control.write_text("")
+    receiver = ReceiverProcess(tmp_path / "data", patch=REFUSED_DISK.replace("CONTROL", str(control)))
+    try:
+        receiver.export(trace_request((1, 1)))
+        assert ready(receiver)[0] == 200
+        control.write_text(calls)
+        for _ in range(3):
+            with pytest.raises(grpc.RpcError) as caught:
+                receiver.export(trace_request((2, 1)))
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            status, why = ready(receiver)
+            assert status == 503
+            assert "the spool cannot be written: Input/output error" in why
+        eventually(lambda: health(receiver) == health_pb2.HealthCheckResponse.NOT_SERVING)
+        assert receiver.metric("halo_ready") == 0
+        control.write_text("")
+        eventually(lambda: ready(receiver)[0] == 200)  # without a request: probes alone find out
+        eventually(lambda: health(receiver) == health_pb2.HealthCheckResponse.SERVING)
+        receiver.export(trace_request((3, 1)))
+        stored = {int(row["trace_id"], 16) for row in receiver.rows("SELECT trace_id FROM spans")}
+        assert stored >= {1, 3}, "what was refused may be there too, where the disk let nothing be taken back"
+    finally:
+        receiver.kill()
+
+
+def test_every_export_refused_for_a_while_is_not_ready_until_one_is_taken_or_none_comes() -> None:
+    now = [100.0]
+    refusals = Refusals(clock=lambda: now[0])
+    refusals.note("too much waits")
+    assert refusals.reason() is None, "one refusal is no outage"
+    now[0] += 4
+    refusals.note("too much waits")
+    assert refusals.reason() == "every export is refused: too much waits"
+    refusals.note(None)
+    assert refusals.reason() is None
+    for _ in range(2):
+        refusals.note("too much waits")
+        now[0] += 4
+    assert refusals.reason() is not None
+    now[0] += 10
+    assert refusals.reason() is None, "who is sent nobody would never be found to have recovered"

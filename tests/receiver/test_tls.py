@@ -133,6 +133,8 @@ def test_a_certificate_that_is_replaced_is_used_without_a_restart(
     shutil.copy(renewed[0], certificate)
     os.utime(certificate, (later, later))
     export(receiver, authority, client, 3)
+    eventually(lambda: "certificate not reread" in receiver.log())
+    assert served(receiver, authority, client) == before
     shutil.copy(renewed[1], key)
     os.utime(key, (later + 1, later + 1))
     for transport in ("grpc", "http"):

@@ -19,7 +19,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from benchmarks import payloads
-from halo_receiver import decode, ingest, wire
+from halo_receiver import check, decode, wire
 from halo_receiver.store import columns
 from halo_receiver.store.fold import MAX_FOLDED_BYTES
 from halo_receiver.tables import Tables
@@ -66,7 +66,7 @@ def same(body: bytes) -> bool:
 
 def looked_at(kind: str, body: bytes) -> Any:
     try:
-        return ingest.check(kind, "protobuf", body)
+        return check.check(kind, "protobuf", body)
     except decode.Undecodable as error:
         return str(error)
 
@@ -223,6 +223,7 @@ def request_of(spans: list[Span], resource: list[KeyValue], scope: list[KeyValue
     return ExportTraceServiceRequest(resource_spans=[group, group]).SerializeToString()
 
 
+@pytest.mark.slow
 @needs_scanner
 @QUICK
 @given(st.lists(SPANS, max_size=3), pairs(VALUES), pairs(SCALARS))
@@ -265,7 +266,7 @@ def test_a_request_is_looked_at_alike(captures: Path, monkeypatch: pytest.Monkey
             same_look(kind, path.read_bytes(), monkeypatch)
     without_ids = request_of([Span(name="a"), Span(trace_id=b"t" * 16, span_id=b"s" * 8), Span(trace_id=b"t")], [], [])
     same_look("traces", without_ids, monkeypatch)
-    assert ingest.check("traces", "protobuf", without_ids).rejected == 4
+    assert check.check("traces", "protobuf", without_ids).rejected == 4
 
 
 @needs_scanner

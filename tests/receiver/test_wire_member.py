@@ -47,6 +47,7 @@ VALUE = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @QUICK
 @given(
     st.dictionaries(KEY, VALUE, max_size=4) | st.lists(VALUE, max_size=12),

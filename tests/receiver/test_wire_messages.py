@@ -129,6 +129,7 @@ MESSAGES = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @FUZZ
 @given(st.lists(MESSAGES, min_size=1, max_size=4), st.booleans(), st.data())
 def test_any_messages_are_read_alike(items: list[Any], escaped: bool, data: st.DataObject) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from halo_receiver.span import Span
 from halo_worker.analysis import overview
-from halo_worker.analysis.capture import FACTS, HOW, Captured, captured, unsupported
+from halo_worker.analysis.capture import FACTS, HOW, Captured, captured, off, unsupported
 from halo_worker.analysis.detectors import DETECTORS
 from tests.generator.load import reader_of, spans_of, store
 from tests.generator.strangers import strangers
@@ -18,7 +18,8 @@ from tests.generator.strangers import strangers
 def seen(spans: Iterator[Span], folder: Path) -> tuple[dict[str, Captured], list[str]]:
     with reader_of([store(spans, folder)]) as reader:
         overview.prepare(reader)
-        return {one.service: one for one in captured(reader)}, unsupported(reader)
+        found = captured(reader)
+        return {one.service: one for one in found}, unsupported(found)
 
 
 def traffic(*, without: str = "") -> Iterator[Span]:
@@ -72,6 +73,28 @@ def test_spans_of_no_convention_are_told(tmp_path: Path) -> None:
     found, lines = seen(iter(plain), tmp_path)
     assert not any(one.genai for one in found.values())
     assert lines == ["no span follows a GenAI convention: only errors, latency and structure can be judged"]
+
+
+def test_a_detector_is_off_only_where_it_can_see_nowhere(tmp_path: Path) -> None:
+    """One service sends tool definitions, another does not; in the second window nobody sends message content."""
+    found, _ = seen(traffic(), tmp_path / "whole")
+    assert "invented_tool" in found["sre-svc"].blind
+    assert "invented_tool" not in {one.name for one in off(list(found.values()))}
+    found, _ = seen(traffic(without="llm.output_messages"), tmp_path / "some")
+    lacking = {one.name: one.lacks for one in off(list(found.values()))}
+    assert lacking["claimed_action"] == ["message content"]
+    assert "latency_outlier" not in lacking
+    assert off([]) == []
+
+
+def test_without_genai_spans_every_detector_that_needs_them_is_off(tmp_path: Path) -> None:
+    plain = [Span(span.trace_id, span.span_id, span.parent_span_id, "GET /", span.scope) for span in traffic()]
+    for span in plain:
+        span.scope.name = "http"
+    found, _ = seen(iter(plain), tmp_path)
+    lacking = off(list(found.values()))
+    assert {name for fact in FACTS for name in fact.detectors} == {one.name for one in lacking}
+    assert {tuple(one.lacks) for one in lacking} == {("spans of a GenAI convention",)}
 
 
 def test_every_detector_that_a_fact_names_exists() -> None:

@@ -46,10 +46,10 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store(spans(lambda *_: 0.0), tmp_path_factory.mktemp("plain"))
 
 
-def found(segment: Path, flagged: list[str] | None = None) -> tuple[dict[str, Outcome], list[Contrast]]:
+def found(segment: Path) -> tuple[dict[str, Outcome], list[Contrast]]:
     with reader_of([segment]) as reader:
         overview.prepare(reader)
-        outcomes, items = contrasts(reader, flagged or [])
+        outcomes, items = contrasts(reader)
         return {item.source: item for item in outcomes}, items
 
 
@@ -83,21 +83,71 @@ def test_under_permuted_labels_nothing_is_found(plain: Path) -> None:
         overview.prepare(reader)
         ids = [row["trace_id"] for row in reader.query("SELECT trace_id FROM traces ORDER BY trace_id")]
         for seed in range(30):
-            outcomes, items = contrasts(reader, random.Random(seed).sample(ids, TRACES // 5))
-            assert {item.source: item.tested for item in outcomes}["detectors"] > 10
+            reader.connection.execute("DELETE FROM _outcomes")
+            reader.connection.execute(
+                "INSERT INTO _outcomes SELECT trace_id, 'evaluation', list_contains($1, trace_id), '' FROM _t",
+                [random.Random(seed).sample(ids, TRACES // 5)],
+            )
+            outcomes, items = contrasts(reader)
+            assert {item.source: item.tested for item in outcomes}["evaluation"] > 10
             assert items == []
 
 
-def test_findings_are_an_outcome_where_no_root_tells_one(plain: Path) -> None:
-    with reader_of([plain]) as reader:
-        ids = [row["trace_id"] for row in reader.query("SELECT DISTINCT trace_id FROM spans WHERE tool_name = 'fetch'")]
-        some = random.Random(1).sample(ids, len(ids) // 2)
-    outcomes, items = found(plain, some)
-    assert outcomes["root status"].tested == 0
-    assert "too little data" in outcomes["root status"].note
-    assert (items[0].outcome, items[0].dimension, items[0].value) == ("detectors", "tool", "fetch")
-    assert items[0].rest_failed == 0
-    assert items[0].risk_ratio is None
+def test_without_a_recorded_outcome_nothing_is_compared_and_it_is_said(plain: Path) -> None:
+    """What detectors find is no outcome: it would be explained by itself."""
+    outcomes, items = found(plain)
+    assert items == []
+    assert list(outcomes) == ["root status"]
+    assert (outcomes["root status"].known, outcomes["root status"].tested) == (0, 0)
+    assert outcomes["root status"].note == "no root span says how its run ended (status OK or ERROR)"
+
+
+def failing() -> tuple[list[Span], set[str]]:
+    """Traces of which a fifth fails by lot, root and model calls, and which those are."""
+    made = list(spans(lambda *_: 0.2, seed=8))
+    failed = {span.trace_id for span in made if not span.parent_span_id and span.status_code == "ERROR"}
+    return made, failed
+
+
+def name_models(made: list[Span], failed: set[str], answers: str, asked: Callable[[bool], str | None]) -> list[Span]:
+    """Answers name the model that served them, failed calls only the one that was asked for."""
+    for span in made:
+        if span.attributes.get("gen_ai.operation.name") == "chat":
+            fails = span.trace_id in failed
+            del span.attributes["gen_ai.request.model"]
+            if (name := asked(fails)) is not None:
+                span.attributes["gen_ai.request.model"] = name
+            if fails:
+                span.status_code = "ERROR"
+            else:
+                span.attributes["gen_ai.response.model"] = answers
+    return made
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        ("gpt-4.1-mini-2025-04-14", "gpt-4.1-mini"),
+        ("gpt-4.1-mini-2025-04-14", None),
+        ("gpt-4o-2024-08-06", "our-deployment"),
+        ("claude-sonnet-4-20250514", "openrouter/auto"),
+        ("a-model-of-another-name", None),
+    ],
+)
+def test_the_name_that_only_failed_calls_have_is_no_cause(tmp_path: Path, answers: str, asked: str | None) -> None:
+    """An answer names the model that served it; compared by that, the alias would fail always."""
+    made, failed = failing()
+    name_models(made, failed, answers, lambda fails: asked or ("gpt-4.1-mini" if fails else None))
+    outcomes, items = found(store(made, tmp_path))
+    assert outcomes["root status"].tested > 0
+    assert [item for item in items if item.dimension == "model"] == []
+
+
+def test_a_model_that_always_fails_is_named_where_every_call_says_what_it_asked_for(tmp_path: Path) -> None:
+    made, failed = failing()
+    name_models(made, failed, "gpt-4o-2024-08-06", lambda fails: "gpt-5-preview" if fails else "gpt-4o")
+    _, items = found(store(made, tmp_path))
+    assert ("model", "gpt-5-preview") in {(item.dimension, item.value) for item in items}
 
 
 def test_few_traces_are_not_compared(tmp_path: Path) -> None:

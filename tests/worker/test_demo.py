@@ -117,6 +117,16 @@ def test_the_calendar_has_a_new_a_resolved_and_a_returning_mode() -> None:
         assert 0 not in seen["rate_limited"]
 
 
+def test_the_demo_is_the_same_at_any_hour() -> None:
+    """By the real hour, a demo at night would show a tenth of what was planted for today."""
+
+    def plan(now_ns: int) -> list[tuple[int, str, str]]:
+        planned = visits(now_ns=now_ns, days=5, traces_per_day=400, seed=7)
+        return [(now_ns - one.start_ns, one.scenario.__name__, one.agent.version) for one in planned]
+
+    assert plan(NOW) == plan(NOW + 11 * 3_600_000_000_000)
+
+
 def test_a_refused_batch_is_an_error_with_a_hint(sink: Sink) -> None:
     sink.refuse = True
     with pytest.raises(NotAcknowledged, match="did not acknowledge"):

@@ -167,3 +167,33 @@ halo_loader_events_total{event="mended: end before start"} 5.0
         ("receiver counters", "note", "times the loader was stuck: 2"),
         ("receiver counters", "note", "set aside requests: 4"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://bob:hunter2@127.0.0.1:9/v1?key=hunter2#hunter2", "http://127.0.0.1:9/v1?…"),
+        ("http://hunter2@127.0.0.1:9/v1", "http://127.0.0.1:9/v1"),
+        ("http://127.0.0.1:hunter2/v1", "a URL that cannot be read"),
+        ("http://127.0.0.1:99999/v1", "a URL that cannot be read"),
+    ],
+)
+def test_the_models_url_is_shown_without_what_is_secret(
+    tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch, url: str, shown: str
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    rows = said(tmp_path / "data")
+    [(state, words)] = of(rows, "model")
+    assert (state, f" at {shown} (" in words) == ("ok", True)
+    assert [state for state, _ in of(rows, "model endpoint")] == ["problem"]
+    assert "hunter2" not in json.dumps(rows)
+
+
+def test_a_repository_whose_history_is_not_read_is_said(
+    tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HALO_ANALYSIS_REPO_PATH", str(tmp_path))
+    assert [state for state, _ in of(said(tmp_path / "data"), "repository")] == ["ok"]
+    (tmp_path / ".git").write_text("gitdir: /nowhere\n")
+    [(state, words)] = of(said(tmp_path / "data"), "repository")
+    assert (state, "history is not read" in words) == ("note", True)

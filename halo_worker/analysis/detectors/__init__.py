@@ -6,15 +6,28 @@ Categories are leaves of the TRAIL taxonomy where one fits; else `Unhandled Erro
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import capture, overview, same_call
-from halo_worker.analysis.detectors import answers, arguments, calls, choices, errors, plans, shared, structure
+from halo_worker.analysis.detectors import (
+    answers,
+    arguments,
+    calls,
+    choices,
+    errors,
+    final,
+    plans,
+    quotes,
+    shared,
+    structure,
+)
 from halo_worker.analysis.detectors.unit import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.analysis.exclusions import Exclusions
+from halo_worker.display import named
 from halo_worker.report.identity import alike, tokens
 from halo_worker.report.model import Engine, Evidence
 
@@ -33,6 +46,10 @@ REPLACED: dict[str, str] = {old: unit.name for unit in DETECTORS for old in unit
 MAX_FINDINGS = 250  # of one window; the largest are kept, the rest is counted
 QUOTES = 3  # evidence of one finding
 MAX_KEYS = 300  # of one detector, that others are compared with
+KEY_CHARACTERS = 200  # of a key inside of a text
+OURS = ("an agent", "the agent", "a tool")  # subjects that detectors name themselves, not traces
+
+_FILLED = re.compile(r"\{(subject|key)\}")
 
 __all__ = ["DETECTORS", "REPLACED", "Unit", "run_detectors"]
 
@@ -47,6 +64,7 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
     started = time.monotonic()
     overview.prepare(reader)
     shared.prepare(reader)
+    final.prepare(reader)
     same_call.innermost(reader)
     execute = reader.connection.execute
     execute(plans.PREPARE)
@@ -56,26 +74,27 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
     arguments.prepare(reader)
     execute(
         "CREATE OR REPLACE TEMP TABLE _hits (detector VARCHAR, key VARCHAR, subject VARCHAR, trace_id VARCHAR, "
-        "span_id VARCHAR, origin_span_id VARCHAR, field VARCHAR, quote VARCHAR)"
+        "span_id VARCHAR, origin_span_id VARCHAR, field VARCHAR, quote VARCHAR, also VARCHAR[])"
     )
-    columns = "key, subject, trace_id, span_id, origin_span_id, field, quote"
     for unit in DETECTORS:
-        execute(f"INSERT INTO _hits SELECT '{unit.name}', {columns} FROM ({unit.sql})")
+        execute(f"INSERT INTO _hits BY NAME SELECT '{unit.name}' AS detector, * FROM ({unit.sql})")
     shared.blame(reader)
     _merge_alike(reader)
     findings = _findings(reader)
     if exclusions is not None:
         findings = [kept for found in findings if (kept := _without(reader, found, exclusions)) is not None]
     traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
+    captured = capture.captured(reader)
     draft = Draft(
         engine=Engine(
             mode="detectors",
             seconds=round(time.monotonic() - started, 3),
             rules={unit.name: unit.version for unit in DETECTORS},
         ),
-        findings=findings[:MAX_FINDINGS],
+        findings=quotes.prove(reader, findings[:MAX_FINDINGS], _by_name()),
         traces_examined=traces,
-        unsupported=capture.unsupported(reader),
+        unsupported=capture.unsupported(captured),
+        detectors_off=capture.off(captured),
     )
     if len(findings) > MAX_FINDINGS:
         draft.not_examined.append(f"{len(findings) - MAX_FINDINGS} rarer findings are left out of the report")
@@ -117,8 +136,11 @@ def _without(reader: Reader, found: DraftFinding, exclusions: Exclusions) -> Dra
     return replace(kept, evidence=[Evidence(**row) for row in rows])
 
 
+def _by_name() -> dict[str, Unit]:
+    return {unit.name: unit for unit in DETECTORS}
+
+
 def _findings(reader: Reader) -> list[DraftFinding]:
-    units = {unit.name: unit for unit in DETECTORS}
     rows = reader.query(f"""
         SELECT detector, key, mode(subject ORDER BY subject) AS subject, count(DISTINCT subject) AS subjects,
           count(DISTINCT trace_id) AS traces,
@@ -130,18 +152,23 @@ def _findings(reader: Reader) -> list[DraftFinding]:
         ))
         GROUP BY detector, key ORDER BY traces DESC, detector, key
     """)
+    units = _by_name()
     return [_finding(units[row["detector"]], row) for row in rows if row["traces"] >= units[row["detector"]].min_traces]
 
 
 def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
     seen: list[dict[str, str]] = row["seen"]  # type: ignore[assignment]
-    quotes: list[dict[str, str]] = row["quotes"]  # type: ignore[assignment]
+    quoted: list[dict[str, str]] = row["quotes"]  # type: ignore[assignment]
     others = int(str(row["subjects"] or 1)) - 1
-    subject = str(row["subject"] or "an agent")
-    words = {"subject": f"{subject} (and {others} more)" if others else subject, "key": str(row["key"])}
+    subject = str(row["subject"] or OURS[0])
+    shown = subject if subject in OURS else named(subject)
+    words = {
+        "subject": f"{shown} (and {others} more)" if others else shown,
+        "key": named(str(row["key"]), KEY_CHARACTERS),
+    }
 
     def fill(text: str) -> str:
-        return text.replace("{subject}", words["subject"]).replace("{key}", words["key"])
+        return _FILLED.sub(lambda match: words[match[1]], text)
 
     return DraftFinding(
         title=fill(unit.title),
@@ -149,10 +176,10 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
         category=unit.category,
         source="detector",
         confidence=unit.confidence,
-        key=words["key"],
+        key=str(row["key"]),
         detector_name=unit.name,
         occurrences=[Occurrence(item["t"], item["o"], item["s"]) for item in seen],
-        evidence=[Evidence(trace_id=item["t"], span_id=item["s"], field=item["f"], quote=item["q"]) for item in quotes],
+        evidence=[Evidence(trace_id=item["t"], span_id=item["s"], field=item["f"], quote=item["q"]) for item in quoted],
         root_cause=unit.definition,
         fix_summary=fill(unit.fix),
         fix_validation=fill(unit.validation),

@@ -139,6 +139,9 @@ _IS_EMPTY = f"(regexp_matches(coalesce(output_head, ''), '{_EMPTY}') OR coalesce
 UNITS = (
     Unit(
         name="truncated_output",
+        version=2,
+        quotes="end",
+        speaks=("output_text", "finish_reason"),
         category="Formatting Errors",
         definition="A model call ends because its output limit was reached",
         source="finish reason 'length', or as many output tokens as were allowed",
@@ -161,31 +164,36 @@ UNITS = (
     ),
     Unit(
         name="empty_answer",
+        version=2,
+        speaks=("finish_reason", "output_tokens"),
         category="Instruction Non-compliance",
-        definition="The last model call of a trace ends without text and without tool calls, is not in error, and nothing follows",
+        definition="The last model call of a trace ends without text, image, file or tool call, is not in error, and nothing follows but calls for a title and the like",
         source="empty completions, as providers report them",
         limits="only where message content is captured: of the call itself, or of nine in ten calls of its service",
         sql="""
           WITH captured AS (
             SELECT service_name, convention FROM _s WHERE span_type = 'llm' AND NOT failed GROUP BY ALL
-            HAVING count(*) >= 10 AND count(*) FILTER (output_length > 0 OR calls > 0) >= 0.9 * count(*)
+            HAVING count(*) >= 10 AND count(*) FILTER (output_length > 0 OR calls > 0 OR media) >= 0.9 * count(*)
           )
           SELECT coalesce(s.agent_name, s.model, s.name) AS key, coalesce(s.agent_name, s.model, s.name) AS subject, s.trace_id, s.span_id,
             s.span_id AS origin_span_id, 'name' AS field, s.name AS quote
           FROM _s s LEFT JOIN captured c ON c.service_name = s.service_name AND c.convention = s.convention
-          WHERE s.span_type = 'llm' AND NOT s.failed AND s.calls = 0 AND coalesce(s.output_length, 0) = 0 AND coalesce(s.finish_reason, 'stop') = 'stop'
+          WHERE s.span_type = 'llm' AND NOT s.failed AND s.calls = 0 AND coalesce(s.output_length, 0) = 0 AND NOT s.media AND coalesce(s.finish_reason, 'stop') = 'stop'
             AND s.end_time IS NOT NULL AND CASE WHEN s.has_output THEN coalesce(s.output_tokens, 0) <= 100 ELSE c.service_name IS NOT NULL END
+            AND s.trace_id NOT IN (FROM _stopped)
             AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = s.trace_id AND n.start_time > s.start_time
-              AND (n.span_type = 'llm' AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0) OR n.span_type = 'tool'))
+                AND (n.trace_id, n.span_id, s.span_id) NOT IN (SELECT (trace_id, span_id, of_span_id) FROM _asides)
+                AND (n.span_type = 'llm' AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0 OR n.media) OR n.span_type = 'tool'))
         """,
         title="{subject} answers with nothing",
-        description="The model's last answer is empty: no text, no tool call, no error.",
+        description="The model's last answer is empty: no text, no image or file, no tool call, no error.",
         fix="Treat an empty completion as a failure: ask again once, then tell the user; look for a stop sequence or a filter that eats the text.",
         validation="No run should end in an empty completion.",
         confidence=0.95,
     ),
     Unit(
         name="refusal",
+        version=2,
         category="Instruction Non-compliance",
         definition="The final answer is a blanket refusal, the request holds nothing that asks for one, and the agent mostly answers",
         source="Strands evaluations and TRAIL, non-compliance; refusal shapes of chat models",
@@ -211,6 +219,8 @@ UNITS = (
     ),
     Unit(
         name="leaked_secret",
+        version=2,
+        quotes="exact",
         category="Data Leak",
         definition="A model writes something with the shape of an API key, a token, a private key, a payment card or a social security number",
         source="the published formats of the providers' keys; OWASP LLM02, sensitive information disclosure",
@@ -234,6 +244,7 @@ UNITS = (
     ),
     Unit(
         name="leaked_prompt",
+        version=2,
         category="Data Leak",
         definition="An answer holds the beginning of the agent's own instructions word for word",
         source="OWASP LLM07, system prompt leakage",
@@ -252,6 +263,7 @@ UNITS = (
     ),
     Unit(
         name="stopped_at_limit",
+        version=2,
         category="Task Orchestration",
         definition="The answer of a run is the framework's own word that it stopped at a limit of steps, turns or time",
         source="LangChain, LangGraph, smolagents and others answer so instead of failing",
@@ -270,6 +282,7 @@ UNITS = (
     ),
     Unit(
         name="ends_without_answer",
+        version=2,
         category="Task Orchestration",
         definition="A run ends after its tools answered: the model asked for them and is never called again, while this agent's runs mostly end in an answer",
         source="MAST 3.1, stops too early; goals abandoned",
@@ -279,7 +292,8 @@ UNITS = (
             SELECT s.*, t.root_name, t.status_code FROM (
               SELECT trace_id, arg_max(span_id, start_time) AS span_id, arg_max(name, start_time) AS name, max(end_time) AS end_time, arg_max(calls, start_time) AS calls,
                 bool_and(has_output) AS known, arg_max(failed, start_time) AS failed, any_value(service_name) AS service_name
-              FROM _s WHERE span_type = 'llm' AND end_time IS NOT NULL GROUP BY trace_id
+              FROM _s ANTI JOIN _asides USING (trace_id, span_id) ANTI JOIN _judging USING (trace_id, span_id)
+              WHERE span_type = 'llm' AND end_time IS NOT NULL AND trace_id NOT IN (FROM _stopped) GROUP BY trace_id
             ) s JOIN _t t USING (trace_id)
           ),
           followed AS (
@@ -305,6 +319,7 @@ UNITS = (
     ),
     Unit(
         name="repeated_answer",
+        version=2,
         category="Resource Abuse",
         definition="A model writes the same text three or more times in one trace, without calling a tool",
         source="MAST 1.3 step repetition",
@@ -324,6 +339,7 @@ UNITS = (
     ),
     Unit(
         name="promise_not_kept",
+        version=2,
         category="Task Orchestration",
         definition="The last model call of a trace announces a step, calls no tool, and nothing follows",
         source="MAST 3.1, stops too early; 'reasoning mismatch' of AWS Strands evaluations",
@@ -334,7 +350,8 @@ UNITS = (
           FROM _final f JOIN _s s USING (trace_id, span_id)
           WHERE s.output_length < 2000 AND (len(s.tools_offered) > 0 OR f.service_name IN (SELECT service_name FROM _with_tools)) AND regexp_matches(f.answer, '{_quoted(PROMISE)}')
             AND NOT regexp_matches(f.answer, '(?i)\\?|\\b(if|once|when|as soon as|after|tomorrow|later|back to you|next week|again (in|on|at))\\b')
-            AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = f.trace_id AND n.start_time > s.start_time
+            AND f.trace_id NOT IN (FROM _stopped)
+            AND NOT EXISTS (SELECT 1 FROM _s n ANTI JOIN _asides USING (trace_id, span_id) WHERE n.trace_id = f.trace_id AND n.start_time > s.start_time
               AND n.span_type IN ('llm', 'tool', 'retriever', 'agent'))
         """,
         title="{subject} announces a step and then stops",
@@ -345,6 +362,8 @@ UNITS = (
     ),
     Unit(
         name="content_filter",
+        version=2,
+        speaks=("output_text", "finish_reason"),
         category="Instruction Non-compliance",
         definition="A provider's content filter ends a model call",
         source="finish reason 'content_filter'",
@@ -362,6 +381,7 @@ UNITS = (
     ),
     Unit(
         name="malformed_json",
+        version=2,
         category="Formatting Errors",
         definition="An answer that is JSON from its first character, or whole in a json fence, does not parse; or the arguments of a tool call begin as JSON and do not",
         source="malformed structured output; TRAIL, Formatting Errors",
@@ -389,6 +409,7 @@ UNITS = (
     ),
     Unit(
         name="claimed_action",
+        version=2,
         category="Tool-related",
         definition="The final answer says that something was done, and no call in the trace could have done it",
         source="TRAIL, tool-related hallucination; 'claimed usage' of AWS Strands evaluations",
@@ -403,6 +424,7 @@ UNITS = (
     ),
     Unit(
         name="unfounded_after_empty_retrieval",
+        version=2,
         category="Language-only",
         definition="Every retrieval of a trace comes back empty, and the final answer does not say so",
         source="TRAIL, language-only hallucination; grounding checks of retrieval evaluations",

@@ -23,9 +23,9 @@ UNITS = (
         source="TRAIL, Resource Abuse (marked at the last occurrence); MAST 1.3 step repetition",
         limits="polling whose results change is left out (times and request ids in results do not count); arguments must be captured; without results, four calls of a tool that does not poll",
         sql=f"""
-          SELECT key, key AS subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 'input_text' AS field, left(s.arguments, 300) AS quote
+          SELECT key, key AS subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 'input_text' AS field, left(s.arguments, 300) AS quote, [r.first] AS also
           FROM (
-            SELECT trace_id, coalesce(tool_name, name) AS key, arg_max(span_id, start_time) AS span_id
+            SELECT trace_id, coalesce(tool_name, name) AS key, arg_max(span_id, start_time) AS span_id, arg_min(span_id, start_time) AS first
             FROM _s ANTI JOIN _inner USING (trace_id, span_id) WHERE span_type = 'tool' AND arguments IS NOT NULL AND trim(arguments) NOT IN ('', '{{}}', 'null')
               AND {thrice("trace_id, input_hash", "span_type = 'tool'")}
             GROUP BY trace_id, name, tool_name, input_hash
@@ -34,9 +34,9 @@ UNITS = (
           ) r JOIN _s s USING (trace_id, span_id)
           UNION ALL
           -- Where tools have no spans, from what the model asked for.
-          SELECT r.call_name AS key, r.call_name AS subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 'name' AS field, s.name AS quote
+          SELECT r.call_name AS key, r.call_name AS subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 'name' AS field, s.name AS quote, [r.first] AS also
           FROM (
-            SELECT call_name, trace_id, arg_max(span_id, start_time) AS span_id
+            SELECT call_name, trace_id, arg_max(span_id, start_time) AS span_id, arg_min(span_id, start_time) AS first
             FROM _calls c ANTI JOIN (SELECT DISTINCT trace_id FROM _s WHERE span_type = 'tool') t USING (trace_id)
             WHERE coalesce(call_name, '') <> '' AND NOT regexp_matches(call_name, '{_POLLS}') AND arguments_type = 'OBJECT' AND structure <> '{{}}'
               AND {thrice("trace_id, said_hash", "true", table="_calls")}
@@ -50,6 +50,7 @@ UNITS = (
     ),
     Unit(
         name="invented_tool",
+        speaks=("call",),
         category="Tool-related",
         definition="A model calls a tool whose name is not among those offered in the call, or in the trace; or the answer to its call is that there is no such tool; or no span of the service ever ran it",
         source="TRAIL, tool-related hallucination; NeMo Compass unknown_tool",
@@ -101,15 +102,17 @@ UNITS = (
     ),
     Unit(
         name="call_without_result",
+        version=2,
         category="Task Orchestration",
         definition="A model asks for a tool call that no tool span in the trace answers, though the trace has tool spans, and the model is never asked again",
         source="NeMo Compass, missing tool result",
         limits="sampling and late spans look the same; only judged when the trace has tool spans",
         sql=f"""
-          WITH last AS (SELECT trace_id, max(start_time) AS asked_at FROM _s WHERE span_type = 'llm' GROUP BY trace_id),
+          WITH last AS (SELECT trace_id, max(start_time) AS asked_at FROM _s ANTI JOIN _asides USING (trace_id, span_id) WHERE span_type = 'llm' GROUP BY trace_id),
           open AS (
             SELECT c.trace_id, c.span_id, c.call_id, c.call_name, c.start_time, c.service_name FROM _calls c JOIN last USING (trace_id)
             WHERE coalesce(c.call_name, '') <> '' AND NOT regexp_matches(c.call_name, '{ENDING}') AND NOT coalesce(last.asked_at > c.end_time, false)
+              AND trace_id NOT IN (FROM _stopped)
           ),
           beside AS (FROM _s SEMI JOIN open USING (trace_id))
           SELECT c.call_name AS key, c.call_name AS subject, c.trace_id, c.span_id, c.span_id AS origin_span_id,
@@ -135,7 +138,8 @@ UNITS = (
         limits="by the tool's name: send, pay, book, create and the like; a repetition that was wanted looks the same",
         sql=f"""
           SELECT coalesce(tool_name, name) || '|twice' AS key, coalesce(tool_name, name) AS subject, trace_id,
-            arg_max(span_id, start_time) AS span_id, NULL AS origin_span_id, 'name' AS field, arg_max(name, start_time) AS quote
+            arg_max(span_id, start_time) AS span_id, NULL AS origin_span_id, 'input_text' AS field, left(arg_max(arguments, start_time), 300) AS quote,
+            [arg_min(span_id, start_time)] AS also
           FROM _s ANTI JOIN _bad_calls b USING (trace_id, span_id) ANTI JOIN _inner USING (trace_id, span_id)
           WHERE span_type = 'tool' AND NOT failed AND length(arguments) > 2
             AND regexp_matches(coalesce(tool_name, name), '(?i)(^|_|\\W)(send|pay|charge|transfer|refund|book|buy|purchase|order|place|create|submit|issue|post|publish|notify|email|open_(ticket|case|issue|account))(_|\\W|$)')

@@ -48,6 +48,7 @@ FROM _texts t JOIN texts x USING (service_name, masked) JOIN formed f ON f.numbe
 UNITS = (
     Unit(
         name="unusual_tool",
+        version=2,
         category="Tool Selection Errors",
         definition=f"Of {MIN_ALIKE} requests or more of the same form, {USUAL:.0%} are answered with one tool; this one was answered without it, with a tool that is the usual one for requests of another form",
         source="TRAIL, Tool Selection Errors; majority within a form of request",

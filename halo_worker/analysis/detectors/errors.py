@@ -35,6 +35,7 @@ def _of_class(
     )
     return Unit(
         name=f"error_{name}",
+        version=2,
         category=category,
         definition=f"A span ends in an error of class '{name}', the same work does not succeed later in the trace"
         + (", and the answer does not tell the user" if handled_is_fine else ""),
@@ -70,6 +71,7 @@ UNITS = (
     _of_class("other", "Unhandled Error", "fails", "Catch it where it happens, return what went wrong in words the model can act on, and record the exception."),
     Unit(
         name="parse_failure_after_truncation",
+        version=2,
         category="Formatting Errors",
         definition="A model call was cut off at its limit, and the next span of the trace that fails cannot parse what came",
         source="truncated output and the parse failure that follows it: one cause, two symptoms",
@@ -92,6 +94,7 @@ UNITS = (
     ),
     Unit(
         name="swallowed_error",
+        version=2,
         category="Tool Output Misinterpretation",
         definition="A tool returns something error-shaped while its status is not ERROR, no later call of the tool or with the same arguments succeeds, and the answer does not tell the user",
         source="'silent failures': OTel status UNSET or OK over a failed result",
@@ -130,6 +133,7 @@ UNITS = (
     ),
     Unit(
         name="retry_storm",
+        version=2,
         category="Resource Abuse",
         definition="The same work fails four or more times in one trace, or three times and never works again",
         source="TRAIL, Resource Abuse; retry storms after 429, 5xx and timeouts",
@@ -137,8 +141,8 @@ UNITS = (
         sql="""
           SELECT subject || '|retry' AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, name AS quote
           FROM (
-            SELECT trace_id, coalesce(tool_name, name) AS subject, count(*) FILTER (failed) AS times, max(start_time) FILTER (NOT failed) AS last_good,
-              max(start_time) FILTER (failed) AS last_bad, arg_max(span_id, start_time) FILTER (failed) AS span_id, arg_max(name, start_time) FILTER (failed) AS name
+            SELECT trace_id, coalesce(tool_name, name) AS subject, count(*) FILTER (failed AND control IS NULL) AS times, max(start_time) FILTER (NOT failed) AS last_good,
+              max(start_time) FILTER (failed AND control IS NULL) AS last_bad, arg_max(span_id, start_time) FILTER (failed AND control IS NULL) AS span_id, arg_max(name, start_time) FILTER (failed AND control IS NULL) AS name
             FROM _s ANTI JOIN _inner USING (trace_id, span_id)
             WHERE trace_id IN (SELECT trace_id FROM _s WHERE failed GROUP BY trace_id HAVING count(*) >= 3)
               AND (span_type IN ('tool', 'llm', 'retriever', 'embedding') OR span_type IS NULL AND kind = 'CLIENT')

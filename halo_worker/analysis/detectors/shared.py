@@ -1,4 +1,4 @@
-"""Tables that several detectors share: tool calls, final answers, errors with their class, results that are errors."""
+"""Tables that several detectors share: tool calls, errors with their class, results that are errors."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ MAX_ERROR_WORDS = 600  # characters of such a result; a traceback may be longer
 
 
 def prepare(reader: Reader) -> None:
-    """Make `_calls`, `_final`, `_bad_results`, `_bad_calls`, `_told`, `_bad_told` and `_errors` from `_s`, `_inner` and the spans."""
+    """Make `_calls`, `_bad_results`, `_bad_calls`, `_told`, `_bad_told` and `_errors` from `_s`, `_inner` and the spans."""
     classes = " ".join(
         f"WHEN regexp_matches(said, '(?im){pattern}') THEN '{name}'" for name, pattern in ERROR_CLASSES_SQL
     )
@@ -100,18 +100,6 @@ def prepare(reader: Reader) -> None:
             FROM _s WHERE tool_calls IS NOT NULL
           )
         )
-        """,
-    )
-    # The answer a user saw: what the last model call without tool calls said.
-    reader.scratch.table(
-        "_final",
-        """
-        SELECT f.*, s.output_head AS answer FROM (
-          SELECT trace_id, arg_max(span_id, end_time) AS span_id, arg_max(agent_name, end_time) AS agent_name,
-            arg_max(service_name, end_time) AS service_name, arg_max(system_head, end_time) AS system_head,
-            max(end_time) AS end_time
-          FROM _s WHERE span_type = 'llm' AND NOT failed AND calls = 0 AND output_length > 0 GROUP BY trace_id
-        ) f LEFT JOIN _s s USING (trace_id, span_id)
         """,
     )
     execute(_BAD_RESULTS)
@@ -136,15 +124,15 @@ def prepare(reader: Reader) -> None:
           SELECT s.trace_id, s.span_id, s.parent_span_id, s.name, s.span_type, s.start_time, s.tool_name, s.tool_call_id,
             s.error_type, s.error_signature, s.error_message, s.status_message,
             concat_ws(chr(10), s.error_type, s.error_message, s.status_message) AS said,
-            coalesce(s.tool_name, s.agent_name, s.name) AS subject,
+            coalesce(s.tool_name, CASE WHEN s.span_type IS NOT NULL THEN s.agent_name END, s.name) AS subject,
             coalesce(w.at_ > s.start_time, false) OR coalesce(o.at_ > s.start_time, false) AS passed
           FROM _s s
-          LEFT JOIN (SELECT DISTINCT trace_id, parent_span_id FROM _s WHERE failed) c
+          LEFT JOIN (SELECT DISTINCT trace_id, parent_span_id FROM _s WHERE failed AND control IS NULL) c
             ON c.trace_id = s.trace_id AND c.parent_span_id = s.span_id
           LEFT JOIN good w ON w.trace_id = s.trace_id AND w.work = {_work_of("s")}
           LEFT JOIN good o ON s.span_type = 'tool' AND length(s.arguments) > 2 AND o.trace_id = s.trace_id
             AND o.work = 'same ' || s.input_hash
-          WHERE s.failed AND c.trace_id IS NULL
+          WHERE s.failed AND s.control IS NULL AND c.trace_id IS NULL
         )
     """)
     # A client error of a plain span, under a tool that ended well, was the tool's to handle.
@@ -275,7 +263,7 @@ def blame(reader: Reader) -> None:
             WHERE span_type = 'llm' AND end_time IS NOT NULL AND trace_id IN (SELECT trace_id FROM t)
           ) l ON l.trace_id = t.trace_id AND l.end_time <= t.start_time
         )
-        SELECT t.detector, t.key, t.subject, t.trace_id, t.span_id, t.field, t.quote, coalesce(
+        SELECT t.detector, t.key, t.subject, t.trace_id, t.span_id, t.field, t.quote, t.also, coalesce(
           t.origin_span_id,
           CASE WHEN t.span_type IN ('tool', 'retriever') OR t.span_type IS NULL OR t.span_type IN ('chain', 'task')
             THEN coalesce(by_id.origin, by_time.origin) END,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from halo_receiver.conventions.cost import context_window
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.models import without_release
 
 MIN_SAMPLE = 40  # spans of one kind, below which nothing is an outlier
 ROBUST_Z = 8.0  # median absolute deviations of the logarithm
@@ -18,15 +19,32 @@ MOSTLY_ROOTED = 0.8  # share of a service's traces with a root, from which a tra
 
 def prepare(reader: Reader) -> None:
     """Make `_windows`, the context window of each model that has a known one, `_token_outliers` and `_rootless`."""
-    reader.connection.execute("CREATE OR REPLACE TEMP TABLE _windows (model VARCHAR, size BIGINT)")
-    models = reader.query("SELECT DISTINCT model, provider FROM _s WHERE span_type = 'llm' AND model IS NOT NULL")
-    known = {row["model"]: size for row in models if (size := context_window(row["model"], row["provider"]))}
-    if known:
-        reader.connection.executemany("INSERT INTO _windows VALUES (?, ?)", list(known.items()))
+    reader.connection.execute("CREATE OR REPLACE TEMP TABLE _windows (served_model VARCHAR, size BIGINT)")
+    if known := _windows(reader):
+        reader.connection.executemany("INSERT INTO _windows VALUES (?, ?)", known)
     reader.connection.execute(f"CREATE OR REPLACE TEMP TABLE _rootless AS {_ROOTLESS}")
     reader.connection.execute(
         f"CREATE OR REPLACE TEMP TABLE _token_outliers AS {_outliers('gained', 8000, _LLM, source=_GAINS)}"
     )
+
+
+# The largest prompt of each model that was answered.
+_TAKEN = """
+  SELECT served_model AS model, any_value(provider) AS provider, max(input_tokens) FILTER (NOT failed AND r.span_id IS NULL) AS taken
+  FROM _s LEFT JOIN _repeated r USING (trace_id, span_id) WHERE span_type = 'llm' AND served_model IS NOT NULL GROUP BY served_model
+"""
+
+
+def _windows(reader: Reader) -> list[tuple[str, int]]:
+    """Return the context windows that are known. A model that took more has a larger one (by a header, or of another
+    release), which is not known then."""
+    rows = reader.query(_TAKEN)
+    taken: dict[str, int] = {}
+    for row in rows:
+        name = without_release(row["model"])
+        taken[name] = max(taken.get(name, 0), row["taken"] or 0)
+    sizes = ((row["model"], context_window(row["model"], row["provider"])) for row in rows)
+    return [(model, size) for model, size in sizes if size and size >= taken[without_release(model)]]
 
 
 def _outliers(measure: str, least: float, kinds: str, *, source: str = "_s") -> str:
@@ -82,6 +100,7 @@ _DIED = """
 UNITS = (
     Unit(
         name="latency_outlier",
+        version=2,
         category="Latency Outlier",
         definition=f"A span takes more than {MIN_RATIO:g} times the median of its agent, name and model, and more than {ROBUST_Z:g} robust standard deviations (half of them from {VAST_RATIO:g} times on)",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
@@ -96,6 +115,8 @@ UNITS = (
     ),
     Unit(
         name="token_outlier",
+        version=2,
+        speaks=("input_tokens",),
         category="Resource Abuse",
         definition=f"A model call reads more than the one before it, by over {MIN_RATIO:g} times the median such gain of its agent, name and model",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
@@ -110,6 +131,8 @@ UNITS = (
     ),
     Unit(
         name="cost_outlier",
+        version=2,
+        speaks=("cost", "output_tokens", "input_tokens"),
         category="Resource Abuse",
         definition=f"A model call costs more than {MIN_RATIO:g} times the median of its agent, name and model",
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
@@ -126,6 +149,8 @@ UNITS = (
     ),
     Unit(
         name="context_pressure",
+        version=2,
+        speaks=("input_tokens",),
         category="Context Handling Failures",
         definition=f"A prompt fills {PRESSURE:.0%} of its model's context window or more; or, where that is not known, it grows within a trace to {GROWN_TIMES} times its first size, {GROWN_TOKENS:,} tokens at least, in an agent whose prompts seldom do",
         source="context windows of the price list that ships with halo; TRAIL, Context Handling Failures",
@@ -133,7 +158,7 @@ UNITS = (
         sql=f"""
           WITH asked AS (
             SELECT trace_id, span_id, name, start_time, coalesce(agent_name, model, name) AS who, agent_name, model, input_tokens, w.size
-            FROM _s LEFT JOIN _windows w USING (model) WHERE span_type = 'llm' AND input_tokens > 0
+            FROM _s LEFT JOIN _windows w USING (served_model) WHERE span_type = 'llm' AND input_tokens > 0
           ),
           full_ AS (SELECT * FROM asked WHERE input_tokens >= {PRESSURE} * size),
           grown AS (
@@ -158,6 +183,7 @@ UNITS = (
     ),
     Unit(
         name="unfinished_run",
+        version=2,
         category="Task Orchestration",
         definition="The root span of a settled trace has no end; or the root never came, though the service's traces have one, and the last span is in the middle of work",
         source="OTLP trace.proto: end_time is semantically required; SDKs export a span when it ends",
@@ -177,6 +203,7 @@ UNITS = (
     ),
     Unit(
         name="broken_telemetry",
+        speaks=("name",),
         category="Broken Telemetry",
         definition="A GenAI span of a trace names a parent that never arrived, and the trace has no root",
         source="OTLP trace.proto, parent_span_id",

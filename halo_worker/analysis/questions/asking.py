@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from halo_receiver import children
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.questions.process import GRACE_SECONDS, LENGTH
 from halo_worker.rlm.tool import ToolError
@@ -27,8 +26,6 @@ ADDRESS_SPACE = 3 * 2**30  # of one process; libraries and threads reserve more 
 TEMP_BYTES = 2 * 2**30  # of disk for what does not fit into memory
 OPEN_SECONDS = 300.0
 WINDOW = "window"  # folder of links to the segments, in the temporary directory
-
-_KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "TZ")
 
 
 @dataclass(slots=True)
@@ -172,15 +169,11 @@ class Questions:
         return Rows(reply["columns"], reply["rows"], reply["more"], reply.get("total"))
 
     async def _open(self) -> _Child:
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        # -P: modules are looked for where this one is from, and never in the directory someone happens to stand in.
-        ours = str(Path(__file__).resolve().parents[3])
-        environment["PYTHONPATH"] = os.pathsep.join([*filter(None, [environment.get("PYTHONPATH")]), ours])
         self.temp_dir.mkdir(parents=True, exist_ok=True)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "halo_worker.analysis.questions.process",
+        process = await children.start_async(
+            "halo-questions", "halo_worker.analysis.questions.process",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            env=environment, start_new_session=True, limit=2**20,
+            env=children.environment(bare=True), start_new_session=True, limit=2**20,
         )  # fmt: skip
         child = _Child(process)
         recipe = {

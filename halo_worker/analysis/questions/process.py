@@ -70,6 +70,7 @@ def open_window(recipe: dict[str, Any]) -> Reader:
     # Made once: `traces` of the contract, and the calls of tools, without a scan of the spans at each question.
     execute("CREATE TABLE _t AS SELECT * FROM traces ORDER BY start_time, trace_id")
     execute("CREATE OR REPLACE VIEW traces AS SELECT * FROM _t")
+    reader.resolve_agents()  # now, for a question has less time than opening
     execute(f"CREATE TABLE _tool_calls AS {same_call.CALLS}")
     reader.lock_down()
     return reader

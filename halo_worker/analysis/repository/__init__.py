@@ -24,6 +24,11 @@ def repository_tools(path: Path) -> tuple[Tool, ...]:
     return (*file_tools(place), *history_tools(place))
 
 
+def not_read(path: Path) -> str | None:
+    """Say in words what of a repository's history is not read, and why; None where it is, or where there is none."""
+    return Place(path).elsewhere
+
+
 async def commits_of(path: Path, *, start_ns: int, end_ns: int) -> dict[str, Any] | None:
     """Return the commits made in a window and the last ones before it; None outside of a git work tree.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from halo_worker.analysis.repository import process
+from halo_worker.analysis.repository.confinement import elsewhere
 from halo_worker.analysis.repository.process import Output
 from halo_worker.rlm.tool import ToolError
 
@@ -21,8 +22,11 @@ _SETTINGS = (
     "core.alternateRefsCommand=false", "core.attributesFile=/dev/null", "core.quotePath=false", "gpg.program=false",
     "gpg.ssh.program=false", "log.showSignature=false", "submodule.recurse=false", "diff.submodule=short",
     "diff.noprefix=false", "diff.mnemonicPrefix=false", "diff.renames=true", "color.ui=false", "safe.directory=*",
-    "maintenance.auto=false", "gc.auto=0",
+    "maintenance.auto=false", "gc.auto=0", "diff.orderFile=/dev/null", "mailmap.file=/dev/null",
+    "mailmap.blob=", "core.excludesFile=/dev/null",
 )  # fmt: skip
+# Files that settings of a repository name, which no setting of ours can take back; git quotes their lines in errors.
+_FILES = re.compile(r"include\.path|includeif\..*\.path|blame\.ignorerevsfile")
 _REF = re.compile(r"[^\s\x00-\x1f\x7f:?*\[\\-][^\s\x00-\x1f\x7f:?*\[\\]{0,199}")
 KEPT = ("PATH", "HOME", "TMPDIR", "SYSTEMROOT")
 
@@ -56,20 +60,53 @@ def command(*arguments: str) -> list[str]:
     return ["git", "--no-pager", *settings, *arguments]
 
 
+def marked(path: Path) -> Path | None:
+    """Return the nearest directory at or above `path` that says it is a work tree; None without git."""
+    if installed() is None:
+        return None
+    return next((folder for folder in (path, *path.parents) if os.path.lexists(folder / ".git")), None)
+
+
 def top_of(path: Path) -> Path | None:
     """Return the top of the work tree that holds `path`; None without git, or where git means another directory."""
-    marked = next((folder for folder in (path, *path.parents) if (folder / ".git").exists()), None)
-    if marked is None or installed() is None:
+    top = marked(path)
+    if top is None or outside(top) is not None:
         return None
+    # core.worktree may name any directory: only the one that .git stands in is believed.
+    said = _ask(path, "rev-parse", "--show-toplevel")
+    return top if said is not None and Path(said.rstrip("\n")) == top else None
+
+
+def outside(top: Path) -> Path | None:
+    """Return a place outside of a work tree that its repository, or a setting of it, reads from; None without one."""
+    place = elsewhere(top)
+    if place is not None:
+        return place
+    listed = _ask(top, "config", "--local", "--includes", "--list", "-z") or ""
+    settings = (entry.partition("\n") for entry in listed.split("\x00"))
+    named = [_named(top, name, value) for name, _, value in settings if _FILES.fullmatch(name)]
+    return next((file for file in named if not file.is_relative_to(top.resolve())), None)
+
+
+def _named(top: Path, name: str, value: str) -> Path:
+    """Return the file that a setting names, as git finds it; the root of the disk where that cannot be told."""
+    base = top if name.startswith("blame.") else top / ".git"
+    try:
+        return Path("/") if value.startswith("%(") else (base / Path(value).expanduser()).resolve()
+    except (OSError, RuntimeError, ValueError):
+        return Path("/")
+
+
+def _ask(folder: Path, *arguments: str) -> str | None:
+    """Run one quick command; None when it fails."""
     try:
         done = subprocess.run(  # noqa: S603 - the words are our own
-            command("rev-parse", "--show-toplevel"),
-            cwd=path, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False,
+            command(*arguments),
+            cwd=folder, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
-    # core.worktree may name any directory: only the one that .git stands in is believed.
-    return marked if done.returncode == 0 and Path(os.fsdecode(done.stdout).rstrip("\n")) == marked else None
+    return os.fsdecode(done.stdout) if done.returncode == 0 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,7 @@ class _History:
 
     async def show(self, arguments: dict[str, Any], max_bytes: int) -> Any:
         sha = await self._git.commit(arguments["ref"])
+        await self._check_inside(sha)
         about = await self._git.read("log", "-1", f"{_FORMAT}%x00%b", sha, max_bytes=OUTPUT_BYTES)
         *fields, message = about.stdout.decode("utf-8", "replace").split("\x00", 5)
         message = message.strip()
@@ -161,6 +162,16 @@ class _History:
             max_bytes=OUTPUT_BYTES,
         )  # fmt: skip
         return _with_text(result, "body", output.stdout, output.cut, max_bytes)
+
+    async def _check_inside(self, sha: str) -> None:
+        """Raise ToolError for a commit that changes nothing in the directory, where that is a part of a repository."""
+        if self._place.root == self._place.top:
+            return
+        output = await self._git.read("log", "-1", "--format=%H", sha, *self._place.pathspec, max_bytes=100)
+        if output.stdout.decode("ascii", "replace").strip() != sha:
+            raise ToolError(
+                f"commit {sha[:SHA_LENGTH]} changes nothing in this directory: 'git_log' shows those that do"
+            )
 
     async def diff(self, arguments: dict[str, Any], max_bytes: int) -> Any:
         first = await self._git.commit(arguments["from_ref"])

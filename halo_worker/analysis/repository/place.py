@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from halo_worker.analysis.repository import git, process
+from halo_worker.analysis.repository.confinement import elsewhere
 from halo_worker.errors import InputError
 from halo_worker.rlm.tool import ToolError
 
@@ -40,9 +41,19 @@ class Place:
                 hint="--repo-path names the directory with the agents' source",
             )
         self.top = git.top_of(self.root)
+        self.elsewhere = self._elsewhere()
         self.git = git.Git(self.root) if self.top else None
         self._listing: tuple[list[str], bool] | None = None
         self._lock = asyncio.Lock()
+
+    def _elsewhere(self) -> str | None:
+        """Say where the repository is that this directory names and that is not read; None where there is none."""
+        top = git.marked(self.root) if self.top is None else None
+        if top is None:
+            return None
+        place = git.outside(top)
+        why = f"lies elsewhere, at {place}" if place else "is damaged, or made for another directory"
+        return f"the repository of {top} {why}: its history is not read"
 
     def path(self, given: str) -> Path:
         """Return the real file or directory behind a path. Raises ToolError when it is not inside, or not there."""
@@ -100,7 +111,7 @@ class Place:
     async def _list(self, folder: Path, nested: int) -> tuple[list[str], bool]:
         if git.installed() is None:
             return await asyncio.to_thread(_walk, folder)
-        if self.git is not None or folder != self.root:
+        if self.git is not None if folder == self.root else elsewhere(folder) is None:
             found = await self._names(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         else:  # no repository: an empty one beside it lets git read the .gitignore files all the same
             with tempfile.TemporaryDirectory(prefix="halo-git-") as empty:

@@ -36,11 +36,18 @@ async def run(
     argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], max_bytes: int, seconds: float = SECONDS
 ) -> Output:
     """Run a program without a shell's meaning of its arguments, and read at most `max_bytes` of what it writes."""
-    process = await asyncio.create_subprocess_exec(
-        "/bin/sh", "-c", _LIMITED, "sh", *argv,
-        cwd=cwd, env=dict(env), stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", _LIMITED, "sh", *argv,
+            cwd=cwd, env=dict(env), stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
+        )
     )  # fmt: skip
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:  # it starts all the same, and with it whatever it starts
+        _kill(await starting)
+        raise
     assert process.stdout is not None
     assert process.stderr is not None
     complaints = asyncio.create_task(_drain(process.stderr))
@@ -57,8 +64,7 @@ async def run(
     except TimeoutError:
         timed_out = True
     finally:  # also when the caller is cancelled
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
         await process.wait()
         rest = asyncio.create_task(process.stdout.read())  # a transport must not outlive its loop
         await asyncio.wait([complaints, rest], timeout=DRAIN_SECONDS)
@@ -66,6 +72,11 @@ async def run(
         rest.cancel()
     stderr = complaints.result() if complaints.done() and not complaints.cancelled() else ""
     return Output(bytes(stdout[:max_bytes]), stderr, process.returncode or 0, cut, timed_out)
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _drain(stream: asyncio.StreamReader) -> str:

@@ -27,7 +27,7 @@ from tests.worker.analysis.claims import LIMIT, QUOTE, TRUE
 from tests.worker.analysis.conftest import BIG, HOSTILE, LONG, ORDER, Bench
 from tests.worker.analysis.windows import BEGIN, span_id, trace_id
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 RUNS = int(os.environ.get("HALO_PROPERTY_RUNS", "12"))
 FIRST = int(os.environ.get("HALO_PROPERTY_SEED", "0"))

@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from halo_worker.analysis.repository import commits_of, process, repository_tools
+from halo_worker.analysis.repository import commits_of, not_read, process, repository_tools
 from halo_worker.errors import InputError
 from halo_worker.rlm.tool import MODEL_BYTES, ToolError
 
@@ -354,6 +354,106 @@ def test_a_repository_that_names_another_work_tree_is_read_as_plain_files(repo: 
     assert [tool.name for tool in repository_tools(repo)] == CODE
 
 
+def hostile(kind: str, folder: Path, victim: Path) -> None:
+    """Make a directory whose `.git` leads to another repository on this disk, in one of the ways that git follows."""
+    folder.mkdir()
+    (folder / "a.py").write_text("x = 1\n")
+    if kind == "a .git file":
+        (folder / ".git").write_text(f"gitdir: {victim}/.git\n")
+    elif kind == "a .git file, relative":
+        (folder / ".git").write_text(f"gitdir: ../{victim.name}/.git")
+    elif kind == "a .git link":
+        (folder / ".git").symlink_to(victim / ".git")
+    elif kind == "nothing there":
+        (folder / ".git").write_text("gitdir: /nowhere\n")
+    else:
+        git(folder, "init", "-q", "-b", "main")
+        commit(folder, "its own", when="2026-11-20T10:00:00+00:00")
+        objects = folder / ".git" / "objects"
+        if kind == "a common directory":
+            (folder / ".git" / "commondir").write_text(f"{victim}/.git\n")
+        elif kind == "alternates":
+            (objects / "info").mkdir(exist_ok=True)
+            (objects / "info" / "alternates").write_text(f"# of a friend\n../../../{victim.name}/.git/objects\n")
+        else:
+            for path in sorted((victim / ".git" / "objects").rglob("*/*")):
+                link = objects / path.parent.name / path.name
+                link.parent.mkdir(exist_ok=True)
+                if not link.exists():
+                    link.symlink_to(path)
+        (folder / ".git" / "refs" / "heads" / "main").write_text(f"{git(victim, 'rev-parse', 'HEAD')}\n")
+
+
+KINDS = (
+    "a .git file", "a .git file, relative", "a .git link", "nothing there", "a common directory", "alternates",
+    "linked objects",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_repository_that_lies_elsewhere_is_said_and_not_read(kind: str, repo: Path, tmp_path: Path) -> None:
+    """A directory that a stranger packed may name any repository of this machine as its own."""
+    folder = tmp_path / "packed"
+    hostile(kind, folder, repo)
+    assert [tool.name for tool in repository_tools(folder)] == CODE
+    assert asyncio.run(commits_of(folder, start_ns=0, end_ns=2 * 10**18)) is None
+    said = not_read(folder)
+    assert said is not None
+    assert str(folder) in said
+    assert "history is not read" in said
+    for looks in (caller(folder), caller(tmp_path)):  # also as one of several in a directory that is none
+        paths = [one["path"] for one in looks("glob_files", pattern="*")["files"]]
+        assert [path for path in paths if path.startswith(("a.py", "packed/"))] in (["a.py"], ["packed/a.py"])
+    assert not_read(repo) is None
+    assert not_read(tmp_path) is None
+
+
+def test_a_linked_work_tree_is_its_repositorys(repo: Path, tmp_path: Path) -> None:
+    """Its history lies elsewhere as well, in a repository that names it in return."""
+    git(repo, "worktree", "add", "-q", str(tmp_path / "linked"))
+    assert [tool.name for tool in repository_tools(tmp_path / "linked")] == CODE + GIT
+    assert caller(tmp_path / "linked")("git_log")["commits"][0]["subject"] == "a word"
+    shutil.copytree(tmp_path / "linked", tmp_path / "copied")
+    assert [tool.name for tool in repository_tools(tmp_path / "copied")] == CODE
+
+
+def test_settings_that_name_files_show_nothing_of_them(repo: Path, tmp_path: Path) -> None:
+    """git tells of a line that is no revision by quoting it."""
+    secret = tmp_path / "secret"
+    secret.write_text("[user]\n\tpassword = hunter2\n")
+    for name in ("diff.orderFile", "mailmap.file", "core.attributesFile", "core.excludesFile"):
+        git(repo, "config", name, str(secret))
+    call = caller(repo)
+    said = [
+        call("git_blame", path="src/refund.py", start_line=1, end_line=2), call("git_log"),
+        call("git_show", ref="HEAD", include_patch=True),
+    ]  # fmt: skip
+    assert "hunter2" not in json.dumps(said)
+    for name, value in (
+        ("blame.ignoreRevsFile", str(secret)),
+        ("blame.ignoreRevsFile", "../secret"),
+        ("blame.ignoreRevsFile", "~/secret"),
+        ("include.path", str(secret)),
+        ("includeIf.onbranch:main.path", str(secret)),
+        ("include.path", "../../secret"),
+    ):
+        git(repo, "config", name, value)
+        assert [tool.name for tool in repository_tools(repo)] == CODE
+        assert "/secret: its history is not read" in str(not_read(repo))
+        git(repo, "config", "--unset", name)
+    (repo / "settings").write_text("[user]\n\tname = Ada\n")
+    git(repo, "config", "blame.ignoreRevsFile", ".git-blame-ignore-revs")
+    git(repo, "config", "include.path", "../settings")
+    assert [tool.name for tool in repository_tools(repo)] == CODE + GIT
+
+
+def test_a_part_of_a_repository_tells_nothing_of_the_rest(repo: Path) -> None:
+    call = caller(repo / "src")
+    with pytest.raises(ToolError, match="changes nothing in this directory"):
+        call("git_show", ref="HEAD")
+    assert call("git_show", ref="HEAD~1")["commit"]["subject"] == "refunds: raise the limit"
+
+
 def test_a_part_of_a_repository_shows_that_part_alone(repo: Path) -> None:
     call = caller(repo / "src")
     assert call("view_repo_tree")["tree"] == "refund.py"
@@ -414,6 +514,28 @@ async def test_a_process_is_ended_by_its_time_its_bytes_and_its_caller(tmp_path:
         await task
     child = int((tmp_path / "pid").read_text())
     while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.01)
+
+
+async def test_a_process_whose_caller_goes_while_it_starts_is_ended_with_all_it_started(tmp_path: Path) -> None:
+    """It runs already while the loop has not yet heard that it does: here the loop is held until then."""
+    pid = tmp_path / "pid"
+    script = f"sleep 61 & echo $! > {pid}; wait"
+    run = {"cwd": tmp_path, "env": {"PATH": os.environ["PATH"]}, "max_bytes": 9}
+    task = asyncio.create_task(process.run(["sh", "-c", script], **run))
+    ends = time.monotonic() + 20
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    while not pid.exists() or not pid.read_text().strip():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.monotonic() < ends
+    status = Path(f"/proc/{pid.read_text().strip()}/stat")
+    while status.exists() and "Z" not in status.read_text().split()[2]:
         assert time.monotonic() < ends
         await asyncio.sleep(0.01)
 

@@ -7,6 +7,7 @@ and sockets. The parent goes on as the next start would.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -53,26 +54,34 @@ def publish_and_deliver(folder: Path, configs: dict[str, SinkConfig]) -> None:
     courier(archive, configs).deliver(REPORT.id, list(configs))
 
 
+def run_until(step: int, folder: Path, configs: dict[str, SinkConfig]) -> None:
+    """Publish and deliver in this process, and kill it at that step."""
+    left = step
+
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        if event in STEPS and (event != "open" or str(folder) in str(arguments[0])):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    publish_and_deliver(folder, configs)
+
+
 def killed_at(step: int, folder: Path, configs: dict[str, SinkConfig]) -> bool:
-    """Run it in a child that is killed at that step; False when it ended before."""
-    child = os.fork()
-    if child == 0:
-        left = [step]
+    """Run it in a child that is killed at that step; False when it ended before.
 
-        def count(event: str, arguments: tuple[Any, ...]) -> None:
-            if event in STEPS and (event != "open" or str(folder) in str(arguments[0])):
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        try:
-            sys.addaudithook(count)
-            publish_and_deliver(folder, configs)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
+    Children are forked from a server process without threads: a lock that another thread holds at that moment, as
+    libfaketime's around the clock, would stay locked in the child.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    child = context.Process(target=run_until, args=(step, folder, configs))
+    child.start()
+    child.join()
+    assert child.exitcode in (0, -signal.SIGKILL)
+    return child.exitcode != 0
 
 
 def test_killed_at_any_step_everything_arrives_and_once_where_the_key_is_honoured(

@@ -56,6 +56,22 @@ def test_a_broken_report_is_named_and_the_others_are_read(tmp_path: Path) -> Non
     assert archive.watermark("other") is None
 
 
+@pytest.mark.parametrize("id_", ["../../victim", "/etc", "", ".", report(day=0).id, "x\n\x1b[2J"])
+def test_a_report_whose_id_is_not_its_folders_name_costs_itself_alone(tmp_path: Path, id_: str) -> None:
+    """Paths are made of ids: of receipts, of pages, of what sinks write."""
+    archive = Archive(tmp_path / "reports")
+    archive.publish(report(day=0, schedule="daily"), {})
+    folder = archive.publish(report(day=1, schedule="daily"), {})
+    (folder / "report.json").write_text(report(id=id_, schedule="daily").to_json(), encoding="utf-8")
+    with pytest.raises(ReportError, match="is not the name of its folder") as refused:
+        archive.load(folder.name)
+    assert "\x1b" not in str(refused.value)
+    reports, broken = archive.reports()
+    assert [one.id for one in reports] == [report(day=0).id]
+    assert [one.name for one in broken] == [folder.name]
+    assert archive.watermark("daily") == START + DAY
+
+
 def test_run_ids_sort_by_time() -> None:
     ids = [new_run_id(START + second * 10**9) for second in range(3)]
     assert ids == sorted(ids)

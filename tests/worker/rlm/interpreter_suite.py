@@ -102,6 +102,23 @@ class InterpreterSuite:
             assert "as they were before" in executed.message
             assert (await it.execute("kept")).value == "7"
 
+    async def test_variables_too_large_to_keep_are_rolled_back_and_told(self, opened: OpenOne) -> None:
+        """Keeping variables takes memory beside theirs: the session may die of it after the code has run."""
+        it = await opened()
+        await it.execute("kept = 7")
+        executed = await it.execute("x = 'y' * 40_000_000\nprint('ran')\nlen(x)")
+        assert (executed.stdout, executed.value, executed.failure) == ("ran\n", "40000000", "memory")
+        assert "as they were before" in executed.message
+        assert (await it.execute("kept")).value == "7"
+        assert (await it.execute("x")).failure == "raised"
+
+    async def test_the_first_session_that_dies_is_told_as_all_lost(self, opened: OpenOne) -> None:
+        it = await opened()
+        executed = await it.execute("x = ['y' * 1_000_000 for _ in range(45)]")
+        assert executed.variables_lost
+        assert "All variables are lost" in executed.message
+        assert (await it.execute("2 + 2")) == Executed(value="4")
+
     async def test_a_snapshot_is_restored_in_another_session(self, opened: OpenOne) -> None:
         it = await opened()
         assert it.snapshot() is None

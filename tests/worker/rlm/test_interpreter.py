@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from halo_worker.rlm.interpreter import Limits, OpenInterpreter
+from halo_worker.rlm.interpreter import Executed, Limits, OpenInterpreter
 from halo_worker.rlm.mend import mended
 from halo_worker.rlm.monty_interpreter import SUBSET, MontyInterpreter, OpenMonty
 from tests.worker.rlm.interpreter_suite import LIMITS, AttackSuite, InterpreterSuite
@@ -161,7 +162,71 @@ async def test_a_damaged_snapshot_costs_the_variables_and_not_the_session() -> N
     it = await OpenMonty()({}, LIMITS)
     it.restore(b"not a dump")
     executed: Any = await it.execute("1 + 1")
-    assert executed.value == "2"
+    assert (executed.value, executed.failure, executed.variables_lost) == ("2", None, True)
+    assert "All variables are lost" in executed.message
+    assert await it.execute("1 + 1") == Executed(value="2")
+    await it.close()
+
+
+@pytest.mark.parametrize("step", ["dump", "feed_start", "load_session"])
+async def test_a_session_that_dies_at_any_step_is_replaced(step: str) -> None:
+    """The process may be ended by the kernel while it runs code, while it waits, and while its variables are kept."""
+    it = await OpenMonty()({}, LIMITS)
+    assert isinstance(it, MontyInterpreter)
+    await it.execute("x = 5")
+    if step == "load_session":
+        await it._end()
+        it.restore(b"\x00" * 1000)
+    else:
+        it._session = _DiesAt(it._session, step)
+    executed = await it.execute("x = 6\nx")
+    if step == "load_session":
+        assert executed.variables_lost
+    else:
+        assert executed.failure == "memory"
+        assert "as they were before" in executed.message
+        assert (await it.execute("x")).value == "5"
+    assert (await it.execute("1 + 1")).value == "2"
+    await it.close()
+
+
+class _DiesAt:
+    """A session whose process is killed at the moment of one step."""
+
+    def __init__(self, session: Any, step: str) -> None:
+        self._session, self._step = session, step
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._step:
+            os.kill(self._session.worker_pid, signal.SIGKILL)
+        return getattr(self._session, name)
+
+
+async def test_an_execution_cancelled_while_its_variables_are_kept_ends_its_session() -> None:
+    """What the process still answers belongs to nobody: the next code runs in another, with the variables of before."""
+    hanging = asyncio.Event()
+
+    class Hangs:
+        def __init__(self, session: Any) -> None:
+            self._session = session
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._session, name)
+
+        async def dump(self) -> bytes:
+            hanging.set()
+            return b"%d" % await asyncio.get_running_loop().create_future()
+
+    it = await OpenMonty()({}, LIMITS)
+    assert isinstance(it, MontyInterpreter)
+    await it.execute("x = 1")
+    it._session = Hangs(it._session)
+    running = asyncio.ensure_future(it.execute("x = 2"))
+    await asyncio.wait_for(hanging.wait(), 10)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert it._session is None
+    assert (await it.execute("x")).value == "1"
     await it.close()
 
 

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from halo_worker.rlm.budget import BudgetLimits
+from halo_worker.rlm.interpreter import Limits
 from halo_worker.rlm.session import Check, Event
 from halo_worker.rlm.tool import MODEL_BYTES
 from tests.scripted_model import Fault, Request, Say, Scripted
@@ -99,6 +100,32 @@ async def test_a_child_works_with_its_own_context_and_the_parent_sees_its_answer
     sequence = [event.sequence for event in events]
     assert sequence == sorted(set(sequence))
     assert [e.item.content for e in events if e.final and e.item] == ["three"]
+
+
+async def test_interpreters_that_die_cost_their_variables_alone(scripted_model: Scripted, session: NewSession) -> None:
+    """Of memory or of time, in the root and in its children, between and after batched calls: the run goes on."""
+    deaths = ["x = 'y' * 40_000_000", "x = ['y' * 10_000_000 for _ in range(9)]", "while True: pass"]
+
+    def script(request: Request) -> Say:
+        turn = len(request.messages) // 2 - 1
+        if not request.tools:
+            return Say("sub")
+        if request.texts[0] == "You are a child.":
+            return code([deaths[0], "2 + 2"][turn]) if turn < 2 else Say(request.texts[-2])
+        asks = "print(llm_query_batched(['a', 'b']), rlm_query_batched(['q', 'r']))\n"
+        texts = [asks + deaths[0], deaths[1], deaths[2], "1 + 1", asks]
+        return code(texts[turn]) if turn < len(texts) else Say(calls=[FINAL])
+
+    server = scripted_model(script)
+    outcome = await session(server, code_limits=Limits(seconds=0.5, memory_bytes=64 * 2**20)).loop(task())
+    assert outcome.arguments
+    said = [message["content"] for message in server.requests[-1].messages if message["role"] == "tool"]
+    assert [text for text in said if '"failure":' in text] == said[:3]
+    assert all("All variables are lost" in text for text in said[:3])
+    assert '"value":"2"' in said[3]
+    for answer in (said[0], said[4]):  # the children had theirs replaced too
+        assert "['sub', 'sub']" in answer
+        assert answer.count("value") == 2
 
 
 async def test_a_child_from_code_belongs_to_the_code_that_started_it(

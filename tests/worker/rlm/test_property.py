@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from halo_worker.errors import ModelRefused, ModelUnavailable
 from halo_worker.rlm.budget import BudgetLimits, Ledger
@@ -211,6 +212,7 @@ async def run(seed: int, folder: Path) -> None:
     assert sum(line.get("input_tokens", 0) for line in lines if line["kind"] == "model") == ledger.usage.input_tokens
 
 
+@pytest.mark.slow
 async def test_whatever_a_model_does_the_budget_holds_and_the_run_ends(tmp_path: Path) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
 

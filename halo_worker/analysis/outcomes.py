@@ -1,0 +1,133 @@
+"""How runs ended, as far as somebody recorded it: the status of the root, what evaluators and users said.
+
+What a detector found is no outcome. A root whose status is UNSET says nothing by itself; where the roots of the same
+service do say when they fail, it did not. Control flow is neither success nor failure.
+"""
+
+from __future__ import annotations
+
+from halo_receiver.store.reader import Reader
+from halo_worker.report.model import ControlFlow, RunOutcome
+
+# An evaluation says "failed" by its label, else by a score from 0 to 1; of some, a high score is the bad one.
+_BAD = (
+    r"^(fail|failed|false|no|incorrect|wrong|bad|negative|poor|unsafe|toxic|hallucinated|irrelevant|thumbs.?down|dislike"
+    r"|👎|0|unhelpful|not .*)$"
+)
+_GOOD = (
+    r"^(pass|passed|true|yes|correct|right|good|positive|safe|factual|relevant|thumbs.?up|like|👍|1|helpful|non.?toxic"
+    r"|excellent)$"
+)
+_HIGH_IS_BAD = r"hallucinat|toxic|bias|harm|error|refus|leak|jailbreak|violation|unsafe|risk"
+_SLOTS = 4  # evaluations on one span that are read
+
+# Where evaluations lie on spans: OpenInference's, numbered, and OpenTelemetry's where they are no event of a log.
+_PLACES = (
+    *(f"{kind}s.{n}.{kind}." for kind in ("evaluation", "annotation") for n in range(_SLOTS)),
+    "gen_ai.evaluation.",
+)
+_SCORE = {"gen_ai.evaluation.": "score.value"}
+_LABEL = {"gen_ai.evaluation.": "score.label"}
+# Attributes by which a span is seen to be evaluated.
+EVALUATED_KEYS = tuple(
+    f"{place}{part.get(place, name)}" for place in _PLACES for part, name in ((_SCORE, "score"), (_LABEL, "label"))
+)
+
+
+def _said(place: str) -> str:
+    """Return the columns name, label and score of an evaluation, read from `attributes`."""
+    return (
+        f"trace_id, lower(coalesce(attr(attributes, '{place}name'), '')) AS name, "
+        f"lower(trim(attr(attributes, '{place}{_LABEL.get(place, 'label')}'))) AS label, "
+        f"try_cast(attr(attributes, '{place}{_SCORE.get(place, 'score')}') AS DOUBLE) AS score"
+    )
+
+
+_ON_SPANS = (
+    "WITH marked AS MATERIALIZED (SELECT trace_id, attributes FROM spans WHERE (trace_id, span_id) IN "
+    "(SELECT (trace_id, span_id) FROM _s WHERE evaluated)) "
+    + " UNION ALL ".join(
+        f"SELECT {_said(place)} FROM marked WHERE label IS NOT NULL OR score IS NOT NULL" for place in _PLACES
+    )
+)
+_IN_LOGS = (
+    f"SELECT {_said('gen_ai.evaluation.')} FROM logs "
+    "WHERE event_name = 'gen_ai.evaluation.result' AND trace_id IS NOT NULL"
+)
+_EVALUATED = f"""
+  SELECT trace_id, 'evaluation', bool_or(bad),
+    'what ' || coalesce((SELECT string_agg(DISTINCT name, ', ' ORDER BY name) FROM _evaluations WHERE name <> ''),
+      'evaluators') || ' said of the trace'
+  FROM (
+    SELECT trace_id,
+      CASE WHEN regexp_matches(label, '{_GOOD}') THEN false WHEN regexp_matches(label, '{_BAD}') THEN true
+      WHEN score BETWEEN 0 AND 1 AND top <= 1 THEN
+        CASE WHEN regexp_matches(name, '{_HIGH_IS_BAD}') THEN score > 0.5 ELSE score < 0.5 END END AS bad
+    FROM (SELECT *, max(score) OVER (PARTITION BY name) AS top FROM _evaluations)
+  ) WHERE bad IS NOT NULL AND trace_id IN (SELECT trace_id FROM _t) GROUP BY trace_id
+"""
+
+# One root of each trace, and whether its service's roots ever say how they ended.
+_ROOTS = """
+  SELECT *, bool_or(status_code IN ('OK', 'ERROR')) OVER (PARTITION BY service_name) AS says FROM (
+    SELECT trace_id, arg_min(coalesce(service_name, ''), start_time) AS service_name,
+      arg_min(status_code, start_time) AS status_code, arg_min(coalesce(control, ''), start_time) AS control
+    FROM _s WHERE parent_span_id IS NULL GROUP BY trace_id
+  )
+"""
+
+_ENDED = """
+  CREATE OR REPLACE TEMP TABLE _ended AS
+  WITH told AS (SELECT trace_id, bool_or(failed) AS failed FROM _outcomes GROUP BY trace_id),
+  paused AS (SELECT DISTINCT trace_id FROM _s WHERE control = 'paused')
+  SELECT t.trace_id, CASE
+    WHEN o.failed THEN 'error'
+    WHEN p.trace_id IS NOT NULL THEN 'paused'
+    WHEN r.control IN ('aborted', 'closed') THEN 'cancelled'
+    WHEN o.failed = false OR r.control <> '' THEN 'ok'
+    ELSE 'unknown' END AS outcome
+  FROM _t t LEFT JOIN told o USING (trace_id) LEFT JOIN _roots r USING (trace_id)
+    LEFT JOIN paused p USING (trace_id)
+"""
+
+ROOT_STATUS = "root status"
+ROOT_NOTE = "the root span ended in ERROR, or not"
+ROOT_UNKNOWN = "no root span says how its run ended (status OK or ERROR)"
+
+
+def prepare(reader: Reader) -> None:
+    """Make `_outcomes` (trace_id, source, failed, note), a row for each trace and source that tells, and `_ended`.
+
+    `_ended` (trace_id, outcome): how each trace of `_t` ended: error, ok, paused, cancelled or unknown. Needs `_t`,
+    and `_s` with its control flow.
+    """
+    execute = reader.connection.execute
+    execute(f"CREATE OR REPLACE TEMP TABLE _roots AS {_ROOTS}")
+    execute("CREATE OR REPLACE TEMP TABLE _outcomes (trace_id VARCHAR, source VARCHAR, failed BOOLEAN, note VARCHAR)")
+    execute(
+        f"INSERT INTO _outcomes SELECT trace_id, '{ROOT_STATUS}', status_code = 'ERROR', '{ROOT_NOTE}' FROM _roots "
+        "WHERE says AND control = ''"
+    )
+    execute(f"CREATE OR REPLACE TEMP TABLE _evaluations AS {_IN_LOGS}")
+    if reader.query("SELECT count(*) AS n FROM _s WHERE evaluated")[0]["n"]:
+        execute(f"INSERT INTO _evaluations {_ON_SPANS}")
+    execute(f"INSERT INTO _outcomes {_EVALUATED}")
+    execute(_ENDED)
+
+
+def run_outcomes(reader: Reader) -> list[RunOutcome]:
+    """Count the traces by how they ended, the most frequent first; together they are all traces. Needs `prepare`."""
+    rows = reader.query(
+        "SELECT outcome, CASE WHEN outcome <> 'unknown' THEN 'recorded' END AS basis, count(*) AS traces "
+        "FROM _ended GROUP BY outcome ORDER BY traces DESC, outcome"
+    )
+    return [RunOutcome(**row) for row in rows]
+
+
+def control_flow(reader: Reader) -> list[ControlFlow]:
+    """Count the control flow that was recorded as errors, by kind and exception, the most frequent first."""
+    rows = reader.query(
+        "SELECT kind, coalesce(nullif(class, ''), kind) AS name, count(DISTINCT trace_id) AS traces, "
+        "count(*) AS spans FROM _control GROUP BY ALL ORDER BY traces DESC, kind, name LIMIT 20"
+    )
+    return [ControlFlow(**row) for row in rows]
