@@ -146,7 +146,7 @@ class _UnusableError(Exception):
 
 def _content(path: Path) -> bytes:
     try:
-        if not path.is_file():
+        if path.exists() and not path.is_file():
             raise _UnusableError(f"{path} is no file")
         with path.open("rb") as file:
             content = file.read(MAX_PEM_BYTES + 1)
