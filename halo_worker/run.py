@@ -14,7 +14,8 @@ from types import EllipsisType
 from typing import Any
 
 from halo_receiver.store import queries
-from halo_receiver.store.reader import Reader, Settle
+from halo_receiver.store.reader import Reader
+from halo_receiver.store.settling import Settle
 from halo_worker import assembly, inputs, issues, segments_client
 from halo_worker.analysis import analyst, detectors, evidence, learned, scene
 from halo_worker.analysis.draft import Draft

@@ -6,7 +6,7 @@ from typing import Any
 
 from halo_receiver.store import usage
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import control_flow, models, outcomes
+from halo_worker.analysis import control_flow, models, outcomes, same_call
 from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import GroupTotals, Release, Totals, iso_nano
 
@@ -112,7 +112,7 @@ OTHERS = "(others)"  # beyond MAX_GROUPS
 
 def prepare(reader: Reader) -> None:
     """Make `_t` (the traces), `_s` (what detectors ask of a span, texts shortened), `_repeated` (calls that other spans
-    tell again), `_usage`, `_dimensions`, and what `control_flow` and `outcomes` make.
+    tell again), `_usage`, `_dimensions`, and what `control_flow`, `outcomes` and `same_call` make.
 
     One scan: every detector reads `_s`, none reads the long texts again. In `_s`, `agent_name` is the agent that a
     span belongs to, and `model` what a call asked for (`served_model` what answered).
@@ -125,6 +125,7 @@ def prepare(reader: Reader) -> None:
     control_flow.prepare(reader)
     reader.scratch.table("_t", _TRACES)
     outcomes.prepare(reader)
+    same_call.prepare(reader)
     # Each by itself: what all five hold at once would not fit.
     reader.scratch.table(
         "_dimensions",

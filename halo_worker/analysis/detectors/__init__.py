@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import capture, overview
+from halo_worker.analysis import capture, overview, same_call
 from halo_worker.analysis.detectors import (
     answers,
     arguments,
@@ -19,7 +19,6 @@ from halo_worker.analysis.detectors import (
     choices,
     errors,
     final,
-    nested,
     plans,
     quotes,
     shared,
@@ -64,10 +63,9 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
     """
     started = time.monotonic()
     overview.prepare(reader)
-    nested.prepare(reader)
     shared.prepare(reader)
     final.prepare(reader)
-    nested.innermost(reader)
+    same_call.innermost(reader)
     execute = reader.connection.execute
     execute(plans.PREPARE)
     execute(answers.PREPARE)

@@ -114,7 +114,7 @@ _LOOKUP_CLAIM = f"""
 PREPARE = f"""
 CREATE OR REPLACE TEMP TABLE _done AS
 SELECT DISTINCT trace_id, work, regexp_matches(work, '{_ANYTHING}') AS anything FROM (
-  SELECT s.trace_id, coalesce(tool_name, CASE WHEN span_type = 'agent' THEN agent_name END, name) AS work FROM _s s ANTI JOIN _bad_results b USING (trace_id, span_id)
+  SELECT s.trace_id, coalesce(tool_name, CASE WHEN span_type = 'agent' THEN agent_name END, name) AS work FROM _s s ANTI JOIN _bad_calls b USING (trace_id, span_id)
   WHERE NOT failed AND parent_span_id IS NOT NULL AND (span_type IN ('tool', 'task', 'chain', 'agent', 'other') OR span_type IS NULL)
   UNION ALL
   SELECT trace_id, call_name FROM _calls WHERE service_name NOT IN (SELECT service_name FROM _s WHERE span_type = 'tool')

@@ -60,7 +60,7 @@ UNITS = (
             SELECT trace_id, list_distinct(flatten(list(tools_offered))) AS names FROM _s
             WHERE len(tools_offered) > 0 AND trace_id IN (SELECT trace_id FROM _calls WHERE coalesce(len(tools_offered), 0) = 0) GROUP BY ALL
           ),
-          ran AS (SELECT DISTINCT service_name, tool_name FROM _s ANTI JOIN _bad_results b USING (trace_id, span_id) WHERE span_type = 'tool' AND NOT failed AND tool_name IS NOT NULL),
+          ran AS (SELECT DISTINCT service_name, tool_name FROM _s ANTI JOIN _bad_calls b USING (trace_id, span_id) WHERE span_type = 'tool' AND NOT failed AND tool_name IS NOT NULL),
           covered AS (
             SELECT c.service_name FROM _calls c LEFT JOIN ran ON ran.service_name = c.service_name AND ran.tool_name = c.call_name
             WHERE NOT regexp_matches(coalesce(c.call_name, ''), '{ENDING}') GROUP BY c.service_name
@@ -140,7 +140,7 @@ UNITS = (
           SELECT coalesce(tool_name, name) || '|twice' AS key, coalesce(tool_name, name) AS subject, trace_id,
             arg_max(span_id, start_time) AS span_id, NULL AS origin_span_id, 'input_text' AS field, left(arg_max(arguments, start_time), 300) AS quote,
             [arg_min(span_id, start_time)] AS also
-          FROM _s ANTI JOIN _bad_results b USING (trace_id, span_id) ANTI JOIN _inner USING (trace_id, span_id)
+          FROM _s ANTI JOIN _bad_calls b USING (trace_id, span_id) ANTI JOIN _inner USING (trace_id, span_id)
           WHERE span_type = 'tool' AND NOT failed AND length(arguments) > 2
             AND regexp_matches(coalesce(tool_name, name), '(?i)(^|_|\\W)(send|pay|charge|transfer|refund|book|buy|purchase|order|place|create|submit|issue|post|publish|notify|email|open_(ticket|case|issue|account))(_|\\W|$)')
             AND NOT regexp_matches(coalesce(tool_name, name), '(?i)(file|dir|folder|path|table|index|plan|draft|note|todo|chart|plot|embed|summar|report|document|image|query|session|thread|branch|search)')
@@ -164,7 +164,7 @@ UNITS = (
           WITH turns AS (
             SELECT trace_id, span_id, name, start_time, agent_name AS who FROM _s WHERE span_type = 'agent' AND agent_name IS NOT NULL
             UNION ALL
-            SELECT trace_id, span_id, name, start_time, coalesce(tool_name, name) FROM _s
+            SELECT trace_id, span_id, name, start_time, coalesce(tool_name, name) FROM _s ANTI JOIN _inner USING (trace_id, span_id)
             WHERE span_type = 'tool' AND regexp_matches(coalesce(tool_name, name), '(?i)^(transfer|hand_?off|delegate|route|escalate)[_ -]')
           ),
           long AS (SELECT trace_id FROM turns GROUP BY trace_id HAVING count(*) >= 6),

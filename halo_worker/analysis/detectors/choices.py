@@ -75,7 +75,7 @@ UNITS = (
           -- Work of many calls, failures, and answers that speak of the tool or say what is missing are other matters.
           plain AS (
             SELECT o.*, regexp_replace(lower(o.tool), '[^a-z]+', '|', 'g') AS words FROM odd o JOIN (
-              SELECT trace_id FROM _s GROUP BY ALL HAVING count(*) FILTER (span_type = 'tool') <= {MAX_CALLS} AND count(*) FILTER (failed) = 0
+              SELECT trace_id FROM _s ANTI JOIN _inner USING (trace_id, span_id) GROUP BY ALL HAVING count(*) FILTER (span_type = 'tool') <= {MAX_CALLS} AND count(*) FILTER (failed) = 0
             ) USING (trace_id) JOIN _final f USING (trace_id) JOIN _asked a USING (trace_id)
             WHERE NOT regexp_matches(f.answer, '{_ADMITS}') AND NOT regexp_matches(lower(f.answer), _stems(o.tool)) AND NOT regexp_matches(lower(a.asked), _stems(o.tool))
           )

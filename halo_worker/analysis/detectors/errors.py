@@ -102,11 +102,12 @@ UNITS = (
         sql=f"""
           WITH bad AS (
             SELECT s.trace_id, s.span_id, s.start_time, s.arguments, s.input_hash, b.output_head AS said, b.weak, coalesce(tool_name, name) AS work FROM _bad_results b JOIN _s s USING (trace_id, span_id)
+            ANTI JOIN (SELECT i.trace_id, i.span_id FROM _inner i JOIN _bad_results o ON o.trace_id = i.trace_id AND o.span_id = i.outer_span_id) i USING (trace_id, span_id)
             WHERE NOT regexp_matches(b.output_head, '(?i){_UNKNOWN_TOOL}')
           ),
           good AS (
             SELECT s.trace_id, coalesce(s.tool_name, s.name) AS work, s.input_hash, max(s.start_time) AS at_ FROM _s s
-            ANTI JOIN _bad_results b ON b.trace_id = s.trace_id AND b.span_id = s.span_id
+            ANTI JOIN _bad_calls b ON b.trace_id = s.trace_id AND b.span_id = s.span_id
             ANTI JOIN _inner i ON i.trace_id = s.trace_id AND i.span_id = s.span_id
             WHERE s.span_type IN ('tool', 'retriever') AND NOT s.failed AND s.trace_id IN (SELECT trace_id FROM _bad_results) GROUP BY ALL
           )

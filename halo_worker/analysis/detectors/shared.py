@@ -70,7 +70,7 @@ READING = (
 
 
 def prepare(reader: Reader) -> None:
-    """Make `_calls`, `_bad_results`, `_told`, `_bad_told` and `_errors` from `_s`, `_inner` and the spans."""
+    """Make `_calls`, `_bad_results`, `_bad_calls`, `_told`, `_bad_told` and `_errors` from `_s`, `_inner` and the spans."""
     classes = " ".join(
         f"WHEN regexp_matches(said, '(?im){pattern}') THEN '{name}'" for name, pattern in ERROR_CLASSES_SQL
     )
@@ -93,6 +93,7 @@ def prepare(reader: Reader) -> None:
         """,
     )
     execute(_BAD_RESULTS)
+    execute(_BAD_CALLS)
     execute(_TOLD)
     # The deepest error of each chain only: the spans above repeat it. `passed`: the same work succeeded later: the same
     # tool, or another one with the same arguments; of model calls, any later one of the agent.
@@ -223,6 +224,14 @@ _IN_WORDS = lexicon.matches("output_head", (entry for entry in _FAILED if not en
 _BAD_RESULTS = f"""
 CREATE OR REPLACE TEMP TABLE _bad_results AS
 {_bad("SELECT * FROM _s WHERE span_type IN ('tool', 'retriever') AND NOT failed AND output_length > 0")}
+"""
+# Every span that tells of an attempt with such a result, also where another span holds the result.
+_BAD_CALLS = """
+CREATE OR REPLACE TEMP TABLE _bad_calls AS
+FROM (SELECT trace_id, span_id FROM _bad_results)
+UNION SELECT i.trace_id, i.outer_span_id FROM _inner i SEMI JOIN _bad_results USING (trace_id, span_id) WHERE i.at_once;
+INSERT INTO _bad_calls SELECT i.trace_id, i.span_id FROM _inner i
+JOIN _bad_calls o ON o.trace_id = i.trace_id AND o.span_id = i.outer_span_id WHERE i.at_once
 """
 # Services whose tools have no spans: a result is what the model is told after the call it made.
 _TOLD = f"""

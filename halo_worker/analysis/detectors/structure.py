@@ -68,6 +68,8 @@ def _outliers(measure: str, least: float, kinds: str, *, source: str = "_s") -> 
       found AS (SELECT trace_id, span_id, parent_span_id, name, coalesce(tool_name, agent_name, name) AS subject FROM _s SEMI JOIN far USING (trace_id, span_id))
       SELECT f.subject || '|' || f.name AS key, f.subject, f.trace_id, f.span_id, f.span_id AS origin_span_id, 'name' AS field, f.name AS quote
       FROM found f ANTI JOIN found c ON c.trace_id = f.trace_id AND c.parent_span_id = f.span_id
+      ANTI JOIN (SELECT trace_id, outer_span_id FROM _inner SEMI JOIN found USING (trace_id, span_id)) i
+        ON i.trace_id = f.trace_id AND i.outer_span_id = f.span_id
     """
 
 
@@ -232,6 +234,7 @@ UNITS = (
           WITH ids AS (SELECT trace_id FROM _calls GROUP BY ALL HAVING count(*) > 0 AND count(call_id) = count(*))
           SELECT coalesce(s.service_name, '') || '|' || s.name AS key, s.name AS subject, s.trace_id, s.span_id, s.span_id AS origin_span_id, 'name' AS field, s.name AS quote
           FROM _s s SEMI JOIN ids USING (trace_id)
+          ANTI JOIN _inner i ON i.trace_id = s.trace_id AND i.span_id = s.span_id
           ANTI JOIN _calls c ON c.trace_id = s.trace_id AND (c.call_id = s.tool_call_id)
           ANTI JOIN _calls n ON n.trace_id = s.trace_id AND n.call_name = s.tool_name
           WHERE s.span_type = 'tool' AND s.tool_call_id IS NOT NULL
