@@ -292,7 +292,7 @@ def _range(path: str, affected: Sequence[Call], others: Sequence[Call]) -> Itera
     given = sorted(number for call in affected if (number := _number(call.arguments.get(path))) is not None)
     if len(given) < AT_LEAST * len(affected) or len(set(given)) < 2:
         return
-    spare = int(len(given) * (1 - AT_LEAST))
+    spare = int(len(given) * (1 - AT_LEAST) + 1e-9)  # 0.2 is a little less than that
     for sign, bound in (("≥", given[0]), ("≤", given[-1]), ("≥", given[spare]), ("≤", given[-1 - spare])):
 
         def inside(call: Call, sign: str = sign, bound: float = bound) -> bool:

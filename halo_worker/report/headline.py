@@ -74,13 +74,13 @@ def headline(report: Report) -> str:
     lead = leading(report, said)
     text = sentence(lead, report)
     if not any(is_open(row, report) for row in said.rows):
-        text = f"Nothing new or severe; {text}"
+        text = f"Nothing new or severe; {text.replace('Since ', 'since ', 1)}"
     return f"{text} Could not judge the rest: {unjudged}." if unjudged else text
 
 
 def _nothing(report: Report, said: Told, unjudged: str) -> str:
     traces = words.plural(report.totals.traces, "trace")
-    gone = "; ".join(f"resolved: {titled(one)}" for one in said.resolved[:1])
+    gone = "; ".join(f"resolved: {titled(one)}{_left(one)}" for one in said.resolved[:1])
     if len(said.resolved) > 1:
         gone += f" and {len(said.resolved) - 1} more"
     muted = f"{len(said.muted)} muted ({words.plural(report.totals.muted_traces, 'trace')})" if said.muted else ""
@@ -90,8 +90,15 @@ def _nothing(report: Report, said: Told, unjudged: str) -> str:
     else:
         examined = report.coverage.traces_examined
         part = f" in the {examined:,} of {traces} that were examined" if 0 < examined < report.totals.traces else ""
-        text = f"No {'other ' if said.muted else ''}failure modes found{part or f' in {traces}'}"
+        other = "other " if said.muted or report.totals.affected_traces else ""
+        text = f"No {other}failure modes found{part or f' in {traces}'}"
     return f"{text}; {rest}." if rest else f"{text}."
+
+
+def _left(finding: Finding) -> str:
+    """Say that traces of before a person's resolution are still there."""
+    traces = finding.prevalence.traces
+    return f" ({words.plural(traces, 'trace')} started before)" if traces else ""
 
 
 def _these(report: Report) -> str:
@@ -300,6 +307,8 @@ def _symptom(finding: Finding, lead: Finding) -> str:
 def remainder(report: Report, shown: Sequence[Cause]) -> str:
     """Say what the causes leave out: how many more, what is resolved, what is muted."""
     said = told(report.findings)
+    if not said.rows:
+        return ""  # the first sentence says it
     more = len(said.rows) - len(shown)
     lowest = max((SEVERITIES.index(one.finding.severity) for one in shown), default=0)
     left = _ordered(report, said)[len(shown) :]

@@ -23,6 +23,7 @@ MAX_TEXT = 3000
 MAX_FINDINGS = 10  # in the message itself; the rest is counted
 MAX_THREAD = 20  # replies with details; the rest is counted
 MAX_TITLE = 300
+MAX_SENTENCE = 1000
 MAX_QUOTE = 1200
 MAX_PART = 2000  # of a description or a fix: a reply stays below the 12,000 characters at which Slack has refused some
 
@@ -57,7 +58,7 @@ def _names(findings: Iterable[Finding]) -> set[str]:
     for one in findings:
         found |= {item.value for item in one.breakdown if item.dimension != "service"}
         found |= {one.calls.name if one.calls else None, *((p.tool, p.agent, p.version) if (p := one.place) else ())}
-    return {name for name in found if name}
+    return {name for name in found if name and re.search(r"[A-Za-z]", name)}  # a version of digits could be any number
 
 
 def _section(text: str, limit: int = MAX_TEXT) -> Block:
@@ -83,7 +84,7 @@ def message(
     sentence, names = headline.headline(report), _names(report.findings)
     blocks: list[Block] = [
         {"type": "header", "text": {"type": "plain_text", "text": one_line(title, MAX_HEADER)}},
-        _section(_plain(sentence, names=names)),
+        _section(_plain(sentence, MAX_SENTENCE, names=names), MAX_SENTENCE),
     ]
     if partial := words.partial(report):
         blocks.append(_section(f"⚠️ {_plain(partial)}"))
@@ -92,7 +93,12 @@ def message(
         blocks.append(_section(prose.to_slack(report.answer, known_ids) if report.answer else "No answer was reached."))
     causes = headline.causes(report, limit=max(headline.CAUSES, min(MAX_FINDINGS, headline.open_rows(report))))
     blocks += [_section(_line(cause, names, links)) for cause in causes]
-    blocks.append(_context(_plain(headline.remainder(report, causes), names=names), _plain(headline.counts(report))))
+    blocks.append(
+        _context(
+            cut(_plain(headline.remainder(report, causes), MAX_TITLE, names=names), MAX_TITLE),
+            _plain(headline.counts(report)),
+        )
+    )
     target = _target(links.to_report(report.id))
     if target:
         button = {"type": "plain_text", "text": "Open report"}
@@ -113,10 +119,10 @@ def _line(cause: Cause, names: Collection[str], links: Links) -> str:
     title = cut(_plain(cause.title, MAX_TITLE, names=names), MAX_TITLE)
     lines = [
         f"{_MARKS[finding.severity]} {title}",
-        f"{finding.severity} · {_plain(cause.line, names=names)} · {_issue(finding, links)}",
+        f"{finding.severity} · {cut(_plain(cause.line, MAX_TITLE, names=names), MAX_TITLE)} · {_issue(finding, links)}",
     ]
     if cause.symptoms:
-        lines.append(f"also seen as: {_plain('; '.join(cause.symptoms), MAX_TITLE, names=names)}")
+        lines.append(f"also seen as: {cut(_plain('; '.join(cause.symptoms), MAX_TITLE, names=names), MAX_TITLE)}")
     return "\n".join(lines)
 
 

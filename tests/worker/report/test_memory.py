@@ -137,7 +137,7 @@ def test_severity_weighs_prevalence_outcome_trend_and_recovery() -> None:
     assert severity()[0] == "high"
     assert severity(rate=0.006, failed_share=0.0)[0] == "low"
     level, reason = severity(failed_share=0.0, recovered_share=1.0, state="new")
-    assert (level, "go on after it" in reason) == ("high", True)
+    assert (level, "the runs continue" in reason) == ("high", True)
     assert "no error status shows it" in severity(failed_share=0.0)[1]
 
 
