@@ -20,8 +20,10 @@ from halo_worker.report.facts import Calls, Common, Impact, Place, ToldOtherwise
 NEARLY_ALL = 0.9  # of the affected, from which they are said to have one agent, one version
 MOST = 0.8  # of the errors, from which what they say is said of all
 CLAIM = "claimed_action"  # the detector of answers that claim what was not done
+# After a word for it, or at the start and followed by its name.
 HTTP_STATUS = re.compile(
     r"(?i)\b(?:https?|status|code|error|response|answered)\b[^\w\n]{0,3}(?:code\b\W{0,3})?([45]\d\d)\b"
+    r"|(?:^|\n)\W{0,3}([45]\d\d)(?::| (?:too many|not found|bad|internal|service|gateway|forbidden|unauthori|client|server))"
 )
 MAX_COMPARED = 40  # findings whose calls are compared with others, the largest
 
@@ -137,8 +139,8 @@ def _error(errors: Sequence[dict[str, str | None]]) -> str:
         best = max(sorted(set(values)), key=values.count, default="")
         return best if best and values.count(best) >= MOST * len(errors) else ""
 
-    texts = [" ".join(filter(None, (one["type"], one["said"]))) for one in errors]
-    status = shared([match[1] for text in texts if (match := HTTP_STATUS.search(text))])
+    texts = ["\n".join(filter(None, (one["type"], one["said"]))) for one in errors]
+    status = shared([match[1] or match[2] for text in texts if (match := HTTP_STATUS.search(text))])
     status = status or shared([kind for one in errors if re.fullmatch(r"[45]\d\d", kind := one["type"] or "")])
     if status:
         return f"HTTP {status}"

@@ -22,7 +22,7 @@ from halo_worker.report.model import iso_nano
 
 DECIDED: dict[Action, str] = {
     "mute": "muted", "unmute": "unmuted", "resolve": "resolved", "reopen": "reopened", "note": "noted",
-    "wrong": "called wrong",
+    "wrong": "marked wrong",
 }  # fmt: skip
 SHOWN_WINDOWS = 20
 LINE_CHARACTERS = 4000  # of one text of an issue
@@ -177,7 +177,7 @@ def _show(issue: Issue) -> None:
     if issue.history:
         lines += ["", f"windows of {_scope(issue)}", "window end (UTC)   traces         rate    state"]
     for point in issue.history[-SHOWN_WINDOWS:]:
-        mark = "called wrong, does not count" if point.struck else "muted" if point.muted else point.state
+        mark = "marked wrong, not counted" if point.struck else "muted" if point.muted else point.state
         counted = f"{point.traces} of {point.of}"
         lines.append(f"{words.minute(point.end_ns)}   {counted:<14} {words.percent(point.rate):<7} {mark}".rstrip())
     lines += ["", f"fix:      {finding.fix.summary}", f"validate: {finding.fix.validation}"]

@@ -110,6 +110,7 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
             *(_finding(finding, page, is_open=False) for finding in folded),
         ],
         shown=len(shown),
+        unlisted=headline.open_rows(report) > len(causes),
         muted=told(report.findings).muted,
         filtered=len(shown) + len(folded) >= FILTER_FROM,
         index=index,

@@ -133,7 +133,7 @@ def test_what_a_person_calls_wrong_does_not_count(shop: Shop, halo: Halo) -> Non
     page = (shop.data_dir / "reports" / none.id / "report.md").read_text()
     assert "the issue was marked wrong by ada on 2026-11-25: no failure: the bank says so" in page
     shown = halo("issues", "show", first.issue_id, "--data-dir", str(shop.data_dir)).out
-    assert shown.count("called wrong, does not count") == 3
+    assert shown.count("marked wrong, not counted") == 3
     assert halo("issues", "reopen", first.issue_id, "--data-dir", str(shop.data_dir)).code == 0
     assert only(shop.day(3, 10)).state == "ongoing"
 
