@@ -23,7 +23,7 @@ CLAIM = "claimed_action"  # the detector of answers that claim what was not done
 # After a word for it, or at the start and followed by its name.
 HTTP_STATUS = re.compile(
     r"(?i)\b(?:https?|status|code|error|response|answered)\b[^\w\n]{0,3}(?:code\b\W{0,3})?([45]\d\d)\b"
-    r"|(?:^|\n)\W{0,3}([45]\d\d)(?::| (?:too many|not found|bad|internal|service|gateway|forbidden|unauth|client|server))"
+    r"|(?:^|\n)\W{0,3}([45]\d\d)(?::| (?:too many|not found|bad|internal|service|gateway|forbidden|unauth|server))"
 )
 MAX_COMPARED = 40  # findings whose calls are compared with others, the largest
 
