@@ -39,34 +39,50 @@ _NAMED_WITH = re.compile(
 )
 _NAMED_BY = re.compile(r"([A-Za-z][\w-]{1,40}) ?(?:of|is|[:=]) ?$")
 
-_CALLS = f"""
+# What is called by a span that is a call.
+CALL_NAME = """
+  CASE WHEN span_type IN ('llm', 'embedding') THEN coalesce(nullif(model, ''), name)
+    WHEN span_type IN ('tool', 'retriever') THEN coalesce(nullif(tool_name, ''), name) END
+"""
+# All calls of the names that findings are about, without their texts; of them a sample, and the texts of that alone.
+_NAMED_CALLS = f"""
+  CREATE OR REPLACE TEMP TABLE _named_calls AS
   WITH calls AS (
-    SELECT s.trace_id, s.span_id, s.start_time, s.arguments, coalesce(s.error_message, s.status_message) AS error,
-      s.version, h.span_id IS NOT NULL AS affected
-    FROM _s s ANTI JOIN _inner USING (trace_id, span_id)
-    LEFT JOIN (SELECT trace_id, span_id FROM _hit_calls WHERE finding = $1) h
-      ON h.trace_id = s.trace_id AND h.span_id = s.span_id
-    WHERE CASE WHEN s.span_type IN ('llm', 'embedding') THEN coalesce(nullif(s.model, ''), s.name)
-      WHEN s.span_type IN ('tool', 'retriever') THEN coalesce(nullif(s.tool_name, ''), s.name) END = $2
-    QUALIFY row_number() OVER (PARTITION BY affected ORDER BY hash(s.trace_id), s.start_time) <= {MAX_CALLS}
+    SELECT trace_id, span_id, start_time, {CALL_NAME} AS called FROM _s ANTI JOIN _inner USING (trace_id, span_id)
+    WHERE called IN (SELECT called FROM _wanted)
   )
-  SELECT c.trace_id, c.span_id, epoch_ns(any_value(c.start_time)) AS start_ns, any_value(c.arguments) AS arguments,
-    any_value(c.error) AS error, any_value(c.version) AS version, any_value(c.affected) AS affected,
-    list({{'tool': coalesce(e.tool_name, e.name), 'said': e.output_head}} ORDER BY e.start_time)
-      FILTER (e.span_id IS NOT NULL) AS earlier
-  FROM calls c LEFT JOIN _s e ON e.trace_id = c.trace_id AND e.span_id <> c.span_id AND e.end_time <= c.start_time
-    AND e.span_type IN ('tool', 'retriever') AND NOT e.failed AND e.output_length <= 2000
-  GROUP BY c.trace_id, c.span_id ORDER BY start_ns, c.trace_id, c.span_id
+  SELECT w.finding, c.trace_id, c.span_id, c.start_time, h.span_id IS NOT NULL AS affected
+  FROM calls c JOIN _wanted w USING (called)
+  LEFT JOIN _hit_calls h ON h.finding = w.finding AND h.trace_id = c.trace_id AND h.span_id = c.span_id
+"""
+_COMPARED = f"""
+  CREATE OR REPLACE TEMP TABLE _compared AS
+  SELECT c.finding, c.affected, c.trace_id, c.span_id, s.start_time, s.arguments, s.version,
+    coalesce(s.error_message, s.status_message) AS error
+  FROM (
+    SELECT * FROM _named_calls
+    QUALIFY row_number() OVER (PARTITION BY finding, affected ORDER BY hash(trace_id), start_time) <= {MAX_CALLS}
+  ) c JOIN _s s USING (trace_id, span_id)
+"""
+_EARLIER = """
+  CREATE OR REPLACE TEMP TABLE _earlier AS
+  SELECT trace_id, span_id, start_time, end_time, coalesce(tool_name, name) AS tool, output_head AS said FROM _s
+  WHERE trace_id IN (SELECT trace_id FROM _compared) AND span_type IN ('tool', 'retriever') AND NOT failed
+    AND output_length BETWEEN 1 AND 2000
+"""
+_CALLS = """
+  SELECT c.trace_id, c.span_id, any_value(c.arguments) AS arguments, any_value(c.error) AS error,
+    any_value(c.version) AS version, any_value(c.affected) AS affected, epoch_ns(any_value(c.start_time)) AS start_ns,
+    list({'tool': e.tool, 'said': e.said} ORDER BY e.start_time) FILTER (e.span_id IS NOT NULL) AS earlier
+  FROM _compared c LEFT JOIN _earlier e
+    ON e.trace_id = c.trace_id AND e.span_id <> c.span_id AND e.end_time <= c.start_time
+  WHERE c.finding = $1 GROUP BY c.trace_id, c.span_id ORDER BY start_ns, c.trace_id, c.span_id
 """
 # How many calls came before the first that failed, and after it.
 _SINCE = """
-  WITH calls AS (
-    SELECT s.start_time FROM _s s ANTI JOIN _inner USING (trace_id, span_id)
-    WHERE CASE WHEN s.span_type IN ('llm', 'embedding') THEN coalesce(nullif(s.model, ''), s.name)
-      WHEN s.span_type IN ('tool', 'retriever') THEN coalesce(nullif(s.tool_name, ''), s.name) END = $2
-  ), first AS (SELECT min(start_time) AS at_ FROM _hit_calls WHERE finding = $1)
+  WITH first AS (SELECT min(start_time) AS at_ FROM _named_calls WHERE finding = $1 AND affected)
   SELECT epoch_ns(any_value(at_)) AS at_ns, count(*) FILTER (start_time < at_) AS before,
-    count(*) FILTER (start_time >= at_) AS after FROM calls, first
+    count(*) FILTER (start_time >= at_) AS after FROM _named_calls, first WHERE finding = $1
 """
 
 
@@ -82,11 +98,25 @@ class Call:
     earlier: Mapping[str, str] = field(default_factory=dict)  # numbers as they are written
 
 
+def prepare(reader: Reader, called: Mapping[int, str]) -> None:
+    """Make the tables of `shared` for the names that findings are about. Needs `_hit_calls` and `_inner`.
+
+    Each table is one scan of the window, however many findings there are.
+    """
+    execute = reader.connection.execute
+    execute("CREATE OR REPLACE TEMP TABLE _wanted (finding INTEGER, called VARCHAR)")
+    if called:
+        execute(
+            "INSERT INTO _wanted SELECT unnest(?::INTEGER[]), unnest(?::VARCHAR[])", [list(called), [*called.values()]]
+        )
+    for statement in (_NAMED_CALLS, _COMPARED, _EARLIER):
+        execute(statement)
+
+
 def shared(reader: Reader, finding: int, calls: Calls) -> list[Common]:
-    """Return what a finding's failed calls share, the most telling first. Needs `_hit_calls` and `_inner`."""
-    rows = reader.query(_CALLS, [finding, calls.name])
-    found = compare([_call(row) for row in rows])
-    if since := _since(reader.query(_SINCE, [finding, calls.name])[0], calls.affected):
+    """Return what a finding's failed calls share, the most telling first. Needs `prepare`."""
+    found = compare([_call(row) for row in reader.query(_CALLS, [finding])])
+    if since := _since(reader.query(_SINCE, [finding])[0], calls.affected):
         found.append(since)
     return found[:MAX_SHARED]
 

@@ -27,11 +27,6 @@ HTTP_STATUS = re.compile(
 )
 MAX_COMPARED = 40  # findings whose calls are compared with others, the largest
 
-# What is called by each span that may be a call; a span that tells again of a call is none.
-_CALL_NAME = """
-  CASE WHEN span_type IN ('llm', 'embedding') THEN coalesce(nullif(model, ''), name)
-    WHEN span_type IN ('tool', 'retriever') THEN coalesce(nullif(tool_name, ''), name) END
-"""
 # The affected spans of each finding; of a call that several spans tell, the outermost.
 _HITS = f"""
   CREATE OR REPLACE TEMP TABLE _hit_calls AS
@@ -41,7 +36,7 @@ _HITS = f"""
     GROUP BY ALL
   )
   SELECT DISTINCT h.finding, s.trace_id, s.span_id, s.start_time, s.agent_name, s.version, s.service_name,
-    {_CALL_NAME} AS called, span_type IN ('llm', 'embedding') AS is_model, s.error_type, s.error_message,
+    {common.CALL_NAME} AS called, span_type IN ('llm', 'embedding') AS is_model, s.error_type, s.error_message,
     s.status_message, s.error_signature,
     called IS NOT NULL AND (s.failed AND s.control IS NULL OR b.span_id IS NOT NULL) AS failed
   FROM _hit h LEFT JOIN outermost o USING (trace_id, span_id)
@@ -91,18 +86,19 @@ def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
     execute(_HITS)
     where = {row["finding"]: row for row in reader.query(_WHERE)}
     impact = {row["finding"]: row for row in reader.query(_IMPACT)}
-    sizes = _sizes(reader)
+    sizes, versions = _sizes(reader), _versions(reader)
+    all_calls = {number: calls for number, row in where.items() if (calls := _calls(row, sizes))}
+    compared = sorted(all_calls)[:MAX_COMPARED]
+    common.prepare(reader, {number: where[number]["called"] for number in compared})
     found = []
     for number, item in enumerate(findings):
-        row = where.get(number, {})
-        calls = _calls(row, sizes)
-        taken = impact.get(number)
+        calls, taken = all_calls.get(number), impact.get(number)
         found.append(
             Facts(
                 calls=calls,
-                place=_place(reader, number, row, calls),
+                place=_place(where.get(number), calls, versions),
                 told_otherwise=_told(reader, item, calls, findings),
-                common=common.shared(reader, number, calls) if calls and number < MAX_COMPARED else [],
+                common=common.shared(reader, number, calls) if calls and number in compared else [],
                 impact=_impact(taken) if taken else None,
                 seen_from=taken["first_ns"] if taken else None,
             )
@@ -113,7 +109,7 @@ def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
 def _sizes(reader: Reader) -> dict[str, int]:
     """Count the calls of each name that a finding is about."""
     rows = reader.query(
-        f"SELECT {_CALL_NAME} AS called, count(*) AS n FROM _s ANTI JOIN _inner USING (trace_id, span_id) "
+        f"SELECT {common.CALL_NAME} AS called, count(*) AS n FROM _s ANTI JOIN _inner USING (trace_id, span_id) "
         "WHERE called IN (SELECT called FROM _hit_calls) GROUP BY ALL"
     )
     return {row["called"]: row["n"] for row in rows}
@@ -152,31 +148,35 @@ def _error(errors: Sequence[dict[str, str | None]]) -> str:
     return one_line(kind.rsplit(".", 1)[-1], NAME_CHARACTERS)
 
 
-def _place(reader: Reader, number: int, row: dict[str, Any], calls: Calls | None) -> Place | None:
-    if not row:
+def _versions(reader: Reader) -> dict[str, dict[str, int]]:
+    """Count the traces of each version of each service that a finding is about."""
+    found: dict[str, dict[str, int]] = {}
+    for row in reader.query(
+        "SELECT service_name AS service, version, count(DISTINCT trace_id) AS n FROM _s "
+        "WHERE version <> '' AND service_name IN (SELECT service_name FROM _hit_calls) GROUP BY ALL"
+    ):
+        found.setdefault(row["service"], {})[row["version"]] = row["n"]
+    return found
+
+
+def _place(row: dict[str, Any] | None, calls: Calls | None, versions: dict[str, dict[str, int]]) -> Place | None:
+    if row is None:
         return None
     agent, version = (
-        one_line(row[name], VALUE_CHARACTERS)
-        if row[name] and row[f"{name}s"].count(row[name]) >= NEARLY_ALL * row["spans"]
-        else None
+        value if (value := row[name]) and row[f"{name}s"].count(value) >= NEARLY_ALL * row["spans"] else None
         for name in ("agent", "version")
     )
     tool = calls.name if calls and calls.kind == "tool" else None
     if not (agent or version or tool):
         return None
-    return Place(tool=tool, agent=agent, version=version, only_version=bool(version) and _only(reader, number, row))
-
-
-def _only(reader: Reader, number: int, row: dict[str, Any]) -> bool:
-    """Say whether traces of other versions of the service, as many as there are, are hardly affected."""
-    rest = reader.query(
-        "SELECT count(*) AS n, count(h.trace_id) AS hit FROM ("
-        "  SELECT DISTINCT trace_id FROM _s WHERE service_name = $2 AND version <> '' AND version <> $3) s "
-        "LEFT JOIN (SELECT DISTINCT trace_id FROM _hit_calls WHERE finding = $1 AND version IS DISTINCT FROM $3) h "
-        "USING (trace_id)",
-        [number, row["service"], row["version"]],
-    )[0]
-    return bool(rest["n"] >= common.MIN_OTHERS and rest["hit"] <= common.AT_MOST * rest["n"])
+    elsewhere = sum(traces for other, traces in versions.get(row["service"], {}).items() if other != version)
+    hits = sum(other != version for other in row["versions"])
+    return Place(
+        tool=tool,
+        agent=one_line(agent, VALUE_CHARACTERS) if agent else None,
+        version=one_line(version, VALUE_CHARACTERS) if version else None,
+        only_version=bool(version) and elsewhere >= common.MIN_OTHERS and hits <= common.AT_MOST * elsewhere,
+    )
 
 
 def _told(
