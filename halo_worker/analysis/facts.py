@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import common
+from halo_worker.analysis import common, compared
 from halo_worker.analysis.detectors.answers import CLAIMS
 from halo_worker.analysis.evidence import VerifiedFinding
 from halo_worker.display import NAME_CHARACTERS, VALUE_CHARACTERS, one_line
@@ -36,7 +36,7 @@ _HITS = f"""
     GROUP BY ALL
   )
   SELECT DISTINCT h.finding, s.trace_id, s.span_id, s.start_time, s.agent_name, s.version, s.service_name,
-    {common.CALL_NAME} AS called, span_type IN ('llm', 'embedding') AS is_model, s.error_type, s.error_message,
+    {compared.CALL_NAME} AS called, span_type IN ('llm', 'embedding') AS is_model, s.error_type, s.error_message,
     s.status_message, s.error_signature,
     called IS NOT NULL AND (s.failed AND s.control IS NULL OR b.span_id IS NOT NULL) AS failed
   FROM _hit h LEFT JOIN outermost o USING (trace_id, span_id)
@@ -88,8 +88,8 @@ def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
     impact = {row["finding"]: row for row in reader.query(_IMPACT)}
     sizes, versions = _sizes(reader), _versions(reader)
     all_calls = {number: calls for number, row in where.items() if (calls := _calls(row, sizes))}
-    compared = sorted(all_calls)[:MAX_COMPARED]
-    common.prepare(reader, {number: where[number]["called"] for number in compared})
+    first = sorted(all_calls)[:MAX_COMPARED]
+    compared.prepare(reader, {number: where[number]["called"] for number in first})
     found = []
     for number, item in enumerate(findings):
         calls, taken = all_calls.get(number), impact.get(number)
@@ -98,7 +98,7 @@ def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
                 calls=calls,
                 place=_place(where.get(number), calls, versions),
                 told_otherwise=_told(reader, item, calls, findings),
-                common=common.shared(reader, number, calls) if calls and number in compared else [],
+                common=compared.shared(reader, number, calls) if calls and number in first else [],
                 impact=_impact(taken) if taken else None,
                 seen_from=taken["first_ns"] if taken else None,
             )
@@ -109,7 +109,7 @@ def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
 def _sizes(reader: Reader) -> dict[str, int]:
     """Count the calls of each name that a finding is about."""
     rows = reader.query(
-        f"SELECT {common.CALL_NAME} AS called, count(*) AS n FROM _s ANTI JOIN _inner USING (trace_id, span_id) "
+        f"SELECT {compared.CALL_NAME} AS called, count(*) AS n FROM _s ANTI JOIN _inner USING (trace_id, span_id) "
         "WHERE called IN (SELECT called FROM _hit_calls) GROUP BY ALL"
     )
     return {row["called"]: row["n"] for row in rows}

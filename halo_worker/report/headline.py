@@ -1,4 +1,4 @@
-"""The first sentence of a report, the causes below it, and the counts: what an engineer on call would say.
+"""The first sentence of a report: what an engineer on call would say.
 
     Since Tue 14:13 issue_refund fails in support-agent 2.4.0: 14 of 41 calls (amount 100 times the order total);
     11 users were told it succeeded.
@@ -9,8 +9,6 @@ Built from the verified fields of findings alone, and pure: no model, no clock. 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from halo_worker.display import named
@@ -19,12 +17,10 @@ from halo_worker.report.facts import Common
 from halo_worker.report.model import SEVERITIES, Finding, Report, iso_nano
 from halo_worker.report.rows import Row, Told, told
 
-CAUSES = 3  # that are told in a line each
 FEW = 0.5  # share of the detectors that are off, from which a window could not be judged
 BY_CHANCE = 0.05  # that no earlier trace of a first window is affected, up to which the first one is a beginning
 NO_TRAFFIC = "No agent traffic in this window."
 NO_OUTCOME = "no root status, evaluation or feedback says how a run ended"
-DAY_NS = 86_400 * 10**9
 
 # How titles of ours begin where they do not begin with a name: inside of a sentence they are lower case.
 _OUR_WORDS = re.compile(
@@ -32,26 +28,9 @@ _OUR_WORDS = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """One row: its title with an example, how it stands, how often, one more fact, and how else it is seen."""
-
-    finding: Finding
-    title: str
-    state: str
-    counted: str
-    facts: tuple[str, ...]
-    symptoms: tuple[str, ...]
-
-    @property
-    def line(self) -> str:
-        """How it stands, in a line."""
-        return " · ".join((self.state, self.counted, *self.facts))
-
-
 def titled(finding: Finding) -> str:
     """Return the title with the cause that the calls themselves show, where one does; else as it is."""
-    calls, ratio = finding.calls, _ratio(finding)
+    calls, ratio = finding.calls, ratio_of(finding)
     if calls is None or not finding.title.startswith(named(calls.name)):
         return finding.title
     if ratio is not None and finding.title == f"{named(calls.name)} fails":
@@ -137,7 +116,7 @@ def open_rows(report: Report) -> int:
 def unfolded(report: Report) -> tuple[list[Finding], list[Finding]]:
     """Return the findings that are shown open, row by row, and those that are folded, what is resolved last."""
     said = told(report.findings)
-    rows = _ordered(report, said)
+    rows = ordered(report, said)
     both: tuple[list[Finding], list[Finding]] = ([], [])
     for row in rows:
         both[not is_open(row, report)].extend((row.lead, *row.symptoms))
@@ -147,10 +126,10 @@ def unfolded(report: Report) -> tuple[list[Finding], list[Finding]]:
 
 def leading(report: Report, said: Told) -> Finding:
     """Return the finding that the first sentence is about."""
-    return _ordered(report, said)[0].lead
+    return ordered(report, said)[0].lead
 
 
-def _ordered(report: Report, said: Told) -> list[Row]:
+def ordered(report: Report, said: Told) -> list[Row]:
     """Put what is open first, in the order of the report; of the same severity what is new or back."""
     news = ("new", "regressed", "worsening")
     return sorted(
@@ -165,11 +144,11 @@ def sentence(finding: Finding, report: Report) -> str:
     """Build the sentence of one finding: since when, what, where, how many, why, and who was told otherwise."""
     since = _since(finding, report)
     calls, place = finding.calls, finding.place
-    counted = f"{counted_of(finding)} {_counted_noun(finding)}"
+    counted = f"{counted_of(finding)} {noun_of(finding)}"
     title = finding.title
     if calls is not None and title.startswith(named(calls.name)):
-        what = title if _ratio(finding) is None else f"{named(calls.name)} fails"
-        ratio = _ratio(finding)
+        what = title if ratio_of(finding) is None else f"{named(calls.name)} fails"
+        ratio = ratio_of(finding)
         reason = phrases.multiple(ratio) if ratio else calls.error
         counted += f" ({reason})" if reason and reason not in title else ""
     else:
@@ -198,7 +177,8 @@ def _told(finding: Finding) -> str:
     return f"; {words.plural(other.traces, 'answer')} said it succeeded"
 
 
-def _ratio(finding: Finding) -> Common | None:
+def ratio_of(finding: Finding) -> Common | None:
+    """Return the ratio that failed calls share."""
     return next((one for one in finding.common if one.kind == "ratio"), None)
 
 
@@ -221,7 +201,8 @@ def _base(finding: Finding) -> int:
     return every.get(agent or "", max(every.values(), default=finding.prevalence.of))
 
 
-def _counted_noun(finding: Finding) -> str:
+def noun_of(finding: Finding) -> str:
+    """Return what `counted_of` counts."""
     if finding.calls is not None:
         return "call" if finding.calls.of == 1 else "calls"
     return "trace" if _base(finding) == 1 else "traces"
@@ -248,91 +229,3 @@ def _beginning(finding: Finding, report: Report) -> int | None:
     # The bucket in which it begins is not counted: what of it came before is not known.
     before = sum(traces for (_, traces), (following, _) in pairwise(traffic) if following <= iso)
     return began if whole and (1 - before / whole) ** finding.prevalence.traces <= BY_CHANCE else None
-
-
-def causes(report: Report, *, limit: int = CAUSES) -> list[Cause]:
-    """Return the first rows, those that are open first."""
-    return [cause(row, report) for row in _ordered(report, told(report.findings))[:limit]]
-
-
-def cause(row: Row, report: Report) -> Cause:
-    """Write one row."""
-    finding, ratio = row.lead, _ratio(row.lead)
-    noun = phrases.made_by(finding.calls.name) if finding.calls else None
-    title = titled(finding)
-    return Cause(
-        finding=finding,
-        title=f"{title} ({phrases.example(ratio)})" if ratio and title != finding.title else title,
-        state=finding.state,
-        counted=f"{counted_of(finding)} {noun or _counted_noun(finding)}",
-        facts=tuple(_facts(finding, report)),
-        symptoms=tuple(_symptom(one, finding) for one in row.symptoms),
-    )
-
-
-def _facts(finding: Finding, report: Report) -> list[str]:
-    """Choose at most two further facts of a row: the place, who was told, how long it was absent, what it costs."""
-    found = []
-    if finding.place is not None and finding.place.version and finding.place.only_version:
-        found.append(f"only in {named(finding.place.version)}")
-    if finding.told_otherwise is not None and finding.told_otherwise.traces:
-        users, traces = finding.told_otherwise.users, finding.told_otherwise.traces
-        found.append(f"{words.plural(users, 'user') if users else words.plural(traces, 'answer')} told otherwise")
-    if finding.state == "regressed":
-        found.append(_absent(finding, report))
-    impact, traces = finding.impact, finding.prevalence.traces
-    if not found and impact is not None and traces and impact.seconds >= traces:
-        each = f"{words.duration(impact.seconds / traces * 1e9)}"
-        tokens = f" and {words.count(impact.tokens / traces)} tokens" if impact.tokens else ""
-        found.append(f"{each}{tokens} each")
-    return [one for one in found if one][:2]
-
-
-def _absent(finding: Finding, report: Report) -> str:
-    if finding.resolution is not None:
-        return f"resolved on {words.day(finding.resolution.at)}"
-    if not finding.absent_windows:
-        return ""
-    daily = abs((report.window.end - report.window.start) / DAY_NS - 1) < 0.02
-    return f"absent for {words.plural(finding.absent_windows, 'day' if daily else 'window')}"
-
-
-def _symptom(finding: Finding, lead: Finding) -> str:
-    """Name a symptom beside its cause: without the agent, which the row names already."""
-    title = titled(finding)
-    agent = lead.place.agent if lead.place else None
-    return f"{title.removeprefix(f'{named(agent)} ') if agent else title} ({finding.prevalence.traces:,})"
-
-
-def remainder(report: Report, shown: Sequence[Cause]) -> str:
-    """Say what the causes leave out: how many more, what is resolved, what is muted."""
-    said = told(report.findings)
-    if not said.rows:
-        return ""  # the first sentence says it
-    more = len(said.rows) - len(shown)
-    lowest = max((SEVERITIES.index(one.finding.severity) for one in shown), default=0)
-    left = _ordered(report, said)[len(shown) :]
-    lower = left and all(SEVERITIES.index(row.lead.severity) >= lowest for row in left)
-    parts = [f"{more} more{', lower' if lower else ''}"] if more > 0 else []
-    if said.resolved:
-        names = "; ".join(titled(one) for one in said.resolved[:2])
-        parts.append(f"resolved: {names}" + (f" and {len(said.resolved) - 2} more" if len(said.resolved) > 2 else ""))
-    if said.muted:
-        parts.append(f"{len(said.muted)} muted ({words.plural(report.totals.muted_traces, 'trace')})")
-    return " · ".join(parts)
-
-
-def counts(report: Report) -> str:
-    """Write the figures of the window, small: traces, cost, durations."""
-    totals = report.totals
-    if not totals.traces:
-        return ""
-    parts = [
-        f"{words.plural(totals.traces, 'trace')}, {words.percent(totals.affected_traces / totals.traces)} affected"
-    ]
-    if totals.cost_usd is not None:
-        spent = f"{words.dollars(totals.affected_cost_usd)} of " if totals.affected_cost_usd else ""
-        parts.append(f"{spent}{words.dollars(totals.cost_usd)} spent{' on affected runs' if spent else ''}")
-    if totals.duration_p95_ns is not None:
-        parts.append(f"p50 {words.duration(totals.duration_p50_ns)}, p95 {words.duration(totals.duration_p95_ns)}")
-    return " · ".join(parts)

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from halo_worker.display import NAME_CHARACTERS, cut, one_line, visible
 from halo_worker.links import NONE, Links
-from halo_worker.report import headline, phrases, prose, words
+from halo_worker.report import causes, headline, phrases, prose, words
 from halo_worker.report.drawing import trend, waterfall
 from halo_worker.report.issue import Issue
 from halo_worker.report.model import SEVERITIES, Breakdown, Evidence, Finding, GroupTotals, Report, SpanRef
@@ -90,7 +90,7 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
         "models": [_charted(group) for group in report.totals.by_model[:MAX_CHARTED]],
     }
     shown, folded = headline.unfolded(report)
-    causes = headline.causes(report)
+    first = causes.causes(report)
     page = _Page(report, scene, links, {finding.issue_id: headline.titled(finding) for finding in (*shown, *folded)})
     script, library = _asset("report.js"), _asset("chart.umd.min.js")
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in (library, script))
@@ -100,9 +100,9 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
         partial=words.partial(report),
         engine=words.engine(report),
         answer=Markup(prose.to_html(report.answer, known)) if report.answer else None,  # noqa: S704 - made inert there
-        causes=causes,
-        remainder=headline.remainder(report, causes),
-        counts=headline.counts(report),
+        causes=first,
+        remainder=causes.remainder(report, first),
+        counts=causes.counts(report),
         nothing=words.nothing(report),
         checks=words.checks(report.coverage) if report.coverage.detectors else "",
         findings=[
@@ -110,7 +110,7 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
             *(_finding(finding, page, is_open=False) for finding in folded),
         ],
         shown=len(shown),
-        unlisted=headline.open_rows(report) > len(causes),
+        unlisted=headline.open_rows(report) > len(first),
         muted=told(report.findings).muted,
         filtered=len(shown) + len(folded) >= FILTER_FROM,
         index=index,

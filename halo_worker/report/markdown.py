@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from halo_worker.display import named, one_line, visible
 from halo_worker.links import NONE, Links
-from halo_worker.report import headline, phrases, prose, words
+from halo_worker.report import causes, headline, phrases, prose, words
 from halo_worker.report.model import Contrast, Evidence, Finding, Report
 from halo_worker.report.rows import told
 
@@ -51,7 +51,7 @@ def render_markdown(report: Report, *, known_ids: Collection[str] | None = None,
     """Write the whole report. `known_ids` are those ids of the answer that the window has; others are marked."""
     window = f"{words.minute(report.window.start)} – {words.minute(report.window.end)} UTC"
     lines = [f"# {escaped(headline.headline(report))}", "", *_causes(report)]
-    lines += [f"{escaped(headline.counts(report))}  ", f"{window}{_of(report)}", ""]
+    lines += [f"{escaped(causes.counts(report))}  ", f"{window}{_of(report)}", ""]
     if partial := words.partial(report):
         lines += [f"> {partial}", ""]
     if report.prompt:
@@ -77,14 +77,14 @@ def _of(report: Report) -> str:
 
 def _causes(report: Report) -> list[str]:
     """Write the causes in a line or two each, and what they leave out."""
-    causes = headline.causes(report)
+    first = causes.causes(report)
     lines = []
-    for number, item in enumerate(causes, 1):
+    for number, item in enumerate(first, 1):
         lines += [f"{number}. **{escaped(item.title)}**  ", f"   {escaped(item.line)}"]
         if item.symptoms:
             lines[-1] += "  "
             lines.append(f"   also seen as: {escaped('; '.join(item.symptoms))}")
-    if left := headline.remainder(report, causes):
+    if left := causes.remainder(report, first):
         lines += ["", escaped(left)]
     return [*lines, ""] if lines else []
 

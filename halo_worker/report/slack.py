@@ -13,8 +13,8 @@ from typing import Any
 
 from halo_worker.display import one_line, visible
 from halo_worker.links import NONE, Links
-from halo_worker.report import headline, phrases, prose, words
-from halo_worker.report.headline import Cause
+from halo_worker.report import causes, headline, phrases, prose, words
+from halo_worker.report.causes import Cause
 from halo_worker.report.model import Evidence, Finding, Report
 
 MAX_BLOCKS = 50
@@ -91,12 +91,12 @@ def message(
     if report.prompt:
         blocks.append(_section(f"*{_plain(report.prompt, 500)}*"))
         blocks.append(_section(prose.to_slack(report.answer, known_ids) if report.answer else "No answer was reached."))
-    causes = headline.causes(report, limit=max(headline.CAUSES, min(MAX_FINDINGS, headline.open_rows(report))))
-    blocks += [_section(_line(cause, names, links)) for cause in causes]
+    first = causes.causes(report, limit=max(causes.CAUSES, min(MAX_FINDINGS, headline.open_rows(report))))
+    blocks += [_section(_line(cause, names, links)) for cause in first]
     blocks.append(
         _context(
-            cut(_plain(headline.remainder(report, causes), MAX_TITLE, names=names), MAX_TITLE),
-            _plain(headline.counts(report)),
+            cut(_plain(causes.remainder(report, first), MAX_TITLE, names=names), MAX_TITLE),
+            _plain(causes.counts(report)),
         )
     )
     target = _target(links.to_report(report.id))

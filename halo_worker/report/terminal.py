@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from halo_worker.display import one_line
-from halo_worker.report import headline
+from halo_worker.report import causes, headline
 from halo_worker.report.model import Report
 
 WIDTH = 80
@@ -15,19 +15,19 @@ NARROW = 20
 def summary(report: Report, *, width: int = WIDTH) -> str:
     """Write it in lines of at most `width` characters; a name that is longer than a line stays whole."""
     width = max(width, NARROW)
-    causes = headline.causes(report)
+    first = causes.causes(report)
     lines = [*_wrapped(headline.headline(report), width)]
-    if causes:
+    if first:
         lines.append("")
-    for number, cause in enumerate(causes, 1):
-        first, rest = f"{number}  ", "   "
-        lines += _wrapped(cause.title, width, first, rest)
+    for number, cause in enumerate(first, 1):
+        rest = "   "
+        lines += _wrapped(cause.title, width, f"{number}  ", rest)
         lines += _wrapped(cause.line, width, rest, rest)
         if cause.symptoms:
             lines += _wrapped(f"also seen as: {'; '.join(cause.symptoms)}", width, rest, f"{rest}  ")
-    if left := headline.remainder(report, causes):
+    if left := causes.remainder(report, first):
         lines += _wrapped(left, width, "   ", "   ")
-    if figures := headline.counts(report):
+    if figures := causes.counts(report):
         lines += ["", *_wrapped(figures, width)]
     return "\n".join(lines)
 
