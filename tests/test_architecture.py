@@ -50,7 +50,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("halo_receiver.metrics",),
     "pyarrow": ("halo_receiver.store.",),
     "pydantic": ("halo_receiver.auth", "halo_receiver.config", "halo_receiver.config_loader",
-                 "halo_worker.api.", "halo_worker.config", "halo_worker.report."),
+                 "halo_worker.api.", "halo_worker.config", "halo_worker.links", "halo_worker.report."),
     "pydantic_monty": ("halo_worker.rlm.interpreter.monty_interpreter",),
     "rich": ("halo_worker.cli.",),
     "slack_sdk": ("halo_worker.delivery.",),

@@ -114,7 +114,8 @@ def prepare(reader: Reader) -> None:
           SELECT s.trace_id, s.span_id, s.parent_span_id, s.name, s.span_type, s.start_time, s.tool_name, s.tool_call_id,
             s.error_type, s.error_signature, s.error_message, s.status_message,
             concat_ws(chr(10), s.error_type, s.error_message, s.status_message) AS said,
-            coalesce(s.tool_name, CASE WHEN s.span_type IS NOT NULL THEN s.agent_name END, s.name) AS subject,
+            coalesce(s.tool_name, CASE WHEN s.span_type IN ('llm', 'embedding') THEN nullif(s.model, '') END,
+              CASE WHEN s.span_type IS NOT NULL THEN s.agent_name END, s.name) AS subject,
             coalesce(w.at_ > s.start_time, false) OR coalesce(o.at_ > s.start_time, false) AS passed
           FROM _s s
           LEFT JOIN (SELECT DISTINCT trace_id, parent_span_id FROM _s WHERE failed AND control IS NULL) c
