@@ -15,7 +15,7 @@ from pathlib import Path
 
 from halo_receiver import children
 from halo_receiver.errors import HaloError
-from halo_receiver.logs import event
+from halo_receiver.logs import event, form_in_use
 from halo_receiver.rewrite import DAMAGED
 from halo_receiver.store import manifest, merge, retention, schema
 from halo_receiver.store.clock import TrustedClock
@@ -99,6 +99,7 @@ class Housekeeping:
             "memory_limit": self._memory_limit,
             "threads": REWRITE_THREADS,
             "log_level": self._log_level,
+            "log_format": form_in_use(),
         }
         self._names, self._started = names, time.monotonic()
         self._child = children.start(

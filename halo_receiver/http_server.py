@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from typing import Any, Literal
 
 from aiohttp import web
@@ -106,10 +107,15 @@ class HttpServer:
         host, _, port = self._config.http_endpoint.rpartition(":")
         context = self._tls.listening_context() if self._tls is not None else None
         await self._runner.setup()
-        self._listener = await asyncio.get_running_loop().create_server(
-            self._connections, host.strip("[]"), int(port), ssl=context, backlog=BACKLOG,
-            ssl_handshake_timeout=self._config.header_seconds if context else None,
-        )  # fmt: skip
+        options: dict[str, Any] = {"ssl": context, "backlog": BACKLOG}
+        if context:
+            options["ssl_handshake_timeout"] = self._config.header_seconds
+        # asyncio would keep [::] to IPv6 alone, where gRPC and the Collector serve both families.
+        where: dict[str, Any] = {"host": host.strip("[]"), "port": int(port)}
+        if host == "[::]" and socket.has_dualstack_ipv6():
+            dual = socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+            where = {"sock": dual}
+        self._listener = await asyncio.get_running_loop().create_server(self._connections, **where, **options)
         self._connections.start()
         bound = self._listener.sockets[0].getsockname()[1]
         return f"{host}:{bound}"

@@ -152,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("settings")
     given = json.loads(parser.parse_args().settings)
-    set_up(given["log_level"])
+    set_up(given["log_level"], given.pop("log_format"))
     os.nice(NICE)
     # Ctrl-C in a terminal, and systemd's SIGTERM, reach the whole group; the server alone decides when the loader ends.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -50,7 +50,7 @@ def log_meaning(found: list[rows.Row]) -> columns.Table:
 def main() -> None:
     """Run as a child (children.py); what to do comes as one JSON argument."""
     given = json.loads(sys.argv[1])
-    set_up(given["log_level"])
+    set_up(given["log_level"], given["log_format"])
     os.nice(NICE)
     directory = Path(given["directory"])
     try:

@@ -122,7 +122,7 @@ class SpoolWriter:
         descriptor = os.open(
             self._directory / file_name(self._number + 1),
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC,
-            0o600,
+            0o640,
         )
         self.close()
         self._descriptor = descriptor

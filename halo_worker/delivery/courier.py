@@ -158,7 +158,7 @@ class Courier:
         attempts = int(note.get("attempts", 0)) + 1
         note["attempts"] = attempts
         # Noted before it is sent: after a kill the next start knows that it may have arrived, and uses the same key.
-        _write(path, {**note, "state": "waiting", "next": self._clock(), "sink": parcel.receipt})
+        _write(path, {**note, "state": "waiting", "next": self._clock(), "sink": parcel.receipt}, self._archive)
         try:
             note["sink"] = self._make(name, config).deliver(parcel)
         except SinkUnavailable as error:
@@ -187,7 +187,8 @@ class Courier:
         )
 
     def _note(self, path: Path, delivery: Delivery, note: dict[str, Any]) -> Delivery:
-        _write(path, {**note, "state": delivery.state, "reason": self._mask(delivery.reason), "at": self._clock()})
+        told = {"state": delivery.state, "reason": self._mask(delivery.reason), "at": self._clock()}
+        _write(path, {**note, **told}, self._archive)
         return delivery
 
 
@@ -204,8 +205,9 @@ def _read(path: Path) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def _write(path: Path, note: dict[str, Any]) -> None:
+def _write(path: Path, note: dict[str, Any], archive: Archive) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(json.dumps(note, indent=2), encoding="utf-8")
+    archive.give(temporary)
     temporary.rename(path)

@@ -110,7 +110,7 @@ class Worker:
 
         self._scheduler = Scheduler(
             settings.schedules, data_dir=settings.store.data_dir, work=work, watermark=run.watermarks(settings),
-            clock=lambda: self.now, say=lambda _: None,
+            clock=lambda: self.now, say=lambda *_, **__: None,
         )  # fmt: skip
 
     def wake(self, seconds: int) -> None:
