@@ -23,7 +23,7 @@ from halo_worker.analysis import routes
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.tools import Desk, window_tools
 from halo_worker.analysis.tools.overview import dataset_overview
-from halo_worker.rlm.session import SubResult
+from halo_worker.rlm.agent.session import SubResult
 from halo_worker.rlm.tool import MODEL_BYTES
 from tests.generator.load import store
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.faults [--api chat|responses] [--halo PYTHON] [--only WORDS] [--json FILE]
 
-The scenarios are those of tests/worker/rlm/faults.py, which the suite also asserts. With the Python of an environment
-that has halo-engine (engine_peers.py says how it is made), HALO's command line is put through each of them too, without
-its sandbox, over the responses API it speaks, and ended after HALO_SECONDS.
+The scenarios are those of tests/worker/rlm/provider/faults.py, which the suite also asserts. With the Python of an
+environment that has halo-engine (engine_peers.py says how it is made), HALO's command line is put through each of them
+too, without its sandbox, over the responses API it speaks, and ended after HALO_SECONDS.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any
 
 from benchmarks import flat_spans, watched
 from benchmarks.engine_peers import HALO_WITHOUT_SANDBOX, REPOSITORY
+from halo_worker.rlm.agent.session import Session
 from halo_worker.rlm.budget import BudgetLimits
-from halo_worker.rlm.monty_interpreter import OpenMonty
-from halo_worker.rlm.openai_model import OpenAIModel
-from halo_worker.rlm.session import Session
+from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
+from halo_worker.rlm.provider.openai_model import OpenAIModel
 from tests.scripted_model import ScriptedModel
 from tests.worker.rlm.conftest import task
-from tests.worker.rlm.faults import MAX_RETRIES, SCENARIOS, Scenario
+from tests.worker.rlm.provider.faults import MAX_RETRIES, SCENARIOS, Scenario
 
 HALO_SECONDS = 130.0
 HALO_LOOK = ("get_dataset_overview", {"filters": {}})

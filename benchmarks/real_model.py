@@ -18,11 +18,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from halo_worker.rlm.agent.session import Check, Event, Session, Task
 from halo_worker.rlm.budget import BudgetLimits
-from halo_worker.rlm.model import Message, ToolSpec
-from halo_worker.rlm.monty_interpreter import OpenMonty
-from halo_worker.rlm.openai_model import OpenAIModel
-from halo_worker.rlm.session import Check, Event, Session, Task
+from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
+from halo_worker.rlm.messages import Message, ToolSpec
+from halo_worker.rlm.provider.openai_model import OpenAIModel
 from halo_worker.rlm.tool import Tool
 
 ERRORS = ("timeout", "card declined", "timeout", "address unknown", "timeout")

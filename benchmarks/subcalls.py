@@ -16,10 +16,10 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from halo_worker.rlm.agent.session import Session
 from halo_worker.rlm.budget import BudgetLimits
-from halo_worker.rlm.monty_interpreter import OpenMonty
-from halo_worker.rlm.openai_model import OpenAIModel
-from halo_worker.rlm.session import Session
+from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
+from halo_worker.rlm.provider.openai_model import OpenAIModel
 from tests.scripted_model import Request, Say, ScriptedModel
 from tests.worker.rlm.conftest import task
 

@@ -30,7 +30,8 @@ from halo_receiver.logs import event, set_up
 from halo_receiver.metrics import Metrics
 from halo_receiver.reading import Reads
 from halo_receiver.segments_service import LocalServer, SegmentsService
-from halo_receiver.server import GrpcServer, check_tls
+from halo_receiver.server import GrpcServer
+from halo_receiver.tls import Tls
 
 log = logging.getLogger("halo.receiver")
 
@@ -49,6 +50,8 @@ class Receiver:
         self._token = secrets.token_urlsafe(24)
         self._keys = Keys.of(auth, config, local_token=self._token)
         self._loader = LoaderClient(loader_settings(store, config, span_time=span_time), self._metrics)
+        self._tls: Tls | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
         self._local: LocalServer | None = None
@@ -56,7 +59,8 @@ class Receiver:
 
     async def start(self) -> None:
         """Recover what a crash left, then listen. Raises HaloError that says what is in the way."""
-        check_tls(self._config)
+        if self._config.tls_cert_file is not None:
+            self._tls = Tls(self._config, failed=self._metrics.tls_failures.inc)
         spool_dir = self._data_dir / "spool"
         await self._loader.start()
         last_arrival = spool.last_written_ns(spool_dir)
@@ -113,16 +117,18 @@ class Receiver:
         )
         if config.grpc_endpoint != "off":
             self._grpc = GrpcServer(
-                config, self._keys, self._intake, self._reads, segments, max_connections=connections
+                config, self._keys, self._intake, self._reads, segments, max_connections=connections, tls=self._tls
             )
             self._addresses["grpc"] = await _listening("grpc", config.grpc_endpoint, self._grpc.start())
         if config.http_endpoint != "off":
             self._http = HttpServer(
                 config, self._keys, self._intake, self._reads, self._metrics,
-                ready=self._not_ready, metrics_open=self._auth.metrics_open, max_connections=connections,
+                ready=self._not_ready, metrics_open=self._auth.metrics_open, max_connections=connections, tls=self._tls,
             )  # fmt: skip
             self._addresses["http"] = await _listening("http", config.http_endpoint, self._http.start())
-        if config.grpc_endpoint == "off" or config.tls_cert_file:
+        if self._tls is not None:
+            self._watching = asyncio.create_task(self._tls.watch())
+        if config.grpc_endpoint == "off" or self._tls is not None:
             self._local = LocalServer(segments)
             self._addresses["local"] = await self._local.start()
 
@@ -183,6 +189,8 @@ class Receiver:
     async def stop(self) -> int:
         """Drain: answer what is in flight, load and seal what was acknowledged. Nothing is lost when time runs out."""
         self._intake.draining = True
+        if self._watching is not None:
+            self._watching.cancel()
         started = time.monotonic()
         with contextlib.suppress(FileNotFoundError):
             (self._data_dir / ADDRESS_FILE).unlink()

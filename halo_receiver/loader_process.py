@@ -75,6 +75,8 @@ def serve(loader: Loader, housekeeping: Housekeeping) -> None:
             loader.seal()
             report({"stopped": True, "position": loader.position, "counters": loader.counters})
             return
+        elif not came:
+            loader.retry_aside()
         housekeeping.look()
         now = time.monotonic()
         if now >= next_report:
@@ -87,11 +89,11 @@ def _seal(loader: Loader, command: dict[str, Any]) -> None:
         reached = loader.catch_up(spool.Position(*command["until"]))
         loader.segments.adopt()
         loader.seal()
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         report({"not_sealed": command["id"], "reason": str(error), "trouble": str(error)})
         return
     if reached:
-        # With the counters: who sees the sealed spans also sees what was mended in them.
+        # With the counters: who sees the sealed spans also sees what was repaired in them.
         report({"sealed": command["id"], "position": loader.position, "counters": loader.counters})
     else:
         report({"not_sealed": command["id"], "reason": "the spool ends before what was acknowledged"})
@@ -165,6 +167,12 @@ def main() -> None:
             hint="make it writable for this user, free some disk, or name another directory with --data-dir",
         )
         _fail(told)
+    except MemoryError as error:
+        _fail(
+            HaloError(
+                f"memory is short: {error}", hint="raise [store] memory_limit_bytes, or what this process may use"
+            )
+        )
     except HaloError as error:
         _fail(error)
 

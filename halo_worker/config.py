@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 
 from halo_receiver.config import AuthConfig, ReceiverConfig, Section, Sections, StoreConfig, load
 from halo_worker.errors import ConfigError, InputError
+from halo_worker.links import Links, checked
 from halo_worker.moments import seconds_of
 
 
@@ -166,7 +167,7 @@ class SinkConfig(Section):
     template: Path | None = Field(None, description="webhook: a Jinja template of the body instead of report.json.")
     token: SecretStr | None = Field(None, description="slack: bot token; from the environment.")
     channel: str | None = Field(None, description="slack: where the bot posts.")
-    report_url: str | None = Field(None, description="slack: link to a report; '{id}' is its id.")
+    report_url: str | None = Field(None, description="slack: link to a report, instead of [links] report_url.")
     quiet: bool | None = Field(
         None,
         description="Send nothing when no finding is new or changed its state; default: true, and false for files.",
@@ -193,6 +194,11 @@ class SinkConfig(Section):
         if self.type == "slack" and self.url is None and (self.token is None or not self.channel):
             raise ValueError("a slack sink needs url, or token and channel")
         return self
+
+    @field_validator("report_url")
+    @classmethod
+    def _is_a_template(cls, template: str | None) -> str | None:
+        return checked("report_url", template)
 
     @field_validator("url")
     @classmethod
@@ -235,6 +241,7 @@ SECTIONS: Sections = {
     "worker": WorkerConfig,
     "schedules": [ScheduleConfig],
     "sinks": [SinkConfig],
+    "links": Links,
     "redaction": RedactionConfig,
 }
 
@@ -252,6 +259,7 @@ class Settings:
     worker: WorkerConfig
     schedules: dict[str, ScheduleConfig]
     sinks: dict[str, SinkConfig]
+    links: Links
     redaction: RedactionConfig
 
     def engine_for(self, asked: str | None = None) -> Literal["detectors", "rlm"]:

@@ -15,7 +15,8 @@ from typing import Any
 
 from halo_receiver import permissions
 from halo_receiver.store import queries
-from halo_receiver.store.reader import Reader, Settle
+from halo_receiver.store.reader import Reader
+from halo_receiver.store.settling import Settle
 from halo_worker import assembly, freshness, inputs, issues
 from halo_worker.analysis import analyst, detectors, evidence, learned, scene
 from halo_worker.analysis.draft import Draft
@@ -155,8 +156,8 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         report = assembled.report
         staged = scene.collect(reader, report, assembled.history)
         documents = {
-            "report.md": markdown.render_markdown(report, known_ids=staged.known_ids),
-            "report.html": html.render_html(report, staged, index="../index.html"),
+            "report.md": markdown.render_markdown(report, known_ids=staged.known_ids, links=current.links),
+            "report.html": html.render_html(report, staged, index="../index.html", links=current.links),
             SCENE_FILE: staged.model_dump_json() + "\n",
         }
     folder = archive.publish(
@@ -170,7 +171,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     if report.status == "complete":
         shutil.rmtree(work_dir, ignore_errors=True)  # else it is kept: 'halo run --resume' goes on from it
     _write_index(current, archive, request)
-    deliveries = Courier(archive, current.sinks, current.redaction).deliver(report.id, request.sinks)
+    deliveries = courier(current, archive).deliver(report.id, request.sinks)
     return Result(report, folder, tuple(problems), tuple(deliveries))
 
 
@@ -326,9 +327,10 @@ def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) 
     if sinks is None:
         schedule = current.schedules.get(report.schedule or "")
         sinks = schedule.sinks if schedule else list(current.sinks)
-    return Courier(archive, current.sinks, current.redaction).deliver(report.id, sinks, again=True)
+    return courier(current, archive).deliver(report.id, sinks, again=True)
 
 
-def courier(current: Settings) -> Courier:
+def courier(current: Settings, archive: Archive | None = None) -> Courier:
     """Return what tries again what sinks could not take. It remembers what it need not look at any more."""
-    return Courier(Archive(reports_dir(current)), current.sinks, current.redaction)
+    archive = archive or Archive(reports_dir(current))
+    return Courier(archive, current.sinks, current.redaction, links=current.links)

@@ -43,11 +43,12 @@ NO_DATE = [
     "tests/receiver/test_files.py", "tests/receiver/test_ingest.py", "tests/receiver/test_json_document.py",
     "tests/receiver/test_media.py", "tests/receiver/test_merge.py", "tests/receiver/test_protocol.py",
     "tests/receiver/test_recovery.py", "tests/receiver/test_schema.py", "tests/receiver/test_scratch.py",
-    "tests/receiver/test_slow_clients.py", "tests/receiver/test_spoken.py", "tests/receiver/test_start.py",
+    "tests/receiver/test_message_summary.py", "tests/receiver/test_slow_clients.py", "tests/receiver/test_start.py",
     "tests/receiver/test_supervision.py", "tests/receiver/test_wire*.py", "tests/worker/analysis/test_questions.py",
-    "tests/worker/rlm/test_context.py", "tests/worker/rlm/test_elision.py", "tests/worker/rlm/test_interpreter.py",
-    "tests/worker/rlm/test_loop.py", "tests/worker/rlm/test_subcalls.py", "tests/worker/test_capture.py",
-    "tests/worker/test_contrast.py", "tests/worker/test_detector*.py", "tests/worker/test_display.py",
+    "tests/worker/rlm/interpreter/*.py", "tests/worker/rlm/agent/test_conversation.py",
+    "tests/worker/rlm/agent/test_elision.py", "tests/worker/rlm/agent/test_loop.py",
+    "tests/worker/rlm/agent/test_subcalls.py", "tests/worker/test_capture.py", "tests/worker/test_contrast.py",
+    "tests/worker/test_detector*.py", "tests/worker/test_display.py",
 ]  # fmt: skip
 # These know dates and no calendar; they are long, and run on one day, which is more than a year ahead as well.
 NO_CALENDAR = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from halo_receiver.decode.mending import Undecodable
+from halo_receiver.decode.repair import Undecodable
 
 HINT = "send valid JSON, or protobuf with Content-Type application/x-protobuf"
 _OLD_NAMES = {

@@ -26,8 +26,8 @@ from halo_worker.api.types import (
 from halo_worker.errors import ModelError
 from halo_worker.report.archive import new_run_id
 from halo_worker.request import Request
-from halo_worker.rlm.model import Message
-from halo_worker.rlm.session import Event
+from halo_worker.rlm.agent.session import Event
+from halo_worker.rlm.messages import Message
 from halo_worker.window import Window
 
 ROOT_ID = "root"

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from halo_worker.rlm.model import Message, ToolCall
-from halo_worker.rlm.session import Event
+from halo_worker.rlm.agent.session import Event
+from halo_worker.rlm.messages import Message, ToolCall
 
 Role = Literal["system", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]

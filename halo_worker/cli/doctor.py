@@ -244,7 +244,7 @@ def _data(current: Settings) -> Iterator[Check]:
             name = capture.shown_service(one)
             says = f"{one.spans} spans in {one.traces} traces, convention {one.convention or 'none'}"
             if one.genai:
-                says += f"; {len(DETECTORS) - len(one.blind)} of {len(DETECTORS)} detectors can see"
+                says += f"; {capture.checks(one, len(DETECTORS))}"
             yield f"service {name}", "ok", says
             for lack in one.lacks:
                 yield f"capture {name}", "note", lack.says + (f"; set {lack.how}" if lack.how else "")

@@ -62,5 +62,5 @@ class FileSink:
             return json.dumps(parcel.document, ensure_ascii=False, indent=2) + "\n"
         scene = Scene.model_validate(redacted(read_scene(parcel.folder).model_dump(mode="json"), parcel.mask))
         if self._format == "markdown":
-            return render_markdown(parcel.report, known_ids=scene.known_ids)
-        return render_html(parcel.report, scene)
+            return render_markdown(parcel.report, known_ids=scene.known_ids, links=parcel.links)
+        return render_html(parcel.report, scene, links=parcel.links)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from halo_worker.rlm.model import Usage
+from halo_worker.rlm.messages import Usage
 
 Stop = Literal["turns", "tokens", "cost", "seconds", "error", "interrupted"]
 Price = Callable[[Usage], float | None]
@@ -155,7 +155,7 @@ class Ledger:
         return reservation
 
     def _allowed(self, input_tokens: int, wanted: int, price: Price, *, final: bool) -> tuple[int, Denied | None]:
-        """How much output fits, and the limit that says so."""
+        """Return how much output fits, and the limit that bounds it."""
         output, denied = wanted, None
         tokens = self.tokens_left(final=final)
         if tokens is not None and tokens - input_tokens < output:

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from halo_worker.rlm.model import ToolSpec
+import orjson
+
+from halo_worker.rlm.messages import ToolSpec
 
 MODEL_BYTES = 24_000  # of one result that enters a model's context
 CODE_BYTES = 4 * 2**20  # of one result that becomes a variable of the interpreter
@@ -32,3 +34,11 @@ class Tool:
     def name(self) -> str:
         """The name it is called by."""
         return self.spec.name
+
+
+def json_value(value: Any) -> Any:
+    """Return a value as JSON has it: tuples as lists, times and the rest as text. Raises ToolError."""
+    try:
+        return orjson.loads(orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ToolError(f"the value is not JSON: {error}") from None

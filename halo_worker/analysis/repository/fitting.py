@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from halo_worker.rlm.model import ToolSpec
+from halo_worker.rlm.messages import ToolSpec
 from halo_worker.rlm.tool import Tool
 
 NOTE_BYTES = 400  # kept free for the words about what was left out

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from halo_worker.analysis.questions import Questions
-from halo_worker.rlm.model import ToolSpec
+from halo_worker.rlm.messages import ToolSpec
 from halo_worker.rlm.tool import Tool, ToolError
 
 MAX_IDS = 200_000  # remembered of what a run has seen

@@ -12,7 +12,7 @@ from halo_worker.analysis.prompts import SYNTHESIS, marked
 from halo_worker.analysis.tools.fit import cut
 from halo_worker.analysis.tools.shared import Desk, tool
 from halo_worker.analysis.tools.views import view_trace
-from halo_worker.rlm.session import SubResult
+from halo_worker.rlm.agent.session import SubResult
 from halo_worker.rlm.tool import Tool, ToolError
 
 MAX_TRACES = 40

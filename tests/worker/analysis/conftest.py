@@ -13,7 +13,7 @@ import pytest_asyncio
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.tools import Desk, window_tools
-from halo_worker.rlm.session import SubResult
+from halo_worker.rlm.agent.session import SubResult
 from halo_worker.rlm.tool import MODEL_BYTES, Tool
 from tests.worker.analysis.windows import ordinary, span, window
 

@@ -21,7 +21,7 @@ from halo_worker.analysis.questions import Questions
 from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
 from halo_worker.errors import ModelRefused
 from halo_worker.report.model import Engine, Evidence
-from halo_worker.rlm.model import Message, Reply, ToolCall, ToolSpec, Usage
+from halo_worker.rlm.messages import Message, Reply, ToolCall, ToolSpec, Usage
 from halo_worker.window import Window
 from tests.worker.analysis.claims import LIMIT, QUOTE, TRUE
 from tests.worker.analysis.conftest import BIG, HOSTILE, LONG, ORDER, Bench

@@ -11,11 +11,12 @@ import genai_prices  # noqa: F401  half a second, and a second for openai: no te
 import openai  # noqa: F401
 import pytest
 
+from halo_worker.rlm.agent.session import Check, Event, Session, Task
 from halo_worker.rlm.budget import BudgetLimits
-from halo_worker.rlm.model import LanguageModel, Message, ToolSpec
-from halo_worker.rlm.monty_interpreter import OpenMonty
-from halo_worker.rlm.openai_model import OpenAIModel
-from halo_worker.rlm.session import Check, Event, Session, Task
+from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
+from halo_worker.rlm.messages import Message, ToolSpec
+from halo_worker.rlm.provider.model import LanguageModel
+from halo_worker.rlm.provider.openai_model import OpenAIModel
 from halo_worker.rlm.tool import Tool, ToolError
 from tests.scripted_model import ScriptedModel
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from halo_worker.rlm.budget import BudgetLimits, Denied, Ledger
-from halo_worker.rlm.model import Message, Reply, ToolSpec, Usage
-from halo_worker.rlm.openai_model import OpenAIModel
+from halo_worker.rlm.messages import Message, Reply, ToolSpec, Usage
+from halo_worker.rlm.provider.openai_model import OpenAIModel
 from tests.scripted_model import Fault, Request, Say, Scripted
 from tests.worker.rlm.conftest import NewSession, task
 

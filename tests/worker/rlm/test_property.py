@@ -17,11 +17,11 @@ import orjson
 import pytest
 
 from halo_worker.errors import ModelRefused, ModelUnavailable
+from halo_worker.rlm.agent.session import Check, Event, Outcome, Session
 from halo_worker.rlm.budget import BudgetLimits, Ledger
-from halo_worker.rlm.interpreter import Limits
-from halo_worker.rlm.model import Message, Reply, ToolCall, ToolSpec, Usage
-from halo_worker.rlm.monty_interpreter import OpenMonty
-from halo_worker.rlm.session import Check, Event, Outcome, Session
+from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
+from halo_worker.rlm.interpreter.protocol import Limits
+from halo_worker.rlm.messages import Message, Reply, ToolCall, ToolSpec, Usage
 from halo_worker.rlm.tool import MODEL_BYTES
 from tests.worker.rlm.conftest import task
 

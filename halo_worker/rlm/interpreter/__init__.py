@@ -1,0 +1,1 @@
+"""Where model-written code runs: the protocol, and its implementation with pydantic-monty."""

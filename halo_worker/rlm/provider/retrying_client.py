@@ -1,0 +1,244 @@
+"""The client of every request to a model: reserves from the budget, asks, reconciles, records, and retries."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from halo_worker.errors import ModelRefused, ModelUnavailable
+from halo_worker.rlm.budget import Denied, Ledger
+from halo_worker.rlm.messages import Message, Reply, ToolCall, ToolSpec, Usage
+from halo_worker.rlm.provider.model import LanguageModel
+from halo_worker.rlm.trajectory import Trajectory
+from halo_worker.rlm.truncation import valid_utf8
+
+T = TypeVar("T")
+
+BACKOFF_SECONDS = 0.5  # doubled with every attempt, and a random part of it waited: full jitter
+BACKOFF_MOST_SECONDS = 30.0
+PAUSE_MOST_SECONDS = 300.0  # a longer pause, asked for by a provider, is not waited for
+POLL_SECONDS = 0.2  # how soon an interruption is seen
+CHARACTERS_A_TOKEN = 3
+OUTPUT_TOKENS = 16_384  # of one answer, reasoning included, where neither the model nor the caller says how many
+# Every further request would get the same answer, so none is sent.
+FATAL_CODES = frozenset({"invalid_api_key", "permission_denied", "model_not_found", "insufficient_quota"})
+BREAKER = 3  # calls in a row whose every attempt failed: the provider is down
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request: the model, what is asked, and for which agent and purpose."""
+
+    model: LanguageModel
+    messages: Sequence[Message]
+    purpose: str
+    agent_id: str
+    tools: Sequence[ToolSpec]
+    schema: dict[str, Any] | None
+    on_delta: Callable[[str], None] | None
+    output_tokens: int
+    final: bool
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """The outcome of one attempt; without reply and fault it was cancelled in flight."""
+
+    number: int
+    used: Usage = field(default_factory=Usage)
+    estimated: bool = False
+    reply: Reply | None = None
+    fault: ModelUnavailable | ModelRefused | None = None
+
+
+@dataclass(slots=True)
+class _Health:
+    """The recent failures of one model."""
+
+    fatal: ModelRefused | None = None
+    exhausted: int = 0  # calls in a row whose every attempt failed
+
+
+class RetryingClient:
+    """Asks models for the agents and sub-calls of one run. Raises Denied, ModelRefused, ModelUnavailable."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        trajectory: Trajectory,
+        *,
+        max_retries: int,
+        backoff_seconds: float = BACKOFF_SECONDS,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.ledger = ledger
+        self._trajectory = trajectory
+        self._max_retries = max_retries
+        self._backoff = backoff_seconds
+        self._interrupted = interrupted
+        self._healths: dict[int, _Health] = {}  # by model: where one is down, another may not be
+        self._number = ledger.model_calls
+
+    async def ask(
+        self,
+        model: LanguageModel,
+        messages: Sequence[Message],
+        *,
+        purpose: str,
+        agent_id: str,
+        max_output_tokens: int | None = None,
+        tools: Sequence[ToolSpec] = (),
+        schema: dict[str, Any] | None = None,
+        on_delta: Callable[[str], None] | None = None,
+        final: bool = False,
+    ) -> Reply:
+        """Ask until there is a reply or no retry is left.
+
+        `final`: the run's last call, which may use what was held back for it.
+        """
+        health = self._healths.setdefault(id(model), _Health())
+        if health.fatal is not None:
+            raise health.fatal
+        if health.exhausted >= BREAKER and not final:
+            raise ModelUnavailable(f"{health.exhausted} calls in a row failed at every attempt: the provider is down")
+        own = getattr(model, "max_output_tokens", None)
+        wanted = min(max_output_tokens or own or OUTPUT_TOKENS, own or OUTPUT_TOKENS)
+        request = _Request(model, messages, purpose, agent_id, tools, schema, on_delta, wanted, final)
+        for number in itertools.count(1):
+            attempt = await self._attempt(request, number)
+            if attempt.reply is not None:
+                health.exhausted = 0
+                return attempt.reply
+            assert attempt.fault is not None
+            await self._wait_or_raise(attempt.fault, number, health, final=final)
+        raise AssertionError("unreachable")
+
+    async def _attempt(self, request: _Request, number: int) -> _Attempt:
+        """Reserve, ask once, reconcile and record, whatever the outcome. Raises Denied."""
+        model, ledger = request.model, self.ledger
+        estimate = model.estimate(request.messages, request.tools)
+        reserve = ledger.reserve(estimate, request.output_tokens, model.cost, final=request.final)
+        reservation = await self.within(reserve, final=request.final)
+        self._number += 1
+        attempt = _Attempt(self._number)
+        began = ledger.seconds
+        self._trajectory.write("asked", agent_id=request.agent_id, call=attempt.number, input_tokens=estimate)
+        received_characters = 0
+
+        def on_delta(text: str) -> None:
+            nonlocal received_characters
+            received_characters += len(text)
+            assert request.on_delta is not None
+            request.on_delta(text)
+
+        try:
+            answering = model.ask(
+                request.messages,
+                tools=request.tools,
+                schema=request.schema,
+                max_output_tokens=reservation.output_tokens,
+                on_delta=on_delta if request.on_delta is not None else None,
+            )
+            attempt.reply = _cleaned(await self.within(answering, final=request.final))
+            attempt.used, attempt.estimated = _counted(attempt.reply, estimate)
+        except (ModelUnavailable, ModelRefused) as error:
+            attempt.fault = error
+            received = getattr(error, "received", None)
+            if received is not None:  # the provider worked on the request, and may charge for it
+                attempt.used, attempt.estimated = Usage(estimate, received // CHARACTERS_A_TOKEN), True
+        except (Denied, asyncio.CancelledError):  # cancelled: it may charge for input and output so far
+            attempt.used, attempt.estimated = Usage(estimate, received_characters // CHARACTERS_A_TOKEN), True
+            raise
+        except Exception as error:  # noqa: BLE001  a bug of an implementation is retried as well
+            attempt.fault = ModelUnavailable(f"{type(error).__name__}: {error}")
+        finally:
+            if attempt.used.cost_usd is None and attempt.used != Usage():
+                attempt.used = replace(attempt.used, cost_usd=model.cost(attempt.used))
+            took = ledger.seconds - began
+            self._record(request, attempt, number, took)
+            await ledger.settle(reservation, attempt.used, estimated=attempt.estimated, took=took)
+        return attempt
+
+    def _record(self, request: _Request, attempt: _Attempt, number: int, took: float) -> None:
+        reply, fault, used = attempt.reply, attempt.fault, attempt.used
+        self._trajectory.write(
+            "model",
+            agent_id=request.agent_id,
+            call=attempt.number,
+            purpose=request.purpose,
+            attempt=number,
+            model=(reply.model if reply else "") or request.model.name,
+            seconds=round(took, 4),
+            input_tokens=used.input_tokens,
+            output_tokens=used.output_tokens,
+            cached_tokens=used.cached_tokens,
+            reasoning_tokens=used.reasoning_tokens,
+            cost_usd=used.cost_usd,
+            estimated=attempt.estimated or None,
+            finish_reason=reply.finish_reason if reply else None,
+            content=reply.content if reply else None,
+            tool_calls=[[c.id, c.name, c.arguments] for c in reply.tool_calls] if reply else None,
+            error=str(fault) if fault else (None if reply else "stopped in flight"),
+            error_type=type(fault).__name__ if fault else None,
+            error_code=getattr(fault, "code", None),
+        )
+
+    async def _wait_or_raise(
+        self, fault: ModelUnavailable | ModelRefused, attempt: int, health: _Health, *, final: bool
+    ) -> None:
+        """Wait until the next attempt, or raise when there is none."""
+        if isinstance(fault, ModelRefused):
+            if fault.code in FATAL_CODES:
+                health.fatal = fault
+                self.ledger.stop("error", str(fault))
+            raise fault
+        left = self.ledger.seconds_left(final=final)
+        pause = random.uniform(0, min(BACKOFF_MOST_SECONDS, self._backoff * 2 ** (attempt - 1)))  # noqa: S311
+        if fault.retry_after is not None:
+            pause = fault.retry_after
+        if attempt > self._max_retries or pause > PAUSE_MOST_SECONDS or (left is not None and pause >= left):
+            health.exhausted += 1
+            if health.exhausted >= BREAKER:
+                self.ledger.stop("error", str(fault))
+            raise fault
+        await self.within(asyncio.sleep(pause), final=final)
+
+    async def within(self, awaited: Awaitable[T], *, final: bool = False) -> T:
+        """Await something until it is done; the deadline and an interruption cancel it, and raise Denied."""
+        task = asyncio.ensure_future(awaited)
+        try:
+            while True:
+                if self._interrupted():
+                    raise Denied("interrupted", "the run was interrupted")
+                left = self.ledger.seconds_left(final=final)
+                if left is not None and left <= 0:
+                    raise Denied("seconds", f"the time of {self.ledger.limits.seconds:g} s is used up")
+                done, _ = await asyncio.wait({task}, timeout=min(POLL_SECONDS, left or POLL_SECONDS))
+                if done:
+                    return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await task
+
+
+def _cleaned(reply: Reply) -> Reply:
+    """Text that can be written and sent again."""
+    calls = tuple(
+        ToolCall(valid_utf8(call.id), valid_utf8(call.name), valid_utf8(call.arguments)) for call in reply.tool_calls
+    )
+    return replace(reply, content=valid_utf8(reply.content), tool_calls=calls)
+
+
+def _counted(reply: Reply, estimate: int) -> tuple[Usage, bool]:
+    """Usage as the provider counted it; where it reports none, the estimate and the length of the answer."""
+    if reply.usage.input_tokens or reply.usage.output_tokens:
+        return reply.usage, False
+    said = len(reply.content) + sum(len(call.arguments) + len(call.name) for call in reply.tool_calls)
+    return Usage(estimate, said // CHARACTERS_A_TOKEN + 1), True
