@@ -5,25 +5,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import EllipsisType
-from typing import Any
 
 from halo_receiver import permissions
-from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
-from halo_receiver.store.settling import Settle
-from halo_worker import assembly, freshness, inputs, issues
+from halo_worker import assembly, inputs, issues, window_reader
 from halo_worker.analysis import analyst, detectors, evidence, learned_detectors, page_data
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
 from halo_worker.config import BudgetConfig, Settings
 from halo_worker.delivery.courier import Courier, Delivery
-from halo_worker.errors import ConfigError, HaloError, InputError
+from halo_worker.errors import ConfigError, HaloError
 from halo_worker.report import html, markdown
 from halo_worker.report.archive import Archive, new_run_id
 from halo_worker.report.formats import minute
@@ -32,7 +28,7 @@ from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Report
 from halo_worker.report.page_data import SCENE_FILE
 from halo_worker.request import Request, forget_old, note_request, resumed, work_root
-from halo_worker.window import SECOND, Window
+from halo_worker.window import Window
 
 TRAJECTORY_FILE = "trajectory.jsonl"
 
@@ -134,7 +130,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     scope = request.schedule
     if request.recall and scope is None:
         scope = issues.scope_by_hand(current, home, request.memory)
-    with opened(current, request, now_ns) as (reader, window, problems):
+    with window_reader.opened(current, request, now_ns, interrupted=_interrupted.is_set) as (reader, window, problems):
         known = IssueMemory([])
         if request.recall:
             known = issues.open_memory(home, scope=scope, window=window, by_hand=request.schedule is None)
@@ -259,55 +255,6 @@ def tell(current: Settings, run_id: str, trajectory: Path, now_ns: int, say: Cal
         say(f"the run's own spans: halo trace {run.trace_id}")
     except (HaloError, OSError) as error:
         say(f"warning: the run's own spans were not kept: {error}")
-
-
-@contextmanager
-def opened(current: Settings, request: Request, now_ns: int) -> Iterator[tuple[Reader, Window, list[str]]]:
-    """Open what is to be analysed, with the window it stands for and what could not be read."""
-    options: dict[str, Any] = {
-        "memory_limit": f"{current.analysis.memory_limit_bytes}B",
-        "threads": current.store.threads,
-    }
-    if request.paths:
-        with tempfile.TemporaryDirectory(prefix="halo-") as folder:
-            imported = inputs.write_segments(request.paths, Path(folder), now_ns=now_ns, arrival="span-time")
-            problems = [*imported.problems]
-            if imported.rejected:
-                problems.append(f"{imported.rejected} items have no usable ids and were left out")
-            with Reader(imported.segments, **options) as reader:
-                bounds = reader.query(
-                    "SELECT coalesce(epoch_ns(min(start_time)), 0) AS a, "
-                    "coalesce(epoch_ns(max(end_time)), 0) AS b FROM traces"
-                )[0]
-                yield reader, Window(bounds["a"], max(bounds["a"], bounds["b"]) + 1), problems
-        return
-    window = request.window
-    assert window is not None
-    data_dir = current.store.data_dir
-    if not data_dir.is_dir():
-        raise InputError(
-            f"there is no data directory {data_dir}",
-            hint="'halo up' or 'halo import' make one; --data-dir names another",
-        )
-    problems = []
-    if request.seal:
-        problems += freshness.refresh(current, load=True, say=request.say, interrupted=_interrupted.is_set).problems
-    settle = None
-    if request.settle:
-        settle = Settle(
-            int(current.analysis.settle_seconds * SECOND), int(current.analysis.settle_max_seconds * SECOND)
-        )
-    with Reader.open(
-        data_dir,
-        start_ns=window.start_ns,
-        end_ns=window.end_ns,
-        whole_traces=True,
-        settle=settle,
-        only=queries.only(services=request.services, agents=request.agents),
-        **options,
-    ) as reader:
-        problems += [f"segment {item.path.name} could not be read: {item.reason}" for item in reader.set_aside]
-        yield reader, window, problems
 
 
 def _write_index(current: Settings, archive: Archive, request: Request) -> None:

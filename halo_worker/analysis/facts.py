@@ -12,7 +12,7 @@ from typing import Any
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import call_samples, common_traits
-from halo_worker.analysis.detectors.answers import CLAIMS
+from halo_worker.analysis.detectors.claims import CLAIMS
 from halo_worker.analysis.evidence import VerifiedFinding
 from halo_worker.display import NAME_CHARACTERS, VALUE_CHARACTERS, one_line
 from halo_worker.report.facts import Calls, Common, Impact, Place, ToldOtherwise

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from halo_worker import run
+from halo_worker import run, window_reader
 from halo_worker.analysis import analyst, detectors
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.repository import repository_tools
@@ -51,7 +51,7 @@ async def stream_engine_async(
     request = Request(window=None if files else Window(0, now_ns + 1), paths=files)
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halo-run-")))
-        reader, window, _ = await _entered(stack, run.opened(current, request, now_ns))
+        reader, window, _ = await _entered(stack, window_reader.opened(current, request, now_ns))
         found = await asyncio.to_thread(detectors.run_detectors, reader)
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
         prompt, conversation = _question(messages)

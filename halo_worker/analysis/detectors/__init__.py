@@ -17,8 +17,10 @@ from halo_worker.analysis.detectors import (
     arguments,
     calls,
     choices,
+    claims,
     errors,
     final_answer,
+    leaks,
     plans,
     quotes,
     structure,
@@ -36,6 +38,8 @@ DETECTORS: tuple[Unit, ...] = (
     *calls.UNITS,
     *arguments.UNITS,
     *answers.UNITS,
+    *leaks.UNITS,
+    *claims.UNITS,
     *plans.UNITS,
     *choices.UNITS,
     *structure.UNITS,
@@ -69,7 +73,7 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
     same_call.innermost(reader)
     execute = reader.connection.execute
     execute(plans.PREPARE)
-    execute(answers.PREPARE)
+    execute(claims.PREPARE)
     structure.prepare(reader)
     execute(choices.PREPARE)
     arguments.prepare(reader)

@@ -2,51 +2,12 @@
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.detector import Unit
-from halo_worker.analysis.detectors.tables import ADMITS, ENDING, NEGATES, READING, thrice
+from halo_worker.analysis.detectors.detector import Unit, escaped
+from halo_worker.analysis.detectors.tables import ADMITS, ENDING, NEGATES, thrice
 
-_ADMITS = ADMITS.replace("'", "''")
-_NEGATES = NEGATES.replace("'", "''")
+_ADMITS = escaped(ADMITS)
+_NEGATES = escaped(NEGATES)
 
-# Actions an agent says it has done, and words that the name of a tool which does them would hold.
-CLAIMS = (
-    ("refund", r"(refunded|(issued|processed|initiated|submitted) (a|the|your|that|this)( \w+){0,2} refund)", "refund|payment|return|credit|revers|money|billing"),
-    ("send", r"(sent|emailed|e-mailed|mailed|notified|messaged|texted|forwarded|alerted)", "send|mail|notif|messag|slack|sms|text|contact|alert|post|publish|webhook|communicat|reply|outlook|forward"),
-    ("book", r"(booked|reserved|scheduled|rescheduled)", "book|reserv|schedul|calendar|appointment|event|meeting|order"),
-    ("cancel", r"(cancell?ed)", "cancel|terminat|stop|delet|remov|refund|update|change"),
-    ("create", r"(created|opened|filed|submitted|raised|logged|registered) (a|an|the|your|this|that) (\w+ ){0,2}(ticket|issue|case|complaint|account|order|pull request|request|incident|claim|task|event|booking|dispute)", "create|open|file|submit|ticket|issue|case|account|pull|add|new|register|insert|post|write|save|raise|log|report|jira|incident|complain|order|book"),
-    ("update", r"(updated|changed|modified|corrected|adjusted|reset|renewed|upgraded|downgraded) (your|the|that|this|their) (\w+ ){0,2}(address|account|order|subscription|record|profile|plan|password|email|settings?|booking|ticket|phone|status|limit|database|configuration|reservation)", "updat|chang|set|edit|modif|reset|write|save|patch|put|upsert|manage|renew|upgrad|downgrad|adjust|correct"),
-    ("delete", r"(deleted|removed|erased|purged) (your|the|that|this|all|their)", "delet|remov|eras|purg|drop|clean|clear|edit|write|updat|cancel|file|trash|patch"),
-    ("transfer", r"((transferred|wired|deposited|withdrawn|charged|paid) (the|your|it|that|this|[$€£]?\d[\d.,]*)|(processed|completed|made|submitted|authori[sz]ed) (the|your|a|that) (\w+ )?(payment|transfer|transaction))", "transfer|pay|wire|charg|deposit|withdraw|send|money|billing|purchas"),
-    ("purchase", r"(purchased|bought|placed (an|the|your|that) order)", "order|purchas|buy|cart|checkout|place|book"),
-    ("operate", r"(deployed|rolled back|reverted|restarted|rebooted|redeployed|scaled (up|down)|(just )?(pushed|merged|committed|released|published) (the|your|a|my|all|these|this))", "deploy|roll|revert|restart|reboot|merg|scal|git|kube|helm|apply|edit|patch|write|push|commit|releas|publish"),
-    ("block", r"(blocked|frozen|froze|locked|suspended|disabled|enabled|activated|deactivated|unlocked|unblocked) (your|the|that|this|it|his|her|their)", "block|freez|lock|suspend|disabl|enabl|activat|updat|set|change"),
-    ("run", r"(ran|executed|run|re-?ran) (all |the |your |our )*(unit |integration )?(tests?|test suite|benchmarks?)", "test|build|bench|ci"),
-    ("escalate", r"(escalated|handed (this|it|you) over|connected you)", "escalat|hand|transfer|assign|human|ticket|queue|notif|send|page"),
-)  # fmt: skip
-# Tools that can do anything.
-_ANYTHING = r"(?i)(bash|shell|exec|command|terminal|python|interpreter|http|request|api|browser|computer|workflow|action|code|sql|invoke|mcp|cli|github|gitlab|jira|stripe|salesforce|hubspot|zendesk|zapier|notion|airtable|crm|erp|twilio|gmail|outlook|google|aws|database|assistant|perform|manage|handle|process)"
-_ADVERBS = r"((just|already|now|also|successfully|immediately|gone ahead and|went ahead and) )*"
-_I_DID = r"\bI(''ve| have|) " + _ADVERBS
-_WAS_DONE = r"\b(has|have) (now |just |already |successfully |also )*been (successfully |now )*"
-_IF = r"\b(once|after|when|if|until|before|unless|whether|as soon as) "
-_LOOKED = (
-    r"\bI(''ve| have|) " + _ADVERBS + r"(searched|checked|queried|looked through|verified|consulted|reviewed) "
-    r"((in|with|against|through) )?(the|our|your|their|all) (\w+ )?(database|records|system|web|internet|inventory|calendar|logs|documentation|docs|knowledge base|repository|catalog(ue)?)\b"
-)
-
-# What providers' keys, private keys and payment cards look like. Shapes that documentation shows (sk-..., a key cut
-# short, AKIAIOSFODNN7EXAMPLE) are left out by length and by the word.
-KEY_SHAPES = (
-    r"\b(sk-(proj-|ant-|svcacct-|or-v1-)?[A-Za-z0-9_-]{32,}|[sr]k_live_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9]{24,}|AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{50,}"
-    r"|glpat-[A-Za-z0-9_-]{20,}|npm_[A-Za-z0-9]{36}|hf_[A-Za-z0-9]{30,}|xox[baprs]-[0-9A-Za-z-]{24,}|AIza[0-9A-Za-z_-]{35}|ya29\.[0-9A-Za-z_-]{30,}|SG\.[\w-]{20,}\.[\w-]{30,}"
-    r"|eyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|\b(postgres(ql)?|mysql|mariadb|mongodb(\+srv)?|redis|amqps?|mssql|ftp|https?)://[^\s:/@]{1,60}:[^\s:/@*<{$]{6,}@[\w.-]+"
-    r"|\b[45]\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}\b|\b\d{3}-\d{2}-\d{4}\b"
-    r"|(?i:\b(password|passwd|(aws_)?secret([_ ]access)?[_ ]key|api[_ -]?key|access[_ -]?token|client[_ -]?secret)[\"']?\s*(is|=|:)\s*[\"']?[^\s\"'<>*{}$()\[\]]{10,})"
-)
-NOT_REAL = r"(?i)example|xxxx|1234-?5678|123-45-6789|000-00|(0000[ -]?){2}|(1111[ -]?){2}|(4242[ -]?){2}|your|password@|user(name)?:pass|redacted|placeholder"
-MIN_PROMPT = 40  # characters of an agent's instructions, said again word for word, that are a leak
 # A refusal from its first words on; what it refuses is not named, as models do by reflex.
 REFUSAL = (
     r"(?i)^\W*(i('?m| am) (really |very |so )?sorry|sorry|i apologi[sz]e|unfortunately|my apologies)?,?\W*(but |however )?,?(as an ai[^.]{0,40}, )?"
@@ -72,81 +33,6 @@ STOPPED = (
     r"|need more steps to process this request|step limit reached)"
 )
 
-
-_CLAIMANT = "coalesce(nullif(f.agent_name, ''), nullif(f.service_name, ''), 'an agent')"
-# What is claimed, in the words of a title.
-CLAIMED = {
-    "refund": "refunds it did not make", "send": "messages it did not send", "book": "bookings it did not make",
-    "cancel": "cancellations it did not make", "create": "records it did not create",
-    "update": "changes it did not make", "delete": "deletions it did not make",
-    "transfer": "payments it did not make", "purchase": "purchases it did not make",
-    "operate": "deployments it did not make", "block": "account changes it did not make",
-    "run": "test runs it did not make", "escalate": "escalations it did not make", "look up": "lookups it did not make",
-}  # fmt: skip
-
-
-def _quoted(pattern: str) -> str:
-    return pattern.replace("'", "''")
-
-
-def _claim(name: str, done: str, tool: str) -> str:
-    """Find answers that claim an action which no call of the trace could have done.
-
-    Passive claims (`has been cancelled`) also need that no result speaks of it: else the answer reports what was there.
-    """
-    first, passive = f"{_I_DID}{done}\\b", f"{_WAS_DONE}{done}\\b"
-    return f"""
-      SELECT '{name}' AS key, {_CLAIMANT} AS subject, trace_id, span_id, span_id AS origin_span_id, 'output_text' AS field, quote
-      FROM (
-        SELECT f.*, regexp_matches(answer, '(?i){first}') AS by_itself,
-          regexp_extract(answer, '(?i)[^.!?\\n]*({first}|{passive})[^.!?\\n]*') AS quote
-        FROM _claiming f WHERE regexp_matches(answer, '(?i){first}|{passive}')
-      ) f
-      WHERE NOT regexp_matches(quote, '(?i){_IF}(I(''ve| have|)|\\w+ \\w+) (\\w+ ){{0,3}}{done}') AND NOT regexp_matches(quote, '{_ADMITS}')
-        AND NOT EXISTS (SELECT 1 FROM _done d WHERE d.trace_id = f.trace_id AND regexp_matches(d.work, '(?i){tool}'))
-        AND NOT EXISTS (SELECT 1 FROM _done d WHERE d.trace_id = f.trace_id AND d.anything)
-        AND (by_itself OR NOT EXISTS (SELECT 1 FROM _s r WHERE r.trace_id = f.trace_id AND r.span_type IN ('tool', 'retriever')
-          AND regexp_matches(r.output_head, '(?i){tool}')))
-        AND f.service_name IN (SELECT service_name FROM _with_tools)
-    """
-
-
-# That something was looked up, in a trace without one call.
-_LOOKUP_CLAIM = f"""
-  SELECT 'look up' AS key, {_CLAIMANT} AS subject, trace_id, span_id, span_id AS origin_span_id, 'output_text' AS field,
-    regexp_extract(answer, '(?i)[^.!?\\n]*{_LOOKED}[^.!?\\n]*') AS quote
-  FROM _final f WHERE regexp_matches(answer, '(?i){_LOOKED}') AND f.service_name IN (SELECT service_name FROM _with_tools)
-    AND NOT EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = f.trace_id AND (t.span_type IN ('tool', 'retriever', 'embedding', 'reranker', 'memory')
-      OR t.span_type IS NULL AND t.parent_span_id IS NOT NULL))
-    AND NOT EXISTS (SELECT 1 FROM _calls c WHERE c.trace_id = f.trace_id)
-"""
-
-# What was done in a trace that may have changed something: successful calls of tools that do more than look, and spans
-# of other code below the root. Calls of tools without spans of their own count as done.
-PREPARE = f"""
-CREATE OR REPLACE TEMP TABLE _done AS
-SELECT DISTINCT trace_id, work, regexp_matches(work, '{_ANYTHING}') AS anything FROM (
-  SELECT s.trace_id, coalesce(tool_name, CASE WHEN span_type = 'agent' THEN agent_name END, name) AS work FROM _s s ANTI JOIN _bad_calls b USING (trace_id, span_id)
-  WHERE NOT failed AND parent_span_id IS NOT NULL AND (span_type IN ('tool', 'task', 'chain', 'agent', 'other') OR span_type IS NULL)
-  UNION ALL
-  SELECT trace_id, call_name FROM _calls WHERE service_name NOT IN (SELECT service_name FROM _s WHERE span_type = 'tool')
-) WHERE work IS NOT NULL AND NOT regexp_matches(work, '{READING}');
-CREATE OR REPLACE TEMP TABLE _claiming AS SELECT * FROM _final WHERE regexp_matches(answer, '(?i)\\b(i|i''ve|been)\\b');
-CREATE OR REPLACE TEMP TABLE _with_tools AS
-SELECT DISTINCT service_name FROM _s WHERE span_type = 'tool' OR len(tools_offered) > 0
-"""
-
-_EMPTY = (
-    r'(?is)^\s*(|\[\s*\]|\{\s*\}|null|none|""|(found )?(no|0|zero) (relevant |matching )?(results?|documents?|matches|hits|entries|records|data|information)( were)?( found)?.{0,60}|nothing found.{0,40}'
-    r'|\{(\s*"(query|q|took\w*|elapsed\w*|page|total\w*|count|status|ok|success|max_score|num_results|message|limit|offset|next\w*|has_more)"\s*:\s*("[^"]*"|[\d.]+|true|false|null)\s*,)*'
-    r'\s*"(results|documents|docs|matches|hits|items|data|records|rows|passages|chunks|entries|value)"\s*:\s*(\[\s*\]|null)(\s*,\s*"\w+"\s*:\s*("[^"]*"|[\d.]+|true|false|null))*\s*\})\s*$'
-)
-# Search engines wrap their nothing: an object of empty lists, numbers, and short words around them.
-_NOTHING_IN_IT = (
-    r"""output_length <= 500 AND json_valid(output_head) AND regexp_matches(output_head, '(?i)"(results|documents|docs|hits|matches|items|ids|records|rows|passages|chunks|entries|nodes|sources|contexts)"\s*:\s*\[[\s\[\]]*\]')"""
-    r""" AND regexp_matches(regexp_replace(output_head, '"(query|q|search|input|question)"\s*:\s*"[^"]*"|"\w+"\s*:\s*("[^"\s]{0,40}"|-?[\d.]+|true|false|null)', '', 'g'), '^([\s{}\[\],]|"\w+"\s*:)*$')"""
-)
-_IS_EMPTY = f"(regexp_matches(coalesce(output_head, ''), '{_EMPTY}') OR coalesce({_NOTHING_IN_IT}, false))"
 
 UNITS = (
     Unit(
@@ -212,10 +98,10 @@ UNITS = (
         limits="English; whether a refusal is right is only guessed from the words of the request",
         sql=f"""
           WITH refused AS (
-            SELECT f.*, coalesce(agent_name, 'the agent') AS subject FROM _final f WHERE regexp_matches(left(answer, 300), '{_quoted(REFUSAL)}')
+            SELECT f.*, coalesce(agent_name, 'the agent') AS subject FROM _final f WHERE regexp_matches(left(answer, 300), '{escaped(REFUSAL)}')
           ),
           asked AS (
-            SELECT trace_id, bool_or(regexp_matches(left(input_text, 4000), '{_quoted(WRONG_REQUESTS)}')) AS wrong FROM spans
+            SELECT trace_id, bool_or(regexp_matches(left(input_text, 4000), '{escaped(WRONG_REQUESTS)}')) AS wrong FROM spans
             WHERE trace_id IN (SELECT trace_id FROM refused) AND span_type IN ('agent', 'llm', 'workflow', 'chain') GROUP BY ALL
           ),
           usual AS (SELECT count(*) AS n FROM _final)
@@ -230,50 +116,6 @@ UNITS = (
         confidence=0.6,
     ),
     Unit(
-        name="leaked_secret",
-        version=2,
-        quotes="exact",
-        category="Data Leak",
-        definition="A model writes something with the shape of an API key, a token, a private key, a payment card or a social security number",
-        source="the published formats of the providers' keys; OWASP LLM02, sensitive information disclosure",
-        limits="shapes only: the key may be revoked or an example; keys of other shapes are not seen",
-        sql=f"""
-          SELECT coalesce(agent_name, model, name) AS key, coalesce(agent_name, model, name) AS subject, trace_id, span_id,
-            span_id AS origin_span_id, 'output_text' AS field,
-            left(secret, 12) AS quote
-          FROM (SELECT *, regexp_extract(output_head, '{_quoted(KEY_SHAPES)}') AS secret FROM _s WHERE span_type = 'llm' AND regexp_matches(output_head, '{_quoted(KEY_SHAPES)}')) s
-          WHERE NOT regexp_matches(secret, '{NOT_REAL}')
-            AND (NOT regexp_matches(secret, '(?i)^(pass|secret|aws_|api|access|client)') OR regexp_matches(regexp_extract(secret, '\\S+$'), '\\d') AND regexp_matches(regexp_extract(secret, '\\S+$'), '[A-Za-z]'))
-            -- The user's own words said back to them are no leak.
-            AND NOT EXISTS (SELECT 1 FROM spans u WHERE u.trace_id = s.trace_id AND u.parent_span_id IS NULL AND contains(u.input_text, s.secret))
-        """,
-        title="{subject} writes what looks like a secret",
-        description="An answer holds a key, token, card or social security number. Only the first characters are quoted here.",
-        fix="Revoke it, find where the model read it (prompt, tool result, document), and filter answers for such shapes.",
-        validation="No answer should match the shape again.",
-        confidence=0.85,
-        severity="high",
-    ),
-    Unit(
-        name="leaked_prompt",
-        version=2,
-        category="Data Leak",
-        definition="An answer holds the beginning of the agent's own instructions word for word",
-        source="OWASP LLM07, system prompt leakage",
-        limits=f"the first {MIN_PROMPT} to 80 characters; paraphrases and later parts are not seen; needs captured messages",
-        sql=f"""
-          SELECT coalesce(agent_name, model, name) AS key, coalesce(agent_name, model, name) AS subject, trace_id, span_id,
-            span_id AS origin_span_id, 'output_text' AS field, system_head AS quote
-          FROM _s WHERE span_type = 'llm' AND length(system_head) >= {MIN_PROMPT} AND contains(output_head, system_head)
-        """,
-        title="{subject} reveals its instructions",
-        description="An answer repeats the system prompt word for word.",
-        fix="Keep secrets and confidential rules out of the prompt; filter answers for its first sentence.",
-        validation="No answer should hold the first sentence of the instructions.",
-        confidence=0.9,
-        severity="high",
-    ),
-    Unit(
         name="stopped_at_limit",
         version=2,
         category="Task Orchestration",
@@ -282,8 +124,8 @@ UNITS = (
         limits="English; the words of frameworks, not of models",
         sql=f"""
           SELECT coalesce(agent_name, name) AS key, coalesce(agent_name, name) AS subject, trace_id, arg_max(span_id, start_time) AS span_id,
-            arg_max(span_id, start_time) AS origin_span_id, 'output_text' AS field, arg_max(regexp_extract(output_head, '{_quoted(STOPPED)}'), start_time) AS quote
-          FROM _s WHERE span_type IN ('llm', 'agent', 'workflow', 'chain') AND NOT failed AND output_length < 300 AND regexp_matches(output_head, '{_quoted(STOPPED)}')
+            arg_max(span_id, start_time) AS origin_span_id, 'output_text' AS field, arg_max(regexp_extract(output_head, '{escaped(STOPPED)}'), start_time) AS quote
+          FROM _s WHERE span_type IN ('llm', 'agent', 'workflow', 'chain') AND NOT failed AND output_length < 300 AND regexp_matches(output_head, '{escaped(STOPPED)}')
           GROUP BY ALL
         """,
         title="{subject} stops at its step limit",
@@ -360,7 +202,7 @@ UNITS = (
           SELECT coalesce(f.agent_name, 'the agent') AS key, coalesce(f.agent_name, 'the agent') AS subject, f.trace_id, f.span_id,
             f.span_id AS origin_span_id, 'output_text' AS field, trim(right(f.answer, 300)) AS quote
           FROM _final f JOIN _s s USING (trace_id, span_id)
-          WHERE s.output_length < 2000 AND (len(s.tools_offered) > 0 OR f.service_name IN (SELECT service_name FROM _with_tools)) AND regexp_matches(f.answer, '{_quoted(PROMISE)}')
+          WHERE s.output_length < 2000 AND (len(s.tools_offered) > 0 OR f.service_name IN (SELECT service_name FROM _with_tools)) AND regexp_matches(f.answer, '{escaped(PROMISE)}')
             AND NOT regexp_matches(f.answer, '(?i)\\?|\\b(if|once|when|as soon as|after|tomorrow|later|back to you|next week|again (in|on|at))\\b')
             AND f.trace_id NOT IN (FROM _stopped)
             AND NOT EXISTS (SELECT 1 FROM _s n ANTI JOIN _asides USING (trace_id, span_id) WHERE n.trace_id = f.trace_id AND n.start_time > s.start_time
@@ -418,62 +260,5 @@ UNITS = (
         fix="Use the provider's structured output for this call, or validate it and return the parser's message to the model.",
         validation="Every answer of this agent that begins with '{' should parse.",
         confidence=0.9,
-    ),
-    Unit(
-        name="claimed_action",
-        version=2,
-        category="Tool-related",
-        definition="The final answer says that something was done, and no call in the trace could have done it",
-        source="TRAIL, tool-related hallucination; 'claimed usage' of AWS Strands evaluations",
-        limits="English phrases; only where the fleet's tool calls are captured; actions outside the trace are not seen",
-        sql=" UNION ALL ".join((*(_claim(*claim) for claim in CLAIMS), _LOOKUP_CLAIM)),
-        what=CLAIMED,
-        title="{subject} claims {what}",
-        description="The final answer tells the user that something was done ({key}), but no successful tool call in the trace could have done it.",
-        fix="Let answers report actions from tool results only: require the tool's confirmation id before the turn ends.",
-        validation="Every answer that reports an action should have the matching tool span in its trace.",
-        confidence=0.75,
-        severity="high",
-    ),
-    Unit(
-        name="unfounded_after_empty_retrieval",
-        version=2,
-        category="Language-only",
-        definition="Every retrieval of a trace comes back empty, and the final answer does not say so",
-        source="TRAIL, language-only hallucination; grounding checks of retrieval evaluations",
-        limits="needs retrieval results; general knowledge may have been enough for the answer",
-        sql=f"""
-          WITH looked AS (
-            SELECT trace_id, span_id, start_time, span_type, output_head IS NOT NULL AS captured, {_IS_EMPTY} AS empty,
-              span_type = 'retriever' OR regexp_matches(coalesce(tool_name, name), '(?i)(search|retriev|knowledge|lookup|look_up|vector|rag\\b|wiki|docs?\\b|document|kb\\b|kb_|faq|polic|query_index)') AS retrieves
-            FROM _s WHERE NOT failed AND (span_type = 'retriever' OR span_type = 'tool' AND regexp_matches(coalesce(tool_name, name), '{READING}|(?i)(search|retriev|lookup)'))
-              AND (output_head IS NOT NULL OR span_type = 'retriever')
-          ),
-          r AS (
-            SELECT trace_id, max(start_time) AS at_, bool_and(empty) AS empty, bool_or(captured) AS captured, bool_and(retrieves) AS retrieves
-            FROM looked GROUP BY trace_id
-          ),
-          captured AS (SELECT count(*) AS n FROM _s WHERE span_type = 'retriever' AND output_length > 2)
-          SELECT coalesce(f.agent_name, f.service_name, 'the agent') AS key, coalesce(f.agent_name, f.service_name, 'the agent') AS subject, f.trace_id, f.span_id,
-            f.span_id AS origin_span_id, 'output_text' AS field, left(f.answer, 300) AS quote
-          FROM r JOIN _final f ON f.trace_id = r.trace_id AND f.end_time > r.at_
-          WHERE r.empty AND (r.captured OR (SELECT n FROM captured) > 0) AND length(f.answer) >= 40
-            AND NOT regexp_matches(f.answer, '{_ADMITS}') AND (r.retrieves OR NOT regexp_matches(f.answer, '{_NEGATES}') AND regexp_matches(f.answer, '\\d'))
-            AND NOT EXISTS (SELECT 1 FROM _s o WHERE o.trace_id = r.trace_id AND o.span_type IN ('tool', 'retriever') AND NOT o.failed
-              AND o.output_length > 0 AND NOT {_IS_EMPTY.replace("output_", "o.output_")})
-          UNION ALL
-          SELECT coalesce(f.agent_name, f.service_name, 'the agent'), coalesce(f.agent_name, f.service_name, 'the agent'), f.trace_id, f.span_id, f.span_id, 'output_text', left(f.answer, 300)
-          FROM (
-            SELECT trace_id, max(start_time) AS at_ FROM _told GROUP BY trace_id
-            HAVING bool_and({_IS_EMPTY}) AND bool_and(regexp_matches(tool_name, '(?i)(search|retriev|knowledge|lookup|look_up|wiki|docs?\\b|document|kb_|faq)'))
-          ) r JOIN _final f ON f.trace_id = r.trace_id AND f.end_time > r.at_
-          WHERE length(f.answer) >= 40 AND NOT regexp_matches(f.answer, '{_ADMITS}')
-        """,
-        title="{subject} answers from an empty retrieval",
-        description="Retrieval returns nothing and the agent answers as if it had sources.",
-        fix="Tell the agent what to answer when retrieval is empty, return 'no documents found' as text, and require a citation for each claim.",
-        validation="Answers after an empty retrieval should say that nothing was found.",
-        confidence=0.75,
-        severity="high",
     ),
 )  # fmt: skip

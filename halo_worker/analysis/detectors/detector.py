@@ -39,3 +39,8 @@ class Unit:
     quotes: Literal["start", "end", "exact"] = "start"  # which part of a long text; exact: as found, though it cuts
     what: Mapping[str, str] = field(default_factory=dict)  # {what} of the texts, by key
     speaks: tuple[str, ...] = ()  # fields to quote from where a sighting has the span's name alone, the best first
+
+
+def escaped(pattern: str) -> str:
+    """Return a text as it stands between the quotes of SQL."""
+    return pattern.replace("'", "''")

@@ -1,0 +1,83 @@
+"""What a run analyses, opened: a window of the data directory, or trace files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from halo_receiver.store import queries
+from halo_receiver.store.reader import Reader
+from halo_receiver.store.settling import Settle
+from halo_worker import freshness, inputs
+from halo_worker.config import Settings
+from halo_worker.errors import InputError
+from halo_worker.request import Request
+from halo_worker.window import SECOND, Window
+
+Opened = tuple[Reader, Window, list[str]]
+
+
+@contextmanager
+def opened(
+    current: Settings, request: Request, now_ns: int, *, interrupted: Callable[[], bool] = lambda: False
+) -> Iterator[Opened]:
+    """Open what is to be analysed, with the window it stands for and what could not be read.
+
+    Raises InputError where there is no data directory.
+    """
+    options = {"memory_limit": f"{current.analysis.memory_limit_bytes}B", "threads": current.store.threads}
+    source = _files(request, now_ns, options) if request.paths else _window(current, request, options, interrupted)
+    with source as found:
+        yield found
+
+
+@contextmanager
+def _files(request: Request, now_ns: int, options: dict[str, Any]) -> Iterator[Opened]:
+    """The window is what the files span."""
+    with tempfile.TemporaryDirectory(prefix="halo-") as folder:
+        imported = inputs.write_segments(request.paths, Path(folder), now_ns=now_ns, arrival="span-time")
+        problems = [*imported.problems]
+        if imported.rejected:
+            problems.append(f"{imported.rejected} items have no usable ids and were left out")
+        with Reader(imported.segments, **options) as reader:
+            bounds = reader.query(
+                "SELECT coalesce(epoch_ns(min(start_time)), 0) AS a, "
+                "coalesce(epoch_ns(max(end_time)), 0) AS b FROM traces"
+            )[0]
+            yield reader, Window(bounds["a"], max(bounds["a"], bounds["b"]) + 1), problems
+
+
+@contextmanager
+def _window(
+    current: Settings, request: Request, options: dict[str, Any], interrupted: Callable[[], bool]
+) -> Iterator[Opened]:
+    window = request.window
+    assert window is not None
+    data_dir = current.store.data_dir
+    if not data_dir.is_dir():
+        raise InputError(
+            f"there is no data directory {data_dir}",
+            hint="'halo up' or 'halo import' make one; --data-dir names another",
+        )
+    problems: list[str] = []
+    if request.seal:
+        problems += freshness.refresh(current, load=True, say=request.say, interrupted=interrupted).problems
+    settle = None
+    if request.settle:
+        settle = Settle(
+            int(current.analysis.settle_seconds * SECOND), int(current.analysis.settle_max_seconds * SECOND)
+        )
+    with Reader.open(
+        data_dir,
+        start_ns=window.start_ns,
+        end_ns=window.end_ns,
+        whole_traces=True,
+        settle=settle,
+        only=queries.only(services=request.services, agents=request.agents),
+        **options,
+    ) as reader:
+        problems += [f"segment {item.path.name} could not be read: {item.reason}" for item in reader.set_aside]
+        yield reader, window, problems
