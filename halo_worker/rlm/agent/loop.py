@@ -22,6 +22,7 @@ from halo_worker.rlm.agent.task import AgentResult
 from halo_worker.rlm.agent.tool_dispatch import ToolDispatch
 from halo_worker.rlm.budget import Denied, Stop
 from halo_worker.rlm.messages import Message, Reply, ToolCall, Usage
+from halo_worker.rlm.provider.message_forms import result_as_text
 
 NUDGES = 1  # replies without a tool call that are answered with a reminder, before the run ends
 
@@ -246,7 +247,7 @@ class Agent:
         if reply.content.strip():
             self.last_text = reply.content
         message = Message("assistant", reply.content or None, reply.tool_calls)
-        self.conversation.add(prompts.as_text(message) if self.model_turn.calls_as_text else message)
+        self.conversation.add(message)
         self.context.emit(self.identity, message)
         return reply
 
@@ -254,8 +255,8 @@ class Agent:
         """Add a result to the conversation: of a native call as role tool, else as a message that says what it is."""
         message = Message("tool", text, tool_call_id=call.id, name=call.name)
         self.context.emit(self.identity, message)
-        if from_text or self.model_turn.calls_as_text:
-            message = Message("user", prompts.result_as_text(call.name, text), name=call.name)
+        if from_text:
+            message = Message("user", result_as_text(call.name, text), name=call.name)
         self.conversation.add(message)
 
     def _without_call(self, reply: Reply) -> AgentResult | None:

@@ -140,7 +140,7 @@ async def ask_validated(
             return result
         conversation += [
             Message("assistant", truncate(reply.content, PARTIAL_BYTES)),
-            Message("user", prompts.repair_json(result.error["message"])),
+            Message("user", prompts.repair_json(result.error["message"], schema)),
         ]
         if validator is None:
             return result

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from halo_worker.errors import ModelRefused, ModelUnavailable
+from halo_worker.errors import ModelRefused, ModelUnavailable, RequestChanged
 from halo_worker.rlm.budget import Denied, Ledger
 from halo_worker.rlm.messages import Message, Reply, ToolCall, ToolSpec, Usage
 from halo_worker.rlm.provider.model import LanguageModel
@@ -28,6 +29,12 @@ OUTPUT_TOKENS = 16_384  # of one answer, reasoning included, where neither the m
 # Whatever else would be asked gets the same answer, so nothing else is asked.
 FATAL_CODES = frozenset({"invalid_api_key", "permission_denied", "model_not_found", "insufficient_quota"})
 BREAKER = 3  # calls in a row whose every attempt failed: the provider is down
+MAX_CHANGES = 20  # of the form of one call's request; as many as there are forms to give up, and then some
+# Refusals of one request for its text: they say nothing of the next.
+CODES_ABOUT_TEXT = frozenset({"context_length_exceeded", "content_filter"})
+LOGGED_CHARACTERS = 300  # of a provider's error
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +67,10 @@ class _Attempt:
 class _Health:
     """How a model has been doing."""
 
-    fatal: ModelRefused | None = None
+    fatal: ModelRefused | ModelUnavailable | None = None
     exhausted: int = 0  # calls in a row whose every attempt failed
+    answers: bool = False  # whether it has ever answered; until then it is asked one thing at a time
+    probe: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class RetryingClient:
@@ -97,22 +106,38 @@ class RetryingClient:
         on_delta: Callable[[str], None] | None = None,
         final: bool = False,
     ) -> Reply:
-        """Ask once, as often as it takes. `final`: the run's last call, which may use what was held back for it."""
-        health = self._healths.setdefault(id(model), _Health())
-        if health.fatal is not None:
-            raise health.fatal
-        if health.exhausted >= BREAKER and not final:
-            raise ModelUnavailable(f"{health.exhausted} calls in a row failed at every attempt: the provider is down")
+        """Ask once, as often as it takes. `final`: the run's last call, which may use what was held back for it.
+
+        Until a model has answered, calls wait for the first one: a dead endpoint costs one call, and how an endpoint
+        wants to be asked is learned once.
+        """
         own = getattr(model, "max_output_tokens", None)
         wanted = min(max_output_tokens or own or OUTPUT_TOKENS, own or OUTPUT_TOKENS)
         request = _Request(model, messages, purpose, agent_id, tools, schema, on_delta, wanted, final)
+        health = self._healths.setdefault(id(model), _Health())
+        if health.answers:
+            return await self._ask(request, health)
+        async with health.probe:
+            return await self._ask(request, health)
+
+    async def _ask(self, request: _Request, health: _Health) -> Reply:
+        if health.fatal is not None:
+            raise health.fatal
+        if health.exhausted >= BREAKER and not request.final:
+            raise ModelUnavailable(f"{health.exhausted} calls in a row failed at every attempt: the provider is down")
+        failed = changed = 0
         for number in itertools.count(1):
             attempt = await self._attempt(request, number)
             if attempt.reply is not None:
-                health.exhausted = 0
+                health.exhausted, health.answers = 0, True
                 return attempt.reply
             assert attempt.fault is not None
-            await self._after(attempt.fault, number, health, final=final)
+            if isinstance(attempt.fault, RequestChanged) and changed < MAX_CHANGES:
+                changed += 1
+                _log.info("model request changed: %s", str(attempt.fault)[:LOGGED_CHARACTERS])
+                continue
+            failed += 1
+            await self._after(attempt.fault, failed, health, final=request.final)
         raise AssertionError("unreachable")
 
     async def _attempt(self, request: _Request, number: int) -> _Attempt:
@@ -190,9 +215,8 @@ class RetryingClient:
     ) -> None:
         """Wait until the next attempt, or raise when there is none."""
         if isinstance(fault, ModelRefused):
-            if fault.code in FATAL_CODES:
-                health.fatal = fault
-                self.ledger.stop("error", str(fault))
+            if fault.code in FATAL_CODES or not (health.answers or fault.code in CODES_ABOUT_TEXT):
+                self._give_up(fault, health)
             raise fault
         left = self.ledger.seconds_left(final=final)
         pause = random.uniform(0, min(BACKOFF_MOST_SECONDS, self._backoff * 2 ** (attempt - 1)))  # noqa: S311
@@ -200,10 +224,21 @@ class RetryingClient:
             pause = fault.retry_after
         if attempt > self._max_retries or pause > PAUSE_MOST_SECONDS or (left is not None and pause >= left):
             health.exhausted += 1
-            if health.exhausted >= BREAKER:
+            if not health.answers:
+                self._give_up(fault, health)
+            elif health.exhausted >= BREAKER:
                 self.ledger.stop("error", str(fault))
             raise fault
+        _log.warning(
+            "model call retried attempt=%d of=%d wait_seconds=%.1f error=%s",
+            attempt + 1, self._max_retries + 1, pause, str(fault)[:LOGGED_CHARACTERS],
+        )  # fmt: skip
         await self.within(asyncio.sleep(pause), final=final)
+
+    def _give_up(self, fault: ModelRefused | ModelUnavailable, health: _Health) -> None:
+        """Ask this model nothing more in this run."""
+        health.fatal = fault
+        self.ledger.stop("error", str(fault))
 
     async def within(self, awaited: Awaitable[T], *, final: bool = False) -> T:
         """Await something until it is done; the deadline and an interruption cancel it, and raise Denied."""
