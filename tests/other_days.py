@@ -45,7 +45,8 @@ NO_DATE = [
     "tests/receiver/test_wire*.py", "tests/worker/analysis/test_questions.py", "tests/worker/rlm/interpreter/*.py",
     "tests/worker/rlm/agent/test_conversation.py", "tests/worker/rlm/agent/test_elision.py",
     "tests/worker/rlm/agent/test_loop.py", "tests/worker/rlm/agent/test_subcalls.py",
-    "tests/worker/rlm/provider/test_request_forms.py", "tests/worker/test_capture.py", "tests/worker/test_contrast.py",
+    "tests/worker/rlm/provider/test_request_forms.py", "tests/worker/rlm/test_markup.py",
+    "tests/worker/test_capture.py", "tests/worker/test_contrast.py",
     "tests/worker/test_detector*.py",
 ]  # fmt: skip
 # These know dates and no calendar; they are long, and run on one day, which is more than a year ahead as well.

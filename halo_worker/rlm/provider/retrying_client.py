@@ -15,6 +15,7 @@ from halo_worker.errors import ModelRefused, ModelUnavailable, RequestChanged
 from halo_worker.rlm.budget import Denied, Ledger
 from halo_worker.rlm.messages import Message, Reply, ToolCall, ToolSpec, Usage
 from halo_worker.rlm.provider.model import LanguageModel
+from halo_worker.rlm.thinking import without_thinking
 from halo_worker.rlm.trajectory import Trajectory
 from halo_worker.rlm.truncation import valid_utf8
 
@@ -166,8 +167,9 @@ class RetryingClient:
                 max_output_tokens=reservation.output_tokens,
                 on_delta=on_delta if request.on_delta is not None else None,
             )
-            attempt.reply = _cleaned(await self.within(answering, final=request.final))
-            attempt.used, attempt.estimated = _counted(attempt.reply, estimate)
+            reply = await self.within(answering, final=request.final)
+            attempt.used, attempt.estimated = _counted(reply, estimate)
+            attempt.reply = _cleaned(reply)
         except (ModelUnavailable, ModelRefused) as error:
             attempt.fault = error
             received = getattr(error, "received", None)
@@ -261,11 +263,11 @@ class RetryingClient:
 
 
 def _cleaned(reply: Reply) -> Reply:
-    """Text that can be written and sent again."""
+    """The answer alone, without thinking aloud, as text that can be written and sent again."""
     calls = tuple(
         ToolCall(valid_utf8(call.id), valid_utf8(call.name), valid_utf8(call.arguments)) for call in reply.tool_calls
     )
-    return replace(reply, content=valid_utf8(reply.content), tool_calls=calls)
+    return replace(reply, content=valid_utf8(without_thinking(reply.content)), tool_calls=calls)
 
 
 def _counted(reply: Reply, estimate: int) -> tuple[Usage, bool]:
