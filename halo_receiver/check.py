@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from halo_receiver import decode, wire
-from halo_receiver.decode.crowd import MAX_GROUPS, MAX_MESSAGES, Crowd
+from halo_receiver.decode.message_count_limit import MAX_GROUPS, MAX_MESSAGES, TooManyMessages
 from halo_receiver.errors import HaloError
 from halo_receiver.otlp_messages import LogsRequest, TraceRequest
 
@@ -90,7 +90,7 @@ def check(kind: str, encoding: Literal["protobuf", "json"], body: bytes) -> Chec
         checked = _look(kind, encoding, body)
     except decode.Undecodable as error:
         other = "logs" if kind == "traces" else "traces"
-        if encoding == "protobuf" and not isinstance(error, Crowd) and _is_of(other, body):
+        if encoding == "protobuf" and not isinstance(error, TooManyMessages) and _is_of(other, body):
             raise decode.Undecodable(str(error), hint=f"it is a request of {other}: these go to /v1/{other}") from None
         raise
     return judged(checked)
@@ -114,8 +114,8 @@ def _look(kind: str, encoding: Literal["protobuf", "json"], body: bytes) -> Chec
         return checked
     message = LogsRequest if kind == "logs" else TraceRequest
     # A message takes two bytes at least: what is shorter cannot hold too many, and most requests are.
-    if len(body) > 2 * MAX_MESSAGES and decode.crowd.over(body, message.DESCRIPTOR, MAX_MESSAGES):
-        raise Crowd(MAX_MESSAGES)
+    if len(body) > 2 * MAX_MESSAGES and decode.message_count_limit.exceeds(body, message.DESCRIPTOR, MAX_MESSAGES):
+        raise TooManyMessages(MAX_MESSAGES)
     return _check_logs(body) if kind == "logs" else _check_traces(body)
 
 
@@ -129,12 +129,12 @@ def _is_of(kind: str, body: bytes) -> bool:
 def scanned(kind: str, body: bytes, *, max_fields: int = 0) -> Checked | None:
     """Look at protobuf by the wire scanner; None when it is not sure, or would read more than `max_fields`.
 
-    Without that limit it lets other threads run. Raises Crowd.
+    Without that limit it lets other threads run. Raises TooManyMessages.
     """
     try:
         looked = wire.check(body, logs=kind == "logs", max_fields=max_fields)
     except OverflowError:
-        raise Crowd(MAX_MESSAGES) from None
+        raise TooManyMessages(MAX_MESSAGES) from None
     return _summary(looked) if looked else None
 
 
@@ -151,7 +151,7 @@ def _counted(kind: str, body: bytes) -> Checked:
         if number == HOPELESS_ITEMS and rejected.total() == number:
             raise decode.Undecodable(f"none of the first {number} items can be kept: {checked.reasons[0]}")
         if number > MAX_ITEMS:
-            raise Crowd(MAX_ITEMS, "spans or log records")
+            raise TooManyMessages(MAX_ITEMS, "spans or log records")
     checked.items, checked.rejected = items.total(), rejected.total()
     checked.services, checked.rejected_services = dict(items), dict(rejected)
     return checked

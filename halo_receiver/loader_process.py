@@ -91,7 +91,7 @@ def _seal(loader: Loader, command: dict[str, Any]) -> None:
         report({"not_sealed": command["id"], "reason": str(error), "trouble": str(error)})
         return
     if reached:
-        # With the counters: who sees the sealed spans also sees what was mended in them.
+        # With the counters: who sees the sealed spans also sees what was repaired in them.
         report({"sealed": command["id"], "position": loader.position, "counters": loader.counters})
     else:
         report({"not_sealed": command["id"], "reason": "the spool ends before what was acknowledged"})

@@ -164,4 +164,4 @@ class Decoded:
     spans: list[Span] = field(default_factory=list)
     logs: list[LogRecord] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
-    warnings: dict[str, int] = field(default_factory=dict)  # what was mended -> how often
+    warnings: dict[str, int] = field(default_factory=dict)  # what was repaired -> how often

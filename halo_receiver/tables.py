@@ -99,11 +99,11 @@ class Tables:
         return not small or rows >= SMALL_ROW_GROUP_SIZE
 
     def add(self, kind: str, encoding: decode.Encoding, body: bytes, arrival_ns: int) -> dict[str, int]:
-        """Append the rows of one request; return what was mended, and how often. Raises Undecodable."""
+        """Append the rows of one request; return what was repaired, and how often. Raises Undecodable."""
         if kind == "traces" and encoding == "protobuf" and self._scan(body, arrival_ns):
             return {}
-        mending = decode.Mending(self._limit)
-        chunks = _chunks(decode.each(kind, body, encoding=encoding, mending=mending))
+        repair = decode.Repair(self._limit)
+        chunks = _chunks(decode.each(kind, body, encoding=encoding, repair=repair))
         # Nothing counts of a request that turns out to be none: its tables are appended when all are made.
         if kind == "logs":
             made, rest = self._log_tables_of(chunks, arrival_ns)
@@ -116,7 +116,7 @@ class Tables:
             self._flush()
             for table in tables:
                 self._append(table)
-        return mending.decoded.warnings
+        return repair.decoded.warnings
 
     def _span_table_of(self, spans: list[Span], arrival_ns: int) -> columns.Table:
         return columns.span_table(

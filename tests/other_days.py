@@ -36,24 +36,27 @@ PARALLEL = ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal"]
 MARKS = ["-m", "not slow and not peer and not lake and not browser"]
 # No date matters to these: bytes that become rows, processes that start, die and recover, the engine's loop, words.
 NO_DATE = [
-    "tests/test_architecture.py", "tests/test_deploy.py", "tests/test_docs.py",
+    "tests/test_architecture.py", "tests/test_children.py", "tests/test_deploy.py", "tests/test_docs.py",
     "tests/end_to_end/test_import.py", "tests/end_to_end/test_up.py", "tests/end_to_end/test_wheel.py",
-    "tests/receiver/test_conventions*.py", "tests/receiver/test_decode*.py", "tests/receiver/test_files.py",
-    "tests/receiver/test_ingest.py", "tests/receiver/test_merge.py", "tests/receiver/test_protocol.py",
+    "tests/receiver/test_checking.py", "tests/receiver/test_conventions*.py", "tests/receiver/test_decode*.py",
+    "tests/receiver/test_files.py", "tests/receiver/test_ingest.py", "tests/receiver/test_json_document.py",
+    "tests/receiver/test_media.py", "tests/receiver/test_merge.py", "tests/receiver/test_protocol.py",
     "tests/receiver/test_recovery.py", "tests/receiver/test_schema.py", "tests/receiver/test_scratch.py",
-    "tests/receiver/test_spoken.py", "tests/receiver/test_start.py", "tests/receiver/test_supervision.py",
-    "tests/receiver/test_wire*.py", "tests/worker/analysis/test_questions.py", "tests/worker/rlm/interpreter/*.py",
-    "tests/worker/rlm/agent/test_conversation.py", "tests/worker/rlm/agent/test_elision.py",
-    "tests/worker/rlm/agent/test_loop.py", "tests/worker/rlm/agent/test_subcalls.py",
-    "tests/worker/rlm/provider/test_request_forms.py", "tests/worker/rlm/test_markup.py",
-    "tests/worker/test_capture.py", "tests/worker/test_contrast.py",
-    "tests/worker/test_detector*.py",
+    "tests/receiver/test_message_summary.py", "tests/receiver/test_slow_clients.py", "tests/receiver/test_start.py",
+    "tests/receiver/test_supervision.py", "tests/receiver/test_wire*.py", "tests/worker/analysis/test_questions.py",
+    "tests/worker/rlm/interpreter/*.py", "tests/worker/rlm/agent/test_conversation.py",
+    "tests/worker/rlm/agent/test_elision.py", "tests/worker/rlm/agent/test_loop.py",
+    "tests/worker/rlm/agent/test_subcalls.py", "tests/worker/test_capture.py", "tests/worker/test_contrast.py",
+    "tests/worker/test_detector*.py", "tests/worker/test_display.py", "tests/worker/rlm/test_markup.py",
+    "tests/worker/rlm/provider/test_request_forms.py",
 ]  # fmt: skip
 # These know dates and no calendar; they are long, and run on one day, which is more than a year ahead as well.
 NO_CALENDAR = [
     "tests/end_to_end/test_demo.py", "tests/end_to_end/test_run_with_model.py", "tests/end_to_end/test_telemetry.py",
-    "tests/worker/analysis/*.py", "tests/worker/rlm/*.py", "tests/worker/test_api.py", "tests/worker/test_decided.py",
-    "tests/worker/test_story.py",
+    "tests/receiver/test_agents.py", "tests/receiver/test_spool.py",
+    "tests/worker/analysis/*.py", "tests/worker/rlm/*.py", "tests/worker/test_api.py",
+    "tests/worker/test_control_flow.py", "tests/worker/test_decided.py", "tests/worker/test_final_answer.py",
+    "tests/worker/test_quotes.py", "tests/worker/test_story.py",
 ]  # fmt: skip
 
 

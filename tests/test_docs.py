@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis.questions import asking
+from halo_worker.analysis.questions import client
 from halo_worker.cli import COMMANDS
 from halo_worker.config import SECTIONS, load_settings
 from halo_worker.display import visible
@@ -45,7 +45,7 @@ def test_the_limits_in_the_security_policy_are_those_of_the_code() -> None:
     for said in (
         f"{code.seconds:g} s of running, {code.memory_bytes >> 20} MiB, {code.host_calls:,} host calls and "
         f"{code.output_bytes:,} bytes of output each time",
-        f"{asking.SECONDS:g} s and {asking.MEMORY_BYTES >> 20} MiB of DuckDB's memory",
+        f"{client.SECONDS:g} s and {client.MEMORY_BYTES >> 20} MiB of DuckDB's memory",
         f"shown as `{visible(chr(0x202E))}`",
     ):
         assert said in policy

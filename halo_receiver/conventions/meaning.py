@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from halo_receiver.conventions import cost, errors, normalise, results, spoken, tools
+from halo_receiver.conventions import cost, errors, message_summary, normalise, results, tools
+from halo_receiver.conventions.message_summary import MessageSummary
 from halo_receiver.conventions.signature import error_signature
 from halo_receiver.conventions.sources import Reading, first
-from halo_receiver.conventions.spoken import Spoken
 from halo_receiver.conventions.table import Convention, Kind, load
 from halo_receiver.conventions.values import dumps, integer, name, number, text, unwrapped
 from halo_receiver.span import Canonical, Span
@@ -118,17 +118,19 @@ def _finish_reason(value: Any) -> str | None:
     return None if value is None else _REASONS.of(value)
 
 
-def _messages(result: Canonical, reading: Reading, convention: Convention) -> tuple[Spoken | None, Spoken | None]:
+def _messages(
+    result: Canonical, reading: Reading, convention: Convention
+) -> tuple[MessageSummary | None, MessageSummary | None]:
     fields = convention.fields
     asked = system = answered = None
     if sources := fields.get("input_messages"):
-        asked = spoken.read(reading, sources, "user", _finish_reason)
+        asked = message_summary.read(reading, sources, "user", _finish_reason)
     if sources := fields.get("system_messages"):
-        system = spoken.read(reading, sources, "system", _finish_reason)
+        system = message_summary.read(reading, sources, "system", _finish_reason)
     if system and not (asked and asked.first_role == "system"):
         asked = asked.after(system) if asked else system
     if sources := fields.get("output_messages"):
-        answered = spoken.read(reading, sources, "assistant", _finish_reason)
+        answered = message_summary.read(reading, sources, "assistant", _finish_reason)
     if asked:
         result.input_messages = asked.json
     if answered:
@@ -148,7 +150,7 @@ def _messages(result: Canonical, reading: Reading, convention: Convention) -> tu
     return asked, answered
 
 
-def _made(result: Canonical, reading: Reading, kind: Any, answered: Spoken | None) -> None:
+def _made(result: Canonical, reading: Reading, kind: Any, answered: MessageSummary | None) -> None:
     """Of a call that was asked for an image or for speech, note that it made one where its content is left out."""
     made = _MADE.get(kind) if isinstance(kind, str) else None
     if made is None or reading.type != "llm" or reading.span.status_code == "ERROR":
@@ -160,7 +162,11 @@ def _made(result: Canonical, reading: Reading, kind: Any, answered: Spoken | Non
 
 
 def _texts(
-    result: Canonical, reading: Reading, convention: Convention, asked: Spoken | None, answered: Spoken | None
+    result: Canonical,
+    reading: Reading,
+    convention: Convention,
+    asked: MessageSummary | None,
+    answered: MessageSummary | None,
 ) -> None:
     kind, fields = result.span_type, convention.fields
     if kind == "tool":

@@ -1,7 +1,7 @@
 """OTLP protobuf, OTLP/JSON and flat HALO lines → spans, log records and rejections. Pure: bytes in, objects out.
 
 body ──protobuf──▶ messages ─┐
-body ──json──────▶ objects ──┴▶ Span, LogRecord (span.py)      a bad span → Rejection, a mended one → warnings
+body ──json──────▶ objects ──┴▶ Span, LogRecord (span.py)      a bad span → Rejection, a repaired one → warnings
 line ──flat──────▶ Span
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from halo_receiver.decode import crowd, from_json, from_protobuf
+from halo_receiver.decode import from_json, from_protobuf, message_count_limit
 from halo_receiver.decode.flat import flat_span
 from halo_receiver.decode.from_json import refusals
 from halo_receiver.decode.from_protobuf import parse
-from halo_receiver.decode.mending import MAX_ATTRIBUTE_BYTES, Item, Mending, Undecodable, id_problem
+from halo_receiver.decode.repair import MAX_ATTRIBUTE_BYTES, Item, Repair, Undecodable, id_problem
 from halo_receiver.span import Decoded
 
 Encoding = Literal["protobuf", "json"]
@@ -23,26 +23,26 @@ __all__ = [
     "MAX_ATTRIBUTE_BYTES",
     "Encoding",
     "Item",
-    "Mending",
+    "Repair",
     "Undecodable",
-    "crowd",
     "decode_logs",
     "decode_traces",
     "each",
     "flat_span",
     "id_problem",
+    "message_count_limit",
     "parse",
     "refusals",
 ]
 
 
-def each(kind: str, body: bytes, *, encoding: Encoding, mending: Mending) -> Iterator[Item]:
+def each(kind: str, body: bytes, *, encoding: Encoding, repair: Repair) -> Iterator[Item]:
     """Yield what a request of `traces` or `logs` holds, one by one: large JSON is parsed as far as it is iterated over.
 
-    What is yielded and raised is as in `decode_traces` and `decode_logs`; `mending` takes the account.
+    What is yielded and raised is as in `decode_traces` and `decode_logs`; `repair` counts what is repaired.
     """
     source = from_json if encoding == "json" else from_protobuf
-    yield from source.logs(body, mending) if kind == "logs" else source.traces(body, mending)
+    yield from source.logs(body, repair) if kind == "logs" else source.traces(body, repair)
 
 
 def decode_traces(
@@ -52,7 +52,7 @@ def decode_traces(
 
     resource_spans[] → scope_spans[] → spans[] becomes one flat list in request order, and
     len(spans) + len(rejected) is the number sent. A span is rejected, with a reason, when its trace_id is not
-    16 or its span_id not 8 bytes, or either is all zeros. Everything else is mended and counted in `warnings`:
+    16 or its span_id not 8 bytes, or either is all zeros. Everything else is repaired and counted in `warnings`:
     invalid UTF-8 (kept with U+FFFD), duplicate keys (the last wins), times beyond int64 (clamped), strings over
     `max_attribute_bytes` (cut, and marked at their end), end before start (kept as sent).
 
@@ -60,18 +60,18 @@ def decode_traces(
 
     Source: opentelemetry/proto/trace/v1/trace.proto; OTLP specification, "JSON Protobuf Encoding".
     """
-    mending = Mending(max_attribute_bytes)
-    return mending.gather(each("traces", body, encoding=encoding, mending=mending))
+    repair = Repair(max_attribute_bytes)
+    return repair.gather(each("traces", body, encoding=encoding, repair=repair))
 
 
 def decode_logs(
     body: bytes, *, encoding: Encoding = "protobuf", max_attribute_bytes: int = MAX_ATTRIBUTE_BYTES
 ) -> Decoded:
-    """Turn the body of one ExportLogsServiceRequest into log records; mended and raised as in `decode_traces`.
+    """Turn the body of one ExportLogsServiceRequest into log records; repaired and raised as in `decode_traces`.
 
     A record needs no ids; ids of a wrong length are dropped and counted, the record is kept.
 
     Source: opentelemetry/proto/logs/v1/logs.proto.
     """
-    mending = Mending(max_attribute_bytes)
-    return mending.gather(each("logs", body, encoding=encoding, mending=mending))
+    repair = Repair(max_attribute_bytes)
+    return repair.gather(each("logs", body, encoding=encoding, repair=repair))

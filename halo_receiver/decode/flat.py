@@ -6,8 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from halo_receiver.decode import mending as m
-from halo_receiver.decode.mending import MAX_ATTRIBUTE_BYTES, Mending, Undecodable
+from halo_receiver.decode import repair as r
+from halo_receiver.decode.repair import MAX_ATTRIBUTE_BYTES, Repair, Undecodable
 from halo_receiver.span import SPAN_KINDS, STATUS_CODES, Scope, Span, SpanEvent, SpanLink
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -16,7 +16,7 @@ _TIME = re.compile(
 )
 
 
-def flat_span(line: dict[str, Any], *, mending: Mending | None = None) -> Span:
+def flat_span(line: dict[str, Any], *, repair: Repair | None = None) -> Span:
     """Turn one flat line into a span.
 
     Tolerant: null for any optional field, integers for kind, status code and times (unix seconds, milliseconds,
@@ -24,59 +24,59 @@ def flat_span(line: dict[str, Any], *, mending: Mending | None = None) -> Span:
     `resource.schema_url`, events and links. Ids that are not hex are kept as they are.
     Raises Undecodable when trace_id or span_id is missing.
     """
-    mending = mending or Mending(MAX_ATTRIBUTE_BYTES)
+    repair = repair or Repair(MAX_ATTRIBUTE_BYTES)
     trace_id, span_id = _id(line.get("trace_id")), _id(line.get("span_id"))
     for name, value in (("trace_id", trace_id), ("span_id", span_id)):
         if not value:
             raise Undecodable(f"a flat span has no {name}", hint="every line needs trace_id and span_id")
     status = line.get("status")
     status = status if isinstance(status, dict) else {"code": status}
-    start = mending.time(nanoseconds(line.get("start_time"), mending))
-    end = mending.time(nanoseconds(line.get("end_time"), mending))
+    start = repair.time(nanoseconds(line.get("start_time"), repair))
+    end = repair.time(nanoseconds(line.get("end_time"), repair))
     if end and end < start:
-        mending.count(m.END_BEFORE_START)
+        repair.count(r.END_BEFORE_START)
     return Span(
         trace_id=trace_id,
         span_id=span_id,
         parent_span_id=_id(line.get("parent_span_id")),
-        name=_text(line.get("name"), mending),
-        scope=_scope(_dict(line.get("resource")), _dict(line.get("scope")), mending),
-        trace_state=_text(line.get("trace_state"), mending),
+        name=_text(line.get("name"), repair),
+        scope=_scope(_dict(line.get("resource")), _dict(line.get("scope")), repair),
+        trace_state=_text(line.get("trace_state"), repair),
         flags=_count(line.get("flags")),
-        kind=_enum(line.get("kind"), SPAN_KINDS, "SPAN_KIND_", m.UNKNOWN_KIND, mending),
+        kind=_enum(line.get("kind"), SPAN_KINDS, "SPAN_KIND_", r.UNKNOWN_KIND, repair),
         start_unix_nano=start,
         end_unix_nano=end,
-        status_code=_enum(status.get("code"), STATUS_CODES, "STATUS_CODE_", m.UNKNOWN_STATUS, mending),
-        status_message=_text(status.get("message"), mending),
-        attributes=_plain(_dict(line.get("attributes")), mending, 0),
-        events=[_event(event, mending) for event in _list(line.get("events")) if isinstance(event, dict)],
-        links=[_link(link, mending) for link in _list(line.get("links")) if isinstance(link, dict)],
+        status_code=_enum(status.get("code"), STATUS_CODES, "STATUS_CODE_", r.UNKNOWN_STATUS, repair),
+        status_message=_text(status.get("message"), repair),
+        attributes=_plain(_dict(line.get("attributes")), repair, 0),
+        events=[_event(event, repair) for event in _list(line.get("events")) if isinstance(event, dict)],
+        links=[_link(link, repair) for link in _list(line.get("links")) if isinstance(link, dict)],
     )
 
 
-def nanoseconds(value: Any, mending: Mending) -> int:
+def nanoseconds(value: Any, repair: Repair) -> int:
     """Read a time: ISO-8601 text to the nanosecond, or a unix number whose unit its size tells. 0 when absent."""
     if value is None or value == "" or isinstance(value, bool):
         return 0
     if isinstance(value, str):
         match = _TIME.match(value.strip())
         if match:
-            return _iso(match, mending)
+            return _iso(match, repair)
         try:
             value = float(value) if "." in value else int(value)
         except ValueError:
-            mending.count(m.WRONG_TYPE)
+            repair.count(r.WRONG_TYPE)
             return 0
     if isinstance(value, (int, float)) and abs(value) < 1e21:
         for limit, factor in ((1e11, 10**9), (1e14, 10**6), (1e17, 1000)):  # seconds, ms, µs reach beyond year 5000
             if abs(value) < limit:
                 return int(value * factor) if isinstance(value, int) else round(value * factor)
         return int(value)
-    mending.count(m.WRONG_TYPE)
+    repair.count(r.WRONG_TYPE)
     return 0
 
 
-def _iso(match: re.Match[str], mending: Mending) -> int:
+def _iso(match: re.Match[str], repair: Repair) -> int:
     day, minute, second, fraction, zone = match.groups()
     try:
         moment = datetime.fromisoformat(f"{day}T{minute}").replace(tzinfo=UTC)
@@ -86,7 +86,7 @@ def _iso(match: re.Match[str], mending: Mending) -> int:
             moment -= offset if zone[0] == "+" else -offset
         whole = (moment - _EPOCH) // timedelta(seconds=1) + int(second or 0)
     except (ValueError, OverflowError):
-        mending.count(m.WRONG_TYPE)
+        repair.count(r.WRONG_TYPE)
         return 0
     return whole * 10**9 + int((fraction or "0")[:9].ljust(9, "0"))
 
@@ -110,15 +110,15 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _text(value: Any, mending: Mending) -> str:
-    return "" if value is None else mending.string(value if isinstance(value, str) else str(value))
+def _text(value: Any, repair: Repair) -> str:
+    return "" if value is None else repair.string(value if isinstance(value, str) else str(value))
 
 
 def _count(value: Any) -> int:
     return min(max(value, 0), 2**32 - 1) if type(value) is int else 0
 
 
-def _enum(value: Any, names: tuple[str, ...], prefix: str, unknown: str, mending: Mending) -> str:
+def _enum(value: Any, names: tuple[str, ...], prefix: str, unknown: str, repair: Repair) -> str:
     if value is None or value == "":
         return names[0]
     if type(value) is int and 0 <= value < len(names):
@@ -126,51 +126,51 @@ def _enum(value: Any, names: tuple[str, ...], prefix: str, unknown: str, mending
     name = str(value).upper().removeprefix(prefix)
     if name in names:
         return name
-    mending.count(unknown)
+    repair.count(unknown)
     return names[0]
 
 
-def _scope(resource: dict[str, Any], scope: dict[str, Any], mending: Mending) -> Scope:
+def _scope(resource: dict[str, Any], scope: dict[str, Any], repair: Repair) -> Scope:
     return Scope(
-        resource_attributes=_plain(_dict(resource.get("attributes")), mending, 0),
-        resource_schema_url=_text(resource.get("schema_url"), mending),
-        name=_text(scope.get("name"), mending),
-        version=_text(scope.get("version"), mending),
-        attributes=_plain(_dict(scope.get("attributes")), mending, 0),
-        schema_url=_text(scope.get("schema_url"), mending),
+        resource_attributes=_plain(_dict(resource.get("attributes")), repair, 0),
+        resource_schema_url=_text(resource.get("schema_url"), repair),
+        name=_text(scope.get("name"), repair),
+        version=_text(scope.get("version"), repair),
+        attributes=_plain(_dict(scope.get("attributes")), repair, 0),
+        schema_url=_text(scope.get("schema_url"), repair),
     )
 
 
-def _plain(value: Any, mending: Mending, depth: int) -> Any:
+def _plain(value: Any, repair: Repair, depth: int) -> Any:
     """A JSON value as an attribute value: strings bounded, integers int64 (else floats), depth bounded."""
     if isinstance(value, str):
-        return mending.string(value)
+        return repair.string(value)
     if isinstance(value, (dict, list)):
-        if depth >= m.MAX_DEPTH:
-            mending.count(m.TOO_DEEP)
+        if depth >= r.MAX_DEPTH:
+            repair.count(r.TOO_DEEP)
             return None
         if isinstance(value, list):
-            return [_plain(item, mending, depth + 1) for item in value]
-        return {mending.string(key): _plain(item, mending, depth + 1) for key, item in value.items()}
-    if type(value) is int and not -m.INT64_MAX <= value <= m.INT64_MAX:
+            return [_plain(item, repair, depth + 1) for item in value]
+        return {repair.string(key): _plain(item, repair, depth + 1) for key, item in value.items()}
+    if type(value) is int and not -r.INT64_MAX <= value <= r.INT64_MAX:
         return float(value) if abs(value) < 10**300 else None
     return value
 
 
-def _event(item: dict[str, Any], mending: Mending) -> SpanEvent:
+def _event(item: dict[str, Any], repair: Repair) -> SpanEvent:
     time = next((item[key] for key in ("time", "timestamp", "time_unix_nano") if item.get(key) is not None), None)
     return SpanEvent(
-        mending.time(nanoseconds(time, mending)),
-        _text(item.get("name"), mending),
-        _plain(_dict(item.get("attributes")), mending, 0),
+        repair.time(nanoseconds(time, repair)),
+        _text(item.get("name"), repair),
+        _plain(_dict(item.get("attributes")), repair, 0),
     )
 
 
-def _link(item: dict[str, Any], mending: Mending) -> SpanLink:
+def _link(item: dict[str, Any], repair: Repair) -> SpanLink:
     return SpanLink(
         _id(item.get("trace_id")),
         _id(item.get("span_id")),
-        _text(item.get("trace_state"), mending),
+        _text(item.get("trace_state"), repair),
         _count(item.get("flags")),
-        _plain(_dict(item.get("attributes")), mending, 0),
+        _plain(_dict(item.get("attributes")), repair, 0),
     )

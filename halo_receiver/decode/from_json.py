@@ -12,23 +12,23 @@ import binascii
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from halo_receiver.decode import mending as m
+from halo_receiver.decode import repair as r
 from halo_receiver.decode.json_document import LISTS, Lazy, read
 from halo_receiver.decode.json_text import BEYOND, integer_of
-from halo_receiver.decode.mending import Mending, Undecodable, id_problem
+from halo_receiver.decode.repair import Repair, Undecodable, id_problem
 from halo_receiver.span import SPAN_KINDS, STATUS_CODES, LogRecord, Rejection, Scope, Span, SpanEvent, SpanLink
 
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
 
-def traces(body: bytes, mending: Mending) -> Iterator[Span | Rejection]:
+def traces(body: bytes, repair: Repair) -> Iterator[Span | Rejection]:
     """Parse an ExportTraceServiceRequest in JSON, as far as it is iterated over; see `decode.decode_traces`."""
-    return spans_of(_request(read(body, "resourceSpans"), "resourceSpans"), mending)
+    return spans_of(_request(read(body, "resourceSpans"), "resourceSpans"), repair)
 
 
-def logs(body: bytes, mending: Mending) -> Iterator[LogRecord | Rejection]:
+def logs(body: bytes, repair: Repair) -> Iterator[LogRecord | Rejection]:
     """Parse an ExportLogsServiceRequest in JSON, as far as it is iterated over; see `decode.decode_logs`."""
-    return records_of(_request(read(body, "resourceLogs"), "resourceLogs"), mending)
+    return records_of(_request(read(body, "resourceLogs"), "resourceLogs"), repair)
 
 
 def refusals(body: bytes, kind: str) -> Iterator[tuple[str, str | None]]:
@@ -36,7 +36,7 @@ def refusals(body: bytes, kind: str) -> Iterator[tuple[str, str | None]]:
     wanted = "resourceLogs" if kind == "logs" else "resourceSpans"
     groups, scopes, items = LISTS[wanted]
     refusal = _log_refusal if kind == "logs" else _refusal
-    unread = Mending(m.MAX_ATTRIBUTE_BYTES)  # counted when the request is loaded
+    unread = Repair(r.MAX_ATTRIBUTE_BYTES)  # counted when the request is loaded
     for group in _objects(_request(read(body, wanted), wanted), groups, unread):
         service = _resource(group, unread).service_name
         for scoped in _objects(group, scopes, unread):
@@ -55,30 +55,30 @@ def _request(value: dict[str, Any], wanted: str) -> dict[str, Any]:
     return value
 
 
-def spans_of(request: dict[str, Any], mending: Mending) -> Iterator[Span | Rejection]:
+def spans_of(request: dict[str, Any], repair: Repair) -> Iterator[Span | Rejection]:
     """Turn a parsed request into spans."""
     index = 0
-    for group in _objects(request, "resourceSpans", mending):
-        resource = _resource(group, mending)
-        for scoped in _objects(group, "scopeSpans", mending):
-            scope = _scope(scoped, resource, mending)
+    for group in _objects(request, "resourceSpans", repair):
+        resource = _resource(group, repair)
+        for scoped in _objects(group, "scopeSpans", repair):
+            scope = _scope(scoped, resource, repair)
             for item in _list(scoped, "spans"):
                 index += 1
                 reason = _refusal(item)
-                yield Rejection(index, reason) if reason else _span(item, scope, mending)
+                yield Rejection(index, reason) if reason else _span(item, scope, repair)
 
 
-def records_of(request: dict[str, Any], mending: Mending) -> Iterator[LogRecord | Rejection]:
+def records_of(request: dict[str, Any], repair: Repair) -> Iterator[LogRecord | Rejection]:
     """Turn a parsed request into log records."""
     index = 0
-    for group in _objects(request, "resourceLogs", mending):
-        resource = _resource(group, mending)
-        for scoped in _objects(group, "scopeLogs", mending):
-            scope = _scope(scoped, resource, mending)
+    for group in _objects(request, "resourceLogs", repair):
+        resource = _resource(group, repair)
+        for scoped in _objects(group, "scopeLogs", repair):
+            scope = _scope(scoped, resource, repair)
             for item in _list(scoped, "logRecords"):
                 index += 1
                 reason = _log_refusal(item)
-                yield Rejection(index, reason) if reason else _log(item, scope, mending)
+                yield Rejection(index, reason) if reason else _log(item, scope, repair)
 
 
 def _list(parent: dict[str, Any], key: str) -> Iterable[Any]:
@@ -86,54 +86,54 @@ def _list(parent: dict[str, Any], key: str) -> Iterable[Any]:
     return children if isinstance(children, (list, Lazy)) else ()
 
 
-def _objects(parent: dict[str, Any], key: str, mending: Mending) -> Iterator[dict[str, Any]]:
+def _objects(parent: dict[str, Any], key: str, repair: Repair) -> Iterator[dict[str, Any]]:
     children = parent.get(key)
     if children is None:
         return
     if not isinstance(children, (list, Lazy)):
-        mending.count(m.WRONG_TYPE)
+        repair.count(r.WRONG_TYPE)
         return
     for child in children:
         if isinstance(child, dict):
             yield child
         else:
-            mending.count(m.WRONG_TYPE)
+            repair.count(r.WRONG_TYPE)
 
 
-def _resource(group: dict[str, Any], mending: Mending) -> Scope:
+def _resource(group: dict[str, Any], repair: Repair) -> Scope:
     resource = group.get("resource")
     resource = resource if isinstance(resource, dict) else {}
     return Scope(
-        resource_attributes=attributes_of(resource.get("attributes"), mending),
-        resource_dropped_attributes=_count(resource.get("droppedAttributesCount"), mending),
-        resource_schema_url=_text(group.get("schemaUrl"), mending),
+        resource_attributes=attributes_of(resource.get("attributes"), repair),
+        resource_dropped_attributes=_count(resource.get("droppedAttributesCount"), repair),
+        resource_schema_url=_text(group.get("schemaUrl"), repair),
     )
 
 
-def _scope(scoped: dict[str, Any], resource: Scope, mending: Mending) -> Scope:
+def _scope(scoped: dict[str, Any], resource: Scope, repair: Repair) -> Scope:
     scope = scoped.get("scope")
     scope = scope if isinstance(scope, dict) else {}
     return Scope(
         resource.resource_attributes,
         resource.resource_dropped_attributes,
         resource.resource_schema_url,
-        _text(scope.get("name"), mending),
-        _text(scope.get("version"), mending),
-        attributes_of(scope.get("attributes"), mending),
-        _count(scope.get("droppedAttributesCount"), mending),
-        _text(scoped.get("schemaUrl"), mending),
+        _text(scope.get("name"), repair),
+        _text(scope.get("version"), repair),
+        attributes_of(scope.get("attributes"), repair),
+        _count(scope.get("droppedAttributesCount"), repair),
+        _text(scoped.get("schemaUrl"), repair),
     )
 
 
-def _text(value: Any, mending: Mending) -> str:
+def _text(value: Any, repair: Repair) -> str:
     if isinstance(value, str):
-        return mending.string(value)
+        return repair.string(value)
     if value is not None:
-        mending.count(m.WRONG_TYPE)
+        repair.count(r.WRONG_TYPE)
     return ""
 
 
-def _integer(value: Any, mending: Mending) -> int:
+def _integer(value: Any, repair: Repair) -> int:
     """An int64 as a JSON number or string; 0 for what is neither."""
     if type(value) is int:
         return value
@@ -144,78 +144,78 @@ def _integer(value: Any, mending: Mending) -> int:
             return int(min(max(value, -BEYOND), BEYOND))
         return integer_of(value if isinstance(value, str) else "")
     except ValueError:
-        mending.count(m.WRONG_TYPE)
+        repair.count(r.WRONG_TYPE)
         return 0
 
 
-def _count(value: Any, mending: Mending) -> int:
-    return min(max(_integer(value, mending), 0), 2**32 - 1)
+def _count(value: Any, repair: Repair) -> int:
+    return min(max(_integer(value, repair), 0), 2**32 - 1)
 
 
-def attributes_of(pairs: Any, mending: Mending) -> dict[str, Any]:
+def attributes_of(pairs: Any, repair: Repair) -> dict[str, Any]:
     """Turn a list of KeyValue into a dict."""
     result: dict[str, Any] = {}
     if not isinstance(pairs, list):
         if pairs is not None:
-            mending.count(m.WRONG_TYPE)
+            repair.count(r.WRONG_TYPE)
         return result
     for pair in pairs:
         if isinstance(pair, dict):
-            mending.keep(result, _text(pair.get("key"), mending), _value(pair.get("value"), mending, 0))
+            repair.keep(result, _text(pair.get("key"), repair), _value(pair.get("value"), repair, 0))
         else:
-            mending.count(m.WRONG_TYPE)
+            repair.count(r.WRONG_TYPE)
     return result
 
 
-def _value(value: Any, mending: Mending, depth: int) -> Any:
+def _value(value: Any, repair: Repair, depth: int) -> Any:
     if not isinstance(value, dict):
         if value is not None:
-            mending.count(m.WRONG_TYPE)
+            repair.count(r.WRONG_TYPE)
         return None
     for name, content in value.items():
         if name == "stringValue" and isinstance(content, str):
-            return mending.string(content)
+            return repair.string(content)
         if name == "intValue":
-            return max(min(_integer(content, mending), m.INT64_MAX), -m.INT64_MAX - 1)
+            return max(min(_integer(content, repair), r.INT64_MAX), -r.INT64_MAX - 1)
         if name == "doubleValue":
-            return _double(content, mending)
+            return _double(content, repair)
         if name == "boolValue":
             return content is True or content == "true"
         if name == "bytesValue":
-            return _blob(content, mending)
+            return _blob(content, repair)
         if name in ("arrayValue", "kvlistValue"):
             items = content.get("values") if isinstance(content, dict) else None
-            if depth >= m.MAX_DEPTH:
-                mending.count(m.TOO_DEEP)
+            if depth >= r.MAX_DEPTH:
+                repair.count(r.TOO_DEEP)
                 return None
             items = items if isinstance(items, list) else []
             if name == "arrayValue":
-                return [_value(item, mending, depth + 1) for item in items]
+                return [_value(item, repair, depth + 1) for item in items]
             result: dict[str, Any] = {}
             for pair in items:
                 if isinstance(pair, dict):
-                    key = _text(pair.get("key"), mending)
-                    mending.keep(result, key, _value(pair.get("value"), mending, depth + 1))
+                    key = _text(pair.get("key"), repair)
+                    repair.keep(result, key, _value(pair.get("value"), repair, depth + 1))
             return result
     return None
 
 
-def _double(content: Any, mending: Mending) -> float | None:
+def _double(content: Any, repair: Repair) -> float | None:
     try:
         return float(content)  # "NaN", "Infinity" and "-Infinity" are protobuf's names, and Python's
     except (TypeError, ValueError, OverflowError):
-        mending.count(m.WRONG_TYPE)
+        repair.count(r.WRONG_TYPE)
         return None
 
 
-def _blob(content: Any, mending: Mending) -> bytes:
+def _blob(content: Any, repair: Repair) -> bytes:
     if isinstance(content, str):
         try:
             padded = content.replace("-", "+").replace("_", "/") + "=" * (-len(content) % 4)
-            return mending.blob(base64.b64decode(padded, validate=True))
+            return repair.blob(base64.b64decode(padded, validate=True))
         except (binascii.Error, ValueError):
             pass
-    mending.count(m.WRONG_TYPE)
+    repair.count(r.WRONG_TYPE)
     return b""
 
 
@@ -248,7 +248,7 @@ def _log_refusal(item: Any) -> str | None:
     return None if isinstance(item, dict) else f"a log record is a JSON {type(item).__name__}"
 
 
-def _enum(value: Any, names: tuple[str, ...], prefix: str, mending: Mending, unknown: str) -> str:
+def _enum(value: Any, names: tuple[str, ...], prefix: str, repair: Repair, unknown: str) -> str:
     if value is None:
         return names[0]
     if isinstance(value, str) and (name := value.upper().removeprefix(prefix)) in names:
@@ -257,82 +257,82 @@ def _enum(value: Any, names: tuple[str, ...], prefix: str, mending: Mending, unk
         value = integer_of(value)
     if type(value) is int and 0 <= value < len(names):
         return names[value]
-    mending.count(unknown)
+    repair.count(unknown)
     return names[0]
 
 
-def _span(item: dict[str, Any], scope: Scope, mending: Mending) -> Span:
+def _span(item: dict[str, Any], scope: Scope, repair: Repair) -> Span:
     parent = _id(item.get("parentSpanId"), 16)
     if parent is None:
-        mending.count(m.BAD_PARENT)
-    start = mending.time(_integer(item.get("startTimeUnixNano"), mending))
-    end = mending.time(_integer(item.get("endTimeUnixNano"), mending))
+        repair.count(r.BAD_PARENT)
+    start = repair.time(_integer(item.get("startTimeUnixNano"), repair))
+    end = repair.time(_integer(item.get("endTimeUnixNano"), repair))
     if end and end < start:
-        mending.count(m.END_BEFORE_START)
+        repair.count(r.END_BEFORE_START)
     status = item.get("status")
     status = status if isinstance(status, dict) else {}
     return Span(
         trace_id=item["traceId"].lower(),
         span_id=item["spanId"].lower(),
         parent_span_id=parent or "",
-        name=_text(item.get("name"), mending),
+        name=_text(item.get("name"), repair),
         scope=scope,
-        trace_state=_text(item.get("traceState"), mending),
-        flags=_count(item.get("flags"), mending),
-        kind=_enum(item.get("kind"), SPAN_KINDS, "SPAN_KIND_", mending, m.UNKNOWN_KIND),
+        trace_state=_text(item.get("traceState"), repair),
+        flags=_count(item.get("flags"), repair),
+        kind=_enum(item.get("kind"), SPAN_KINDS, "SPAN_KIND_", repair, r.UNKNOWN_KIND),
         start_unix_nano=start,
         end_unix_nano=end,
-        status_code=_enum(status.get("code"), STATUS_CODES, "STATUS_CODE_", mending, m.UNKNOWN_STATUS),
-        status_message=_text(status.get("message"), mending),
-        attributes=attributes_of(item.get("attributes"), mending),
-        events=[_event(event, mending) for event in _objects(item, "events", mending)],
-        links=[_link(link, mending) for link in _objects(item, "links", mending)],
-        dropped_attributes=_count(item.get("droppedAttributesCount"), mending),
-        dropped_events=_count(item.get("droppedEventsCount"), mending),
-        dropped_links=_count(item.get("droppedLinksCount"), mending),
+        status_code=_enum(status.get("code"), STATUS_CODES, "STATUS_CODE_", repair, r.UNKNOWN_STATUS),
+        status_message=_text(status.get("message"), repair),
+        attributes=attributes_of(item.get("attributes"), repair),
+        events=[_event(event, repair) for event in _objects(item, "events", repair)],
+        links=[_link(link, repair) for link in _objects(item, "links", repair)],
+        dropped_attributes=_count(item.get("droppedAttributesCount"), repair),
+        dropped_events=_count(item.get("droppedEventsCount"), repair),
+        dropped_links=_count(item.get("droppedLinksCount"), repair),
     )
 
 
-def _event(item: dict[str, Any], mending: Mending) -> SpanEvent:
+def _event(item: dict[str, Any], repair: Repair) -> SpanEvent:
     return SpanEvent(
-        mending.time(_integer(item.get("timeUnixNano"), mending)),
-        _text(item.get("name"), mending),
-        attributes_of(item.get("attributes"), mending),
-        _count(item.get("droppedAttributesCount"), mending),
+        repair.time(_integer(item.get("timeUnixNano"), repair)),
+        _text(item.get("name"), repair),
+        attributes_of(item.get("attributes"), repair),
+        _count(item.get("droppedAttributesCount"), repair),
     )
 
 
-def _link(item: dict[str, Any], mending: Mending) -> SpanLink:
-    trace_id, span_id = _text(item.get("traceId"), mending).lower(), _text(item.get("spanId"), mending).lower()
+def _link(item: dict[str, Any], repair: Repair) -> SpanLink:
+    trace_id, span_id = _text(item.get("traceId"), repair).lower(), _text(item.get("spanId"), repair).lower()
     if len(trace_id) != 32 or len(span_id) != 16:
-        mending.count(m.BAD_LINK)
+        repair.count(r.BAD_LINK)
     return SpanLink(
         trace_id,
         span_id,
-        _text(item.get("traceState"), mending),
-        _count(item.get("flags"), mending),
-        attributes_of(item.get("attributes"), mending),
-        _count(item.get("droppedAttributesCount"), mending),
+        _text(item.get("traceState"), repair),
+        _count(item.get("flags"), repair),
+        attributes_of(item.get("attributes"), repair),
+        _count(item.get("droppedAttributesCount"), repair),
     )
 
 
-def _log(item: dict[str, Any], scope: Scope, mending: Mending) -> LogRecord:
+def _log(item: dict[str, Any], scope: Scope, repair: Repair) -> LogRecord:
     trace_id, span_id = _id(item.get("traceId"), 32), _id(item.get("spanId"), 16)
     for found in (trace_id, span_id):
         if found is None:
-            mending.count(m.BAD_LOG_ID)
+            repair.count(r.BAD_LOG_ID)
     severity = item.get("severityNumber")
     return LogRecord(
         scope=scope,
-        time_unix_nano=mending.time(_integer(item.get("timeUnixNano"), mending)),
-        observed_unix_nano=mending.time(_integer(item.get("observedTimeUnixNano"), mending)),
+        time_unix_nano=repair.time(_integer(item.get("timeUnixNano"), repair)),
+        observed_unix_nano=repair.time(_integer(item.get("observedTimeUnixNano"), repair)),
         trace_id=trace_id or "",
         span_id=span_id or "",
-        severity_number=max(min(_integer(severity, mending), 2**31 - 1), -(2**31)),
-        severity_text=_text(item.get("severityText"), mending),
-        event_name=_text(item.get("eventName"), mending),
-        body=_value(item.get("body"), mending, 0),
-        attributes=attributes_of(item.get("attributes"), mending),
-        flags=_count(item.get("flags"), mending),
-        dropped_attributes=_count(item.get("droppedAttributesCount"), mending),
+        severity_number=max(min(_integer(severity, repair), 2**31 - 1), -(2**31)),
+        severity_text=_text(item.get("severityText"), repair),
+        event_name=_text(item.get("eventName"), repair),
+        body=_value(item.get("body"), repair, 0),
+        attributes=attributes_of(item.get("attributes"), repair),
+        flags=_count(item.get("flags"), repair),
+        dropped_attributes=_count(item.get("droppedAttributesCount"), repair),
     )

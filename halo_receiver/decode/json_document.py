@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from halo_receiver import wire
-from halo_receiver.decode.crowd import MAX_GROUPS, MAX_MESSAGES, Crowd
 from halo_receiver.decode.json_text import HINT, object_of, value_of
-from halo_receiver.decode.mending import Undecodable
+from halo_receiver.decode.message_count_limit import MAX_GROUPS, MAX_MESSAGES, TooManyMessages
+from halo_receiver.decode.repair import Undecodable
 
 WHOLE_BYTES = 2 * 2**20  # of a request that is parsed as a whole …
 WHOLE_VALUES = 100_000  # … if it has no more objects, lists and commas than this
@@ -42,8 +42,8 @@ _SPACE = re.compile(rb"[ \t\r\n]*")
 def read(body: bytes, wanted: str) -> dict[str, Any]:
     """Return a request; its list `wanted` and the lists in it are lists or Lazy.
 
-    Raises Undecodable when the body is no JSON object, also while a Lazy is iterated over, and Crowd when it holds more
-    than anybody sends.
+    Raises Undecodable when the body is no JSON object, also while a Lazy is iterated over, and TooManyMessages
+    when it holds more than MAX_MESSAGES.
     """
     if len(body) <= WHOLE_BYTES and sum(map(body.count, (b"{", b"[", b","))) <= WHOLE_VALUES:
         return object_of(body)
@@ -123,7 +123,7 @@ class _Outline:
             if next_ == b"{":
                 self._groups += 1
                 if self._groups > MAX_GROUPS:
-                    raise Crowd(MAX_GROUPS, "resources and scopes")
+                    raise TooManyMessages(MAX_GROUPS, "resources and scopes")
                 found, end = self._object(at, depth)
                 objects.append(found)
             else:
@@ -172,9 +172,9 @@ class _Outline:
     def _count(self, openings: int, in_one: int) -> None:
         self._openings += openings
         if self._openings > MAX_MESSAGES:
-            raise Crowd(MAX_MESSAGES)
+            raise TooManyMessages(MAX_MESSAGES)
         if in_one > MAX_ITEM_VALUES:
-            raise Crowd(MAX_ITEM_VALUES, "objects, lists and members in one span, log record or resource")
+            raise TooManyMessages(MAX_ITEM_VALUES, "objects, lists and members in one span, log record or resource")
 
     def _after(self, end: int, closing: bytes) -> tuple[int, bytes]:
         """Step over what separates elements; return where the next thing is, and its first byte."""

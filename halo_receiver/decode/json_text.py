@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from halo_receiver.decode.mending import Undecodable
+from halo_receiver.decode.repair import Undecodable
 
 HINT = "send valid JSON, or protobuf with Content-Type application/x-protobuf"
 BEYOND = 2**64  # in place of an integer that is longer than any field: Python refuses to read 4,301 digits

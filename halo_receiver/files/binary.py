@@ -60,7 +60,7 @@ def _take(message: bytes, number: int, gathering: Gathering) -> bool:
     rejected = gathering.decoded.rejected
     before = len(rejected)
     try:
-        gathering.mending.gather(kind(message, gathering.mending))
+        gathering.repair.gather(kind(message, gathering.repair))
     except Undecodable as error:
         gathering.refuse(number, str(error))
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from halo_receiver.decode.mending import MAX_ATTRIBUTE_BYTES, Mending
+from halo_receiver.decode.repair import MAX_ATTRIBUTE_BYTES, Repair
 from halo_receiver.span import Decoded, Rejection
 
 MAX_RECORD_BYTES = 512 * 2**20  # of one line, one JSON document or one protobuf message
@@ -33,14 +33,14 @@ class Gathering:
         self._start()
 
     def _start(self) -> None:
-        self.mending = Mending(MAX_ATTRIBUTE_BYTES)
+        self.repair = Repair(MAX_ATTRIBUTE_BYTES)
         self.problems: list[str] = []
         self.bytes = 0
 
     @property
     def decoded(self) -> Decoded:
         """Everything gathered since the last part."""
-        return self.mending.decoded
+        return self.repair.decoded
 
     def refuse(self, line: int, reason: str) -> None:
         """Note a line, document or message that was not kept."""

@@ -107,9 +107,9 @@ def _take(value: Any, number: int, gathering: Gathering) -> bool:
     rejected = gathering.decoded.rejected
     before = len(rejected)
     if "resourceSpans" in value:
-        gathering.mending.gather(from_json.spans_of(value, gathering.mending))
+        gathering.repair.gather(from_json.spans_of(value, gathering.repair))
     if "resourceLogs" in value:
-        gathering.mending.gather(from_json.records_of(value, gathering.mending))
+        gathering.repair.gather(from_json.records_of(value, gathering.repair))
     if "resourceMetrics" in value:
         gathering.problems.append(f"{gathering.path}:{number}: metrics are not kept")
     for place in range(before, len(rejected)):  # items are counted within their line
@@ -121,7 +121,7 @@ def _take(value: Any, number: int, gathering: Gathering) -> bool:
 
 def _take_flat(value: dict[str, Any], number: int, gathering: Gathering) -> bool:
     try:
-        gathering.decoded.spans.append(flat_span(value, mending=gathering.mending))
+        gathering.decoded.spans.append(flat_span(value, repair=gathering.repair))
     except Undecodable as error:
         gathering.refuse(number, f"{error}" if "span_id" in value or "trace_id" in value else "no span and no log")
         return "span_id" in value or "trace_id" in value

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from halo_receiver.errors import Unstorable
 from halo_receiver.span import Attributes, Canonical, LogRecord, Span, SpanEvent
-from halo_receiver.store.fold import fold
+from halo_receiver.store.text_folding import fold
 
 Table = pa.Table
 Part: TypeAlias = tuple[int, int, Any] | None  # a buffer: address, size, owner

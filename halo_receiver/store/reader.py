@@ -14,9 +14,9 @@ import duckdb
 
 from halo_receiver.errors import SchemaMismatch, StoreError
 from halo_receiver.store import agents, manifest, schema
-from halo_receiver.store.fold import unfolded
 from halo_receiver.store.scratch import Scratch
 from halo_receiver.store.segment import listed
+from halo_receiver.store.text_folding import unfolded
 
 WHOLE_TRACE_NS = 3_600_000_000_000  # how far back the beginning of a trace is looked for
 JUDGED_BEFORE_NS = 86_400_000_000_000  # how far back a trace is looked for that an earlier window has judged

@@ -17,9 +17,9 @@ import pyarrow as pa
 from halo_receiver.errors import Unreadable, Unstorable
 from halo_receiver.store import rows, schema, trace_filter
 from halo_receiver.store.disk import sync_directory
-from halo_receiver.store.fold import unfolded
 from halo_receiver.store.rows import Row
 from halo_receiver.store.segment import SegmentName
+from halo_receiver.store.text_folding import unfolded
 
 MAX_SERVICES = 1000  # names kept in a segment's description
 TEMPORARY = "tmp"  # below the segments: where DuckDB puts what does not fit into memory

@@ -133,7 +133,7 @@ static const Shape SHAPES[M_COUNT][20] = {
 #undef M
 #undef F4
 
-/* What a walk has seen: a crowd of empty messages is refused before anybody builds them. */
+/* What a walk has seen: too many empty messages are refused before they are built. */
 typedef struct {
   uint64_t messages, fields, max_fields;
 } Walk;

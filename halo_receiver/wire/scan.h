@@ -1,6 +1,6 @@
 /* Export requests → the columns of span_rows.
  *
- * A request is taken whole or not at all: whatever needs mending, counting or rejecting, and whatever is merely unusual,
+ * A request is taken whole or not at all: whatever needs repair, counting or rejecting, and whatever is merely unusual,
  * makes `add` answer False, and the reference decoder reads that request instead. So this file needs to be right about
  * ordinary requests only, and the differential tests say that it is.
  */
@@ -45,8 +45,8 @@ static const char LINK_KINDS[LINK_COLUMNS] = {'s', 's', 's', 'u', 's', 'u'};
 enum { K_SPEAKS = 1, K_ERROR = 2 }; /* what is known of a key: it speaks for a convention; it is error.type */
 
 #define LONG_VALUE 512                 /* columns.LONG_VALUE */
-#define MAX_FOLDED_BYTES ((size_t)65536) /* fold.MAX_FOLDED_BYTES */
-#define SEPARATOR 0x1e                 /* fold.SEPARATOR */
+#define MAX_FOLDED_BYTES ((size_t)65536) /* text_folding.MAX_FOLDED_BYTES */
+#define SEPARATOR 0x1e                 /* text_folding.SEPARATOR */
 #define MAX_ATTRIBUTES 4096
 
 typedef struct {
@@ -329,7 +329,7 @@ static void column_take_back(Column *c) {
   c->nulls++;
 }
 
-/* The texts of the row that was just written go into one column; as fold.fold does. */
+/* The texts of the row that was just written go into one column; as text_folding.fold does. */
 static bool fold_texts(Scanner *s) {
   static const int folded[] = {LONG, TOOL_DEFINITIONS, INPUT_MESSAGES, OUTPUT_MESSAGES, INPUT_TEXT, OUTPUT_TEXT};
   enum { FOLDED = sizeof folded / sizeof *folded };

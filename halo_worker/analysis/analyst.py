@@ -15,8 +15,8 @@ from halo_receiver.store.reader import Reader
 from halo_worker.analysis import hypotheses as guesses
 from halo_worker.analysis import prompts, routes
 from halo_worker.analysis.answer import FINAL_ANSWER
+from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
 from halo_worker.analysis.draft import Draft, DraftFinding
-from halo_worker.analysis.examiner import Examiner, Looked
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.repository import commits_of, not_read, repository_tools
 from halo_worker.analysis.tools import Desk, window_tools
@@ -202,7 +202,7 @@ async def _worked(
     hypotheses = guesses.named(found.findings)
     desk.hypotheses = guesses.trace_ids(hypotheses)
     schema = schema_text(reader)
-    examiner = Examiner(
+    verifier = ClaimVerifier(
         reader, desk, hypotheses, traces=overview["traces"], needs_answer=work.prompt is not None and not work.messages
     )
     route, reason = routes.chosen(_route(work, repository), size, max_tokens=work.budget.max_tokens)
@@ -210,22 +210,22 @@ async def _worked(
     worked: routes.Worked | None = None
     if route != "loop":
         worked = await (routes.direct if route == "direct" else routes.mapped)(
-            session, desk, examiner, task=prompts.task(work.prompt, work.analysis.context), schema=schema,
+            session, desk, verifier, task=prompts.task(work.prompt, work.analysis.context), schema=schema,
             hypotheses=guesses.listed(hypotheses), size=size,
         )  # fmt: skip
-        if worked.looked is None and TOO_LONG in worked.error and session.ledger.stopped is None:
+        if worked.verified is None and TOO_LONG in worked.error and session.ledger.stopped is None:
             reason = f"the model's context is too small for the {route} route"
             route, worked = "loop", None
     if worked is None:
         first = _first(work, found, hypotheses, overview, await _commits(work))
-        looked, stopped, notes, said = await _loop(work, session, desk, examiner, first, schema, repository)
-        draft = _merged(found, hypotheses, looked, work, said)
+        verified, stopped, notes, said = await _loop(work, session, desk, verifier, first, schema, repository)
+        draft = _merged(found, hypotheses, verified, work, said)
         draft.not_examined += notes
     else:
-        draft = _merged(found, hypotheses, worked.looked, work, None)
+        draft = _merged(found, hypotheses, worked.verified, work, None)
         draft.not_examined += worked.not_examined
         draft.sampled = worked.sampled
-        stopped = session.ledger.stopped or ("error" if worked.looked is None else None)
+        stopped = session.ledger.stopped or ("error" if worked.verified is None else None)
         if stopped:
             draft.not_examined.append(_why(stopped, session.ledger.reason or worked.error))
     draft.stopped_by = stopped
@@ -284,11 +284,11 @@ async def _loop(
     work: Work,
     session: Session,
     desk: Desk,
-    examiner: Examiner,
+    verifier: ClaimVerifier,
     first: str,
     schema: str,
     repository: Sequence[Tool],
-) -> tuple[Looked | None, Stop | None, list[str], str | None]:
+) -> tuple[VerifiedAnswer | None, Stop | None, list[str], str | None]:
     root, child = prompts.system(
         turns=work.budget.max_turns, depth=work.budget.max_depth, parallel=work.budget.max_parallel, schema=schema,
         context=work.analysis.context, repository=bool(repository),
@@ -300,7 +300,7 @@ async def _loop(
             root, messages = messages[0].content or "", messages[1:]
 
     async def check(arguments: dict[str, Any]) -> Check:
-        return Check(tuple((await examiner.look(arguments)).problems))
+        return Check(tuple((await verifier.verify(arguments)).problems))
 
     outcome = await session.loop(
         Task(
@@ -315,9 +315,9 @@ async def _loop(
     )
     notes = [_why(outcome.stopped_by, outcome.reason)] if outcome.stopped_by else []
     if outcome.arguments is not None:
-        return await examiner.look(outcome.arguments), outcome.stopped_by, notes, None
+        return await verifier.verify(outcome.arguments), outcome.stopped_by, notes, None
     notes.append("the model gave no final answer")
-    return None, outcome.stopped_by, notes, await examiner.said(outcome.salvaged)
+    return None, outcome.stopped_by, notes, await verifier.verify_text(outcome.salvaged)
 
 
 def _why(stopped: Stop | None, reason: str) -> str:
@@ -328,24 +328,26 @@ def _why(stopped: Stop | None, reason: str) -> str:
     return f"{words.get(stopped or '', 'it was stopped')}{f': {reason}' if reason else ''}; the rest was not looked at"
 
 
-def _merged(found: Draft, hypotheses: guesses.Hypotheses, looked: Looked | None, work: Work, said: str | None) -> Draft:
+def _merged(
+    found: Draft, hypotheses: guesses.Hypotheses, verified: VerifiedAnswer | None, work: Work, said: str | None
+) -> Draft:
     """Put the model's findings beside the detectors', one failure mode once."""
     draft = replace(
         found, findings=list(found.findings), not_examined=list(found.not_examined),
         rejected_reasons=list(found.rejected_reasons),
     )  # fmt: skip
-    if looked is None:
+    if verified is None:
         draft.answer = said if work.prompt else None
         return draft
     findings: list[DraftFinding] = [
-        guesses.explained(hypothesis, looked.confirmed[name]) if name in looked.confirmed else hypothesis
+        guesses.explained(hypothesis, verified.confirmed[name]) if name in verified.confirmed else hypothesis
         for name, hypothesis in hypotheses.items()
     ]
-    draft.findings = [*looked.findings, *findings]
-    draft.answer = looked.answer if work.prompt or work.messages else None
-    draft.rejected_citations += looked.citations
-    draft.rejected_findings += looked.dropped
-    draft.rejected_reasons += looked.reasons
+    draft.findings = [*verified.findings, *findings]
+    draft.answer = verified.answer if work.prompt or work.messages else None
+    draft.rejected_citations += verified.citations
+    draft.rejected_findings += verified.dropped
+    draft.rejected_reasons += verified.reasons
     return draft
 
 

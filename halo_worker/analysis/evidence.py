@@ -149,7 +149,7 @@ def verify(reader: Reader, draft: Draft) -> Verified:
                 else:
                     citations += 1
                     reasons.append(one_line(f"{item.title[:80]}: {problem}"))
-        # A model's SQL has been run by then, where it can do no harm (`examiner`); it is not run here.
+        # A model's SQL has been run by then, where it can do no harm (`claim_verification`); it is not run here.
         occurrences = list(item.occurrences)
         if not occurrences:
             occurrences = [Occurrence(quote.trace_id, quote.span_id, quote.span_id) for quote in kept["evidence"]]

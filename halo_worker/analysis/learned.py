@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from halo_receiver.store.reader import Reader
+from halo_worker.analysis.claim_verification import named_by
 from halo_worker.analysis.draft import DraftFinding, Occurrence
-from halo_worker.analysis.examiner import named_by
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.tools import Desk
 from halo_worker.report.issue import Issue

@@ -15,7 +15,7 @@ import orjson
 
 from halo_worker.analysis import prompts
 from halo_worker.analysis.answer import FINAL_ANSWER, NOTES
-from halo_worker.analysis.examiner import Examiner, Looked
+from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.tools.fit import size, take
 from halo_worker.analysis.tools.views import view_trace
@@ -53,7 +53,7 @@ class Size:
 class Worked:
     """What came of a route: what stands, and what was not read."""
 
-    looked: Looked | None = None
+    verified: VerifiedAnswer | None = None
     error: str = ""
     not_examined: list[str] = field(default_factory=list)
     sampled: bool = False
@@ -107,7 +107,7 @@ async def _texts(desk: Desk, limit: int, trace_bytes: int, most_bytes: int) -> l
 
 
 async def direct(
-    session: Session, desk: Desk, examiner: Examiner, *, task: str, schema: str, hypotheses: str, size: Size
+    session: Session, desk: Desk, verifier: ClaimVerifier, *, task: str, schema: str, hypotheses: str, size: Size
 ) -> Worked:
     """Show everything in one call."""
     worked = Worked()
@@ -122,12 +122,12 @@ async def direct(
         rules=prompts.rules(schema, hypotheses),
         shown=f"{len(texts)} of {size.traces}",
     )
-    await _final(session, examiner, prompt, worked)
+    await _final(session, verifier, prompt, worked)
     return worked
 
 
 async def mapped(
-    session: Session, desk: Desk, examiner: Examiner, *, task: str, schema: str, hypotheses: str, size: Size
+    session: Session, desk: Desk, verifier: ClaimVerifier, *, task: str, schema: str, hypotheses: str, size: Size
 ) -> Worked:
     """Read the traces in groups, many at once, and put together what was noted."""
     worked = Worked()
@@ -161,7 +161,7 @@ async def mapped(
     if not read:
         worked.error = why
         return worked
-    kept, rejected = await _verified(examiner, notes)
+    kept, rejected = await _verified(verifier, notes)
     lines = take(kept, REDUCE_BYTES)
     if len(lines) < len(kept):
         worked.not_examined.append(f"{len(kept) - len(lines)} of {len(kept)} notes did not fit the synthesis")
@@ -169,11 +169,11 @@ async def mapped(
         untrusted=prompts.UNTRUSTED, read=read, traces=size.traces, task=task, rules=prompts.rules(schema, hypotheses),
         data=prompts.marked("\n".join(orjson.dumps(line).decode() for line in lines)),
     )  # fmt: skip
-    await _final(session, examiner, prompt, worked)
-    if worked.looked is not None:
-        worked.looked.citations += rejected
+    await _final(session, verifier, prompt, worked)
+    if worked.verified is not None:
+        worked.verified.citations += rejected
         if rejected:
-            worked.looked.reasons.append(f"notes of readers: {rejected} quotes are not in the spans they cite")
+            worked.verified.reasons.append(f"notes of readers: {rejected} quotes are not in the spans they cite")
     return worked
 
 
@@ -189,41 +189,41 @@ def _grouped(texts: list[str]) -> list[list[str]]:
     return groups
 
 
-async def _verified(examiner: Examiner, notes: list[dict[str, str]]) -> tuple[list[dict[str, str]], int]:
+async def _verified(verifier: ClaimVerifier, notes: list[dict[str, str]]) -> tuple[list[dict[str, str]], int]:
     """Keep the notes whose quotes are found; one that was made up does not reach the synthesis."""
     names = ("trace_id", "span_id", "field", "quote")
     quotes = [Evidence(**{name: str(note.get(name) or "") for name in names}) for note in notes]
-    standing = {(one.trace_id, one.span_id): one for one in await examiner.standing(quotes)}
+    standing = {(one.trace_id, one.span_id): one for one in await verifier.found_quotes(quotes)}
     kept = []
     for note, quote in zip(notes, quotes, strict=True):
-        found = await examiner.standing([quote]) if (quote.trace_id, quote.span_id) in standing else []
+        found = await verifier.found_quotes([quote]) if (quote.trace_id, quote.span_id) in standing else []
         if found:
             kept.append({**{name: str(value)[:600] for name, value in note.items()}, **found[0].model_dump()})
     return kept, len(notes) - len(kept)
 
 
-async def _final(session: Session, examiner: Examiner, prompt: str, worked: Worked) -> None:
+async def _final(session: Session, verifier: ClaimVerifier, prompt: str, worked: Worked) -> None:
     """Ask for the answer, look at it, and send it back once when something does not stand."""
     messages = [Message("user", prompt)]
     for attempt in range(2):
         result = await session.ask(messages, schema=FINAL_ANSWER)
         if result.error is not None:
-            if worked.looked is None:
+            if worked.verified is None:
                 worked.error = result.error.get("message", result.error.get("type", "error"))
             return
         arguments = result.value if isinstance(result.value, dict) else {"answer": str(result.value)}
-        looked = await examiner.look(arguments)
+        verified = await verifier.verify(arguments)
         # The second answer counts only where it is no worse: a repair may lose what stood.
-        if worked.looked is None or _standing(looked) >= _standing(worked.looked):
-            worked.looked = looked
-        if not looked.problems or attempt:
+        if worked.verified is None or _standing(verified) >= _standing(worked.verified):
+            worked.verified = verified
+        if not verified.problems or attempt:
             return
-        problems = "\n".join(f"- {problem}" for problem in looked.problems)
+        problems = "\n".join(f"- {problem}" for problem in verified.problems)
         messages += [
             Message("assistant", json.dumps(arguments, ensure_ascii=False)),
             Message("user", prompts.REPAIR.format(problems=problems)),
         ]
 
 
-def _standing(looked: Looked) -> int:
-    return len(looked.findings) + len(looked.confirmed) + (looked.answer is not None)
+def _standing(verified: VerifiedAnswer) -> int:
+    return len(verified.findings) + len(verified.confirmed) + (verified.answer is not None)

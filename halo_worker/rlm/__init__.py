@@ -1,1 +1,1 @@
-"""The engine: models, code and text. It knows nothing of traces."""
+"""The engine, a recursive language model: models, code and text. It knows nothing of traces."""

@@ -155,7 +155,7 @@ class Ledger:
         return reservation
 
     def _allowed(self, input_tokens: int, wanted: int, price: Price, *, final: bool) -> tuple[int, Denied | None]:
-        """How much output fits, and the limit that says so."""
+        """Return how much output fits, and the limit that bounds it."""
         output, denied = wanted, None
         tokens = self.tokens_left(final=final)
         if tokens is not None and tokens - input_tokens < output:

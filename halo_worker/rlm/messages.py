@@ -11,7 +11,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as a model is told of it. `parameters` is a JSON Schema of an object."""
+    """A tool as a request describes it. `parameters` is a JSON Schema of an object."""
 
     name: str
     description: str

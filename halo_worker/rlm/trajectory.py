@@ -18,7 +18,7 @@ from halo_worker.rlm.messages import Usage
 from halo_worker.rlm.truncation import truncate
 
 NAME = "trajectory.jsonl"
-TEXT_BYTES = 16_000  # of one text in the record; what is longer is clipped and says so
+TEXT_BYTES = 16_000  # of one text in the record; what is longer is truncated and says so
 _COUNTED = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
@@ -30,12 +30,12 @@ class Trajectory:
         self._elapsed = elapsed
         self._file: BinaryIO = path.open("ab", buffering=0)
         if path.stat().st_size and not _ends_with_newline(path):
-            self._file.write(b"\n")  # the line that a kill cut
+            self._file.write(b"\n")  # after a line that a kill truncated
 
     def write(self, kind: str, **fields: Any) -> None:
         """Add one line."""
         line = {"kind": kind, "at_unix_nano": time.time_ns(), "elapsed": round(self._elapsed(), 3)}
-        line |= {name: _clipped(value) for name, value in fields.items() if value is not None}
+        line |= {name: _truncated(value) for name, value in fields.items() if value is not None}
         self._file.write(orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n")
 
     def close(self) -> None:
@@ -46,8 +46,8 @@ class Trajectory:
 def spent(path: Path) -> tuple[Usage, int, float]:
     """Add up the usage, the attempts and the seconds that a record holds.
 
-    An attempt that began and never ended, because the process was killed, counts with the input it sent. Lines cut
-    short are passed over.
+    An attempt that began and never ended, because the process was killed, counts with the input it sent. Truncated
+    lines are skipped.
     """
     totals = dict.fromkeys(_COUNTED, 0)
     cost: float | None = None
@@ -75,11 +75,11 @@ def spent(path: Path) -> tuple[Usage, int, float]:
     return Usage(**totals, cost_usd=cost), calls, seconds
 
 
-def _clipped(value: Any) -> Any:
+def _truncated(value: Any) -> Any:
     """Texts within bounds and valid UTF-8, at any depth."""
     if isinstance(value, str):
         return truncate(value, TEXT_BYTES)
-    return [_clipped(one) for one in value] if isinstance(value, list) else value
+    return [_truncated(one) for one in value] if isinstance(value, list) else value
 
 
 def _ends_with_newline(path: Path) -> bool:

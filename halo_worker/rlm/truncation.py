@@ -1,4 +1,4 @@
-"""One byte budget for every result: values as JSON text that fits, and says what it left out."""
+"""Values as JSON text within a limit in bytes; what is truncated says how much was left out."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ def truncate(text: str, limit: int) -> str:
 
 
 def truncate_json(text: str, limit: int) -> str:
-    """Return JSON text with its texts and lists cut until it fits, what is not JSON clipped."""
+    """Return JSON text with its strings and lists truncated until it fits; what is not JSON is truncated as text."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return truncate(text, limit)
     for characters, items in ((120, 6), (80, 4), (60, 3), (40, 2), (40, 1)):
-        short = text_of(_cut(value, characters, items))
+        short = text_of(_truncated(value, characters, items))
         if len(short.encode()) <= limit:
             return short
     return truncate(text, limit)
 
 
-def _cut(value: Any, characters: int, items: int) -> Any:
+def _truncated(value: Any, characters: int, items: int) -> Any:
     if isinstance(value, str):
         return value if len(value) <= characters else f"{value[:characters]}…"
     if isinstance(value, list):
-        kept = [_cut(one, characters, items) for one in value[:items]]
+        kept = [_truncated(one, characters, items) for one in value[:items]]
         return [*kept, f"… {len(value) - items} more"] if len(value) > items else kept
     if isinstance(value, dict):
-        return {key: _cut(one, characters, items) for key, one in value.items()}
+        return {key: _truncated(one, characters, items) for key, one in value.items()}
     return value

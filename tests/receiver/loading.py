@@ -11,8 +11,8 @@ import duckdb
 from halo_receiver import spool
 from halo_receiver.loader import Loader
 from halo_receiver.store import schema
-from halo_receiver.store.fold import unfolded
 from halo_receiver.store.reader import Reader
+from halo_receiver.store.text_folding import unfolded
 from tests.fixtures_receiver import trace_request
 
 ARRIVAL = 1_790_000_000_000_000_000

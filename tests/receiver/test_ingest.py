@@ -61,7 +61,7 @@ def scanned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return bool(request.param)
 
 
-def crowded(kind: str) -> tuple[str, bytes]:
+def many_messages(kind: str) -> tuple[str, bytes]:
     """One span, or log record, with more in it than a request may hold."""
     number = check.MAX_MESSAGES + 1
     if kind == "log body":
@@ -82,11 +82,11 @@ def crowded(kind: str) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", ["attributes", "events", "links", "value in a value", "log body"])
-def test_a_crowd_of_empty_messages_is_refused_for_good_before_any_is_built(
+def test_too_many_empty_messages_are_refused_for_good_before_any_is_built(
     kind: str, scanned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten megabytes of them became half a gigabyte, and the 64 that a request may have two."""
-    signal, body = crowded(kind)
+    signal, body = many_messages(kind)
 
     def build(*_: object) -> None:
         raise AssertionError("messages were built")
@@ -97,7 +97,7 @@ def test_a_crowd_of_empty_messages_is_refused_for_good_before_any_is_built(
     assert refusal.value.hint == "send smaller batches"
 
 
-def test_a_crowd_in_json_is_refused_before_it_is_read() -> None:
+def test_too_many_messages_in_json_are_refused_before_they_are_read() -> None:
     span = {"traceId": "0" * 31 + "1", "spanId": "0" * 15 + "1", "attributes": [0]}
     document = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]})
     body = document.replace("[0]", "[" + "{}," * check.MAX_MESSAGES + "{}]").encode()
@@ -105,7 +105,7 @@ def test_a_crowd_in_json_is_refused_before_it_is_read() -> None:
         check.check("traces", "json", body)
 
 
-def test_as_many_small_spans_as_a_request_may_have_bytes_are_no_crowd(scanned: bool) -> None:
+def test_as_many_small_spans_as_fit_into_a_request_are_not_too_many(scanned: bool) -> None:
     (request,) = payloads.requests("plain", count=1, spans=256)
     times = 2**26 // len(request.body)
     assert check.check("traces", "protobuf", bytes(request.body) * times).items == 256 * times

@@ -83,9 +83,9 @@ def written(value: Any, draw: Any) -> bytes:
 
 
 def outcome(body: bytes, kind: str) -> Any:
-    mending = decode.Mending(100)
+    repair = decode.Repair(100)
     try:
-        found = mending.gather(decode.each(kind, body, encoding="json", mending=mending))
+        found = repair.gather(decode.each(kind, body, encoding="json", repair=repair))
     except Undecodable:
         return "undecodable"
     return found.spans, found.logs, found.rejected

@@ -21,7 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from benchmarks import payloads
 from halo_receiver import check, decode, wire
 from halo_receiver.store import columns
-from halo_receiver.store.fold import MAX_FOLDED_BYTES
+from halo_receiver.store.text_folding import MAX_FOLDED_BYTES
 from halo_receiver.tables import Tables
 from tests.fixtures_receiver import trace_request
 from tests.generator.fleet import fleet

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from halo_receiver import wire
-from halo_receiver.conventions import flattened, messages, spoken
+from halo_receiver.conventions import flattened, message_summary, messages
 from halo_receiver.conventions.meaning import _finish_reason
 from tests.generator.fleet import fleet
 
@@ -23,10 +23,10 @@ FUZZ = settings(
 PREFIX = "llm.input_messages."
 
 
-def referred(value: Any) -> spoken.Spoken | None:
+def referred(value: Any) -> message_summary.MessageSummary | None:
     """What the reference makes of a value."""
     found = messages.read(value, "user")
-    return spoken.of(found, _finish_reason) if found else None
+    return message_summary.summarize(found, _finish_reason) if found else None
 
 
 def same(text: str) -> bool:
@@ -34,7 +34,7 @@ def same(text: str) -> bool:
     found = wire.messages(text, None, "user", _finish_reason)
     if found is None:
         return False
-    assert spoken.Spoken._make(found) == referred(text)
+    assert message_summary.MessageSummary._make(found) == referred(text)
     return True
 
 
@@ -45,7 +45,7 @@ def same_flat(attributes: dict[str, Any]) -> bool:
         return False
     gathered = flattened.gather(attributes, PREFIX)
     assert gathered is not None
-    assert spoken.Spoken._make(found) == referred(gathered)
+    assert message_summary.MessageSummary._make(found) == referred(gathered)
     return True
 
 

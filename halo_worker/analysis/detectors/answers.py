@@ -181,8 +181,8 @@ UNITS = (
           WHERE s.span_type = 'llm' AND NOT s.failed AND s.calls = 0 AND coalesce(s.output_length, 0) = 0 AND NOT s.media AND coalesce(s.finish_reason, 'stop') = 'stop'
             AND s.end_time IS NOT NULL AND CASE WHEN s.has_output THEN coalesce(s.output_tokens, 0) <= 100 ELSE c.service_name IS NOT NULL END
             AND s.trace_id NOT IN (FROM _stopped)
-            AND NOT EXISTS (SELECT 1 FROM _s n LEFT JOIN _asides a ON a.trace_id = n.trace_id AND a.span_id = n.span_id AND a.of_span_id = s.span_id
-              WHERE n.trace_id = s.trace_id AND n.start_time > s.start_time AND a.span_id IS NULL
+            AND NOT EXISTS (SELECT 1 FROM _s n WHERE n.trace_id = s.trace_id AND n.start_time > s.start_time
+                AND (n.trace_id, n.span_id, s.span_id) NOT IN (SELECT (trace_id, span_id, of_span_id) FROM _asides)
                 AND (n.span_type = 'llm' AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0 OR n.media) OR n.span_type = 'tool'))
         """,
         title="{subject} answers with nothing",

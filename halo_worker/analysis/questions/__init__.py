@@ -1,5 +1,5 @@
 """Questions to the window, answered in processes of their own: what a model asks cannot take this one down."""
 
-from halo_worker.analysis.questions.asking import Questions, Rows
+from halo_worker.analysis.questions.client import Questions, Rows
 
 __all__ = ["Questions", "Rows"]

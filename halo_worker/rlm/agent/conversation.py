@@ -1,7 +1,7 @@
-"""One agent's conversation, kept small: old results give way to a digest, and where room is short to one line each.
+"""One agent's conversation, kept small: old results are replaced by a digest, and where room is short by a line.
 
-Both name where the whole is. No model is asked for it. Results go oldest first and several at once, so that the
-beginning of the conversation stays byte-equal for most turns and providers' prefix caches hit.
+Both name the item that has the whole. No model is asked for it. Results are replaced oldest first and several at
+once, so that the beginning of the conversation stays byte-equal for most turns, and providers' prefix caches hit.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from halo_worker.rlm.messages import Message, ToolCall
 from halo_worker.rlm.tool import ToolError
 from halo_worker.rlm.truncation import truncate, truncate_json
 
-CONTEXT_TOKENS = 120_000  # from which old results are elided; less once a model has said that it takes less
+CONTEXT_TOKENS = 120_000  # from which old results are elided; less once a model has refused so many
 ROOM_AFTER = 0.6  # of it is left filled by an elision, so that the next one is far
-SPARED = 3  # the newest results stay
+SPARED = 3  # the newest results are kept whole
 SMALL_BYTES = 400  # a result below is not worth a line in its place
 # Every turn sends all of the conversation again, so that an old result costs its size times the turns that are left.
 # Once those that are not the newest hold this much, they are shortened together: ids and beginnings of texts stay.
@@ -35,7 +35,7 @@ Estimate = Callable[[Sequence[Message]], int]
 
 @dataclass(slots=True)
 class Conversation:
-    """Messages, and the results that were taken out of them, by item id."""
+    """Messages, and the results that were elided from them, by item id."""
 
     messages: list[Message] = field(default_factory=list)
     items: dict[str, tuple[str, str]] = field(default_factory=dict)  # id → name, text
@@ -46,14 +46,14 @@ class Conversation:
         self.messages.append(message)
 
     def fit(self, estimate: Estimate) -> int:
-        """Shorten what is stale, and elide if it is fuller than allowed; return how many results went."""
-        gone = self._shorten()
+        """Shorten what is stale, and elide if it is fuller than allowed; return how many results."""
+        elided = self._shorten()
         if estimate(self.messages) > self.tokens:
-            gone += self._elide(estimate, self.tokens * ROOM_AFTER, SPARED)
-        return gone
+            elided += self._elide(estimate, self.tokens * ROOM_AFTER, SPARED)
+        return elided
 
     def overflowed(self, estimate: Estimate) -> bool:
-        """The model takes less than we thought: learn it, and elide. False when there is nothing left to take out."""
+        """Lower the limit, for the model refused this much, and elide. False when there is nothing left to elide."""
         now = estimate(self.messages)
         self.tokens = min(self.tokens, int(now * 0.9))
         goal = self.tokens * ROOM_AFTER
@@ -65,12 +65,12 @@ class Conversation:
         return gone > 0
 
     def stub(self, index: int) -> Message:
-        """Take the text of a result out, and leave a line."""
+        """Replace a result by a line."""
         message = self.messages[index]
         return replace(message, content=self._place(message))
 
     def _digest(self, index: int) -> Message:
-        """Take most of the text of a result out, and leave a line and a digest."""
+        """Replace a result by a line and a digest."""
         message = self.messages[index]
         text = message.content or ""
         inside = prompts.inside(text)
@@ -89,7 +89,7 @@ class Conversation:
         return prompts.elided(item_id, name, len(text.encode("utf-8", "replace")))
 
     def withhold(self) -> int:
-        """Take out the newest results, to which a provider's filter objected; return how many went."""
+        """Withhold the newest results, to which a provider's filter objected; return how many."""
         gone = 0
         for index in range(len(self.messages) - 1, -1, -1):
             message = self.messages[index]
@@ -123,7 +123,7 @@ class Conversation:
         self.tokens = state["tokens"]
 
     def _shorten(self) -> int:
-        """Leave digests of the results that are not the newest, once they hold enough for it."""
+        """Replace the results that are not the newest by digests, once they are large enough together."""
         results = [index for index, one in enumerate(self.messages) if _is_result(one)][:-SPARED]
         whole = [
             i for i in results if not _SHORTENED.match(text := self.messages[i].content or "") and len(text) > LONG

@@ -19,7 +19,7 @@ from halo_worker.rlm.tool import Tool, ToolError
 from halo_worker.rlm.trajectory import Trajectory
 from halo_worker.rlm.truncation import truncate
 
-STATUS_BYTES = 2_000  # of what the task has to say before a turn
+STATUS_BYTES = 2_000  # of the task's status
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class RunContext:
 
     @property
     def subset(self) -> str:
-        """What the interpreter runs, in words."""
+        """A description of the Python subset that the interpreter runs."""
         return str(getattr(self.open_interpreter, "subset", ""))
 
     def record_agent(self, agent: Identity) -> None:
@@ -90,7 +90,7 @@ class RunContext:
         return value
 
     def status(self) -> str:
-        """What the task has to say before a turn; a status that fails says nothing."""
+        """Return the task's status for a turn; an empty one when it fails."""
         try:
             return truncate(self.task.status(), STATUS_BYTES)
         except Exception as error:  # noqa: BLE001  ours, not the model's: the run goes on
@@ -98,7 +98,7 @@ class RunContext:
             return ""
 
     async def check(self, given: dict[str, object]) -> tuple[str, ...]:
-        """What is wrong with a final answer; a check that fails finds nothing, and says so in the record."""
+        """Return the problems of a final answer; none, and a note in the trajectory, when the check itself fails."""
         try:
             return (await self.task.check(given)).problems
         except Denied:

@@ -22,7 +22,7 @@ from halo_worker.rlm.truncation import truncate
 OUTPUT_TOKENS = 8_192  # of one sub-call
 PROMPT_CHARACTERS = 4 * 2**20  # of one sub-call, whatever the model takes
 REPAIRS = 2  # how often a value that does not validate goes back
-PARTIAL_BYTES = 4_000  # of an answer that was cut, shown with the error
+PARTIAL_BYTES = 4_000  # of a truncated answer, shown with the error
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class SubResult:
     """The outcome of one sub-call: `value` (text, or validated JSON when a schema was given), or a typed error.
 
     An error is an object and never text in the data: `{"type": "budget" | "refused" | "unavailable" | "invalid" |
-    "truncated", "message": …}`, of a truncated one also `partial`, what came of it.
+    "truncated", "message": …}`, of a truncated one also `partial`, the part that came.
     """
 
     value: Any = None
@@ -86,7 +86,7 @@ class SubCalls:
         system: str | None = None,
         agent_id: str = "",
     ) -> list[SubResult]:
-        """Ask many things; the results stand in the order of the prompts, whatever came of each."""
+        """Ask many things; the results are in the order of the prompts, errors included."""
         calls = (self.query(prompt, schema=schema, system=system, agent_id=agent_id) for prompt in asked)
         return await asyncio.gather(*calls)
 
@@ -151,14 +151,14 @@ async def ask_validated(
 def _read(reply: Reply, validator: Validator | None) -> SubResult:
     if reply.refusal or reply.finish_reason == "content_filter":
         return SubResult(error={"type": "refused", "message": truncate(reply.content, 500) or "the model declined"})
-    cut = reply.finish_reason == "length"
+    too_long = reply.finish_reason == "length"
     truncated = {
         "type": "truncated",
         "message": "the answer was longer than allowed: ask for less at once",
         "partial": truncate(reply.content, PARTIAL_BYTES),
     }
     if validator is None:
-        return SubResult(error=truncated) if cut else SubResult(reply.content)
+        return SubResult(error=truncated) if too_long else SubResult(reply.content)
     try:
         value = extract_json(reply.content)
         problems = validator.problems(value)
@@ -171,7 +171,7 @@ def _read(reply: Reply, validator: Validator | None) -> SubResult:
             return SubResult(tool_arguments.parse(name, given, validator.schema))
         except ToolError:
             continue
-    return SubResult(error=truncated if cut else {"type": "invalid", "message": "; ".join(problems)})
+    return SubResult(error=truncated if too_long else {"type": "invalid", "message": "; ".join(problems)})
 
 
 def as_data(result: SubResult) -> Any:

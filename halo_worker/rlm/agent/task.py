@@ -23,7 +23,7 @@ class Task:
     """What the loop works on.
 
     `system` and `child_system` are byte-stable for the whole run, so that providers' prefix caches hit. `status` is
-    asked before each turn and says, in a line or two, what only now is known (the engine adds budget and turn).
+    called before each turn and returns, in a line or two, what only now is known (the engine adds budget and turn).
     `check` looks at a root's `final_answer` arguments; a first failure goes back to the model once, after that the
     caller gets them as they are and drops what does not stand.
     """
@@ -39,7 +39,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened, in order over all agents: a message of an agent, or a piece of text as it streams.
+    """One event, in order over all agents: a message of an agent, or a piece of text as it streams.
 
     `sequence` is strictly increasing. Exactly one message of a run is `final`, when it ends with an answer.
     """
@@ -59,12 +59,12 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How the loop ended. `arguments` are those of `final_answer`; None when no valid one was given, and `salvaged`
-    is then the last thing the root agent said, if anything. `stopped_by` None: the model finished by itself."""
+    is then the last text of the root agent, if there is any. `stopped_by` None: the model finished by itself."""
 
     arguments: dict[str, Any] | None = None
     salvaged: str | None = None
     stopped_by: Stop | None = None
-    reason: str = ""  # of stopped_by, in words for the report: the provider's error, the limit that was reached
+    reason: str = ""  # of stopped_by, for the report: the provider's error, the limit that was reached
     turns: int = 0
     problems: tuple[str, ...] = field(default=())  # what `check` still finds wrong with `arguments`
 

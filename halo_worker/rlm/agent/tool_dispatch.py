@@ -91,7 +91,7 @@ class ToolDispatch:
             text = text_of({"error": truncate(str(error), ERROR_BYTES)})
         except Denied:
             raise
-        except Exception as error:  # noqa: BLE001  a bug of ours: the model is told, and the run goes on
+        except Exception as error:  # noqa: BLE001  a bug of ours: the model gets an error, and the run goes on
             failed = True
             text = text_of({"error": truncate(f"{type(error).__name__}: {error}", ERROR_BYTES)})
         self._context.trajectory.write(

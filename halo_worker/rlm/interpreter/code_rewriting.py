@@ -1,6 +1,6 @@
-"""Idioms that the interpreter lacks, written as it knows them, before code runs: methods as values, next(), del.
+"""Rewrites Python that the interpreter does not support, before code runs: methods as values, next(), del.
 
-Models write them again and again, whatever the prompt says; each would cost a turn. Lines keep their numbers.
+Models write these again and again, whatever the prompt says, and each would cost a turn. Line numbers are kept.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-MEND_CHARACTERS = 20_000  # of code that is looked at; longer code runs as it is
+REWRITTEN_CHARACTERS = 20_000  # longer code is run as it is
 _TYPES = frozenset({"str", "int", "float", "bytes", "list", "dict", "set", "tuple"})
-Edit = tuple[int, int, str]  # from, to (bytes), and what stands there instead
+Edit = tuple[int, int, str]  # start and end in bytes, and the replacement
 
 
 def rewrite(code: str) -> str:
-    """Return code that means the same; code that cannot be read, as it is.
+    """Return code that means the same; code that cannot be parsed is returned as it is.
 
     `key=counts.get` and `map(str.upper, …)` become lambdas; `next(x for …)` is given an iterator; `del d[k]` becomes
     `d.pop(k)`, and `del name` gives the name None.
     """
-    if len(code) > MEND_CHARACTERS:
+    if len(code) > REWRITTEN_CHARACTERS:
         return code
     try:
         tree = ast.parse(code)
@@ -29,14 +29,14 @@ def rewrite(code: str) -> str:
         return code
     out, at = [], 0
     for start, end, text in edits:
-        if start >= at:  # one inside another is left as it is
+        if start >= at:  # an edit inside another is skipped
             out += [raw[at:start], text.encode()]
             at = end
     return b"".join([*out, raw[at:]]).decode()
 
 
 class _Source:
-    """Where nodes stand in the code."""
+    """The positions of nodes in the code."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
@@ -45,13 +45,13 @@ class _Source:
             self._lines.append(self._lines[-1] + len(line))
 
     def span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
-        """From and to, in bytes."""
+        """Return start and end, in bytes."""
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
         return self._lines[node.lineno - 1] + node.col_offset, self._lines[node.end_lineno - 1] + node.end_col_offset
 
     def text(self, node: ast.expr | ast.stmt) -> str:
-        """What stands there."""
+        """Return the code of a node."""
         start, end = self.span(node)
         return self._raw[start:end].decode()
 

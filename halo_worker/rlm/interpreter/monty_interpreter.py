@@ -60,7 +60,7 @@ class MontyInterpreter:
         self._pool: Any = None
         self._session: Any = None
         self._saved: bytes | None = None  # the variables after the last execution that ended well
-        self._lost = False  # whether they could not be brought back, and nobody was told
+        self._lost = False  # whether they could not be restored, and no result has said so yet
         self._lock = asyncio.Lock()
 
     async def execute(self, code: str) -> Executed:
@@ -147,7 +147,7 @@ class MontyInterpreter:
         return True
 
     async def _run(self, code: str, output: _Output) -> tuple[Executed, bool]:
-        """Run code to its end; return what came of it, and whether the session can go on."""
+        """Run code to its end; return the outcome, and whether the session can go on."""
         from pydantic_monty import MontyComplete, MontyCrashedError, MontyError, MontySyntaxError
 
         calls = _Calls(self._functions, self._limits.host_calls)
@@ -172,7 +172,7 @@ class MontyInterpreter:
                 return self._ended(output, "time", _time(self._limits), lost=True), False
             over = calls.made > self._limits.host_calls
             return self._ended(output, "host_calls" if over else "raised", message + _advice(message)), True
-        except Exception as error:  # noqa: BLE001  a value that cannot cross, or a session that is gone
+        except Exception as error:  # noqa: BLE001  a value that cannot be passed, or a session that has ended
             return self._ended(output, "raised", f"{type(error).__name__}: {error}", lost=True), False
         return Executed(output.text, _value(at.output), output_left_out=output.left_out), True
 
@@ -188,7 +188,7 @@ class MontyInterpreter:
         )
 
     def _with_loss(self, executed: Executed) -> Executed:
-        """Say of the first execution after variables were lost without a word that they were."""
+        """Report lost variables with the first execution after the loss."""
         if self._lost and not executed.variables_lost:
             executed = replace(executed, message=f"{_ALL_LOST}\n{executed.message}".strip(), variables_lost=True)
         self._lost = False
@@ -227,7 +227,7 @@ class _Calls:
         self.made = 0
 
     async def answer(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Call a host function; what it raises is raised in the code, as RuntimeError with its words."""
+        """Call a host function; what it raises is raised in the code, as RuntimeError with its message."""
         self.made += 1
         if self.made > self._limit:
             return {"exc_type": "RuntimeError", "message": f"more than {self._limit:,} host calls in one execution"}
@@ -235,7 +235,7 @@ class _Calls:
             return {"exc_type": "NameError", "message": f"name {name!r} is not defined"}
         try:
             return {"return_value": await self.functions[name](*args, **kwargs)}
-        except Exception as error:  # noqa: BLE001  whatever the host says, the code may catch it
+        except Exception as error:  # noqa: BLE001  whatever the host raises, the code may catch it
             kind = "TypeError" if isinstance(error, TypeError) else "RuntimeError"
             return {"exc_type": kind, "message": str(error) or type(error).__name__}
 
@@ -254,7 +254,7 @@ async def _step(at: Any, calls: _Calls) -> Any:
         result: Any = await calls.answer(str(at.function_name), at.args, at.kwargs)
         if not at.allow_eager_await:
             return await at.resume(result)
-        # The code says `await f()`: give it a future, already settled.
+        # The code awaits the call: give it a future that is already settled.
         waiting: Any = await at.resume({"future": ...})
         return await waiting.resume(dict.fromkeys(waiting.pending_call_ids, result))
     return await at.resume(

@@ -1,4 +1,4 @@
-"""What the engine asks of the place where model-written code runs. Every implementation passes the conformance and
+"""The protocol of an interpreter for model-written code. Every implementation passes the conformance and
 attack suites in tests/worker/rlm/interpreter/."""
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Executed:
 class Interpreter(Protocol):
     """A session whose variables persist between executions."""
 
-    subset: str  # what of Python it runs, in words for the prompt
+    subset: str  # a description of the Python it runs, for the prompt
 
     async def execute(self, code: str) -> Executed:
         """Run code. Whatever the code does ends in an Executed; raises InterpreterGone when there is no interpreter."""

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions as JSON: requests out of our messages, replies out of bodies and chunks. Pure."""
+"""OpenAI's chat completions as JSON: renders requests, parses bodies and chunks. Pure."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def reply(body: Body) -> Reply:
 
 
 class Events:
-    """Chunks of a chat stream, put together."""
+    """Assembles the chunks of a chat stream."""
 
     def __init__(self) -> None:
         self._body: Body = {}
@@ -143,7 +143,7 @@ class Events:
         return call
 
     def end(self) -> Body:
-        """Return the whole as a plain answer. Raises Truncated when no chunk said why it ended."""
+        """Return the body of the whole answer. Raises Truncated when no chunk had a finish reason."""
         if self._reason is None:
             raise Truncated(self.received)
         message = {
@@ -165,7 +165,7 @@ def _begins(call: dict[str, Any], call_id: Any, name: str, piece: str) -> bool:
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
-    """Read chat's usage, and the spellings of those who imitate it."""
+    """Parse usage, as chat completions and compatible endpoints spell it."""
     return Usage(
         input_tokens=number(usage.get("prompt_tokens"), usage.get("input_tokens")),
         output_tokens=number(usage.get("completion_tokens"), usage.get("output_tokens")),

@@ -1,4 +1,4 @@
-"""What one endpoint's faults mean, and what they teach about it: parameters it does not take, limits it has. Pure."""
+"""Classifies the errors of one endpoint: retryable or not, and what it does not support (parameters, limits). Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 @dataclass(slots=True)
 class Endpoint:
-    """What has been learned of one endpoint."""
+    """What is known of one endpoint from its errors."""
 
     without: set[str] = field(default_factory=set)  # forms of a request that it refused, of request_forms
     context: int | None = None  # tokens of input and output together, once it has said so
@@ -60,10 +60,12 @@ class Endpoint:
             self.without.add("stream")
         return RequestChanged("the stream could not be read: asked again without streaming", received=received)
 
-    def fault(
+    def classify(
         self, error: Exception, body: dict[str, Any], *, timeout: float, estimate: int
     ) -> ModelUnavailable | ModelRefused:
-        """Tell what may pass from what will not, and learn from it how the endpoint wants to be asked.
+        """Return an error as ModelUnavailable where a retry may succeed, else as ModelRefused.
+
+        A refused form of a request is kept and answered by RequestChanged: the next request is without it.
 
         `timeout` in seconds; `estimate`: the tokens of the prompt.
         """
@@ -75,7 +77,7 @@ class Endpoint:
         status = getattr(error, "status_code", None)
         about = status or said.status
         wait = _retry_after(error, message)
-        # Some say of the limit of a minute, too, that the quota is exceeded; but then when it will not be.
+        # Some report a limit per minute as an exceeded quota as well, but then with the time to wait.
         if (
             _QUOTA.search(said.words)
             and about in (None, 402, 403, 429)
@@ -160,14 +162,14 @@ _HINTS = {
 
 
 def describe(error: BaseException) -> str:
-    """An error with its cause, for the library says no more than 'Connection error.'"""
+    """Return an error's text with its cause, for the library's is only 'Connection error.'"""
     cause = error.__cause__
     text = str(error) or type(error).__name__
     return f"{text} ({type(cause).__name__}: {cause})" if cause is not None else text
 
 
 def _retry_after(error: BaseException, message: str) -> float | None:
-    """What the provider asked for, in seconds: `retry-after-ms`, seconds, a date, or in words."""
+    """The wait that a provider asks for, in seconds: by `retry-after-ms`, `retry-after` or in the text."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
         if value := headers.get("retry-after-ms"):

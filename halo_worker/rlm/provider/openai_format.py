@@ -1,4 +1,4 @@
-"""What both of OpenAI's APIs share, and how to read what has drifted from it. Nothing here raises for a shape."""
+"""What both of OpenAI's APIs share, parsed leniently: nothing here raises for an unexpected shape."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Truncated(Exception):  # noqa: N818
 
 
 class Failed(Exception):  # noqa: N818
-    """A body or event says that it failed."""
+    """A body or event reports an error."""
 
     def __init__(self, error: Any) -> None:
         self.body = error if isinstance(error, dict) else {"message": str(error)}
         super().__init__(str(self.body.get("message") or self.body))
 
 
-def answered(body: Any) -> Body:
-    """Return the body of an answer. Raises Failed when it is one of failure."""
+def raise_for_error(body: Any) -> Body:
+    """Return the body of an answer. Raises Failed when it reports an error."""
     found: Body = as_dict(body)
     if found.get("error"):
         raise Failed(found["error"])
@@ -87,7 +87,7 @@ def number(*values: Any) -> int:
 
 
 def money(value: Any) -> float | None:
-    """Dollars, where somebody says so."""
+    """Dollars, where the provider reports them."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
 
 

@@ -24,10 +24,10 @@ from halo_worker.rlm.provider.endpoint_errors import TIMEOUT_SETTING, Endpoint, 
 from halo_worker.rlm.provider.output_limit import MIN_OUTPUT_TOKENS
 from halo_worker.rlm.provider.prices import Prices
 
-BYTES_A_TOKEN = 3.3  # English and JSON have 3.5 to 4.5; learned from what the provider counts
+BYTES_A_TOKEN = 3.3  # English and JSON have 3.5 to 4.5; corrected by what the provider counts
 TOKENS_A_MESSAGE = 8
-RATIO_LEAST, RATIO_MOST = 0.5, 4.0  # of counted to estimated tokens: how far the provider may teach us
-_PATIENCE = {"high": 3, "xhigh": 5}
+RATIO_LEAST, RATIO_MOST = 0.5, 4.0  # of counted to estimated tokens: bounds of the correction
+_TIMEOUT_FACTOR = {"high": 3, "xhigh": 5}
 
 
 class OpenAIModel:
@@ -55,8 +55,8 @@ class OpenAIModel:
         self._base_url, self._api_key, self._headers = base_url, api_key, dict(headers or {})
         self._temperature, self._effort = temperature, reasoning_effort
         self._parallel_tool_calls = parallel_tool_calls
-        # Who thinks long says nothing meanwhile.
-        self._timeout = request_timeout_seconds * _PATIENCE.get(reasoning_effort or "", 1)
+        # A reasoning model sends nothing while it reasons.
+        self._timeout = request_timeout_seconds * _TIMEOUT_FACTOR.get(reasoning_effort or "", 1)
         self._prices = Prices(name, input_usd_per_million, output_usd_per_million)
         self.endpoint = Endpoint(max_output_tokens=max_output_tokens)
         self._ratio = 1.0  # of counted to estimated tokens, the highest lately
@@ -87,14 +87,14 @@ class OpenAIModel:
                 if self._is_openai:
                     self._broken = error
             self._prices.cost(Usage(1, 1))
-        except Exception as error:  # noqa: BLE001  raised where it can be told, in ask
+        except Exception as error:  # noqa: BLE001  raised by ask, whose caller handles it
             self._broken = error
         finally:
             self._ready.set()
 
     @property
     def max_output_tokens(self) -> int | None:
-        """The most that one answer may have, as configured or as the endpoint says."""
+        """The limit of one answer, as configured or as the endpoint reports."""
         return self.endpoint.max_output_tokens
 
     async def ask(
@@ -115,15 +115,15 @@ class OpenAIModel:
         body = self._body(messages, tools, schema, max_output_tokens, stream=streams)
         try:
             answer = await (self._streamed(body, on_delta) if streams else self._plain(body))
-            reply: Reply = self._wire.reply(openai_format.answered(answer))
+            reply: Reply = self._wire.reply(openai_format.raise_for_error(answer))
         except (ModelRefused, ModelUnavailable):
             raise
         except Exception as error:
             estimate = self.estimate(messages, tools)
-            raise self.endpoint.fault(error, body, timeout=self._timeout, estimate=estimate) from error
+            raise self.endpoint.classify(error, body, timeout=self._timeout, estimate=estimate) from error
         if not reply.content and not reply.tool_calls and reply.finish_reason == "other":
             raise ModelUnavailable("the provider answered with nothing in it", received=0)
-        self._learn(messages, tools, reply.usage)
+        self._correct_ratio(messages, tools, reply.usage)
         if on_delta is not None and not streams and reply.content:
             on_delta(reply.content)
         return reply
@@ -134,7 +134,7 @@ class OpenAIModel:
             return await self._client.post(self._path, body=body, cast_to=object)
 
     async def _streamed(self, body: dict[str, Any], on_delta: Callable[[str], None] | None) -> Any:
-        """Read events until the end. The timeout is between two of them, for an answer may take long to say."""
+        """Read events until the end. The timeout is between two of them, for a long answer takes long."""
         from openai import AsyncStream
 
         whole = self._wire.Events()
@@ -228,7 +228,7 @@ class OpenAIModel:
         size += sum(len(orjson.dumps(tool.parameters)) + len(tool.description) + len(tool.name) for tool in tools)
         return size / BYTES_A_TOKEN + TOKENS_A_MESSAGE * (len(messages) + len(tools))
 
-    def _learn(self, messages: Sequence[Message], tools: Sequence[ToolSpec], usage: Usage) -> None:
+    def _correct_ratio(self, messages: Sequence[Message], tools: Sequence[ToolSpec], usage: Usage) -> None:
         if usage.input_tokens:
             seen = usage.input_tokens / max(self._raw_estimate(messages, tools), 1.0)
             self._ratio = min(max(seen * 1.05, self._ratio * 0.9, RATIO_LEAST), RATIO_MOST)
@@ -238,7 +238,7 @@ class OpenAIModel:
         return usage.cost_usd if usage.cost_usd is not None else self._prices.cost(usage)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await asyncio.to_thread(self._ready.wait)
         if self._client is not None:
             await self._client.close()

@@ -1,4 +1,4 @@
-"""What a call costs: configured prices first, else the list that ships inside genai-prices. Never asks the network."""
+"""What a call costs: configured prices first, else the list shipped in genai-prices. Makes no request."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _listed(model: str) -> tuple[float, float, float] | None:
     from genai_prices import Usage as Tokens
     from genai_prices import data_snapshot  # 0.3 s to import: not before it is needed
 
-    snapshot = data_snapshot._bundled_snapshot()  # the list as shipped, whatever the process set
+    snapshot = data_snapshot._bundled_snapshot()  # the list as shipped, whatever the process has set
     name = model.lower().rpartition("/")[2]
     for maker in _MAKERS:
         try:

@@ -1,4 +1,4 @@
-"""OpenAI's responses API as JSON: requests out of our messages, replies out of bodies and events. Pure."""
+"""OpenAI's responses API as JSON: renders requests, parses bodies and events. Pure."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def reply(body: Body) -> Reply:
     cut = as_dict(body.get("incomplete_details")).get("reason")
     reason = REASONS.get(str(cut or body.get("status") or "").lower(), "other")
     if not body.get("output") and reason == "stop":
-        reason = "other"  # it says that it is complete, and holds nothing
+        reason = "other"  # complete by its status, and empty
     if calls and reason == "stop":
         reason = "tool_calls"
     return Reply(
@@ -88,7 +88,7 @@ def reply(body: Body) -> Reply:
 
 
 class Events:
-    """Events of a responses stream, put together."""
+    """Assembles the events of a responses stream."""
 
     def __init__(self) -> None:
         self._done: Body | None = None

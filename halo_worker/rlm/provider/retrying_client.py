@@ -1,4 +1,4 @@
-"""One rule for every request to a model: reserve, ask, reconcile, record, and try again what may pass."""
+"""The client of every request to a model: reserves from the budget, asks, reconciles, records, and retries."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 BACKOFF_SECONDS = 0.5  # doubled with every attempt, and a random part of it waited: full jitter
 BACKOFF_MOST_SECONDS = 30.0
-PAUSE_MOST_SECONDS = 300.0  # a provider that wants a longer pause than this is not waited for
+PAUSE_MOST_SECONDS = 300.0  # a longer pause, asked for by a provider, is not waited for
 POLL_SECONDS = 0.2  # how soon an interruption is seen
 CHARACTERS_A_TOKEN = 3
 OUTPUT_TOKENS = 16_384  # of one answer, reasoning included, where neither the model nor the caller says how many
-# Whatever else would be asked gets the same answer, so nothing else is asked.
+# Every further request would get the same answer, so none is sent.
 FATAL_CODES = frozenset({"invalid_api_key", "permission_denied", "model_not_found", "insufficient_quota"})
 BREAKER = 3  # calls in a row whose every attempt failed: the provider is down
 MAX_CHANGES = 20  # of the form of one call's request; as many as there are forms to give up, and then some
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What is asked, of whom, by whom and what for."""
+    """One request: the model, what is asked, and for which agent and purpose."""
 
     model: LanguageModel
     messages: Sequence[Message]
@@ -55,7 +55,7 @@ class _Request:
 
 @dataclass(slots=True)
 class _Attempt:
-    """What came of one attempt; without reply and fault it was stopped in flight."""
+    """The outcome of one attempt; without reply and fault it was cancelled in flight."""
 
     number: int
     used: Usage = field(default_factory=Usage)
@@ -66,7 +66,7 @@ class _Attempt:
 
 @dataclass(slots=True)
 class _Health:
-    """How a model has been doing."""
+    """The recent failures of one model."""
 
     fatal: ModelRefused | ModelUnavailable | None = None
     exhausted: int = 0  # calls in a row whose every attempt failed
@@ -75,7 +75,7 @@ class _Health:
 
 
 class RetryingClient:
-    """How the agents and the sub-calls of one run ask models. Raises Denied, ModelRefused, ModelUnavailable."""
+    """Asks models for the agents and sub-calls of one run. Raises Denied, ModelRefused, ModelUnavailable."""
 
     def __init__(
         self,
@@ -107,7 +107,9 @@ class RetryingClient:
         on_delta: Callable[[str], None] | None = None,
         final: bool = False,
     ) -> Reply:
-        """Ask once, as often as it takes. `final`: the run's last call, which may use what was held back for it.
+        """Ask until there is a reply or no retry is left.
+
+        `final`: the run's last call, which may use what was held back for it.
 
         Until a model has answered, calls wait for the first one: a dead endpoint costs one call, and how an endpoint
         wants to be asked is learned once.
@@ -138,11 +140,11 @@ class RetryingClient:
                 _log.info("model request changed: %s", str(attempt.fault)[:LOGGED_CHARACTERS])
                 continue
             failed += 1
-            await self._after(attempt.fault, failed, health, final=request.final)
+            await self._wait_or_raise(attempt.fault, failed, health, final=request.final)
         raise AssertionError("unreachable")
 
     async def _attempt(self, request: _Request, number: int) -> _Attempt:
-        """Reserve, ask once, reconcile and record, whatever comes of it. Raises Denied."""
+        """Reserve, ask once, reconcile and record, whatever the outcome. Raises Denied."""
         model, ledger = request.model, self.ledger
         estimate = model.estimate(request.messages, request.tools)
         reserve = ledger.reserve(estimate, request.output_tokens, model.cost, final=request.final)
@@ -151,11 +153,11 @@ class RetryingClient:
         attempt = _Attempt(self._number)
         began = ledger.seconds
         self._trajectory.write("asked", agent_id=request.agent_id, call=attempt.number, input_tokens=estimate)
-        heard = 0
+        received_characters = 0
 
         def on_delta(text: str) -> None:
-            nonlocal heard
-            heard += len(text)
+            nonlocal received_characters
+            received_characters += len(text)
             assert request.on_delta is not None
             request.on_delta(text)
 
@@ -173,12 +175,12 @@ class RetryingClient:
         except (ModelUnavailable, ModelRefused) as error:
             attempt.fault = error
             received = getattr(error, "received", None)
-            if received is not None:  # it worked on the request, and may charge for it
+            if received is not None:  # the provider worked on the request, and may charge for it
                 attempt.used, attempt.estimated = Usage(estimate, received // CHARACTERS_A_TOKEN), True
-        except (Denied, asyncio.CancelledError):  # stopped in flight: it may charge for what it was sent and has said
-            attempt.used, attempt.estimated = Usage(estimate, heard // CHARACTERS_A_TOKEN), True
+        except (Denied, asyncio.CancelledError):  # cancelled: it may charge for input and output so far
+            attempt.used, attempt.estimated = Usage(estimate, received_characters // CHARACTERS_A_TOKEN), True
             raise
-        except Exception as error:  # noqa: BLE001  an implementation with a bug is one that may pass
+        except Exception as error:  # noqa: BLE001  a bug of an implementation is retried as well
             attempt.fault = ModelUnavailable(f"{type(error).__name__}: {error}")
         finally:
             if attempt.used.cost_usd is None and attempt.used != Usage():
@@ -212,7 +214,7 @@ class RetryingClient:
             error_code=getattr(fault, "code", None),
         )
 
-    async def _after(
+    async def _wait_or_raise(
         self, fault: ModelUnavailable | ModelRefused, attempt: int, health: _Health, *, final: bool
     ) -> None:
         """Wait until the next attempt, or raise when there is none."""
@@ -271,7 +273,7 @@ def _cleaned(reply: Reply) -> Reply:
 
 
 def _counted(reply: Reply, estimate: int) -> tuple[Usage, bool]:
-    """What the provider counted; where it says nothing, the estimate and the length of the answer."""
+    """Usage as the provider counted it; where it reports none, the estimate and the length of the answer."""
     if reply.usage.input_tokens or reply.usage.output_tokens:
         return reply.usage, False
     said = len(reply.content) + sum(len(call.arguments) + len(call.name) for call in reply.tool_calls)

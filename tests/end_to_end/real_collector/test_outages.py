@@ -82,18 +82,23 @@ def test_a_receiver_that_is_full_is_sent_to_again_when_it_said(collect: Collect,
     receivers.start(HALO_RECEIVER_MAX_BACKLOG_BYTES=str(2**20), HALO_RECEIVER_RETRY_SECONDS="2")
     loader = receivers.now.loader
     collector = collect(configuration(both(receivers)))
+    sent = 0
+
+    def refused() -> bool:
+        nonlocal sent
+        send(collector, sent, 1, size=2**18)
+        sent += 1
+        return all(retried(collector, name) for name in BOTH)
+
     os.kill(loader, signal.SIGSTOP)
     try:
-        for first in range(20):
-            send(collector, first, 1, size=2**18)
-        for name in BOTH:
-            eventually(lambda name=name: retried(collector, name))
+        eventually(refused)
     finally:
         os.kill(loader, signal.SIGCONT)
     for entry in collector.log(RETRIED):
         assert "code = Unavailable" in entry["error"]
         assert entry["interval"] == "2s"
-    receivers.shows(grpc=20, http=20)
+    receivers.shows(grpc=sent, http=sent)
     assert not collector.log(DROPPED)
 
 

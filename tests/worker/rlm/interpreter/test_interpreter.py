@@ -109,7 +109,7 @@ async def test_idioms_that_it_lacks_are_written_as_it_knows_them(code: str, valu
     await it.close()
 
 
-def test_mending_keeps_lines_and_leaves_alone_what_it_cannot_read() -> None:
+def test_rewriting_keeps_lines_and_skips_what_it_cannot_parse() -> None:
     code = "x = 1\n# d.get\ny = max(\n    d,\n    key=d.get,\n)\nz = 'key=d.get'\n"
     assert rewrite(code) == code.replace("key=d.get,", "key=lambda *_v: d.get(*_v),")
     for same in ("def f(:", "x = d.get('a')", "del x[1:2]", "'-' * 3", "-" * 15_000 + "1", "not " * 4_999 + "x"):

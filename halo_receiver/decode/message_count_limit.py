@@ -1,4 +1,4 @@
-"""Whether a body holds more messages than anybody sends; in protobuf, without building them.
+"""How many messages one request may hold; in protobuf they are counted without building them.
 
 An empty one has two bytes, and fifty once it is built: 64 MiB of them would take gigabytes and minutes.
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from halo_receiver.decode.mending import Undecodable
+from halo_receiver.decode.repair import Undecodable
 
 MAX_GROUPS = 100_000  # resources, and scopes, in one request
 MAX_MESSAGES = 5_000_000  # of all kinds, attributes included; 64 MiB of small spans hold four million
 MAX_NESTING = 100  # as the parser's
 
 
-class Crowd(Undecodable):
-    """Memory for its messages would be fifty times its size."""
+class TooManyMessages(Undecodable):
+    """A request holds more messages than are decoded: in memory they would take fifty times its size."""
 
     def __init__(self, limit: int, what: str = "spans, events, links, attributes and values together") -> None:
         super().__init__(f"the request holds more than {limit} {what}", hint="send smaller batches")
@@ -26,8 +26,8 @@ Shape = dict[int, Any]  # the fields that are messages, by number, with their ow
 _shapes: dict[str, Shape] = {}
 
 
-def over(body: bytes, descriptor: Any, limit: int) -> bool:
-    """Say whether a message of `descriptor` holds more than `limit` messages. Damage is left to the parser."""
+def exceeds(body: bytes, descriptor: Any, limit: int) -> bool:
+    """Return whether a message of `descriptor` holds more than `limit` messages. Damage is left to the parser."""
     rest: list[tuple[int, int, Shape]] = []
     at, end, shape = 0, len(body), _shape(descriptor)
     number = 0
@@ -39,7 +39,7 @@ def over(body: bytes, descriptor: Any, limit: int) -> bool:
                 at, end, shape = rest.pop()
             tag, size = body[at], body[at + 1] if at + 1 < end else 0
             at += 2
-            if tag >= 0x80 or size >= 0x80 or tag & 7 != 2:  # seldom in a crowd, whose messages are small
+            if tag >= 0x80 or size >= 0x80 or tag & 7 != 2:  # rare where messages are many: those are small
                 tag, at = _varint(body, at - 2)
                 size = 0
                 if tag & 7 == 2:

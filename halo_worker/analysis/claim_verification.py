@@ -1,5 +1,5 @@
-"""Looks at what a model claims: quotes are looked up, detectors run over the whole window, numbers and ids held
-against the store. First to tell the model what does not stand, and in the end to keep only what does."""
+"""Verifies what a model claims: quotes are looked up, detectors run over the whole window, numbers and ids compared
+with the store. Problems are first told to the model; in the end only what is verified is kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from halo_worker.report.model import Evidence
 from halo_worker.rlm.tool import ToolError
 
 MAX_OCCURRENCES = 200_000  # traces that one detector may name
-MENDED_CHARACTERS = 8  # a shorter quote may be found anywhere by chance
+CORRECTED_CHARACTERS = 8  # a shorter quote may be found anywhere by chance
 MAX_PROBLEMS = 25  # told to the model at once
 TOO_WIDE = 0.9  # share of traces beyond which a detector tells nothing apart
 FEW_TRACES = 20  # in a window of fewer, it may
@@ -32,20 +32,20 @@ OCCURRENCES = (
 
 
 @dataclass(slots=True)
-class Looked:
-    """What stands of an answer, and what does not, in words."""
+class VerifiedAnswer:
+    """What of an answer is verified, and the problems with the rest."""
 
     answer: str | None = None
     findings: list[DraftFinding] = field(default_factory=list)
     confirmed: dict[str, DraftFinding] = field(default_factory=dict)  # by hypothesis
     problems: list[str] = field(default_factory=list)
-    citations: int = 0  # quotes that do not stand
-    dropped: int = 0  # findings that do not stand
+    citations: int = 0  # quotes that were not found
+    dropped: int = 0  # findings without a quote that was found
     reasons: list[str] = field(default_factory=list)
 
 
-class Examiner:
-    """Checks answers about one window. Needs the tables of the detectors' pass for nothing but its totals."""
+class ClaimVerifier:
+    """Verifies answers about one window. Needs the tables of the detectors' pass for nothing but its totals."""
 
     def __init__(self, reader: Reader, desk: Desk, hypotheses: Hypotheses, *, traces: int, needs_answer: bool) -> None:
         self._spans = evidence.Spans(reader)
@@ -54,66 +54,66 @@ class Examiner:
         self._hypotheses = hypotheses
         self._traces = traces
         self._needs_answer = needs_answer
-        self._known: dict[str, Looked] = {}
+        self._known: dict[str, VerifiedAnswer] = {}
 
-    async def look(self, arguments: dict[str, Any]) -> Looked:
-        """Look at the arguments of a `final_answer`. Never raises for what they hold."""
+    async def verify(self, arguments: dict[str, Any]) -> VerifiedAnswer:
+        """Verify the arguments of a `final_answer`. Never raises for what they hold."""
         key = json.dumps(arguments, sort_keys=True, default=str)
         if key not in self._known:
-            self._known[key] = await self._look(arguments)
+            self._known[key] = await self._verify(arguments)
         return self._known[key]
 
-    async def _look(self, arguments: dict[str, Any]) -> Looked:
+    async def _verify(self, arguments: dict[str, Any]) -> VerifiedAnswer:
         read = answers.read(arguments)
-        looked = Looked(problems=list(read.problems))
+        verified = VerifiedAnswer(problems=list(read.problems))
         await self._fetch(read.findings)
         standing = []
         for claimed in read.findings:
             problems: list[str] = [*claimed.problems]
-            found = await self._finding(claimed, problems, looked)
-            looked.problems += [f"finding '{claimed.title[:60]}': {problem}" for problem in problems]
-            looked.reasons += [f"{claimed.title[:80]}: {problem}" for problem in problems]
+            found = await self._finding(claimed, problems, verified)
+            verified.problems += [f"finding '{claimed.title[:60]}': {problem}" for problem in problems]
+            verified.reasons += [f"{claimed.title[:80]}: {problem}" for problem in problems]
             if found is None:
-                looked.dropped += 1
+                verified.dropped += 1
             else:
                 standing.append((claimed, found))
-        self._place(standing, looked)
-        looked.answer = await self._text(read.answer, looked)
+        self._place(standing, verified)
+        verified.answer = await self._text(read.answer, verified)
         if self._needs_answer and not read.answer:
-            looked.problems.append("answer is empty: answer the question")
-        del looked.problems[MAX_PROBLEMS:]
-        return looked
+            verified.problems.append("answer is empty: answer the question")
+        del verified.problems[MAX_PROBLEMS:]
+        return verified
 
     async def _fetch(self, findings: list[Claimed]) -> None:
         wanted = {(q.trace_id, q.span_id) for one in findings for q in (*one.evidence, *one.counter_evidence)}
         async with self._lock:
             await asyncio.to_thread(self._spans.fetch, wanted)
 
-    async def standing(self, quotes: list[Evidence]) -> list[Evidence]:
-        """Return the quotes that are found, each as it is found."""
+    async def found_quotes(self, quotes: list[Evidence]) -> list[Evidence]:
+        """Return the quotes that are found in their spans, each as it is found."""
         async with self._lock:
             await asyncio.to_thread(self._spans.fetch, {(quote.trace_id, quote.span_id) for quote in quotes})
         return [found for quote in quotes if isinstance(found := self._quote(quote), Evidence)]
 
     def _quote(self, quote: Evidence) -> Evidence | str:
-        """Return the quote as it stands in the span, or why it does not.
+        """Return the quote as it is found in its span, or why it is not.
 
         A quote that is copied from JSON may keep its escapes, and may be in another text of the span than it says:
-        what is found verbatim somewhere in that span is mended, what is not is refused.
+        what is found verbatim somewhere in that span is corrected, what is not is refused.
         """
         problem = evidence.problem_of(self._spans, quote)
         if problem is None:
             return quote
-        if len(quote.quote) < MENDED_CHARACTERS:
+        if len(quote.quote) < CORRECTED_CHARACTERS:
             return problem
         for text in (quote.quote, _unescaped(quote.quote)):
             for name in (quote.field, *evidence.PLAIN_FIELDS):
-                mended = quote.model_copy(update={"field": name, "quote": text})
-                if text.strip() and evidence.problem_of(self._spans, mended) is None:
-                    return mended
+                corrected = quote.model_copy(update={"field": name, "quote": text})
+                if text.strip() and evidence.problem_of(self._spans, corrected) is None:
+                    return corrected
         return problem
 
-    async def _finding(self, claimed: Claimed, problems: list[str], looked: Looked) -> DraftFinding | None:
+    async def _finding(self, claimed: Claimed, problems: list[str], verified: VerifiedAnswer) -> DraftFinding | None:
         kept: dict[str, list[Evidence]] = {"evidence": [], "counter_evidence": []}
         for name, into in kept.items():
             for quote in getattr(claimed, name):
@@ -121,7 +121,7 @@ class Examiner:
                 if isinstance(stands, Evidence):
                     into.append(stands.model_copy(update={"quote": stands.quote[: answers.MAX_QUOTE_CHARACTERS]}))
                 else:
-                    looked.citations += 1
+                    verified.citations += 1
                     problems.append(stands)
         if not kept["evidence"]:
             return None
@@ -178,7 +178,7 @@ class Examiner:
         return found
 
     async def _detector(self, sql: str, quoted: set[str]) -> list[Occurrence] | str:
-        """Run a detector over the whole window; its words of failure when it cannot stand."""
+        """Run a detector over the whole window; return the problem when it cannot be used."""
         named = await named_by(self._desk, sql, self._traces)
         if isinstance(named, str):
             return named
@@ -189,7 +189,7 @@ class Examiner:
         return named
 
     async def _counter_evidence(self, occurrences: list[Occurrence]) -> list[Evidence]:
-        """Look for traces that the detector names and that went well, where it tells of traces that did not."""
+        """Return quotes of traces that the detector names and that went well, where others of it failed."""
         found = await self._desk.questions.rows(
             "WITH named AS (SELECT unnest(?) AS trace_id, unnest(?) AS span_id), "
             "judged AS (SELECT trace_id, span_id, error_count > 0 OR status_code = 'ERROR' AS failed FROM traces "
@@ -203,28 +203,28 @@ class Examiner:
         for row in found.rows if found.rows and found.rows[0]["failing"] else []:
             name = "output_text" if (row["output_text"] or "").strip() else "name"
             quotes.append(Evidence(trace_id=row["trace_id"], span_id=row["span_id"], field=name, quote=row[name]))
-        return await self.standing(quotes)
+        return await self.found_quotes(quotes)
 
-    def _place(self, standing: list[tuple[Claimed, DraftFinding]], looked: Looked) -> None:
-        """Tell what confirms a hypothesis from what is new, and leave out what is said twice."""
+    def _place(self, standing: list[tuple[Claimed, DraftFinding]], verified: VerifiedAnswer) -> None:
+        """Separate findings that confirm a hypothesis from new ones, and drop duplicates."""
         for claimed, found in standing:
             name = confirmed(self._hypotheses, claimed.hypothesis, found)
             if name is not None:
-                looked.confirmed.setdefault(name, found)
-            elif not any(same_failure(found, other) for other in looked.findings):
-                looked.findings.append(found)
+                verified.confirmed.setdefault(name, found)
+            elif not any(same_failure(found, other) for other in verified.findings):
+                verified.findings.append(found)
 
-    async def _text(self, text: str, looked: Looked) -> str | None:
-        """Return the answer with the ids and numbers that do not stand taken out, and say which they are."""
+    async def _text(self, text: str, verified: VerifiedAnswer) -> str | None:
+        """Return the answer without the ids and numbers that are not verified, and add a problem for each."""
         if not text:
             return None
         unknown = await self._unknown(numbers.ids_in(text))
         if unknown:
-            looked.problems.append(f"the answer names ids that the window does not hold: {', '.join(unknown[:5])}")
-            looked.reasons += [f"answer: there is no trace or span {one}" for one in unknown]
-            looked.citations += len(unknown)
+            verified.problems.append(f"the answer names ids that the window does not hold: {', '.join(unknown[:5])}")
+            verified.reasons += [f"answer: there is no trace or span {one}" for one in unknown]
+            verified.citations += len(unknown)
             text = numbers.mark_ids(text, unknown, lambda one: f"[unknown id {one[:8]}…]")
-        every = [*looked.findings, *looked.confirmed.values()]
+        every = [*verified.findings, *verified.confirmed.values()]
         computed: Collection[float] = {
             float(self._traces),
             *self._desk.seen_numbers,
@@ -234,10 +234,10 @@ class Examiner:
         quoted = "\n".join(quote.quote for one in every for quote in one.evidence)
         wrong = numbers.unverified(text, computed, rates, quoted)
         if wrong:
-            looked.problems.append(
+            verified.problems.append(
                 f"the answer says {', '.join(repr(one) for one in wrong[:5])}, which no tool returned: count first"
             )
-            looked.reasons += [f"answer: {one!r} is not verified" for one in wrong]
+            verified.reasons += [f"answer: {one!r} is not verified" for one in wrong]
             text, _ = numbers.without_unverified(text, computed, rates, quoted)
         return text
 
@@ -252,13 +252,13 @@ class Examiner:
         known = {row["id"] for row in found.rows}
         return [one for one in ids if one not in known]
 
-    async def said(self, text: str | None) -> str | None:
+    async def verify_text(self, text: str | None) -> str | None:
         """Return what a model said without calling `final_answer`, checked like an answer."""
-        return await self._text(text or "", Looked())
+        return await self._text(text or "", VerifiedAnswer())
 
 
 async def named_by(desk: Desk, sql: str, traces: int) -> list[Occurrence] | str:
-    """Run a detector's SQL over the whole window; its words of failure when it cannot be used."""
+    """Run a detector's SQL over the whole window; return the problem when it cannot be used."""
     try:
         rows = await desk.questions.select(
             sql,

@@ -1,4 +1,4 @@
-"""Where a protobuf body stops being one: the parser only says that it does."""
+"""Where a protobuf body is damaged: the parser says only that it is."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class _DamagedError(Exception):
         self.offset, self.reason = offset, reason
 
 
-def place_of_damage(body: bytes, descriptor: Any) -> str:
-    """Say at which byte, in which field, and why `body` is no message of `descriptor`."""
+def locate_damage(body: bytes, descriptor: Any) -> str:
+    """Return at which byte, in which field, and why `body` is no message of `descriptor`."""
     if body[:1] in b"{[" and body:
         return "it starts like JSON"
     try:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from benchmarks import payloads
 from halo_receiver import decode, wire
-from halo_receiver.conventions import canonical, spoken
+from halo_receiver.conventions import canonical, message_summary
 from halo_receiver.conventions.meaning import _finish_reason
 from halo_receiver.conventions.sources import Reading, Source, compile_source
 from halo_receiver.span import Scope, Span
@@ -29,8 +29,8 @@ QUICK = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=lis
 FLAT = compile_source({"flat": "p."}, "input_messages")
 
 
-def heard(attributes: dict[str, Any], source: Source, role: str) -> spoken.Spoken | None:
-    return spoken.read(Reading(Span("", "", "", "", Scope()), attributes), (source,), role, _finish_reason)
+def heard(attributes: dict[str, Any], source: Source, role: str) -> message_summary.MessageSummary | None:
+    return message_summary.read(Reading(Span("", "", "", "", Scope()), attributes), (source,), role, _finish_reason)
 
 
 def same(attributes: dict[str, Any], source: Source = "k", roles: tuple[str, ...] = ("user",)) -> bool:
@@ -355,5 +355,5 @@ def test_what_c_is_sure_of(text: str, sure: bool) -> None:
     ],
 )
 def test_a_whole_request_is_read_for_its_messages(request_: str, sure: bool) -> None:
-    assert bool(spoken._of_request(request_)) == sure
+    assert bool(message_summary._of_request(request_)) == sure
     same({"k": request_})

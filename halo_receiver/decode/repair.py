@@ -1,4 +1,4 @@
-"""What is mended in a request rather than refused, and how it is counted."""
+"""What is repaired in a request instead of refused, and how each repair is counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_ATTRIBUTE_BYTES = 1024 * 1024
 MAX_DEPTH = 64  # AnyValue in AnyValue; deeper values become a marker. upb stops at about 33 levels by itself.
 INT64_MAX = 2**63 - 1
 
-# The names under which mended things are counted; metrics and `halo doctor` show them.
+# The names under which repairs are counted; metrics and `halo doctor` show them.
 BAD_UTF8 = "text was not UTF-8: replaced"
 DUPLICATE_KEY = "duplicate attribute key: last kept"
 CLAMPED_TIME = "time beyond int64: clamped"
@@ -43,8 +43,8 @@ def id_problem(value: str, length: int, name: str) -> str | None:
     return f"{name} is all zeros" if not value.strip("0") else None
 
 
-class Mending:
-    """The limits of one decoding, and the account of what it mended."""
+class Repair:
+    """The limits of one decoding, the repairs, and the spans, rejections and warnings that come of it."""
 
     __slots__ = ("decoded", "limit")
 
@@ -53,7 +53,7 @@ class Mending:
         self.decoded = Decoded()
 
     def gather(self, items: Iterable[Item]) -> Decoded:
-        """Decode them all, and return the account with them in it."""
+        """Collect decoded items by kind, and return them with the warnings."""
         for item in items:
             kept: Any = self.decoded.spans
             if not isinstance(item, Span):
@@ -62,14 +62,14 @@ class Mending:
         return self.decoded
 
     def count(self, what: str) -> None:
-        """Count one mended thing."""
+        """Count one repair in the warnings."""
         warnings = self.decoded.warnings
         warnings[what] = warnings.get(what, 0) + 1
 
     def text(self, raw: bytes) -> str:
-        """Decode a string field: invalid UTF-8 becomes U+FFFD, what is too long is cut and says so."""
+        """Decode a string field: invalid UTF-8 becomes U+FFFD, what is too long is truncated and says so."""
         if len(raw) > self.limit:
-            return self._cut(raw)
+            return self._truncate(raw)
         try:
             return raw.decode()
         except UnicodeDecodeError:
@@ -86,16 +86,16 @@ class Mending:
             self.count(BAD_UTF8)
             value = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
             raw = value.encode()
-        return value if len(raw) <= self.limit else self._cut(raw)
+        return value if len(raw) <= self.limit else self._truncate(raw)
 
     def blob(self, value: bytes) -> bytes:
-        """Cut a bytes value that is too long. It carries no mark; the warning counts it."""
+        """Truncate a bytes value that is too long. It carries no mark; the warning counts it."""
         if len(value) <= self.limit:
             return value
         self.count(OVERSIZE)
         return value[: self.limit]
 
-    def _cut(self, raw: bytes) -> str:
+    def _truncate(self, raw: bytes) -> str:
         self.count(OVERSIZE)
         text = raw[: self.limit].decode("utf-8", "replace").rstrip("\ufffd")
         return text + _MARK.format(len(raw))

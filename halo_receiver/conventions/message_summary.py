@@ -1,4 +1,4 @@
-"""What a span's messages come to: their JSON, and the texts that other columns take from them."""
+"""The summary of a list of messages: their JSON, and the texts that other columns take from them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _INSTRUCTIONS = (("system",), ("system_instruction",), ("instructions",), ("conf
 Reason = Callable[[Any], str | None]
 
 
-class Spoken(NamedTuple):
-    """A list of messages. `wire.messages` makes the same of those in their usual forms."""
+class MessageSummary(NamedTuple):
+    """A list of messages, summarized. `wire.messages` makes the same of those in their usual forms."""
 
     json: str
     first_role: str
@@ -30,26 +30,26 @@ class Spoken(NamedTuple):
     answer: str | None  # all that the assistant said
     finish_reason: str | None  # of the last message
 
-    def after(self, system: Spoken) -> Spoken:
+    def after(self, system: MessageSummary) -> MessageSummary:
         """Return both as one list."""
-        return Spoken(
+        return MessageSummary(
             f"{system.json[:-1]},{self.json[1:]}", system.first_role, self.asked or system.asked,
             self.by_user or system.by_user, self.by_assistant or system.by_assistant, self.answer, self.finish_reason,
         )  # fmt: skip
 
 
-def of(found: list[Message], reason_of: Reason) -> Spoken:
-    """Say what messages come to."""
+def summarize(found: list[Message], reason_of: Reason) -> MessageSummary:
+    """Summarize messages."""
     for message in found:
         if "finish_reason" in message:
             message["finish_reason"] = reason_of(message["finish_reason"])
-    return Spoken(
+    return MessageSummary(
         dumps(found), found[0]["role"], last_text(found, ("user", "tool")), last_text(found, ("user",)),
         last_text(found, ("assistant",)), messages.all_text(found), found[-1].get("finish_reason"),
     )  # fmt: skip
 
 
-def read(reading: Reading, sources: Iterable[Source], role: str, reason_of: Reason) -> Spoken | None:
+def read(reading: Reading, sources: Iterable[Source], role: str, reason_of: Reason) -> MessageSummary | None:
     """Return what the first source with messages holds; a bare text is one message of `role`."""
     attributes, found = reading.attributes, None
     for source in sources:
@@ -64,9 +64,9 @@ def read(reading: Reading, sources: Iterable[Source], role: str, reason_of: Reas
             if found is None and value[:1] == "{" and (text := _of_request(value)):
                 found = wire.messages(text, None, role, reason_of)
         if found is not None:
-            return Spoken(*found)
+            return MessageSummary(*found)
         if value is not None and value != "" and (listed := messages.read(value, role)):
-            return of(listed, reason_of)
+            return summarize(listed, reason_of)
     return None
 
 

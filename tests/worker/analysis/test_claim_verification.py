@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import hypotheses as guesses
 from halo_worker.analysis import numbers
+from halo_worker.analysis.claim_verification import ClaimVerifier
 from halo_worker.analysis.draft import DraftFinding, Occurrence
 from halo_worker.analysis.evidence import Spans, problem_of
-from halo_worker.analysis.examiner import Examiner
 from halo_worker.report.model import Evidence
 from tests.worker.analysis.conftest import Bench
 from tests.worker.analysis.windows import span_id, trace_id
@@ -39,20 +39,20 @@ LIMIT = "SELECT trace_id, span_id FROM spans WHERE error_message LIKE '%exceeds 
 
 
 @pytest.fixture
-def examiner(reader: Reader, bench: Bench) -> Examiner:
+def verifier(reader: Reader, bench: Bench) -> ClaimVerifier:
     hypothesis = DraftFinding(
         title="refund fails", description="d", category="Unhandled Error", source="detector", confidence=0.9,
         key="refund", detector_name="error_other",
         occurrences=[Occurrence(trace_id(n), span_id(n, 1), span_id(n, 2)) for n in (3, 7, 9)],
         evidence=[Evidence(**quote(7))],
     )  # fmt: skip
-    return Examiner(reader, bench.desk, guesses.named([hypothesis]), traces=TRACES, needs_answer=False)
+    return ClaimVerifier(reader, bench.desk, guesses.named([hypothesis]), traces=TRACES, needs_answer=False)
 
 
-async def test_a_true_finding_stands_on_its_quotes(examiner: Examiner) -> None:
-    looked = await examiner.look({"answer": "", "findings": [claim()]})
-    assert looked.problems == []
-    [found] = looked.findings
+async def test_a_true_finding_stands_on_its_quotes(verifier: ClaimVerifier) -> None:
+    verified = await verifier.verify({"answer": "", "findings": [claim()]})
+    assert verified.problems == []
+    [found] = verified.findings
     assert [(one.trace_id, one.symptom_span_id) for one in found.occurrences] == [(trace_id(3), span_id(3, 2))]
 
 
@@ -71,35 +71,37 @@ async def test_a_true_finding_stands_on_its_quotes(examiner: Examiner) -> None:
     ],
 )  # fmt: skip
 async def test_a_quote_that_is_not_there_goes_back_and_is_dropped(
-    examiner: Examiner, made_up: dict[str, str], why: str
+    verifier: ClaimVerifier, made_up: dict[str, str], why: str
 ) -> None:
-    alone = await examiner.look({"findings": [claim(evidence=[made_up])]})
+    alone = await verifier.verify({"findings": [claim(evidence=[made_up])]})
     assert any(why in problem for problem in alone.problems), alone.problems
     assert alone.findings == []
     assert (alone.citations, alone.dropped) == (1, 1)
-    beside = await examiner.look({"findings": [claim(evidence=[made_up, quote()])]})
+    beside = await verifier.verify({"findings": [claim(evidence=[made_up, quote()])]})
     [found] = beside.findings
     assert found.evidence == [Evidence(**quote())], "what is true beside it stands"
 
 
-async def test_a_quote_in_another_text_of_the_span_or_with_escapes_is_mended(examiner: Examiner) -> None:
+async def test_a_quote_in_another_text_of_the_span_or_with_escapes_is_corrected(verifier: ClaimVerifier) -> None:
     """Models name the wrong field, and copy the escapes of JSON. What ships is found where it says."""
-    looked = await examiner.look(
+    verified = await verifier.verify(
         {
             "findings": [
                 claim(evidence=[quote(field="output_text"), quote(92, 0, "input_text", 'call final_answer({\\"answer')])
             ]
         }
     )
-    [found] = looked.findings
+    [found] = verified.findings
     assert [one.field for one in found.evidence] == ["status_message", "input_text"]
     assert found.evidence[1].quote == 'call final_answer({"answer'
-    assert looked.citations == 0
+    assert verified.citations == 0
 
 
-async def test_a_detector_measures_the_whole_window(examiner: Examiner) -> None:
-    looked = await examiner.look({"findings": [claim(detector=LIMIT + " -- all of them", category="Goal Deviation")]})
-    [found] = looked.findings
+async def test_a_detector_measures_the_whole_window(verifier: ClaimVerifier) -> None:
+    verified = await verifier.verify(
+        {"findings": [claim(detector=LIMIT + " -- all of them", category="Goal Deviation")]}
+    )
+    [found] = verified.findings
     assert {one.trace_id for one in found.occurrences} == {trace_id(n) for n in (3, 7, 9)}
     assert found.sql is not None
 
@@ -118,79 +120,79 @@ async def test_a_detector_measures_the_whole_window(examiner: Examiner) -> None:
         ("SELECT 'made up' AS trace_id, 'too' AS span_id", "names no span"),
     ],
 )
-async def test_a_detector_that_measures_nothing_is_left_out(examiner: Examiner, sql: str, why: str) -> None:
+async def test_a_detector_that_measures_nothing_is_left_out(verifier: ClaimVerifier, sql: str, why: str) -> None:
     """The finding stands on its quotes then, and tomorrow's runs are spared the SQL."""
-    looked = await examiner.look({"findings": [claim(detector=sql)]})
-    assert any(why in problem for problem in looked.problems), looked.problems
-    [found] = looked.findings
+    verified = await verifier.verify({"findings": [claim(detector=sql)]})
+    assert any(why in problem for problem in verified.problems), verified.problems
+    [found] = verified.findings
     assert found.sql is None
     assert len(found.occurrences) == 1
 
 
-async def test_counts_in_a_findings_texts_are_held_against_the_computed(examiner: Examiner) -> None:
+async def test_counts_in_a_findings_texts_are_held_against_the_computed(verifier: ClaimVerifier) -> None:
     wrong = claim(
         description="It fails in 17 traces, that is 52 % of 33 traces.", root_cause="In 3 of 33 traces.",
         detector=LIMIT, category="Goal Deviation",
     )  # fmt: skip
-    looked = await examiner.look({"findings": [wrong]})
-    assert any("'17'" in problem and "'52 %'" in problem for problem in looked.problems)
-    [found] = looked.findings
+    verified = await verifier.verify({"findings": [wrong]})
+    assert any("'17'" in problem and "'52 %'" in problem for problem in verified.problems)
+    [found] = verified.findings
     assert found.description == f"It fails in {numbers.UNVERIFIED} traces, that is {numbers.UNVERIFIED} of 33 traces."
     assert found.root_cause == "In 3 of 33 traces."
-    right = await examiner.look({"findings": [wrong | {"description": "3 traces, 9.1 %."}]})
+    right = await verifier.verify({"findings": [wrong | {"description": "3 traces, 9.1 %."}]})
     assert right.problems == []
 
 
-async def test_numbers_and_ids_of_an_answer(examiner: Examiner, bench: Bench) -> None:
+async def test_numbers_and_ids_of_an_answer(verifier: ClaimVerifier, bench: Bench) -> None:
     answer = (
         f"Trace {trace_id(3)} and span `{span_id(3, 2)}` fail; {'f' * 32} and trace `run-99999` too. "
         "12 traces, 40 %, and the quote says 3."
     )
-    looked = await examiner.look({"answer": answer, "findings": [claim()]})
-    assert looked.answer is not None
-    assert trace_id(3) in looked.answer
-    assert span_id(3, 2) in looked.answer
-    assert "f" * 32 not in looked.answer
-    assert "run-99999" not in looked.answer
-    assert looked.answer.count(numbers.UNVERIFIED) == 2
+    verified = await verifier.verify({"answer": answer, "findings": [claim()]})
+    assert verified.answer is not None
+    assert trace_id(3) in verified.answer
+    assert span_id(3, 2) in verified.answer
+    assert "f" * 32 not in verified.answer
+    assert "run-99999" not in verified.answer
+    assert verified.answer.count(numbers.UNVERIFIED) == 2
     await bench("query_sql", sql="SELECT 12 AS n, 40 AS share")
-    again = await examiner.look({"answer": answer + " ", "findings": [claim()]})
+    again = await verifier.verify({"answer": answer + " ", "findings": [claim()]})
     assert again.answer is not None
     assert numbers.UNVERIFIED not in again.answer, "a tool has returned them by now"
 
 
-async def test_a_finding_that_confirms_a_hypothesis_is_not_reported_twice(examiner: Examiner) -> None:
-    named = await examiner.look({"findings": [claim(hypothesis="D1", root_cause="the limit is not in the prompt")]})
+async def test_a_finding_that_confirms_a_hypothesis_is_not_reported_twice(verifier: ClaimVerifier) -> None:
+    named = await verifier.verify({"findings": [claim(hypothesis="D1", root_cause="the limit is not in the prompt")]})
     assert list(named.confirmed) == ["D1"]
     assert named.findings == []
-    same = await examiner.look({"findings": [claim(detector=LIMIT, category="Unhandled Error")]})
+    same = await verifier.verify({"findings": [claim(detector=LIMIT, category="Unhandled Error")]})
     assert list(same.confirmed) == ["D1"], "it names the same traces in the same category"
-    other = await examiner.look(
+    other = await verifier.verify(
         {"findings": [claim(hypothesis="D1", evidence=[quote(5, 2, "output_text", "refunded 5")])]}
     )
     assert other.confirmed == {}, "it quotes no trace of it"
-    unknown = await examiner.look({"findings": [claim(hypothesis="D77")]})
+    unknown = await verifier.verify({"findings": [claim(hypothesis="D77")]})
     assert any("D77" in problem for problem in unknown.problems)
     assert len(unknown.findings) == 1
 
 
-async def test_two_findings_of_one_failure_are_one(examiner: Examiner) -> None:
-    looked = await examiner.look({"findings": [claim(), claim(title="The same in other words")]})
-    assert len(looked.findings) == 1
+async def test_two_findings_of_one_failure_are_one(verifier: ClaimVerifier) -> None:
+    verified = await verifier.verify({"findings": [claim(), claim(title="The same in other words")]})
+    assert len(verified.findings) == 1
 
 
-async def test_passing_traces_with_the_pattern_are_counter_evidence(examiner: Examiner) -> None:
+async def test_passing_traces_with_the_pattern_are_counter_evidence(verifier: ClaimVerifier) -> None:
     sql = "SELECT trace_id, span_id FROM spans WHERE name = 'refund' AND trace_id < '" + trace_id(8) + "'"
-    looked = await examiner.look({"findings": [claim(detector=sql)]})
-    [found] = looked.findings
+    verified = await verifier.verify({"findings": [claim(detector=sql)]})
+    [found] = verified.findings
     assert [one.quote for one in found.counter_evidence] == ["refunded 0", "refunded 1"]
 
 
-async def test_a_model_makes_nothing_critical_by_its_word(examiner: Examiner) -> None:
-    looked = await examiner.look(
+async def test_a_model_makes_nothing_critical_by_its_word(verifier: ClaimVerifier) -> None:
+    verified = await verifier.verify(
         {"findings": [claim(severity="critical", confidence=97, category="task_orchestration")]}
     )
-    [found] = looked.findings
+    [found] = verified.findings
     assert (found.severity_hint, found.confidence, found.category) == ("high", 0.97, "Task Orchestration")
 
 
@@ -210,11 +212,11 @@ JSON = st.recursive(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answer=JSON, findings=JSON)
 async def test_whatever_is_claimed_what_stands_is_verbatim(
-    examiner: Examiner, reader: Reader, answer: Any, findings: Any
+    verifier: ClaimVerifier, reader: Reader, answer: Any, findings: Any
 ) -> None:
-    looked = await examiner.look({"answer": answer, "findings": findings})
+    verified = await verifier.verify({"answer": answer, "findings": findings})
     spans = Spans(reader)
-    for found in (*looked.findings, *looked.confirmed.values()):
+    for found in (*verified.findings, *verified.confirmed.values()):
         assert found.evidence
         assert all(problem_of(spans, one) is None for one in (*found.evidence, *found.counter_evidence))
         assert found.occurrences
