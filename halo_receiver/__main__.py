@@ -9,34 +9,33 @@ import gc
 import json
 import logging
 import os
-import resource
 import secrets
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from halo_receiver import ingest, spool, wire
+from halo_receiver import backlog, drain, ingest, permissions, spool, wire
 from halo_receiver.auth import Keys, Role
 from halo_receiver.config import MIN_KEY_CHARACTERS, AuthConfig, ReceiverConfig, StoreConfig, load_receiver
+from halo_receiver.drain import ADDRESS_FILE
 from halo_receiver.errors import DirectoryUnusable, HaloError
+from halo_receiver.http_connections import connection_limit
 from halo_receiver.http_server import HttpServer
 from halo_receiver.intake import Intake
-from halo_receiver.loader_client import LoaderClient, LoaderGone
+from halo_receiver.loader_client import LoaderClient, LoaderGone, loader_settings
 from halo_receiver.logs import event, set_up
 from halo_receiver.metrics import Metrics
 from halo_receiver.reading import Reads
 from halo_receiver.segments_service import LocalServer, SegmentsService
-from halo_receiver.server import GrpcServer, check_tls
-from halo_receiver.store.lock import DirectoryLock
+from halo_receiver.server import GrpcServer
+from halo_receiver.tls import Tls
 
 log = logging.getLogger("halo.receiver")
 
-ADDRESS_FILE = "receiver.json"
 SEAL_SECONDS = 25.0
-MAX_FILES = 65_536  # open at once, where the system allows it
-KEPT_FILES = 128  # of these not for connections
 LOOK_SECONDS = 1.0
 
 
@@ -44,30 +43,15 @@ class Receiver:
     """Everything that runs in the receiver's process, in the order it is started."""
 
     def __init__(self, store: StoreConfig, config: ReceiverConfig, auth: AuthConfig, *, span_time: bool) -> None:
-        self._store = store
         self._config = config
         self._auth = auth
         self._data_dir = store.data_dir.absolute()
         self._metrics = Metrics()
         self._token = secrets.token_urlsafe(24)
         self._keys = Keys.of(auth, config, local_token=self._token)
-        self._loader = LoaderClient(
-            {
-                "data_dir": str(self._data_dir),
-                "log_level": config.log_level,
-                "rotate_seconds": store.rotate_seconds,
-                "rotate_bytes": store.rotate_bytes,
-                "merge_bytes": store.merge_bytes,
-                "memory_limit_bytes": store.memory_limit_bytes,
-                "threads": store.threads,
-                "retention_days": store.retention_days,
-                "retention_bytes": store.retention_bytes,
-                "max_request_bytes": config.max_request_bytes,
-                "max_attribute_bytes": config.max_attribute_bytes,
-                "arrival_is_span_time": span_time,
-            },
-            self._metrics,
-        )
+        self._loader = LoaderClient(loader_settings(store, config, span_time=span_time), self._metrics)
+        self._tls: Tls | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
         self._local: LocalServer | None = None
@@ -75,7 +59,8 @@ class Receiver:
 
     async def start(self) -> None:
         """Recover what a crash left, then listen. Raises HaloError that says what is in the way."""
-        check_tls(self._config)
+        if self._config.tls_cert_file is not None:
+            self._tls = Tls(self._config, failed=self._metrics.tls_failures.inc)
         spool_dir = self._data_dir / "spool"
         await self._loader.start()
         last_arrival = spool.last_written_ns(spool_dir)
@@ -123,7 +108,7 @@ class Receiver:
             total_seconds=config.read_seconds,
             held=lambda: self._intake.held,
         )
-        connections = _connection_limit(config.max_connections)
+        connections = connection_limit(config.max_connections)
         segments = SegmentsService(
             self._keys,
             directory=self._data_dir / "segments",
@@ -132,16 +117,18 @@ class Receiver:
         )
         if config.grpc_endpoint != "off":
             self._grpc = GrpcServer(
-                config, self._keys, self._intake, self._reads, segments, max_connections=connections
+                config, self._keys, self._intake, self._reads, segments, max_connections=connections, tls=self._tls
             )
             self._addresses["grpc"] = await _listening("grpc", config.grpc_endpoint, self._grpc.start())
         if config.http_endpoint != "off":
             self._http = HttpServer(
                 config, self._keys, self._intake, self._reads, self._metrics,
-                ready=self._not_ready, metrics_open=self._auth.metrics_open, max_connections=connections,
+                ready=self._not_ready, metrics_open=self._auth.metrics_open, max_connections=connections, tls=self._tls,
             )  # fmt: skip
             self._addresses["http"] = await _listening("http", config.http_endpoint, self._http.start())
-        if config.grpc_endpoint == "off" or config.tls_cert_file:
+        if self._tls is not None:
+            self._watching = asyncio.create_task(self._tls.watch())
+        if config.grpc_endpoint == "off" or self._tls is not None:
             self._local = LocalServer(segments)
             self._addresses["local"] = await self._local.start()
 
@@ -172,7 +159,7 @@ class Receiver:
             document["tls_ca_file"] = str(self._config.tls_cert_file.absolute())
         temporary = path.with_suffix(".new")
         try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "w") as file:
                 json.dump(document, file)
             temporary.rename(path)
         except OSError as error:
@@ -202,6 +189,8 @@ class Receiver:
     async def stop(self) -> int:
         """Drain: answer what is in flight, load and seal what was acknowledged. Nothing is lost when time runs out."""
         self._intake.draining = True
+        if self._watching is not None:
+            self._watching.cancel()
         started = time.monotonic()
         with contextlib.suppress(FileNotFoundError):
             (self._data_dir / ADDRESS_FILE).unlink()
@@ -220,22 +209,11 @@ class Receiver:
         left = max(1.0, self._config.drain_seconds - (time.monotonic() - started))
         loaded = await self._loader.stop(self._ingest.position, timeout=left)
         event(log, "receiver stopped", drained=loaded, seconds=time.monotonic() - started)
+        if left_over := backlog.waiting(self._data_dir):
+            what = "backlog left: the next start loads it, or 'halo receive --drain'"
+            since = datetime.fromtimestamp(left_over.since_ns // 10**9, UTC)
+            event(log, what, level=logging.WARNING, bytes=left_over.bytes, since=f"{since:%Y-%m-%dT%H:%M:%SZ}")
         return 0
-
-
-def _connection_limit(wanted: int) -> int:
-    """Raise the limit of open files as far as this process may, and return how many connections each port can have."""
-    try:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
-        if soft < most:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    except (OSError, ValueError):
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    limit = max(1, min(wanted, (most - KEPT_FILES) // 2))
-    if limit < wanted:
-        event(log, "connections limited by open files", level=logging.WARNING, each_port=limit, open_files=most)
-    return limit
 
 
 def _unusable(directory: Path, error: OSError) -> DirectoryUnusable:
@@ -255,12 +233,22 @@ async def _listening(name: str, endpoint: str, start: Any) -> str:
     return address
 
 
-async def serve(store: StoreConfig, config: ReceiverConfig, auth: AuthConfig, *, span_time: bool) -> int:
-    """Run one receiver until a signal."""
+def _until_a_signal() -> asyncio.Event:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def empty(store: StoreConfig, config: ReceiverConfig) -> int:
+    """Load what waits in the spool, or as much as there is time for until a signal."""
+    return await drain.drain(store, config, stopping=_until_a_signal(), say=lambda said: print(said, file=sys.stderr))
+
+
+async def serve(store: StoreConfig, config: ReceiverConfig, auth: AuthConfig, *, span_time: bool) -> int:
+    """Run one receiver until a signal."""
+    stopping = _until_a_signal()
     receiver = Receiver(store, config, auth, span_time=span_time)
     await receiver.start()
     await receiver.watch(stopping)
@@ -274,6 +262,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--grpc-endpoint")
     parser.add_argument("--http-endpoint")
+    parser.add_argument("--drain", action="store_true")
     # Only the demo sets this: what comes over the wire otherwise arrives when it arrives.
     parser.add_argument("--arrival", choices=("now", "span-time"), default="now", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -285,12 +274,14 @@ def main() -> None:
             overrides["receiver"][name] = getattr(given, name)
     try:
         store, config, auth = load_receiver(file=given.config, overrides=overrides)
-        set_up(config.log_level)
-        with (
-            DirectoryLock(store.data_dir / "segments" / "writer.lock", "a receiver"),
-            asyncio.Runner(loop_factory=_loop_factory()) as runner,
-        ):
-            code = runner.run(serve(store, config, auth, span_time=given.arrival == "span-time"))
+        set_up(config.log_level, config.log_format)
+        permissions.secure(store.data_dir, store.group, say=lambda said: event(log, said), make=True)
+        lock = drain.lock_for_drain if given.drain else drain.lock_for_receiver
+        with lock(store.data_dir), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            if given.drain:
+                code = runner.run(empty(store, config))
+            else:
+                code = runner.run(serve(store, config, auth, span_time=given.arrival == "span-time"))
     except HaloError as error:
         sys.stderr.write(f"error: {error}\n" + (f"hint:  {error.hint}\n" if error.hint else ""))
         # Threads of the half-started parts must not keep the process.

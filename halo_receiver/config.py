@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +14,25 @@ from halo_receiver.config_loader import Section, Sections, load
 __all__ = ["AuthConfig", "ReceiverConfig", "Section", "Sections", "StoreConfig", "load", "load_receiver"]
 
 MIN_KEY_CHARACTERS = 8  # of a key in [auth]
+_NOT_IN_PATHS = re.compile(r"[?\\]")
+_SCHEME = re.compile(r"\w+:")
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class StoreConfig(Section):
     """`[store]`: where spans are kept, and for how long."""
 
     data_dir: Path = Field(Path("halo-data"), description="Everything halo keeps: spool, segments, reports.")
+    group: str | None = Field(
+        None, description="A group that may read all of it (0750 and 0640); default: this user alone (0700 and 0600)."
+    )
     rotate_seconds: float = Field(60, gt=0, description="Age at which the open segment is sealed.")
     rotate_bytes: int = Field(128 * 2**20, ge=2**20, description="Size at which the open segment is sealed.")
     merge_bytes: int = Field(
@@ -30,6 +44,19 @@ class StoreConfig(Section):
     )
     memory_limit_bytes: int = Field(512 * 2**20, ge=64 * 2**20, description="What DuckDB may use in one process.")
     threads: int = Field(2, ge=1, description="Threads DuckDB may use in one process.")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _duckdb_can_open_it(cls, path: Path) -> Path:
+        """Refuse what DuckDB takes for options, for a separator, or for the address of something else than a file."""
+        whole = str(path.absolute())
+        if not _encodes(whole):
+            raise ValueError(f"the path {whole!r} is not UTF-8: DuckDB cannot open files in it")
+        if found := _NOT_IN_PATHS.search(whole):
+            raise ValueError(f"the path {whole!r} has a {found[0]!r}: DuckDB cannot open files in it")
+        if _SCHEME.match(str(path)):
+            raise ValueError(f"DuckDB would take {str(path)!r} for an address: write the whole path, {whole!r}")
+        return path
 
 
 class ReceiverConfig(Section):
@@ -80,6 +107,7 @@ class ReceiverConfig(Section):
     tls_key_file: Path | None = Field(None, description="Private key (PEM) of the certificate.")
     tls_client_ca_file: Path | None = Field(None, description="Demand client certificates signed by these (mTLS).")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged on stderr.")
+    log_format: Literal["text", "json"] = Field("text", description="How: lines for people, or one JSON object each.")
 
     @field_validator("api_keys")
     @classmethod
@@ -139,7 +167,7 @@ def _checked_keys(keys: list[SecretStr], *, at_least: int) -> list[SecretStr]:
 
 RECEIVER_SECTIONS: Sections = {"store": StoreConfig, "receiver": ReceiverConfig, "auth": AuthConfig}
 # Sections of the worker, which this package may not import: known, so that one file serves both.
-OTHER_SECTIONS = ("model", "budget", "analysis", "schedules", "sinks", "redaction")
+OTHER_SECTIONS = ("model", "budget", "analysis", "schedules", "sinks", "redaction", "worker")
 
 
 def load_receiver(

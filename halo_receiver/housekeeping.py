@@ -15,9 +15,10 @@ from pathlib import Path
 
 from halo_receiver import children
 from halo_receiver.errors import HaloError
-from halo_receiver.logs import event
+from halo_receiver.logs import event, form_in_use
 from halo_receiver.rewrite import DAMAGED
 from halo_receiver.store import manifest, merge, retention, schema
+from halo_receiver.store.clock import TrustedClock
 from halo_receiver.store.segment import listed
 from halo_receiver.store.segments import Segments
 
@@ -41,16 +42,16 @@ class Housekeeping:
         mapping: int,
         log_level: str,
         count: Callable[[str, int], None],
-        clock: Callable[[], int] = time.time_ns,
+        clock: TrustedClock | None = None,
     ) -> None:
         self._segments = segments
-        self._keep = keep
+        self._clock = clock or TrustedClock(segments.directory)
+        self._retention = retention.Retention(segments.directory, keep, self._clock)
         self._merge_bytes = merge_bytes
         self._memory_limit = f"{memory_limit_bytes}B"
         self._mapping = mapping
         self._log_level = log_level
         self._count = count
-        self._clock = clock
         self._child: subprocess.Popen[bytes] | None = None
         self._names: list[str] = []
         self._started = self._next = 0.0
@@ -77,7 +78,9 @@ class Housekeeping:
         """Adopt imports, delete what has expired, and begin a rewrite if one is worth it."""
         self._segments.adopt()
         directory = self._segments.directory
-        self._count("expired_segments", retention.expire(directory, self._keep, self._clock()))
+        jumps = self._clock.jumps
+        self._count("expired_segments", self._retention.look())
+        self._count("clock_jumps", self._clock.jumps - jumps)
         entries = [
             entry
             for entry in manifest.load(directory, listed(directory), write=True)
@@ -86,7 +89,7 @@ class Housekeeping:
         old = [entry for entry in entries if entry.mapping < self._mapping and entry.schema <= schema.SCHEMA_VERSION]
         if old:
             self._begin([old[0].name])
-        elif self._merge_bytes and (chosen := merge.choose(entries, self._merge_bytes, self._clock())):
+        elif self._merge_bytes and (chosen := merge.choose(entries, self._merge_bytes, self._clock.wall())):
             self._begin([entry.name for entry in chosen])
 
     def _begin(self, names: list[str]) -> None:
@@ -96,6 +99,7 @@ class Housekeeping:
             "memory_limit": self._memory_limit,
             "threads": REWRITE_THREADS,
             "log_level": self._log_level,
+            "log_format": form_in_use(),
         }
         self._names, self._started = names, time.monotonic()
         self._child = children.start(

@@ -7,11 +7,19 @@ and sees when bytes come; the server says when a request begins and ends.
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from halo_receiver.logs import event
+
+log = logging.getLogger("halo.receiver")
+
+MAX_FILES = 65_536  # open at once, where the system allows it
+KEPT_FILES = 128  # of these not for connections
 LOOK_SECONDS = 1.0
 ANSWERING_SECONDS = 60.0  # beyond the time that a request may take to come: for its answer, also to be read
 
@@ -136,3 +144,18 @@ class Connection(asyncio.Protocol):
         """Close it at once."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def connection_limit(wanted: int) -> int:
+    """Raise the limit of open files as far as this process may, and return how many connections each port can have."""
+    try:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+        if soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = max(1, min(wanted, (most - KEPT_FILES) // 2))
+    if limit < wanted:
+        event(log, "connections limited by open files", level=logging.WARNING, each_port=limit, open_files=most)
+    return limit

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
-from pathlib import Path
+import socket
 from typing import Any, Literal
 
 from aiohttp import web
@@ -24,13 +23,12 @@ from halo_receiver.intake import Answer, Intake, Kind
 from halo_receiver.logs import event
 from halo_receiver.metrics import CONTENT_TYPE, Metrics
 from halo_receiver.reading import Ended, Reads
-from halo_receiver.server import tls_stamp
+from halo_receiver.tls import Tls
 
 log = logging.getLogger("halo.receiver")
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 PATHS: dict[str, Kind] = {"/v1/traces": "traces", "/v1/logs": "logs", "/v1/metrics": "metrics"}
-RELOAD_SECONDS = 1.0  # between two looks at the certificate's file
 SHUTDOWN_SECONDS = 5.0  # for which a stop waits for requests in flight
 
 BACKLOG = 1024  # connections that nobody has accepted yet
@@ -60,8 +58,10 @@ class HttpServer:
         ready: Any,
         metrics_open: bool,
         max_connections: int,
+        tls: Tls | None = None,
     ) -> None:
         self._config = config
+        self._tls = tls
         self._keys = keys
         self._metrics_open = metrics_open
         self._intake = intake
@@ -84,7 +84,6 @@ class HttpServer:
             limit=max_connections, header_seconds=config.header_seconds, request_seconds=config.read_seconds,
         )  # fmt: skip
         self._listener: asyncio.Server | None = None
-        self._reloading: asyncio.Task[None] | None = None
 
     @web.middleware
     async def _in_kind(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -106,47 +105,20 @@ class HttpServer:
     async def start(self) -> str:
         """Listen; return the address with the port that was given. Raises OSError when it cannot."""
         host, _, port = self._config.http_endpoint.rpartition(":")
-        context = self._tls()
+        context = self._tls.listening_context() if self._tls is not None else None
         await self._runner.setup()
-        self._listener = await asyncio.get_running_loop().create_server(
-            self._connections, host.strip("[]"), int(port), ssl=context, backlog=BACKLOG,
-            ssl_handshake_timeout=self._config.header_seconds if context else None,
-        )  # fmt: skip
+        options: dict[str, Any] = {"ssl": context, "backlog": BACKLOG}
+        if context:
+            options["ssl_handshake_timeout"] = self._config.header_seconds
+        # asyncio would keep [::] to IPv6 alone, where gRPC and the Collector serve both families.
+        where: dict[str, Any] = {"host": host.strip("[]"), "port": int(port)}
+        if host == "[::]" and socket.has_dualstack_ipv6():
+            dual = socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+            where = {"sock": dual}
+        self._listener = await asyncio.get_running_loop().create_server(self._connections, **where, **options)
         self._connections.start()
         bound = self._listener.sockets[0].getsockname()[1]
         return f"{host}:{bound}"
-
-    def _tls(self) -> ssl.SSLContext | None:
-        config = self._config
-        if config.tls_cert_file is None or config.tls_key_file is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(config.tls_cert_file, config.tls_key_file)
-        if config.tls_client_ca_file is not None:
-            context.load_verify_locations(config.tls_client_ca_file)
-            context.verify_mode = ssl.CERT_REQUIRED
-        self._reloading = asyncio.create_task(self._reload(context, config.tls_cert_file, config.tls_key_file))
-        return context
-
-    async def _reload(self, context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-        seen = told = tls_stamp(self._config)
-        while True:
-            await asyncio.sleep(RELOAD_SECONDS)
-            stamp = tls_stamp(self._config)
-            if stamp == seen:
-                continue
-            try:
-                # Apart first: a failure halfway would leave what is in use with a certificate and no key.
-                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-                context.load_cert_chain(certificate, key)
-            except OSError as error:  # half written, or the key is not there yet: looked at again
-                if stamp != told:
-                    event(log, "certificate not reread", level=logging.WARNING, file=certificate, reason=error)
-                told = stamp
-                continue
-            seen = stamp
-            event(log, "certificate reread", file=certificate)
 
     async def _export(self, request: web.Request) -> web.Response:
         kind = PATHS[request.path]
@@ -159,6 +131,11 @@ class HttpServer:
         if content_type not in (PROTOBUF, JSON):
             text = f"415 unsupported media type, supported: [{JSON}, {PROTOBUF}]"
             return web.Response(status=415, text=text)
+        if self._tls is not None and not self._tls.serves(request.get_extra_info("ssl_object")):
+            busy = self._intake.busy(kind, "http", "the client authorities changed: connect again")
+            refused = self._answer(kind, busy, request)
+            refused.force_close()
+            return refused
         verdict = self._keys.judge(request.headers.get("Authorization"), Role.INGEST)
         if verdict is not Verdict.ALLOWED:
             return self._answer(kind, self._intake.denied(kind, "http", verdict), request)
@@ -225,8 +202,6 @@ class HttpServer:
 
     async def stop(self, seconds: float) -> None:
         """Take no new requests and wait so long for those in flight."""
-        if self._reloading is not None:
-            self._reloading.cancel()
         self._connections.stop()
         if self._listener is not None:
             self._listener.close()

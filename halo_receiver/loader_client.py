@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from halo_receiver import children
+from halo_receiver.config import ReceiverConfig, StoreConfig
 from halo_receiver.errors import HaloError
 from halo_receiver.logs import event
 from halo_receiver.metrics import Metrics
@@ -24,6 +25,25 @@ RESTART_SECONDS = (0.2, 5.0)  # pause before a start: the first, and the longest
 SYNCED_SECONDS = 0.1  # between two words on how far the spool is synced
 PIPE_BYTES = 2**16  # unread by the loader, above which it is not told more
 CAREFUL_DEATHS = 1  # at a place where one died already, after which a loader is started careful
+
+
+def loader_settings(store: StoreConfig, config: ReceiverConfig, *, span_time: bool = False) -> dict[str, Any]:
+    """Return what a loader is told of the settings."""
+    return {
+        "data_dir": str(store.data_dir.absolute()),
+        "log_level": config.log_level,
+        "log_format": config.log_format,
+        "rotate_seconds": store.rotate_seconds,
+        "rotate_bytes": store.rotate_bytes,
+        "merge_bytes": store.merge_bytes,
+        "memory_limit_bytes": store.memory_limit_bytes,
+        "threads": store.threads,
+        "retention_days": store.retention_days,
+        "retention_bytes": store.retention_bytes,
+        "max_request_bytes": config.max_request_bytes,
+        "max_attribute_bytes": config.max_attribute_bytes,
+        "arrival_is_span_time": span_time,
+    }
 
 
 class LoaderGone(Exception):  # noqa: N818
@@ -211,8 +231,11 @@ class LoaderClient:
         self._waiting[self._next_id] = done
         await done
 
-    async def stop(self, until: Position, *, timeout: float) -> bool:
-        """Load what is left, seal and end. False when that took too long: the spool keeps what is not loaded."""
+    async def stop(self, until: Position | None, *, timeout: float) -> bool:
+        """Load what is left up to a position, seal and end; without one, seal what was read.
+
+        False when that took too long: the spool keeps what is not loaded.
+        """
         self._stopping = True
         if self._telling is not None:
             self._telling.cancel()
@@ -220,7 +243,7 @@ class LoaderClient:
         if process is None:
             return True
         try:
-            self._write({"do": "stop", "until": until})
+            self._write({"do": "stop"} | ({"until": until} if until else {}))
             await asyncio.wait_for(process.wait(), timeout)
         except (LoaderGone, TimeoutError):
             if process.returncode is None:

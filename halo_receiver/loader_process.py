@@ -75,6 +75,8 @@ def serve(loader: Loader, housekeeping: Housekeeping) -> None:
             loader.seal()
             report({"stopped": True, "position": loader.position, "counters": loader.counters})
             return
+        elif not came:
+            loader.retry_aside()
         housekeeping.look()
         now = time.monotonic()
         if now >= next_report:
@@ -87,7 +89,7 @@ def _seal(loader: Loader, command: dict[str, Any]) -> None:
         reached = loader.catch_up(spool.Position(*command["until"]))
         loader.segments.adopt()
         loader.seal()
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         report({"not_sealed": command["id"], "reason": str(error), "trouble": str(error)})
         return
     if reached:
@@ -150,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("settings")
     given = json.loads(parser.parse_args().settings)
-    set_up(given["log_level"])
+    set_up(given["log_level"], given.pop("log_format"))
     os.nice(NICE)
     # Ctrl-C in a terminal, and systemd's SIGTERM, reach the whole group; the server alone decides when the loader ends.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -165,6 +167,12 @@ def main() -> None:
             hint="make it writable for this user, free some disk, or name another directory with --data-dir",
         )
         _fail(told)
+    except MemoryError as error:
+        _fail(
+            HaloError(
+                f"memory is short: {error}", hint="raise [store] memory_limit_bytes, or what this process may use"
+            )
+        )
     except HaloError as error:
         _fail(error)
 

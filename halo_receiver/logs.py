@@ -6,12 +6,20 @@ import json
 import logging
 import sys
 import time
-from typing import Any
+from typing import Any, Literal
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_EVENT = "halo_event"  # of a record: what happened, and the fields as they are
+
+Form = Literal["text", "json"]
+_form: Form = "text"
 
 
-def set_up(level: str) -> None:
-    """Log to stderr, one line an event, times in UTC."""
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+def set_up(level: str, form: Form = "text") -> None:
+    """Log to stderr, one line an event, times in UTC; as JSON an object with time, level, event and its fields."""
+    global _form
+    _form = form
+    formatter = _JSON() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s", _TIME)
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
@@ -21,10 +29,23 @@ def set_up(level: str) -> None:
     root.propagate = False
 
 
+def form_in_use() -> Form:
+    """Return the form that was set up, for a child process to have it too."""
+    return _form
+
+
+class _JSON(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        what, fields = getattr(record, _EVENT, (record.getMessage(), {}))
+        told = {name: value if isinstance(value, int | float | None) else str(value) for name, value in fields.items()}
+        head = {"time": self.formatTime(record, _TIME), "level": record.levelname, "event": what}
+        return json.dumps({**head, **told, **head})  # in this order, and no field hides one of the head
+
+
 def event(log: logging.Logger, what: str, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log one event."""
     told = "".join(f" {name}={_value(value)}" for name, value in fields.items())
-    log.log(level, "%s%s", what, told)
+    log.log(level, "%s%s", what, told, extra={_EVENT: (what, fields)})
 
 
 def _value(value: Any) -> str:

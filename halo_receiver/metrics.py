@@ -73,6 +73,9 @@ class Metrics:
         self.free_bytes = Gauge("halo_disk_free_bytes", "Left on the data directory's disk", **new)
         self.segments = Gauge("halo_segments", "Sealed segments", **new)
         self.ready = Gauge("halo_ready", "1 while requests are taken, 0 while clients are told to come back", **new)
+        self.tls_failures = Counter(
+            "halo_tls_reload_failures", "Changes of the certificate's files that could not be used", **new
+        )
         self.lag = Lag()
         self.loader_lag = Gauge("halo_loader_lag_seconds", "Age of the oldest acknowledged request not loaded", **new)
         self.loader_silent = Gauge("halo_loader_silent_seconds", "Since the loader last said that it lives", **new)

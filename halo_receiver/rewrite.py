@@ -23,7 +23,7 @@ DAMAGED = 3  # exit code: a segment cannot be read; which ones is said on stdout
 
 
 def rewrite(directory: Path, names: Sequence[str], *, memory_limit: str, threads: int) -> Path:
-    """Write sealed segments as one, in the work directory; derive what their rows mean again where that is older.
+    """Write sealed segments as one, in the work directory, or derive again what the rows of one older segment mean.
 
     Raw attributes, ids, times and arrivals stay as they are; only the columns that conventions fill in change.
     """
@@ -31,8 +31,9 @@ def rewrite(directory: Path, names: Sequence[str], *, memory_limit: str, threads
     entries = manifest.load(directory, [directory / name for name in names])
     if all(entry.mapping == conventions.MAPPING_VERSION for entry in entries):
         return merge.merge(directory, names, **options)
-    writer = merge.open_work(directory, names[0], **options)
-    writer.derive_again([directory / name for name in names], span_meaning=span_meaning, log_meaning=log_meaning)
+    [name] = names
+    writer = merge.open_work(directory, name, **options)
+    writer.derive_again(directory / name, span_meaning=span_meaning, log_meaning=log_meaning)
     return writer.seal()
 
 
@@ -49,7 +50,7 @@ def log_meaning(found: list[rows.Row]) -> columns.Table:
 def main() -> None:
     """Run as a child (children.py); what to do comes as one JSON argument."""
     given = json.loads(sys.argv[1])
-    set_up(given["log_level"])
+    set_up(given["log_level"], given["log_format"])
     os.nice(NICE)
     directory = Path(given["directory"])
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from typing import Any
 
 import grpc
@@ -19,10 +18,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from halo_receiver.answers import response, status_details
 from halo_receiver.auth import Keys, Role, Verdict
 from halo_receiver.config import ReceiverConfig
-from halo_receiver.errors import ConfigError
 from halo_receiver.intake import Answer, Intake, Kind
 from halo_receiver.reading import Ended, Reads
 from halo_receiver.segments_service import SegmentsService, authorization
+from halo_receiver.tls import Tls
 
 log = logging.getLogger("halo.receiver")
 
@@ -32,6 +31,9 @@ METRICS_SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 MAX_ANSWER_BYTES = 4 * 2**20  # as OTLP recommends; messages in answers are far below
 MAX_STREAMS = 64  # requests at a time on one connection
 LOOKAHEAD_BYTES = 64 * 2**10  # of a message, taken before it is read
+# A client is verified when it connects: where certificates are asked for, a connection must not outlive its authority
+# for long. Clients connect again by themselves; calls in flight have the grace to end.
+_AGED = (("grpc.max_connection_age_ms", 600_000), ("grpc.max_connection_age_grace_ms", 60_000))
 
 
 class GrpcServer:
@@ -46,14 +48,16 @@ class GrpcServer:
         segments: SegmentsService,
         *,
         max_connections: int,
+        tls: Tls | None = None,
     ) -> None:
         self._config = config
+        self._tls = tls
         self._reads = reads
         self._keys = keys
         self._intake = intake
         self._segments = segments
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=_options(config, max_connections))
+        self._server = grpc.aio.server(options=_options(config, max_connections, tls))
 
     async def start(self) -> str:
         """Listen; return the address with the port that was given. Raises OSError when it cannot."""
@@ -69,8 +73,8 @@ class GrpcServer:
         endpoint = self._config.grpc_endpoint
         _probe(endpoint)
         try:
-            if self._config.tls_cert_file:
-                port = self._server.add_secure_port(endpoint, self._credentials())
+            if self._tls is not None:
+                port = self._server.add_secure_port(endpoint, self._credentials(self._tls))
             else:
                 port = self._server.add_insecure_port(endpoint)
         except RuntimeError:
@@ -81,33 +85,25 @@ class GrpcServer:
         await self.set_serving(True)
         return f"{endpoint.rpartition(':')[0]}:{port}"
 
-    def _credentials(self) -> Any:
-        """Return server credentials that are read again when the certificate's file changes."""
-        config = self._config
-        client_ca = config.tls_client_ca_file
-        seen = [tls_stamp(config)]
+    def _credentials(self, tls: Tls) -> Any:
+        """Return server credentials that ask at each handshake for what is in use."""
+        given = [tls.identity]
 
-        def read() -> Any:
-            assert config.tls_cert_file is not None
-            assert config.tls_key_file is not None
+        def configuration() -> Any:
+            identity = given[0]
             return grpc.ssl_server_certificate_configuration(
-                [(config.tls_key_file.read_bytes(), config.tls_cert_file.read_bytes())],
-                root_certificates=client_ca.read_bytes() if client_ca else None,
+                [(identity.key, identity.certificate)], root_certificates=identity.authorities
             )
 
         def changed() -> Any:
-            """Runs at each handshake: None keeps what is in use. Files that do not fit yet are looked at again."""
-            stamp = tls_stamp(config)
-            if stamp == seen[0]:
+            if tls.identity is given[0]:
                 return None
-            try:
-                fresh = read()
-            except OSError:
-                return None
-            seen[0] = stamp
-            return fresh
+            given[0] = tls.identity
+            return configuration()
 
-        return grpc.dynamic_ssl_server_credentials(read(), changed, require_client_authentication=client_ca is not None)
+        return grpc.dynamic_ssl_server_credentials(
+            configuration(), changed, require_client_authentication=tls.asks_clients
+        )
 
     async def set_serving(self, serving: bool) -> None:
         """Tell health checks."""
@@ -153,7 +149,7 @@ class GrpcServer:
         await self._server.stop(grace)
 
 
-def _options(config: ReceiverConfig, max_connections: int) -> list[tuple[str, int]]:
+def _options(config: ReceiverConfig, max_connections: int, tls: Tls | None) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", config.max_request_bytes),
         ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
@@ -172,6 +168,7 @@ def _options(config: ReceiverConfig, max_connections: int) -> list[tuple[str, in
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.so_reuseport", 0),  # a port in use is an error, not a shared port
+        *(_AGED if tls is not None and tls.asks_clients else ()),
     ]
 
 
@@ -183,32 +180,3 @@ def _probe(endpoint: str) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
         probe.listen(1)
-
-
-def check_tls(config: ReceiverConfig) -> None:
-    """Raise ConfigError when the certificate's files cannot be used."""
-    if config.tls_cert_file is None or config.tls_key_file is None:
-        return
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    files = f"tls_cert_file {config.tls_cert_file} and tls_key_file {config.tls_key_file}"
-    try:
-        context.load_cert_chain(config.tls_cert_file, config.tls_key_file)
-        if config.tls_client_ca_file is not None:
-            files = f"tls_client_ca_file {config.tls_client_ca_file}"
-            context.load_verify_locations(config.tls_client_ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(
-            f"[receiver] {files} cannot be used: {error.strerror or error}",
-            hint="a certificate chain, its private key without a passphrase, and authorities, each a file in PEM",
-        ) from None
-
-
-def tls_stamp(config: ReceiverConfig) -> tuple[int, ...]:
-    """Return what changes when one of the certificate's files does."""
-    stamps = []
-    for path in (config.tls_cert_file, config.tls_key_file, config.tls_client_ca_file):
-        try:
-            stamps.append(path.stat().st_mtime_ns if path is not None else 0)
-        except OSError:
-            stamps.append(-1)
-    return tuple(stamps)

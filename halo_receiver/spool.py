@@ -16,6 +16,7 @@ one, so that a torn tail is never written over. What does not check is skipped t
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 import zstandard
 
+from halo_receiver.store.disk import sync_directory
 from halo_receiver.wire import crc32
 
 MAGIC = b"HSP2"
@@ -39,9 +41,9 @@ PACK_BYTES = 8 * 2**10  # from which on a request is packed: below, the disk wai
 # Agents' spans of 7.2 kB: 5.5 µs a span for 6.7 : 1; level 1 takes 7.1 µs for 10 : 1, writing them as they are 5 to 9.
 _PACK_LEVEL = -5
 
+_NAME = re.compile(r"\d{12}\.spool", re.ASCII)
 PROBE_BYTES = 4096  # written to see whether the disk takes them
 FILE_BYTES = 256 * 2**20  # of a spool file, above which the next one begins
-ASIDE = "set-aside"  # below the spool: what could not be read, kept for a person
 
 
 class Position(NamedTuple):
@@ -80,8 +82,9 @@ def file_name(number: int) -> str:
 
 
 def file_numbers(directory: Path) -> list[int]:
-    """Return the numbers of the spool files, oldest first."""
-    return sorted(int(path.stem) for path in directory.glob("*.spool") if path.stem.isdigit())
+    """Return the numbers of the spool files, oldest first; what has another name, or is no file, is none of them."""
+    paths = (path for path in directory.glob("*.spool") if _NAME.fullmatch(path.name) and path.is_file())
+    return sorted(int(path.stem) for path in paths)
 
 
 def encode(*, kind: str, encoding: str, compression: str, arrival_ns: int, body: bytes) -> tuple[bytes, bytes]:
@@ -119,7 +122,7 @@ class SpoolWriter:
         descriptor = os.open(
             self._directory / file_name(self._number + 1),
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC,
-            0o600,
+            0o640,
         )
         self.close()
         self._descriptor = descriptor
@@ -175,15 +178,6 @@ class SpoolWriter:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_file(directory: Path, number: int, offset: int, *, limit: int | None = None) -> Iterator[Frame | Damage]:
@@ -262,21 +256,6 @@ def _next_header(file: BinaryIO, offset: int, size: int) -> int | None:
             found = block.find(MAGIC, found + 1)
         offset += step
     return None
-
-
-def set_aside(directory: Path, name: str, content: bytes) -> bool:
-    """Keep what cannot be read for a person, durably; False when it is kept already."""
-    aside = directory / ASIDE
-    aside.mkdir(exist_ok=True)
-    path = aside / name
-    if path.exists():
-        return False
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    sync_directory(aside)
-    return True
 
 
 def backlog(directory: Path, loaded: Position) -> int:

@@ -9,10 +9,12 @@ from halo_receiver.store.reader import Reader
 from halo_worker.analysis import contrast, overview
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
+from halo_worker.analysis.facts import Facts, facts
 from halo_worker.analysis.since import traces_since
 from halo_worker.display import cut
 from halo_worker.report import briefs
 from halo_worker.report.decisions import Decision
+from halo_worker.report.headline import headline
 from halo_worker.report.identity import mask
 from halo_worker.report.issue import Assessment, Issue, Releases, Seen
 from halo_worker.report.memory import IssueMemory, rule_name
@@ -31,9 +33,8 @@ from halo_worker.report.model import (
 )
 from halo_worker.report.rows import told
 from halo_worker.report.severity import severity_of
-from halo_worker.report.states import UNKNOWN_RULE, Point
+from halo_worker.report.states import UNKNOWN_RULE, Point, absent_windows
 from halo_worker.report.together import grouped, seen_together
-from halo_worker.report.words import headline
 from halo_worker.window import Window
 
 SIGNATURE_CHARACTERS = 2000  # of an error's text; its issue is told by all of it
@@ -70,12 +71,15 @@ def assemble(
     *,
     not_examined: Sequence[str],
 ) -> Assembled:
-    """Put the report together: what is verified, held against the windows before. Needs `overview.prepare`."""
+    """Put the report together: what is verified, held against the windows before.
+
+    Needs the tables of `overview.prepare` and `run_detectors`.
+    """
     releases = overview.releases(reader)
     seen_first = _first_seen(known.releases, releases)
     findings, history, affected = [], {}, []
     traces_of: dict[str, set[str]] = {}
-    for item in verified.findings:
+    for item, fact in zip(verified.findings, facts(reader, verified.findings), strict=True):
         issue_id, continues = _identity(item, known)
         if issue_id in history:
             continue  # two findings of one failure mode: the larger stands
@@ -86,7 +90,7 @@ def assemble(
             (issue_id, occurrence.trace_id, occurrence.symptom_span_id or occurrence.origin_span_id or "")
             for occurrence in item.occurrences
         ]
-        findings.append(_finding(item, assessed, continues))
+        findings.append(_finding(item, fact, assessed, continues))
     totals = overview.totals(reader, sorted(set().union(*traces_of.values())), releases)
     findings = _in_groups(_ordered(findings), traces_of, known.leads)
     muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
@@ -120,6 +124,7 @@ def assemble(
             detectors_off=draft.detectors_off,
         ),
         totals=totals.model_copy(update={"muted_traces": muted_traces}),
+        first_window=known.windows == 0,
         findings=findings,
         outcomes=outcomes,
         contrasts=contrasts,
@@ -166,11 +171,12 @@ def _first_seen(before: Releases, now: Sequence[Release]) -> dict[tuple[str, str
 
 
 def _ordered(findings: Sequence[Finding]) -> list[Finding]:
-    """What a person resolved and is not back stands behind what is going on."""
+    """What a person resolved and is not back stands behind what is going on; of the same traces, failed calls lead."""
     return sorted(
         findings,
         key=lambda one: (
-            one.state == "resolved", SEVERITIES.index(one.severity), -one.prevalence.traces, one.issue_id
+            one.state == "resolved", SEVERITIES.index(one.severity), -one.prevalence.traces, one.calls is None,
+            one.issue_id,
         ),
     )  # fmt: skip
 
@@ -201,7 +207,7 @@ def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:
     return "partial" if draft.stopped_by or (about.prompt and draft.answer is None) else "complete"
 
 
-def _finding(item: VerifiedFinding, assessed: Assessment, continues: list[str]) -> Finding:
+def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues: list[str]) -> Finding:
     draft, prevalence = item.draft, item.prevalence
     severity, reason = severity_of(
         rate=prevalence.rate,
@@ -237,6 +243,13 @@ def _finding(item: VerifiedFinding, assessed: Assessment, continues: list[str]) 
         muted=assessed.muted,
         resolution=_resolution(assessed),
         replaces=continues,
+        seen_from=fact.seen_from,
+        absent_windows=absent_windows(assessed.history),
+        calls=fact.calls,
+        place=fact.place,
+        told_otherwise=fact.told_otherwise,
+        common=fact.common,
+        impact=fact.impact,
         breakdown=item.breakdown,
         origin_span=_ref(first.trace_id, first.origin_span_id),
         symptom_span=_ref(first.trace_id, first.symptom_span_id or first.origin_span_id),
@@ -269,8 +282,7 @@ def _resolved(issue: Issue, traces: int) -> Finding:
     return last.model_copy(
         update={
             "state": "resolved",
-            "severity": "low",
-            "severity_reason": "it is not seen any more",
+            "severity_reason": f"{last.severity} when it was seen last",
             "prevalence": last.prevalence.model_copy(
                 update={
                     "traces": 0, "of": traces, "rate": 0.0, "low": 0.0,
@@ -280,5 +292,7 @@ def _resolved(issue: Issue, traces: int) -> Finding:
             ),
             "muted": False, "resolution": None, "group_id": None, "symptoms": [], "replaces": [], "comparable": True,
             "affected": [], "breakdown": [], "seen_with": [], "evidence": [], "counter_evidence": [],
+            "seen_from": None, "absent_windows": 0, "calls": None, "place": None, "told_otherwise": None, "common": [],
+            "impact": None,
         }
     )  # fmt: skip

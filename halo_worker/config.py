@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -19,18 +17,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 
 from halo_receiver.config import AuthConfig, ReceiverConfig, Section, Sections, StoreConfig, load
 from halo_worker.errors import ConfigError, InputError
-
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-def seconds_of(text: str) -> float:
-    """Read a length of time such as '90s', '30m', '24h', '7d' or '1h30m'. Raises ValueError that says what is valid."""
-    compact = text.strip().lower()
-    parts = _SPAN.findall(compact)
-    if not parts or _SPAN.sub("", compact).strip():
-        raise ValueError(f"{text!r} is not a length of time: write '90s', '30m', '24h' or '7d'")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+from halo_worker.links import Links, checked
+from halo_worker.moments import seconds_of
 
 
 class ModelConfig(Section):
@@ -80,6 +68,22 @@ class AnalysisConfig(Section):
     repo_path: Path | None = Field(None, description="The agents' source, for the code and git tools.")
     context: str | None = Field(None, description="What a reader should know about these agents.")
     memory_limit_bytes: int = Field(2 * 2**30, ge=256 * 2**20, description="What DuckDB may use for one analysis.")
+
+
+class WorkerConfig(Section):
+    """`[worker]`: how the scheduled worker is watched."""
+
+    metrics_endpoint: str = Field("127.0.0.1:4319", description="/metrics and /healthz, HOST:PORT; 'off' for none.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged on stderr.")
+    log_format: Literal["text", "json"] = Field("text", description="How: lines for people, or one JSON object each.")
+
+    @field_validator("metrics_endpoint")
+    @classmethod
+    def _is_an_endpoint(cls, value: str) -> str:
+        host, colon, port = value.rpartition(":")
+        if value != "off" and not (colon and host and port.isdigit() and int(port) < 65536):
+            raise ValueError(f"{value!r}: expected HOST:PORT or 'off'")
+        return value
 
 
 class ScheduleConfig(Section):
@@ -163,7 +167,7 @@ class SinkConfig(Section):
     template: Path | None = Field(None, description="webhook: a Jinja template of the body instead of report.json.")
     token: SecretStr | None = Field(None, description="slack: bot token; from the environment.")
     channel: str | None = Field(None, description="slack: where the bot posts.")
-    report_url: str | None = Field(None, description="slack: link to a report; '{id}' is its id.")
+    report_url: str | None = Field(None, description="slack: link to a report, instead of [links] report_url.")
     quiet: bool | None = Field(
         None,
         description="Send nothing when no finding is new or changed its state; default: true, and false for files.",
@@ -190,6 +194,11 @@ class SinkConfig(Section):
         if self.type == "slack" and self.url is None and (self.token is None or not self.channel):
             raise ValueError("a slack sink needs url, or token and channel")
         return self
+
+    @field_validator("report_url")
+    @classmethod
+    def _is_a_template(cls, template: str | None) -> str | None:
+        return checked("report_url", template)
 
     @field_validator("url")
     @classmethod
@@ -229,8 +238,10 @@ SECTIONS: Sections = {
     "model": ModelConfig,
     "budget": BudgetConfig,
     "analysis": AnalysisConfig,
+    "worker": WorkerConfig,
     "schedules": [ScheduleConfig],
     "sinks": [SinkConfig],
+    "links": Links,
     "redaction": RedactionConfig,
 }
 
@@ -245,8 +256,10 @@ class Settings:
     model: ModelConfig
     budget: BudgetConfig
     analysis: AnalysisConfig
+    worker: WorkerConfig
     schedules: dict[str, ScheduleConfig]
     sinks: dict[str, SinkConfig]
+    links: Links
     redaction: RedactionConfig
 
     def engine_for(self, asked: str | None = None) -> Literal["detectors", "rlm"]:
@@ -286,13 +299,3 @@ def load_settings(
                 hint=f"add [sinks.{unknown[0]}]; {known}",
             )
     return settings
-
-
-def moment(text: str) -> int:
-    """Read an ISO-8601 time, naive meaning UTC, as unix nanoseconds. Raises ValueError that says what is valid."""
-    try:
-        value = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError(f"{text!r} is not a time: write ISO-8601, such as 2026-11-24 or 2026-11-24T06:00Z") from None
-    value = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return int(value.timestamp()) * 1_000_000_000 + value.microsecond * 1000

@@ -6,6 +6,7 @@ text goes through here, so that it reads as what it is: data, in its place, with
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import urlsplit
 
@@ -61,6 +62,15 @@ def json_for_terminal(text: str) -> str:
 def unclosed(text: str, mark: str) -> str:
     """Return text that can stand between `<mark>` and `</mark>`: nothing in it ends or begins them."""
     return re.sub(rf"<(?=\s*+(?:/\s*+)?{mark}\b)", r"<\\", text, flags=re.IGNORECASE)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine, by its host alone: nothing is looked up."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def masked_url(url: str, *, path: bool = False) -> str:

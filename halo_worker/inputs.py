@@ -11,8 +11,9 @@ from typing import Literal
 from halo_receiver import conventions, files
 from halo_receiver.span import Decoded, LogRecord, Span
 from halo_receiver.store import columns
+from halo_receiver.store.incoming import adopt
 from halo_receiver.store.lock import DirectoryLock
-from halo_receiver.store.segment import SegmentName, adopt
+from halo_receiver.store.segment import SegmentName
 from halo_receiver.store.writer import SegmentWriter
 from halo_worker import segments_client
 from halo_worker.errors import DirectoryInUse, InputError

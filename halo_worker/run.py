@@ -13,9 +13,11 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
+from halo_receiver import permissions
 from halo_receiver.store import queries
-from halo_receiver.store.reader import Reader, Settle
-from halo_worker import assembly, inputs, issues, segments_client
+from halo_receiver.store.reader import Reader
+from halo_receiver.store.settling import Settle
+from halo_worker import assembly, freshness, inputs, issues
 from halo_worker.analysis import analyst, detectors, evidence, learned, scene
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
@@ -63,9 +65,9 @@ def watermarks(current: Settings) -> Callable[[str, int], int | None]:
     return lambda name, now_ns: archive.watermark(name, now_ns=now_ns)
 
 
-def last_reports(current: Settings) -> dict[str, Report]:
-    """Return the newest report of each schedule that has run."""
-    reports, _ = Archive(reports_dir(current)).reports(newest=issues.REMEMBERED)
+def last_reports(current: Settings, archive: Archive | None = None) -> dict[str, Report]:
+    """Return the newest report of each schedule that has run; an archive that is given remembers what was read."""
+    reports, _ = (archive or Archive(reports_dir(current))).reports(newest=issues.REMEMBERED)
     return {report.schedule: report for report in reversed(reports) if report.schedule}
 
 
@@ -124,7 +126,10 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         request = resumed(current, request)
     run_id = request.resume or new_run_id(now_ns)
     home = Archive(reports_dir(current))
-    archive = Archive(request.out) if request.out else home
+    archive = home
+    if request.out:
+        permissions.make_directory(request.out)
+        archive = Archive(request.out, outside=True)
     work_dir = work_root(current, request) / run_id
     scope = request.schedule
     if request.recall and scope is None:
@@ -151,8 +156,8 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         report = assembled.report
         staged = scene.collect(reader, report, assembled.history)
         documents = {
-            "report.md": markdown.render_markdown(report, known_ids=staged.known_ids),
-            "report.html": html.render_html(report, staged, index="../index.html"),
+            "report.md": markdown.render_markdown(report, known_ids=staged.known_ids, links=current.links),
+            "report.html": html.render_html(report, staged, index="../index.html", links=current.links),
             SCENE_FILE: staged.model_dump_json() + "\n",
         }
     folder = archive.publish(
@@ -166,7 +171,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     if report.status == "complete":
         shutil.rmtree(work_dir, ignore_errors=True)  # else it is kept: 'halo run --resume' goes on from it
     _write_index(current, archive, request)
-    deliveries = Courier(archive, current.sinks, current.redaction).deliver(report.id, request.sinks)
+    deliveries = courier(current, archive).deliver(report.id, request.sinks)
     return Result(report, folder, tuple(problems), tuple(deliveries))
 
 
@@ -286,9 +291,7 @@ def opened(current: Settings, request: Request, now_ns: int) -> Iterator[tuple[R
         )
     problems = []
     if request.seal:
-        sealed = segments_client.seal(data_dir)
-        if not sealed.answered and "no receiver" not in sealed.reason:
-            problems.append(f"{sealed.reason}; only sealed segments were read")
+        problems += freshness.refresh(current, load=True, say=request.say, interrupted=_interrupted.is_set).problems
     settle = None
     if request.settle:
         settle = Settle(
@@ -324,9 +327,10 @@ def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) 
     if sinks is None:
         schedule = current.schedules.get(report.schedule or "")
         sinks = schedule.sinks if schedule else list(current.sinks)
-    return Courier(archive, current.sinks, current.redaction).deliver(report.id, sinks, again=True)
+    return courier(current, archive).deliver(report.id, sinks, again=True)
 
 
-def courier(current: Settings) -> Courier:
+def courier(current: Settings, archive: Archive | None = None) -> Courier:
     """Return what tries again what sinks could not take. It remembers what it need not look at any more."""
-    return Courier(Archive(reports_dir(current)), current.sinks, current.redaction)
+    archive = archive or Archive(reports_dir(current))
+    return Courier(archive, current.sinks, current.redaction, links=current.links)

@@ -19,14 +19,18 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from halo_receiver.store.lock import DirectoryLock
-from halo_worker.config import ScheduleConfig, Settings, seconds_of
+from halo_worker.config import ScheduleConfig, Settings
 from halo_worker.cron import cron_trigger
 from halo_worker.errors import ConfigError, DirectoryInUse
+from halo_worker.moments import seconds_of
 from halo_worker.window import SECOND, Window
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 INSTANT = timedelta(microseconds=1)  # what a trigger tells apart
 FIRST_WINDOW = 86_400 * SECOND  # of a schedule that has none yet, where `window` says nothing
+
+
+GRACE = 60 * SECOND  # after a planned time, before its report is called overdue
 
 
 def trigger_of(name: str, config: ScheduleConfig) -> BaseTrigger:
@@ -161,6 +165,7 @@ class Planned:
     when: str
     last_window_end: int | None
     next_run: int | None
+    overdue_since: int | None = None  # the first time that has passed without a report; None of one that never ran
 
 
 def plan(
@@ -172,7 +177,9 @@ def plan(
         last = watermark(name, now_ns)
         trigger = trigger_of(name, config)
         when = f"every {config.interval}" if config.interval else f"{config.cron} ({config.timezone})"
-        planned.append(Planned(name, when, last, next_fire(trigger, now_ns)))
+        missed = next_fire(trigger, last) if last is not None else None
+        overdue = missed if missed is not None and missed + GRACE <= now_ns else None
+        planned.append(Planned(name, when, last, next_fire(trigger, now_ns), overdue))
     return planned
 
 
@@ -183,6 +190,11 @@ class Ran:
     windows: int
     failed: bool = False
     skipped: bool = False
+
+
+def worker_lock(data_dir: Path) -> Path:
+    """Return the lock file that a worker holds as long as it lives."""
+    return data_dir / "reports" / "worker.lock"
 
 
 def run_lock(data_dir: Path, name: str) -> DirectoryLock:
@@ -205,7 +217,7 @@ class Scheduler:
         work: Callable[[str, Window], bool],
         watermark: Callable[[str, int], int | None],
         clock: Callable[[], int],
-        say: Callable[[str], None],
+        say: Callable[..., None],
     ) -> None:
         self._schedules = schedules
         self._data_dir = data_dir
@@ -233,7 +245,7 @@ class Scheduler:
             self._scheduler.add_job(self.run_due, trigger, args=[name], id=name, **extra)
             following = now if missed else next_fire(trigger, now)
             if following is not None:
-                self._say(f"schedule planned name={name} next_run={_moment(following):%Y-%m-%dT%H:%M:%SZ}")
+                self._say("schedule planned", name=name, next_run=f"{_moment(following):%Y-%m-%dT%H:%M:%SZ}")
         self._scheduler.start()
 
     def _due(self, name: str, now_ns: int) -> Window | None:
@@ -265,7 +277,7 @@ class Scheduler:
                         return Ran(done, failed=True)
                     done += 1
         except DirectoryInUse as error:
-            self._say(f"run skipped schedule={name} reason=it is running already: {error}")
+            self._say("run skipped", schedule=name, reason=f"it is running already: {error}")
             return Ran(done, skipped=True)
         return Ran(done)
 

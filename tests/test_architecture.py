@@ -47,10 +47,10 @@ DOORS: dict[str, tuple[str, ...]] = {
     "opentelemetry.trace": ("halo_worker.demo.", "halo_worker.telemetry"),
     "opentelemetry.util": ("halo_worker.demo.",),
     "orjson": ("halo_receiver.", "halo_worker."),  # JSON is everywhere
-    "prometheus_client": ("halo_receiver.metrics",),
+    "prometheus_client": ("halo_receiver.metrics", "halo_worker.metrics"),
     "pyarrow": ("halo_receiver.store.",),
     "pydantic": ("halo_receiver.auth", "halo_receiver.config", "halo_receiver.config_loader",
-                 "halo_worker.api.", "halo_worker.config", "halo_worker.report."),
+                 "halo_worker.api.", "halo_worker.config", "halo_worker.links", "halo_worker.report."),
     "pydantic_monty": ("halo_worker.rlm.interpreter.monty_interpreter",),
     "rich": ("halo_worker.cli.",),
     "slack_sdk": ("halo_worker.delivery.",),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,9 @@ import pytest
 
 from halo_worker.cli import COMMANDS, group
 from halo_worker.config import SECTIONS
+from tests.end_to_end.conftest import HALO, environment
+from tests.fixtures_receiver import ReceiverProcess
+from tests.receiver.test_tls import Authority
 
 yaml = pytest.importorskip("yaml")
 
@@ -62,6 +67,106 @@ def test_the_worker_may_write_reports_and_not_segments() -> None:
     [closed] = re.findall(r"^ReadOnlyPaths=(.*)$", unit, re.MULTILINE)
     assert {path.lstrip("-").rpartition("/")[2] for path in closed.split()} == {"segments", "spool"}
     assert "StateDirectory=halo" in unit
+
+
+UNITS = sorted(DEPLOY.glob("*.service"))
+systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing: install Debian's package systemd"
+)
+MOST_EXPOSED = 2.5
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_a_unit_starts_with_nothing_but_its_user_and_the_program(unit: Path) -> None:
+    """Settings are optional, and what a directory is needed for is made by systemd."""
+    text = unit.read_text()
+    assert "--config" not in text
+    assert "\nConfigurationDirectory=halo\nWorkingDirectory=/etc/halo\n" in text
+    assert re.findall(r"^EnvironmentFile=[^-].*$", text, re.MULTILINE) == []
+    assert "\nUMask=0077\n" in text
+
+
+@systemd
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_systemd_understands_every_line_of_a_unit(unit: Path, tmp_path: Path) -> None:
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text().replace("/opt/halo/bin/halo ", "/bin/true ").replace("file:/opt", "file:///opt"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(copy)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert [line for line in done.stderr.splitlines() if unit.name in line] == []
+
+
+@systemd
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_a_unit_is_as_closed_as_systemd_asks_for(unit: Path) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={MOST_EXPOSED * 10:.0f}", str(unit)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+def health_checks() -> list[list[str]]:
+    """What the image and compose run to know whether a receiver is healthy."""
+    [image] = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["receiver"]["healthcheck"]["test"]
+    assert compose[0] == "CMD"
+    return [json.loads(image), compose[1:]]
+
+
+def healthy(data_dir: Path) -> tuple[int, str]:
+    """Run the image's check by hand, as the container runtime does; its exit code and what it says."""
+    [program, *words] = health_checks()[0]
+    assert program == "halo"
+    done = subprocess.run(
+        [*HALO, *words], env=environment() | {"HALO_STORE_DATA_DIR": str(data_dir)}, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_image_and_compose_ask_the_same() -> None:
+    image, compose = health_checks()
+    assert image == compose == ["halo", "ping"]
+    assert "HALO_STORE_DATA_DIR=/var/lib/halo/data" in (DEPLOY / "Dockerfile").read_text(), (
+        "where it finds receiver.json"
+    )
+
+
+@pytest.mark.parametrize("how", ["plain", "TLS and keys", "mutual TLS", "HTTP off", "gRPC off"])
+def test_a_receiver_is_healthy_however_it_listens(tmp_path: Path, how: str) -> None:
+    words: list[str] = []
+    settings: dict[str, str] = {}
+    if "TLS" in how:
+        if shutil.which("openssl") is None:
+            pytest.skip("SKIPPED, a check over TLS is not tested: openssl is not installed")
+        certificate, key = Authority(tmp_path, "first").issue("server")
+        settings = {"HALO_RECEIVER_TLS_CERT_FILE": str(certificate), "HALO_RECEIVER_TLS_KEY_FILE": str(key)}
+    if how == "mutual TLS":
+        settings["HALO_RECEIVER_TLS_CLIENT_CA_FILE"] = settings["HALO_RECEIVER_TLS_CERT_FILE"]
+    if how == "TLS and keys":
+        settings |= {"HALO_AUTH_INGEST_KEYS": "ingest-key-1", "HALO_AUTH_OPERATOR_KEYS": "operator-key-1"}
+    if how.endswith(" off"):
+        words = [f"--{how.split()[0].lower()}-endpoint", "off"]
+    receiver = ReceiverProcess(tmp_path / "data", *words, **settings)
+    try:
+        assert healthy(tmp_path / "data")[0] == 0
+    finally:
+        receiver.terminate()
+    assert healthy(tmp_path / "data") == (1, f"not ready: no receiver is running on {tmp_path / 'data'}\n")
+
+
+def test_a_receiver_that_takes_nothing_or_was_killed_is_not_healthy(tmp_path: Path) -> None:
+    receiver = ReceiverProcess(tmp_path / "data", HALO_RECEIVER_MIN_FREE_BYTES=str(2**60))
+    try:
+        code, said = healthy(tmp_path / "data")
+        assert (code, "not ready: the disk is full" in said) == (1, True), said
+    finally:
+        receiver.kill()
+    code, said = healthy(tmp_path / "data")
+    assert (code, "does not answer" in said) == (1, True), said
 
 
 def test_what_a_large_window_needs_beside_memory_lies_on_disk() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -19,6 +20,8 @@ from halo_receiver.decode.repair import Repair, Undecodable, id_problem
 from halo_receiver.span import SPAN_KINDS, STATUS_CODES, LogRecord, Rejection, Scope, Span, SpanEvent, SpanLink
 
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+# By the number of hex digits that it should have: what protobuf's own JSON makes of ids, which OTLP/JSON does not have.
+_BASE64 = {32: re.compile(r"[\w+/-]{22}(==)?", re.ASCII), 16: re.compile(r"[\w+/-]{11}=?", re.ASCII)}
 
 
 def traces(body: bytes, repair: Repair) -> Iterator[Span | Rejection]:
@@ -238,6 +241,10 @@ def _refusal(item: Any) -> str | None:
         value = item.get(key)
         if value is not None and not isinstance(value, str):
             return f"{name} is a JSON {type(value).__name__}, {length} hex digits are required"
+        if value and _BASE64[length].fullmatch(value):
+            return f"{name} is base64, {length} hex digits are required in OTLP/JSON"
+        if value and len(value) != length:
+            return f"{name} has {len(value)} characters, {length} hex digits are required"
         problem = id_problem(value or "", length, name)
         if problem or _id(value, length) is None:
             return problem or f"{name} is not hex"

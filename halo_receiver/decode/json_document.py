@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from halo_receiver import wire
-from halo_receiver.decode.json_text import HINT, object_of, value_of
+from halo_receiver.decode.json_text import HINT, current_names, object_of, value_of
 from halo_receiver.decode.message_count_limit import MAX_GROUPS, MAX_MESSAGES, TooManyMessages
 from halo_receiver.decode.repair import Undecodable
 
@@ -45,6 +45,7 @@ def read(body: bytes, wanted: str) -> dict[str, Any]:
     Raises Undecodable when the body is no JSON object, also while a Lazy is iterated over, and TooManyMessages
     when it holds more than MAX_MESSAGES.
     """
+    body = current_names(body)
     if len(body) <= WHOLE_BYTES and sum(map(body.count, (b"{", b"[", b","))) <= WHOLE_VALUES:
         return object_of(body)
     return _Outline(body.removeprefix(b"\xef\xbb\xbf"), LISTS[wanted]).request()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -10,7 +11,24 @@ import orjson
 from halo_receiver.decode.repair import Undecodable
 
 HINT = "send valid JSON, or protobuf with Content-Type application/x-protobuf"
+_OLD_NAMES = {
+    b"instrumentationLibrarySpans": b"scopeSpans",
+    b"instrumentationLibraryLogs": b"scopeLogs",
+    b"instrumentationLibrary": b"scope",
+}
+# Followed by a colon: a member, and no value. In a JSON text inside a string the quotes are escaped.
+_OLD_NAME = re.compile(rb'"(' + b"|".join(_OLD_NAMES) + rb')"(\s*:)')
 BEYOND = 2**64  # in place of an integer that is longer than any field: Python refuses to read 4,301 digits
+
+
+def current_names(body: bytes) -> bytes:
+    """Give the members that OTLP had before 0.19 the names they have now; spans would be lost without a word.
+
+    Source: opentelemetry-proto, CHANGELOG of 0.15.0, which deprecated InstrumentationLibrary.
+    """
+    if b'"instrumentationLibrary' not in body:
+        return body
+    return _OLD_NAME.sub(lambda found: b'"' + _OLD_NAMES[found[1]] + b'"' + found[2], body)
 
 
 def value_of(text: bytes) -> Any:

@@ -1,12 +1,13 @@
 """What is in each sealed segment, so that a query opens only what it needs. Derived from the files, cached beside them.
 
-A cached entry counts while the file has the same size; a missing or unreadable cache is made again.
+A cached entry counts while the file has the same size and each of its members is what it should be; what is missing or
+wrong is read from the file again. What segments are deleted or hidden by (`replaced`) comes from the files alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import duckdb
 import orjson
 
 from halo_receiver.store import trace_filter
+from halo_receiver.store.segment import SegmentName, is_sealed
 
 CACHE_FILE = "manifest.json"
 
@@ -55,7 +57,26 @@ class Entry:
         )
 
 
-_FIELDS = {item.name for item in fields(Entry)}
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# What each member of an entry must be, whoever wrote it.
+_VALID: dict[str, Callable[[Any], bool]] = {
+    "name": lambda value: _text(value) and is_sealed(value),
+    **dict.fromkeys(("bytes", "spans", "logs", "schema", "mapping", "first_received_ns", "last_received_ns"), _count),
+    "services": lambda value: isinstance(value, list) and all(map(_text, value)),
+    "services_complete": lambda value: isinstance(value, bool),
+    "traces": lambda value: value is None or (_text(value) and trace_filter.is_filter(value)),
+    "replaces": lambda value: isinstance(value, list) and all(_text(name) and is_sealed(name) for name in value),
+    "position": lambda value: isinstance(value, list) and len(value) == 2 and all(map(_count, value)),
+    "mended": lambda value: isinstance(value, dict) and all(map(_text, value)) and all(map(_count, value.values())),
+}
+assert _VALID.keys() == {item.name for item in fields(Entry)}
 
 
 def load(directory: Path, paths: Iterable[Path], *, write: bool = False) -> list[Entry]:
@@ -84,14 +105,37 @@ def load(directory: Path, paths: Iterable[Path], *, write: bool = False) -> list
 def _cached(directory: Path) -> dict[str, Entry]:
     try:
         items = orjson.loads((directory / CACHE_FILE).read_bytes())
-        return {item["name"]: _entry(item) for item in items if "mapping" in item}  # early builds did not say
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError):
         return {}
+    found = {}
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict) and _VALID.keys() == _valid(item).keys():
+            found[item["name"]] = Entry(**_valid(item))
+    return found
 
 
-def _entry(facts: dict[str, Any]) -> Entry:
-    """Make an entry of what is known; what a newer build says beyond that is passed over."""
-    return Entry(**{name: value for name, value in facts.items() if name in _FIELDS})
+def _valid(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of an entry that are what they should be; what a newer build says beyond is passed over."""
+    return {name: facts[name] for name, valid in _VALID.items() if name in facts and valid(facts[name])}
+
+
+def forget(directory: Path) -> None:
+    """Delete the cache: the next look reads the files."""
+    (directory / CACHE_FILE).unlink(missing_ok=True)
+
+
+def replaced(directory: Path, entries: Iterable[Entry]) -> set[str]:
+    """Return the names in `directory` of segments that others were made of, and which so count no more.
+
+    What a segment replaces is older than itself: numbers rise.
+    """
+    names: set[str] = set()
+    for entry in entries:
+        if any((directory / name).exists() for name in entry.replaces):
+            told = describe(directory / entry.name)
+            own = SegmentName.read(entry.name).number
+            names |= {name for name in (told.replaces if told else ()) if SegmentName.read(name).number < own}
+    return names
 
 
 def describe(path: Path) -> Entry | None:
@@ -99,11 +143,22 @@ def describe(path: Path) -> Entry | None:
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-        facts = orjson.loads(meta.get("facts", "{}"))
+            facts = orjson.loads(meta["facts"]) if "facts" in meta else _counted(connection)
         known = {"name": path.name, "bytes": path.stat().st_size}
         for name in ("schema", "mapping"):
             version = meta.get(f"{name}_version", "0")
-            known[name] = int(version) if version.isdigit() else 0
-        return _entry({**facts, **known})
-    except (duckdb.Error, OSError, ValueError, TypeError, AttributeError):
+            known[name] = int(version) if version.isdecimal() else 0
+        return Entry(**{**_valid(facts), **known})
+    except (duckdb.Error, OSError, ValueError, TypeError):
         return None
+
+
+def _counted(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Count the rows of a segment that says nothing of itself."""
+    row = connection.execute(
+        "SELECT count(*) FILTER (span), count(*) FILTER (NOT span), coalesce(epoch_ns(min(received_at)), 0), "
+        "coalesce(epoch_ns(max(received_at)), 0) FROM (SELECT true AS span, received_at FROM span_rows UNION ALL "
+        "SELECT false, received_at FROM log_rows)"
+    ).fetchone()
+    names = ("spans", "logs", "first_received_ns", "last_received_ns")
+    return {**dict(zip(names, row or (), strict=False)), "services_complete": False}

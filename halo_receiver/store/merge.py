@@ -17,8 +17,8 @@ import duckdb
 
 from halo_receiver.store import manifest, schema
 from halo_receiver.store.disk import sync_directory
+from halo_receiver.store.rewriter import SegmentRewriter
 from halo_receiver.store.segment import SegmentName, listed, next_number
-from halo_receiver.store.writer import SegmentWriter
 
 WORK = "rewrite"  # below the segments: where a rewrite happens
 MIN_SEGMENTS = 8  # of one size class; fewer are not worth a rewrite while the day goes on
@@ -77,12 +77,12 @@ def merge(directory: Path, names: Sequence[str], *, mapping: int, memory_limit: 
     return writer.seal()
 
 
-def open_work(directory: Path, first: str, **options: Any) -> SegmentWriter:
+def open_work(directory: Path, first: str, **options: Any) -> SegmentRewriter:
     """Open an empty segment in the work directory, named for the first of those it will replace."""
     work = directory / WORK
     work.mkdir(exist_ok=True)
     name = SegmentName(next_number(directory), SegmentName.read(first).opened)
-    return SegmentWriter(work, name, **options)
+    return SegmentRewriter(work, name, **options)
 
 
 def publish(directory: Path, made: Path) -> Path | None:
@@ -91,7 +91,7 @@ def publish(directory: Path, made: Path) -> Path | None:
     None, and nothing is done, when one of those is gone: it has expired meanwhile, and must not come back.
     """
     entry = manifest.describe(made)
-    if entry is None or not all((directory / name).exists() for name in entry.replaces):
+    if entry is None or not entry.replaces or not all((directory / name).exists() for name in entry.replaces):
         made.unlink(missing_ok=True)
         return None
     target = directory / str(SegmentName(next_number(directory), SegmentName.read(made.name).opened))
@@ -106,11 +106,10 @@ def finish_interrupted(directory: Path) -> int:
     """Delete what a crash left: unpublished work, and segments that a published one replaces. Return how many."""
     shutil.rmtree(directory / WORK, ignore_errors=True)
     gone = 0
-    for entry in manifest.load(directory, listed(directory), write=True):
-        for name in entry.replaces:
-            if (directory / name).exists():
-                (directory / name).unlink()
-                gone += 1
+    for name in manifest.replaced(directory, manifest.load(directory, listed(directory), write=True)):
+        if (directory / name).exists():
+            (directory / name).unlink()
+            gone += 1
     return gone
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import duckdb
 
 from halo_receiver.errors import SchemaMismatch, StoreError
-from halo_receiver.store import agents, manifest, schema
+from halo_receiver.store import agents, copies, manifest, schema
 from halo_receiver.store.scratch import Scratch
 from halo_receiver.store.segment import listed
+from halo_receiver.store.settling import Settle, look_back, traces_of
 from halo_receiver.store.text_folding import unfolded
 
-WHOLE_TRACE_NS = 3_600_000_000_000  # how far back the beginning of a trace is looked for
 JUDGED_BEFORE_NS = 86_400_000_000_000  # how far back a trace is looked for that an earlier window has judged
 RELIST_ATTEMPTS = 5
 MAX_PUT_TOGETHER = 20_000  # traces that are put together when segments are opened, and not when they are asked for
@@ -32,25 +32,15 @@ class SetAside:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """When a trace is judged: `quiet_ns` after its last arrival, or `longest_ns` after its first, whichever is earlier.
-
-    The first such moment counts, so that a span which comes still later does not bring the trace up again.
-    """
-
-    quiet_ns: int
-    longest_ns: int
-
-
 class Reader:
     """Sealed segments, attached read-only, behind the views `spans`, `traces` and `logs` of the contract.
 
-    A span that a client sent twice is shown once, also when its copies lie in two segments; a trace that lies in
-    several segments is one trace. `start_ns` and `end_ns` bound arrival. By default each span is judged alone; with
-    `whole_traces` a trace of which any span arrived inside is shown with what arrived before, and with `settle`
-    the traces are those that settled inside: consecutive windows then show each trace once, whole. What comes of a
-    trace long after it settled must not bring it up again: `judged` are older segments, whose traces are passed over.
+    A span that a client sent twice is shown once, as its most finished copy (`copies`), also when its copies lie in
+    two segments; a trace that lies in several segments is one trace. `start_ns` and `end_ns` bound arrival. By default
+    each span is judged alone; with `whole_traces` a trace of which any span arrived inside is shown with what arrived
+    before, and with `settle` the traces are those that settled inside: consecutive windows then show each trace once,
+    whole. What comes of a trace long after it settled must not bring it up again: `judged` are older segments, whose
+    traces are passed over.
     `only` is a condition on span rows (`queries.only`) that at least one span of a trace must meet. `options` and
     `segments` open the same window again, in another process.
     """
@@ -115,16 +105,14 @@ class Reader:
         """
         directory = data_dir / "segments"
         settle: Settle | None = options.get("settle")
-        look_back = (
-            settle.longest_ns + settle.quiet_ns if settle else WHOLE_TRACE_NS if options.get("whole_traces") else 0
-        )
-        since = start_ns - look_back if start_ns is not None else None
+        before_ns = look_back(settle, whole_traces=bool(options.get("whole_traces")))
+        since = start_ns - before_ns if start_ns is not None else None
         for _ in range(RELIST_ATTEMPTS):
             # A merge may delete files between listing and opening them: what it made of them is then listed again.
             entries = manifest.load(directory, listed(directory))
             known = {entry.name for entry in entries}
             damaged = [path for path in listed(directory) if path.name not in known]
-            replaced = {name for entry in entries for name in entry.replaces}
+            replaced = manifest.replaced(directory, entries)
             current = [entry for entry in entries if entry.name not in replaced]
             wanted = [
                 directory / entry.name
@@ -160,15 +148,17 @@ class Reader:
             self._older.add(len(self.segments))
         self.segments.append(path)
 
+    def _empty(self, name: str) -> None:
+        """Attach a database that holds the tables of a segment and no rows."""
+        for sql in (f"ATTACH ':memory:' AS {name}", f"USE {name}", schema.SCHEMA_SQL, "USE memory"):
+            self.connection.execute(sql)
+
     def _rows(self, index: int, table: str) -> str:
         """Return what to read a segment's rows from: of an earlier schema, with the columns of ours, NULL where new."""
         if index not in self._older:
             return f"s{index}.{table}"
         if not self._has_current:
-            self.connection.execute("ATTACH ':memory:' AS current_schema")
-            self.connection.execute("USE current_schema")
-            self.connection.execute(schema.SCHEMA_SQL)
-            self.connection.execute("USE memory")
+            self._empty("current_schema")
             self._has_current = True
         described = self.connection.execute(f"DESCRIBE current_schema.{table}").fetchall()
         names = ", ".join(f'"{row[0]}"' for row in described)
@@ -187,30 +177,12 @@ class Reader:
             bounds.append(f"received_at < make_timestamp_ns({self.end_ns})")
         return " AND ".join(bounds)
 
-    def _choose(self, count: int) -> None:
+    def _choose(self) -> None:
         """Fill `_chosen` with the traces of the window."""
-        arrivals = " UNION ALL ".join(
-            f"SELECT trace_id, epoch_ns(received_at) AS came FROM s{i}.span_rows" for i in range(count)
-        )
-        start = self.start_ns if self.start_ns is not None else -(2**62)
-        end = self.end_ns if self.end_ns is not None else 2**62
-        if self._settle is None:
-            sql = f"SELECT DISTINCT trace_id FROM ({arrivals}) WHERE came >= {start} AND came < {end}"
-        else:
-            quiet, longest = self._settle.quiet_ns, self._settle.longest_ns
-            sql = f"""
-            WITH gaps AS (
-              SELECT trace_id, came, lead(came) OVER (PARTITION BY trace_id ORDER BY came) AS following
-              FROM ({arrivals})
-            ), settled AS (
-              SELECT trace_id, least(
-                min(came) + {longest},
-                min(came + {quiet}) FILTER (following IS NULL OR following > came + {quiet})
-              ) AS moment FROM gaps GROUP BY trace_id
-            )
-            SELECT trace_id FROM settled WHERE moment >= {start} AND moment < {end}"""
+        arrivals = " UNION ALL ".join(copies.arrivals(self.connection, f"s{i}") for i in self._places)
+        sql = traces_of(arrivals, self.start_ns, self.end_ns, self._settle)
         if self._only is not None:
-            picked = " UNION ALL ".join(f"SELECT trace_id FROM s{i}.span_rows WHERE {self._only}" for i in range(count))
+            picked = " UNION ALL ".join(f"SELECT trace_id FROM s{i}.span_rows WHERE {self._only}" for i in self._places)
             sql = f"SELECT trace_id FROM ({sql}) WHERE trace_id IN ({picked})"
         self.connection.execute(f"CREATE TABLE _chosen AS {sql}")
         for path in self._judged:
@@ -221,50 +193,37 @@ class Reader:
         quoted = str(path).replace("'", "''")
         try:
             self.connection.execute(f"ATTACH '{quoted}' AS earlier (READ_ONLY)")
-        except duckdb.Error as error:
-            self.set_aside.append(SetAside(path, str(error).splitlines()[0]))
-            return
-        try:
             self.connection.execute("DELETE FROM _chosen WHERE trace_id IN (SELECT trace_id FROM earlier.trace_rows)")
         except duckdb.Error as error:
             self.set_aside.append(SetAside(path, str(error).splitlines()[0]))
-        self.connection.execute("DETACH earlier")
+        self.connection.execute("DETACH DATABASE IF EXISTS earlier")
 
     def _union(self, table: str, *, hidden: bool = False) -> str:
-        bound = self._bound()
-        where = f" WHERE {bound}" if bound else ""
         parts = []
-        for index in range(len(self.segments)):
+        for index in self._places:
+            conditions = [self._bound()]
             if hidden and index in self._with_copies:
-                keep = (
+                conditions.append(
                     "NOT EXISTS (SELECT 1 FROM memory.main._copies c WHERE c.segment = "
                     f"{index} AND c.trace_id = t.trace_id AND c.span_id = t.span_id)"
                 )
-                joined = f" WHERE {bound} AND {keep}" if bound else f" WHERE {keep}"
-                parts.append(f"SELECT * FROM {self._rows(index, table)} t{joined}")
-            else:
-                parts.append(f"SELECT * FROM {self._rows(index, table)}{where}")
+            where = " AND ".join(filter(None, conditions)) or "true"
+            parts.append(f"SELECT * FROM {self._rows(index, table)} t WHERE {where}")
         return " UNION ALL ".join(parts)
 
     def _views(self) -> None:
         execute = self.connection.execute
+        self._places = range(max(1, len(self.segments)))  # of the attached databases s0, s1, …
         if not self.segments:
-            execute("ATTACH ':memory:' AS s0")
-            execute("USE s0")
-            execute(schema.SCHEMA_SQL)
-            execute("USE memory")
-        count = max(1, len(self.segments))
+            self._empty("s0")
         if self._whole:
-            self._choose(count)
-        self._find_copies(count)
-        segments = self.segments
-        if not segments:
-            self.segments = [Path()]  # the empty stand-in, for the unions below
+            self._choose()
+        self._find_copies()
         stored = self._union("span_rows", hidden=True)
         execute(f"CREATE VIEW _span_rows AS {unfolded(f'({stored})')}")
         execute(f"CREATE VIEW _log_rows AS {self._union('log_rows')}")
-        facts = execute("SELECT count(*) FROM _log_rows WHERE span_facts IS NOT NULL").fetchone()
-        if facts and facts[0]:
+        with_facts = execute("SELECT 1 FROM _log_rows WHERE span_facts IS NOT NULL LIMIT 1").fetchone() is not None
+        if with_facts:
             calls = f"({schema.calls_query('_span_rows', '_log_rows')})"
             execute(f"CREATE TABLE _facts AS {schema.facts_query('_log_rows', calls)}")
             execute(f"CREATE VIEW _own_spans AS {schema.spans_view('_span_rows', '_facts', lists=True)}")
@@ -273,31 +232,26 @@ class Reader:
         execute("CREATE VIEW _spans AS FROM _own_spans")
         execute(f"CREATE VIEW spans AS SELECT {', '.join(schema.SPAN_COLUMNS)} FROM _spans")
         execute(f"CREATE VIEW logs AS {schema.logs_view('_log_rows')}")
-        self._view_traces(count, with_facts=bool(facts and facts[0]))
+        self._view_traces(with_facts=with_facts)
         execute("CREATE MACRO attr(attributes, key) AS json_extract_string(attributes, '$.\"' || key || '\"')")
-        self.segments = segments
 
-    def _find_copies(self, count: int) -> None:
+    def _find_copies(self) -> None:
         """Fill `_crossing` with the traces that lie in several segments, `_copies` with what of them came twice."""
         execute = self.connection.execute
         self._with_copies: set[int] = set()
-        if count == 1:
+        if len(self._places) == 1:
             execute("CREATE TABLE _crossing (trace_id VARCHAR)")
             return
-        crossing = " UNION ALL ".join(f"SELECT DISTINCT trace_id FROM s{i}.trace_rows" for i in range(count))
+        crossing = " UNION ALL ".join(f"SELECT DISTINCT trace_id FROM s{i}.trace_rows" for i in self._places)
         execute(f"CREATE TABLE _crossing AS SELECT trace_id FROM ({crossing}) GROUP BY trace_id HAVING count(*) > 1")
-        copies = " UNION ALL ".join(
-            f"SELECT {i} AS segment, trace_id, span_id, received_at FROM s{i}.span_rows "
-            "WHERE trace_id IN (SELECT trace_id FROM memory.main._crossing)"
-            for i in range(count)
-        )
-        execute(
-            f"CREATE TABLE _copies AS SELECT segment, trace_id, span_id FROM ({copies}) QUALIFY row_number() OVER "
-            "(PARTITION BY trace_id, span_id ORDER BY received_at, segment) > 1"
-        )
+        # A window shows a span as it was known when the window ended.
+        known = f"received_at < make_timestamp_ns({self.end_ns})" if self.end_ns is not None else "true"
+        among = f"{known} AND trace_id IN (SELECT trace_id FROM memory.main._crossing)"
+        replaced = copies.superseded({i: f"s{i}.span_rows" for i in self._places}, among)
+        execute(f"CREATE TABLE _copies AS SELECT source AS segment, trace_id, span_id FROM ({replaced})")
         self._with_copies.update(row[0] for row in execute("SELECT DISTINCT segment FROM _copies").fetchall())
 
-    def _view_traces(self, count: int, *, with_facts: bool) -> None:
+    def _view_traces(self, *, with_facts: bool) -> None:
         """Show the rows that each segment keeps of its traces: an overview of millions of spans reads only those.
 
         Of traces that lie in several segments they are parts, and of traces that logs say more of they are not all:
@@ -313,13 +267,13 @@ class Reader:
                 "INSERT INTO _crossing SELECT DISTINCT fact_trace_id FROM _facts f "
                 "WHERE NOT EXISTS (SELECT 1 FROM _crossing c WHERE c.trace_id = f.fact_trace_id)"
             )
-        kept = " UNION ALL ".join(f"SELECT {columns} FROM {self._rows(i, 'trace_rows')}" for i in range(count))
-        parted = execute("SELECT count(*) FROM _crossing").fetchone()
-        if not parted or not parted[0]:
+        kept = " UNION ALL ".join(f"SELECT {columns} FROM {self._rows(i, 'trace_rows')}" for i in self._places)
+        [parted] = execute("SELECT count(*) FROM _crossing").fetchone() or [0]
+        if not parted:
             execute(f"CREATE VIEW traces AS {kept}")
             return
         spans = "(SELECT * FROM _own_spans WHERE trace_id IN (SELECT trace_id FROM memory.main._crossing))"
-        kind = "TABLE" if parted[0] <= MAX_PUT_TOGETHER else "VIEW"
+        kind = "TABLE" if parted <= MAX_PUT_TOGETHER else "VIEW"
         execute(f"CREATE {kind} _crossing_traces AS SELECT {columns} FROM ({schema.rollup_query(spans)})")
         execute(
             f"CREATE VIEW traces AS SELECT * FROM ({kept}) t WHERE NOT EXISTS "

@@ -1,18 +1,21 @@
-"""Which segments have expired, by age and by total size."""
+"""Which segments have expired, by age and by total size, and their deletion."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from halo_receiver.logs import event
 from halo_receiver.store import manifest
+from halo_receiver.store.clock import FARTHEST_NS, SECOND, WAIT_NS, TrustedClock
+from halo_receiver.store.manifest import Entry
 from halo_receiver.store.segment import listed
 
 log = logging.getLogger("halo.store")
 
-DAY_NS = 86_400_000_000_000
+DAY_NS = 86_400 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +26,68 @@ class Keep:
     total_bytes: int
 
 
-def expired(entries: list[manifest.Entry], keep: Keep, now_ns: int) -> list[manifest.Entry]:
-    """Return what is past its time, then the oldest of what is over the size."""
-    oldest_first = sorted(entries, key=lambda entry: (entry.last_received_ns, entry.name))
-    gone = [entry for entry in oldest_first if keep.days and entry.last_received_ns < now_ns - int(keep.days * DAY_NS)]
-    kept = [entry for entry in oldest_first if entry not in gone]
-    total = sum(entry.bytes for entry in kept)
-    while keep.total_bytes and total > keep.total_bytes and len(kept) > 1:
-        total -= kept[0].bytes
-        gone.append(kept.pop(0))
+def too_old(entries: Sequence[Entry], keep: Keep, now_ns: int) -> list[Entry]:
+    """Return what is past its time, oldest first."""
+    if not keep.days:
+        return []
+    end = now_ns - int(keep.days * DAY_NS)
+    return sorted((entry for entry in entries if entry.last_received_ns < end), key=_age(now_ns))
+
+
+def too_much(entries: Sequence[Entry], keep: Keep, now_ns: int) -> list[Entry]:
+    """Return the oldest of what is over the size; the newest is always kept."""
+    gone, left = [], sorted(entries, key=_age(now_ns))
+    total = sum(entry.bytes for entry in left)
+    while keep.total_bytes and total > keep.total_bytes and len(left) > 1:
+        total -= left[0].bytes
+        gone.append(left.pop(0))
     return gone
 
 
-def expire(directory: Path, keep: Keep, now_ns: int) -> int:
-    """Delete what has expired; a reader that has a file open keeps it until it closes it. Return how many."""
-    gone = expired(manifest.load(directory, listed(directory)), keep, now_ns)
-    for entry in gone:
-        (directory / entry.name).unlink(missing_ok=True)
+def _age(now_ns: int) -> Callable[[Entry], tuple[int, str]]:
+    """Order by arrival; what was stamped ahead of time by a wrong clock counts as of now."""
+    return lambda entry: (min(entry.last_received_ns, now_ns), entry.name)
+
+
+class Retention:
+    """Deletes what has expired; a reader that has a file open keeps it until it closes it. One thread may use it."""
+
+    def __init__(self, directory: Path, keep: Keep, clock: TrustedClock) -> None:
+        self._directory = directory
+        self._keep = keep
+        self._clock = clock
+        self._most_since: int | None = None  # monotonic, since when most of the store is past its time
+
+    def look(self) -> int:
+        """Delete what has expired by now; return how many segments."""
+        entries = manifest.load(self._directory, listed(self._directory), write=True)
+        now = self._clock.read(max((entry.last_received_ns for entry in entries), default=0))
+        old = self._not_most(entries, too_old(entries, self._keep, now)) if now is not None else []
+        left = [entry for entry in entries if entry not in old]
+        gone = old + too_much(left, self._keep, now if now is not None else FARTHEST_NS)
+        return sum(self._delete(entry) for entry in gone)
+
+    def _not_most(self, entries: list[Entry], old: list[Entry]) -> list[Entry]:
+        """Return what of `old` may go at this look: never most of the store, before it has been old for a while."""
+        size = sum(entry.bytes for entry in entries)
+        if 2 * len(old) <= len(entries) and 2 * sum(entry.bytes for entry in old) <= size:
+            self._most_since = None
+            return old
+        if self._most_since is None:
+            self._most_since = self._clock.monotonic()
+            what = "most segments are past their time: none expires yet"
+            event(log, what, level=logging.WARNING, segments=len(old), of=len(entries), for_seconds=WAIT_NS / SECOND)
+        if self._clock.monotonic() - self._most_since < WAIT_NS:
+            return []
+        self._most_since = None  # the other half waits as long again
+        return old[: max(1, len(entries) // 2)]
+
+    def _delete(self, entry: Entry) -> bool:
+        path = self._directory / entry.name
+        # By what the segment itself says: the cache beside it may be older, or damaged.
+        if manifest.describe(path) != entry:
+            manifest.forget(self._directory)
+            return False
+        path.unlink(missing_ok=True)
         event(log, "segment expired", segment=entry.name, bytes=entry.bytes)
-    return len(gone)
+        return True

@@ -13,7 +13,8 @@ from typing import Literal
 
 State = Literal["open", "sealed", "broken"]
 
-_NAME = re.compile(r"spans-(\d{8}T\d{6}Z)-(\d{6,})\.duckdb(\.open|\.broken)?")
+# Numbers of more digits than a directory can come to are no segments': the next number would have to be larger still.
+_NAME = re.compile(r"spans-(\d{8}T\d{6}Z)-(\d{6,12})\.duckdb(\.open|\.broken)?", re.ASCII)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -49,32 +50,41 @@ def parse(file_name: str) -> tuple[SegmentName, State] | None:
     return SegmentName(int(match[2]), match[1]), state
 
 
+def is_sealed(file_name: str) -> bool:
+    """Say whether a name is that of a sealed segment; such a name leads out of no directory."""
+    name = parse(file_name)
+    return name is not None and name[1] == "sealed"
+
+
 def listed(directory: Path, state: State = "sealed") -> list[Path]:
-    """Return the segments of a directory in that state, oldest first."""
+    """Return the segments of a directory in that state, oldest first; what is no file is none."""
     found = []
     for path in directory.iterdir() if directory.is_dir() else ():
         name = parse(path.name)
-        if name is not None and name[1] == state:
+        if name is not None and name[1] == state and path.is_file():
             found.append((name[0], path))
     return [path for _, path in sorted(found)]
+
+
+def not_understood(directory: Path) -> list[str]:
+    """Return what lies among the segments and looks like one, but is none by its name or kind."""
+    paths = (path for path in directory.iterdir() if ".duckdb" in path.name) if directory.is_dir() else ()
+    return sorted(path.name for path in paths if path not in unfinished(directory) and not _is_segment(path))
+
+
+def _is_segment(path: Path) -> bool:
+    return parse(path.name.removesuffix(".wal")) is not None and path.is_file()
+
+
+def unfinished(directory: Path) -> list[Path]:
+    """Return the files of segments that were being made when a process ended, and logs that belong to no open one."""
+    made = (path for path in directory.glob("*.making*") if is_sealed(path.name.partition(".making")[0]))
+    logs = (path for path in directory.glob("*.open.wal") if parse(path.name.removesuffix(".wal")) is not None)
+    found = [*made, *(path for path in logs if not path.with_suffix("").exists())]
+    return [path for path in found if path.is_file()]
 
 
 def next_number(directory: Path) -> int:
     """Return a number that no segment in `directory`, in whatever state, has had."""
     names = (parse(path.name) for path in directory.iterdir()) if directory.is_dir() else ()
     return max((name[0].number for name in names if name is not None), default=0) + 1
-
-
-def adopt(data_dir: Path) -> list[Path]:
-    """Move the sealed segments in `incoming/`, which an import left there, to `segments/`, numbered on.
-
-    Only the holder of the writer's lock may call it. Their names begin with the import's unix nanoseconds.
-    """
-    segments, incoming = data_dir / "segments", data_dir / "incoming"
-    adopted = []
-    for path in sorted(incoming.glob("*.duckdb")) if incoming.is_dir() else ():
-        stamp = path.name.partition("-")[0]
-        target = segments / str(SegmentName.at(int(stamp) if stamp.isdigit() else 0, next_number(segments)))
-        path.rename(target)
-        adopted.append(target)
-    return adopted

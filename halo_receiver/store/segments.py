@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import duckdb
@@ -15,8 +16,9 @@ from halo_receiver.errors import StoreError
 from halo_receiver.logs import event
 from halo_receiver.store import manifest, merge
 from halo_receiver.store.disk import write_durably
+from halo_receiver.store.incoming import adopt
 from halo_receiver.store.schema import ROW_GROUP_SIZE, SMALL_ROW_GROUP_SIZE
-from halo_receiver.store.segment import SegmentName, adopt, listed, next_number
+from halo_receiver.store.segment import SegmentName, listed, next_number, not_understood
 from halo_receiver.store.writer import SegmentWriter, clean_unfinished
 
 log = logging.getLogger("halo.store")
@@ -29,10 +31,20 @@ class Segments:
 
     Every method that touches the disk raises OSError when it refuses; nothing is half done then, and the next attempt
     opens the file anew, for what DuckDB keeps in memory of a refused write is not trusted. `mapping` is the version of
-    the conventions that rows are derived with.
+    the conventions that rows are derived with, `newest_spool` the number of the newest spool file, and `stored_again`
+    is told of requests in a recovered segment that were stored apart from the order of the spool.
     """
 
-    def __init__(self, data_dir: Path, *, memory_limit_bytes: int, threads: int, mapping: int = 0) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        memory_limit_bytes: int,
+        threads: int,
+        mapping: int = 0,
+        newest_spool: int | None = None,
+        stored_again: Callable[[Iterable[str]], None] = lambda names: None,
+    ) -> None:
         self.directory = data_dir / "segments"
         self.directory.mkdir(parents=True, exist_ok=True)
         self._data_dir = data_dir
@@ -40,23 +52,27 @@ class Segments:
         self._writer: SegmentWriter | None = None
         self._left = False  # an open segment whose writer was let go of
         self._opened_at = 0.0
+        self._stored_again = stored_again
+        for name in not_understood(self.directory):
+            event(log, "unknown file in segments/ ignored", level=logging.WARNING, file=repr(name))
         clean_unfinished(self.directory)
         merge.finish_interrupted(self.directory)
-        self.position = self._sealed_position()
+        self.position = self._sealed_position(newest_spool)
         self.adopt()
         self._recover()
 
-    def _sealed_position(self) -> tuple[int, int]:
+    def _sealed_position(self, newest_spool: int | None) -> tuple[int, int]:
         """Return how far the spool is in sealed segments: as remembered, or as the newest of them say themselves.
 
-        A kill between the renaming of a segment and the remembering leaves the segment ahead.
+        A kill between the renaming of a segment and the remembering leaves the segment ahead. What is said of spool
+        files after the newest, in a damaged file or a segment of another directory, would have ours passed over.
         """
-        furthest = (0, 0)
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            file, offset = json.loads((self.directory / POSITION_FILE).read_text())
-            furthest = (int(file), int(offset))
         entries = manifest.load(self.directory, listed(self.directory), write=True)
-        return max([furthest, *((entry.position[0], entry.position[1]) for entry in entries)])
+        said = [self._remembered(), *((entry.position[0], entry.position[1]) for entry in entries)]
+        believed = [one for one in said if newest_spool is None or one[0] <= newest_spool]
+        if len(believed) < len(said):
+            event(log, "position beyond the spool not believed", level=logging.ERROR, position=max(said))
+        return max(believed, default=(0, 0))
 
     def _recover(self) -> None:
         """Seal the segment a crash left open; what is damaged is set aside, for the spool has it still."""
@@ -65,6 +81,7 @@ class Segments:
             try:
                 writer = SegmentWriter(self.directory, SegmentName.read(path.name), **self._options)  # type: ignore[arg-type]
                 rows, position = writer.spans + writer.logs, writer.position
+                self._stored_again(writer.again)
                 if rows:
                     writer.seal()
                 else:
@@ -102,20 +119,32 @@ class Segments:
         return self._writer.path.stat().st_size + (log.stat().st_size if log.exists() else 0)
 
     def append(
-        self, *, spans: pa.Table, logs: pa.Table, position: tuple[int, int], mended: dict[str, int] | None = None
+        self,
+        *,
+        spans: pa.Table,
+        logs: pa.Table,
+        position: tuple[int, int] | None,
+        mended: dict[str, int] | None = None,
+        again: str | None = None,
     ) -> None:
-        """Store one batch in the open segment. Raises OSError when the disk refuses, with nothing of the batch kept."""
+        """Store one batch in the open segment, with nothing of it kept when that raises.
+
+        `again` names a request that is stored apart from the order of the spool, with no position. Raises OSError when
+        the disk refuses, MemoryError when memory is short.
+        """
+        reached = max(self.position, position or self.position)
         if not self._writer and not self._left and not spans.num_rows and not logs.num_rows:
-            self.position = max(self.position, position)
+            self.position = reached
             return
         writer = self._open(spans.num_rows)
-        if writer.position < position:  # else an attempt that seemed refused was stored after all
+        # Else an attempt that seemed refused was stored after all.
+        if writer.position < position if position is not None else again not in writer.again:
             try:
-                writer.append(spans=spans, logs=logs, position=position, mended=mended)
-            except OSError:
+                writer.append(spans=spans, logs=logs, position=position, mended=mended, again=again)
+            except (OSError, MemoryError):
                 self._let_go()
                 raise
-        self.position = max(self.position, position)
+        self.position = reached
 
     def _open(self, rows: int) -> SegmentWriter:
         if self._writer is None:
@@ -143,7 +172,7 @@ class Segments:
         writer = self._open(0)
         try:
             sealed = writer.seal()
-        except OSError:
+        except (OSError, MemoryError):
             self._let_go()
             raise
         self._writer = None
@@ -159,14 +188,15 @@ class Segments:
         if position != self._remembered():
             write_durably(self.directory / POSITION_FILE, json.dumps(list(position)).encode())
 
-    def _remembered(self) -> tuple[int, ...] | None:
-        try:
-            return tuple(json.loads((self.directory / POSITION_FILE).read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
+    def _remembered(self) -> tuple[int, int]:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            file, offset = json.loads((self.directory / POSITION_FILE).read_bytes())
+            if type(file) is int and type(offset) is int and min(file, offset) >= 0:
+                return file, offset
+        return (0, 0)
 
     def adopt(self) -> int:
-        """Take over what an import left in `incoming/`."""
+        """Take over what an import left in `incoming/`; return how many segments."""
         adopted = adopt(self._data_dir)
         for path in adopted:
             event(log, "segment imported", segment=path.name)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import struct
 from collections.abc import Iterable
 
 BITS_PER_TRACE = 10
 MAX_BYTES = 4 * 2**20  # of one filter; a segment with more traces is opened in vain more often
 _WORDS = struct.Struct(">4I")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
 def _words(trace_id: str) -> tuple[int, ...]:
@@ -31,6 +33,11 @@ def build(trace_ids: Iterable[str], count: int) -> str:
             place = word % bits
             filled[place >> 3] |= 1 << (place & 7)
     return base64.b64encode(filled).decode("ascii")
+
+
+def is_filter(text: str) -> bool:
+    """Say whether a text can be a filter: whole bytes in base64."""
+    return len(text) % 4 == 0 and _BASE64.fullmatch(text) is not None
 
 
 def may_hold(text: str, trace_id: str) -> bool:

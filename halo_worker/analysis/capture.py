@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from halo_receiver.store.reader import Reader
 from halo_worker.display import named
-from halo_worker.report.model import DetectorOff
+from halo_worker.report import words
+from halo_worker.report.model import Coverage, DetectorOff
 
 MISSING, PARTIAL = 0.02, 0.5
 MIN_SPANS = 3  # spans that could carry a fact, below which its absence says nothing
@@ -38,15 +39,15 @@ class Fact:
 
 FACTS = (
     Fact("message content", "llm", "has_output", "empty, refused, leaking, claimed and unfounded answers", _CONTENT),
-    Fact("tool definitions", "llm", "len(tools_offered) > 0", "invented tools and arguments that break their schema", ("invented_tool", "wrong_arguments")),
+    Fact("tool definitions", "llm", "len(tools_offered) > 0", "invented tools and arguments that violate their schema", ("invented_tool", "wrong_arguments")),
     Fact("finish reasons", "llm", "finish_reason IS NOT NULL", "truncated and filtered output", ("truncated_output", "parse_failure_after_truncation", "content_filter")),
     Fact("token counts", "llm", "input_tokens IS NOT NULL", "full contexts, and outliers of tokens and cost", ("token_outlier", "cost_outlier", "context_pressure")),
     Fact("model names", "llm", "model IS NOT NULL", "costs, context windows and differences between models", ("cost_outlier", "context_pressure")),
     Fact("tool calls of models", "calling", "calls > 0", "calls without a result, and which model call is to blame", ("call_without_result", "ends_without_answer", "invented_tool", "wrong_arguments")),
     Fact("tool spans", "calls", "tools > 0", "swallowed errors, repeated calls and double side effects", ("swallowed_error", "repeated_side_effect", "call_without_result", "ends_without_answer", "result_without_call")),
     Fact("tool arguments", "tool", "length(arguments) > 0", "repeated calls, placeholders and double side effects", ("repeated_call", "placeholder_argument", "repeated_side_effect")),
-    Fact("tool results", "tool", "output_length > 0", "errors inside results, and answers without ground", ("swallowed_error", "unfounded_after_empty_retrieval")),
-    Fact("agent names", "llm", "agent_name IS NOT NULL OR agents > 0", "which agent fails, and hand-offs to and fro", ("handoff_ping_pong",)),
+    Fact("tool results", "tool", "output_length > 0", "errors inside results, and unfounded answers", ("swallowed_error", "unfounded_after_empty_retrieval")),
+    Fact("agent names", "llm", "agent_name IS NOT NULL OR agents > 0", "which agent fails, and hand-offs back and forth", ("handoff_ping_pong",)),
     Fact("root spans", "trace", "rooted", "whether runs end, and how", ("unfinished_run", "ends_without_answer")),
 )  # fmt: skip
 
@@ -101,7 +102,7 @@ class Lack:
             if self.share < MISSING
             else f"{there} captured in {self.share:.0%} of the spans only"
         )
-        return f"{self.fact.name} {what}: {self.fact.cannot} cannot be told" + (
+        return f"{self.fact.name} {what}: cannot detect {self.fact.cannot}" + (
             "" if self.share < MISSING else " elsewhere"
         )
 
@@ -211,6 +212,11 @@ def off(found: Sequence[Captured]) -> list[DetectorOff]:
     return [DetectorOff(name=name, lacks=sorted(lacks)) for name, lacks in sorted(lacking.items()) if name not in able]
 
 
+def checks(one: Captured, detectors: int) -> str:
+    """Say how many of the detectors are on where one service is looked at, and what the others lack."""
+    return words.checks(Coverage(detectors=detectors, detectors_off=off([one])))
+
+
 def unsupported(found: Sequence[Captured]) -> list[str]:
     """Say what a window's capture does not hold, what so cannot be told, where, and what to set."""
     if found and not any(one.genai for one in found):
@@ -221,7 +227,7 @@ def unsupported(found: Sequence[Captured]) -> list[str]:
             says = (
                 lack.says
                 if lack.share < MISSING
-                else f"{lack.fact.name}: captured in part; {lack.fact.cannot} cannot be told of all"
+                else f"{lack.fact.name}: captured in part; cannot detect everywhere {lack.fact.cannot}"
             )
             where.setdefault((says, lack.how), []).append(f"{shown_service(one)} ({one.convention})")
     lines = []

@@ -105,7 +105,7 @@ def _prepare(reader: Reader) -> None:
         SELECT DISTINCT trace_id, 'tool sequence', earlier || ' → ' || tool_name FROM (
           SELECT trace_id, tool_name,
             lag(tool_name) OVER (PARTITION BY trace_id ORDER BY start_time, span_id) AS earlier
-          FROM _s WHERE span_type = 'tool' AND tool_name IS NOT NULL
+          FROM _s ANTI JOIN _inner USING (trace_id, span_id) WHERE span_type = 'tool' AND tool_name IS NOT NULL
         ) WHERE earlier IS NOT NULL
     """)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from halo_receiver.store import usage
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import control_flow, models, outcomes
+from halo_worker.analysis import control_flow, models, outcomes, same_call
 from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import GroupTotals, Release, Totals, iso_nano
 
@@ -54,6 +54,8 @@ _SPANS = rf"""
     left(output_text, 2000) AS output_head,
     CASE WHEN (parent_span_id IS NULL OR span_type IN ('agent', 'workflow')) AND length(output_text) > 2000
       THEN right(output_text, 4000) END AS output_tail,
+    CASE WHEN span_type IN ('tool', 'retriever') AND length(output_text) > 2000
+      THEN right(output_text, 300) END AS result_tail,
     length(trim(output_text, ' ' || chr(10) || chr(13) || chr(9))) AS output_length,
     CASE WHEN span_type IN ('tool', 'retriever') THEN hash(coalesce(input_text, '')) END AS input_hash,
     CASE WHEN span_type IN ('tool', 'retriever')
@@ -110,7 +112,7 @@ OTHERS = "(others)"  # beyond MAX_GROUPS
 
 def prepare(reader: Reader) -> None:
     """Make `_t` (the traces), `_s` (what detectors ask of a span, texts shortened), `_repeated` (calls that other spans
-    tell again), `_usage`, `_dimensions`, and what `control_flow` and `outcomes` make.
+    tell again), `_usage`, `_dimensions`, and what `control_flow`, `outcomes` and `same_call` make.
 
     One scan: every detector reads `_s`, none reads the long texts again. In `_s`, `agent_name` is the agent that a
     span belongs to, and `model` what a call asked for (`served_model` what answered).
@@ -123,6 +125,7 @@ def prepare(reader: Reader) -> None:
     control_flow.prepare(reader)
     reader.scratch.table("_t", _TRACES)
     outcomes.prepare(reader)
+    same_call.prepare(reader)
     # Each by itself: what all five hold at once would not fit.
     reader.scratch.table(
         "_dimensions",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from halo_worker import config, run
+from halo_worker import config, moments, run
 from halo_worker.api.settings import TracePaths, overrides_of, sources
 from halo_worker.api.types import EngineConfig
 from halo_worker.errors import InputError
@@ -70,7 +70,7 @@ def _nano(moment: Moment | None, default: int) -> int:
         return moment
     if isinstance(moment, str):
         try:
-            return config.moment(moment)
+            return moments.moment(moment)
         except ValueError as error:
             raise InputError(str(error)) from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

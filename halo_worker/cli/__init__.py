@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +18,9 @@ import click
 
 from halo_worker.cli.common import Context, fail
 from halo_worker.errors import HaloError
+
+NO_PROXY = ("no_proxy", "NO_PROXY")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")  # reached without a proxy
 
 # Where each command lives; a module is loaded when its command is asked for, so that `halo --help` is quick.
 COMMANDS = {
@@ -34,6 +38,7 @@ COMMANDS = {
     "trace": "data",
     "query": "data",
     "doctor": "doctor",
+    "ping": "ping",
 }
 
 # What `halo --help` says of each; the module stays unloaded.
@@ -52,6 +57,7 @@ SUMMARIES = {
     "trace": "one trace as a tree",
     "query": "one SELECT over spans, traces and logs",
     "doctor": "what is set up, reachable, and supported by the captured spans",
+    "ping": "whether the receiver takes requests, for health checks",
 }
 
 _HELP = """Tell how your LLM agents fail, how often, since when, and what to change.
@@ -123,6 +129,7 @@ def arguments(given: list[str]) -> list[str]:
 def main(given: list[str] | None = None) -> None:
     """Run one command and exit as the contract says: 0, 1 failed, 2 wrong usage or configuration, 3 --fail-on."""
     words = sys.argv[1:] if given is None else given
+    _adapt_to_surroundings()
     result: Any = None
     try:
         result = group.main(args=arguments(words), prog_name="halo", standalone_mode=False)
@@ -139,6 +146,16 @@ def main(given: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output went away, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _adapt_to_surroundings() -> None:
+    """Print what a terminal cannot show as escapes, and reach this machine without a proxy of the environment."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # Both names get what either has: libraries look at one of them alone.
+    named = [host.strip() for name in NO_PROXY for host in os.environ.get(name, "").split(",") if host.strip()]
+    os.environ.update(dict.fromkeys(NO_PROXY, ",".join(dict.fromkeys([*named, *LOOPBACK]))))
 
 
 def _suggest(words: list[str]) -> None:

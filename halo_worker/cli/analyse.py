@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from halo_receiver import permissions
 from halo_worker import inputs, run
 from halo_worker.cli.common import (
     bounds,
@@ -257,7 +258,7 @@ def _exit_code(report: Report, fail_on: str | None) -> int:
 @everywhere
 def import_command(paths: tuple[str, ...], arrival: inputs.Arrival, data_dir: Path | None, config: Path | None) -> None:
     """Put trace files into the store: OTLP protobuf, OTLP/JSON, HALO flat JSONL; plain, gzip or zstd."""
-    current = settings(data_dir, config)
+    current = settings(data_dir, config, make=True)
     imported = inputs.import_files(paths, current.store.data_dir, now_ns=time.time_ns(), arrival=arrival, say=talk)
     _say_problems(tuple(imported.problems))
     for what, count in sorted(imported.mended.items()):
@@ -279,6 +280,7 @@ def demo_command(data_dir: Path | None, config: Path | None) -> int:
     from halo_worker.demo import stage
 
     directory = given_data_dir(data_dir) or Path("halo-demo")
+    permissions.secure(directory, None, say=talk, make=True)
     shown = stage.show(directory, now_ns=time.time_ns(), say=talk)
     click.echo(visible(stage.describe(shown)))
     return 0

@@ -18,11 +18,13 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from halo_receiver import permissions
 from halo_receiver.store.reader import Reader
-from halo_worker import segments_client
-from halo_worker.config import Settings, load_settings, moment, seconds_of
+from halo_worker import freshness
+from halo_worker.config import Settings, load_settings
 from halo_worker.display import json_for_terminal, one_line, visible
 from halo_worker.errors import HaloError, InputError
+from halo_worker.moments import moment, seconds_of
 from halo_worker.window import Window, last
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -97,8 +99,11 @@ def given_data_dir(data_dir: Path | None) -> Path | None:
     return data_dir or (before.data_dir if before else None)
 
 
-def settings(data_dir: Path | None, config: Path | None, **sections: dict[str, Any]) -> Settings:
-    """Read the settings with the flags that were given on top."""
+def settings(data_dir: Path | None, config: Path | None, *, make: bool = False, **sections: dict[str, Any]) -> Settings:
+    """Read the settings with the flags that were given on top, and keep others out of the data directory.
+
+    `make` makes the directory where it is missing.
+    """
     context = click.get_current_context(silent=True)
     before = context.find_object(Context) if context is not None else None
     data_dir = given_data_dir(data_dir)
@@ -108,7 +113,9 @@ def settings(data_dir: Path | None, config: Path | None, **sections: dict[str, A
     }
     if data_dir is not None:
         given.setdefault("store", {})["data_dir"] = data_dir
-    return load_settings(file=config, overrides=given)
+    current = load_settings(file=config, overrides=given)
+    permissions.secure(current.store.data_dir, current.store.group, say=talk, make=make)
+    return current
 
 
 def window_of(
@@ -140,9 +147,8 @@ def open_reader(current: Settings, window: Window | None, *, seal: bool = True, 
             hint="'halo up' or 'halo import' make one; --data-dir names another",
         )
     if seal:
-        sealed = segments_client.seal(data_dir)
-        if not sealed.answered and "no receiver" not in sealed.reason:
-            talk(f"warning: {sealed.reason}; only sealed segments are read")
+        for problem in freshness.refresh(current).problems:
+            talk(f"warning: {problem}")
     reader = Reader.open(
         data_dir,
         start_ns=window.start_ns if window else None,

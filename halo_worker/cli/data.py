@@ -32,6 +32,9 @@ TEXT_CHARACTERS = 100  # of a span's text in the tree
 NAME_CHARACTERS = 80  # of its name, and of the model, the tool and the agent
 ID_CHARACTERS = 64  # longer ones are of imported files
 LINE = 4000  # characters where no terminal says how many: a line is never wrapped
+INDENT = 4  # characters a level of the tree takes
+LABEL_CHARACTERS = 40  # of a line that are kept for the span itself
+MAX_LEVELS = 100  # drawn by indent
 
 
 @click.command("query")
@@ -124,10 +127,16 @@ def trace_command(trace_id: str, form: str, text: bool, data_dir: Path | None, c
     if form != "tree":
         print_rows(rows, form)
         return
-    Console(highlight=False, width=None if sys.stdout.isatty() else LINE).print(_tree(rows, show_text=text))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else LINE)
+    levels = max(1, min(MAX_LEVELS, (console.width - LABEL_CHARACTERS) // INDENT))
+    console.print(_tree(rows, show_text=text, levels=levels))
 
 
-def _tree(rows: list[dict[str, Any]], *, show_text: bool) -> Tree:
+def _tree(rows: list[dict[str, Any]], *, show_text: bool, levels: int) -> Tree:
+    """Draw every span once: below its parent, or as a root where that is not here, or is below the span itself.
+
+    Spans that lie deeper than `levels` are drawn at that level, with their own: a line has room for so much indent.
+    """
     ids = {row["span_id"] for row in rows}
     children: dict[str | None, list[dict[str, Any]]] = {}
     for row in rows:
@@ -137,17 +146,36 @@ def _tree(rows: list[dict[str, Any]], *, show_text: bool) -> Tree:
     root = Tree(
         Text(f"trace {one_line(first['trace_id'], ID_CHARACTERS)}  {(first['start_time'] or '')[:19]}Z", style="bold")
     )
-    todo = [(root, row) for row in reversed(children.get(None, []))]
-    while todo:
-        branch, row = todo.pop()
-        node = branch.add(_label(row, orphan=bool(row["parent_span_id"]) and row["parent_span_id"] not in ids))
-        if show_text:
-            _add_texts(node, row)
-        todo.extend((node, child) for child in reversed(children.get(row["span_id"], [])))
+    shown: set[str] = set()
+    # Roots, and then whatever no root leads to: the first span of each circle of parents.
+    for begin in (*children.get(None, ()), *rows):
+        todo = [(root, 1, begin)]
+        while todo:
+            branch, level, row = todo.pop()
+            if row["span_id"] in shown:
+                continue
+            shown.add(row["span_id"])
+            node = branch.add(
+                _label(row, note=_note(row, ids, too_deep=level > levels, level=level, begins=row is begin))
+            )
+            if show_text:
+                _add_texts(node, row)
+            below = node if level < levels else branch
+            todo.extend((below, level + 1, child) for child in reversed(children.get(row["span_id"], [])))
     return root
 
 
-def _label(row: dict[str, Any], *, orphan: bool) -> Text:
+def _note(row: dict[str, Any], ids: set[str], *, level: int, too_deep: bool, begins: bool) -> str:
+    """Say why a span does not lie below its parent, if it does not."""
+    parent = row["parent_span_id"]
+    if parent and parent not in ids:
+        return f"(parent {one_line(parent, ID_CHARACTERS)} is not here)"
+    if parent and begins:
+        return f"(its parents form a circle: parent {one_line(parent, ID_CHARACTERS)})"
+    return f"(level {level}, parent {one_line(parent, ID_CHARACTERS)})" if too_deep else ""
+
+
+def _label(row: dict[str, Any], *, note: str) -> Text:
     label = Text()
     label.append(f"{row['span_type'] or row['kind'].lower()} ", style="cyan")
     label.append(one_line(row["name"], NAME_CHARACTERS), style="bold")
@@ -163,8 +191,8 @@ def _label(row: dict[str, Any], *, orphan: bool) -> Text:
     if row["status_code"] == "ERROR" or row["error_message"]:
         reason = row["error_message"] or row["status_message"] or row["error_type"] or "ERROR"
         label.append(f"  ✗ {_short(reason)}", style="bold red")
-    if orphan:
-        label.append(f"  (parent {one_line(row['parent_span_id'], ID_CHARACTERS)} is not here)", style="dim")
+    if note:
+        label.append(f"  {note}", style="dim")
     label.append(f"  {one_line(row['span_id'], ID_CHARACTERS)}", style="dim")
     return label
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 import shutil
 import time
 from collections import Counter
@@ -12,13 +12,15 @@ from pathlib import Path
 
 import click
 
-from halo_receiver import wire
+from halo_receiver import backlog, wire
 from halo_receiver.store import manifest
+from halo_receiver.store.lock import holder
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
-from halo_worker import run, schedule, segments_client
+from halo_worker import freshness, run, schedule, segments_client
 from halo_worker.analysis import capture, overview, repository
 from halo_worker.analysis.detectors import DETECTORS
+from halo_worker.cli import counters
 from halo_worker.cli.common import everywhere, print_rows, settings
 from halo_worker.config import Settings
 from halo_worker.delivery.courier import make_sink
@@ -29,19 +31,9 @@ from halo_worker.report.words import plural
 from halo_worker.segments_client import ReceiverAddress
 from halo_worker.window import last
 
-Check = tuple[str, str, str]  # what, ok | note | problem, in words
+Check = counters.Check
 
 MENDED_NS = 86_400_000_000_000  # how far back mended things are shown
-LAG_SECONDS = 30.0  # of the loader, above which it is remarked
-_SERIES = re.compile(r"([a-z_]+)(?:\{(.*)\})? ([0-9.e+-]+)")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_TROUBLE = {
-    "halo_rejected_total": "items rejected for good, told in partial success",
-    "halo_refused_requests_total": "requests told to come back",
-    "halo_loader_restarts_total": "times the loader was started again",
-    "halo_loader_stuck_total": "times the loader was stuck",
-}
-_LOADER_TROUBLE = ("set_aside", "damaged", "torn", "missing")  # what was mended is told from the segments
 
 
 @click.command("doctor")
@@ -52,7 +44,7 @@ def doctor_command(form: str, data_dir: Path | None, config: Path | None) -> int
     current = settings(data_dir, config)
     checks = [
         item
-        for check in (_receiver, _decoder, _directory, _model, _repository, _schedules, _sinks, _data)
+        for check in (_receiver, _decoder, _directory, _model, _repository, _worker, _schedules, _sinks, _data)
         for item in _tried(check, current)
     ]
     rows = [{"check": what, "state": state, "says": says} for what, state, says in checks]
@@ -137,51 +129,20 @@ def _mended(segments: Path) -> Iterator[Check]:
 def _receiver(current: Settings) -> Iterator[Check]:
     directory = current.store.data_dir
     address = ReceiverAddress.read(directory)
-    if address is None:
-        yield "receiver", "note", "none is running on this directory: 'halo up' starts one"
-        return
-    status = segments_client.status(address)
-    if isinstance(status, str):
-        yield "receiver", "problem", f"{status}. If process {address.pid} was killed, 'halo up' goes on where it ended"
+    status = segments_client.status(address) if address is not None else None
+    if address is None or isinstance(status, str) or status is None:
+        if address is None:
+            yield "receiver", "note", "none is running on this directory: 'halo up' starts one"
+        else:
+            killed = f"If process {address.pid} was killed, 'halo up' goes on where it ended"
+            yield "receiver", "problem", f"{status}. {killed}"
+        if waiting := backlog.waiting(directory):
+            yield "spool", "problem", f"{waiting}: {freshness.REMEDY}"
         return
     yield "receiver", "ok", f"process {address.pid}, gRPC {address.grpc or 'off'}, HTTP {address.http or 'off'}"
     yield "readiness", "problem" if status.trouble else "ok", status.trouble or "takes requests"
-    yield from _counters(_numbers(status.metrics))
+    yield from counters.told(status.metrics)
     segments_client.seal(directory)  # what was mended is told by sealed segments
-
-
-Numbers = list[tuple[str, dict[str, str], float]]
-
-
-def _numbers(text: str) -> Numbers:
-    """Read Prometheus text: name, labels, value."""
-    found: Numbers = []
-    for line in text.splitlines():
-        match = _SERIES.fullmatch(line)
-        if match:
-            found.append((match[1], dict(_LABEL.findall(match[2] or "")), float(match[3])))
-    return found
-
-
-def _counters(numbers: Numbers) -> Iterator[Check]:
-    """Tell what /metrics tells, in a person's words."""
-
-    def total(name: str, **labels: str) -> float:
-        return sum(n for found, has, n in numbers if found == name and labels.items() <= has.items())
-
-    took, answers = total("halo_acknowledgement_seconds_sum"), total("halo_acknowledgement_seconds_count")
-    says = f"{total('halo_accepted_total', signal='traces'):,.0f} spans and {total('halo_accepted_total', signal='logs'):,.0f} log records"
-    says += f" in {answers:,.0f} requests, {total('halo_received_bytes_total') / 2**20:,.1f} MiB"
-    yield "received", "ok", says + (f", answered in {took / answers * 1000:.1f} ms on average" if answers else "")
-    waiting, lag = total("halo_spool_backlog_bytes"), total("halo_loader_lag_seconds")
-    state = "note" if lag > LAG_SECONDS else "ok"
-    yield "loader", state, f"{waiting / 2**20:,.1f} MiB acknowledged and not loaded, the oldest for {lag:.0f} s"
-    for name, words in _TROUBLE.items():
-        if number := total(name):
-            yield "receiver counters", "note", f"{words}: {number:,.0f}"
-    for found, labels, number in numbers:
-        if found == "halo_loader_events_total" and number and labels.get("event", "").startswith(_LOADER_TROUBLE):
-            yield "receiver counters", "note", f"{labels['event'].replace('_', ' ')}: {number:,.0f}"
 
 
 def _model(current: Settings) -> Iterator[Check]:
@@ -205,6 +166,26 @@ def _repository(current: Settings) -> Iterator[Check]:
         yield "repository", "note" if unread else "ok", unread or f"{path}: its files, and its history where it has one"
 
 
+def _worker(current: Settings) -> Iterator[Check]:
+    """Say whether anybody runs the schedules, and what has not been run since when."""
+    worker = holder(schedule.worker_lock(current.store.data_dir))
+    late = None
+    with contextlib.suppress(HaloError):  # of a schedule that is none, which is said below
+        planned = schedule.plan(current.schedules, run.watermarks(current), time.time_ns())
+        late = min((item.overdue_since for item in planned if item.overdue_since), default=None)
+    if worker is not None:
+        yield "worker", "ok", f"{worker} runs the schedules"
+    elif late is None:
+        yield "worker", "note", "none is running on this directory: 'halo up' or 'halo work' starts one"
+    else:
+        says = f"none is running, and reports are overdue since {_minute(late)}: 'halo up' or 'halo work' catches up"
+        yield "worker", "problem", says
+
+
+def _minute(unix_nano: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(unix_nano // 10**9))
+
+
 def _schedules(current: Settings) -> Iterator[Check]:
     now = time.time_ns()
     for name, config in current.schedules.items():
@@ -215,9 +196,14 @@ def _schedules(current: Settings) -> Iterator[Check]:
         except HaloError as error:
             yield f"schedule {name}", "problem", _told(error)
             continue
-        following = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(item.next_run / 1e9)) if item.next_run else "never"
         to = f", to {', '.join(config.sinks)}" if config.sinks else ""
-        yield f"schedule {name}", "ok", f"{item.when}, next {following}{to}"
+        says = f"{item.when}, next {_minute(item.next_run) if item.next_run else 'never'}{to}"
+        if holder(schedule.run_lock(current.store.data_dir, name).path) is not None:
+            yield f"schedule {name}", "ok", f"{says}; it is running now"
+        elif item.overdue_since:
+            yield f"schedule {name}", "problem", f"{says}; overdue since {_minute(item.overdue_since)}"
+        else:
+            yield f"schedule {name}", "ok", says
 
 
 def _sinks(current: Settings) -> Iterator[Check]:
@@ -258,7 +244,7 @@ def _data(current: Settings) -> Iterator[Check]:
             name = capture.shown_service(one)
             says = f"{one.spans} spans in {one.traces} traces, convention {one.convention or 'none'}"
             if one.genai:
-                says += f"; {len(DETECTORS) - len(one.blind)} of {len(DETECTORS)} detectors can see"
+                says += f"; {capture.checks(one, len(DETECTORS))}"
             yield f"service {name}", "ok", says
             for lack in one.lacks:
                 yield f"capture {name}", "note", lack.says + (f"; set {lack.how}" if lack.how else "")

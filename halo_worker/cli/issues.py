@@ -15,13 +15,14 @@ from halo_worker.display import one_line
 from halo_worker.errors import InputError
 from halo_worker.report import words
 from halo_worker.report.decisions import Action, Decision, Decisions
+from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import iso_nano
 
 DECIDED: dict[Action, str] = {
     "mute": "muted", "unmute": "unmuted", "resolve": "resolved", "reopen": "reopened", "note": "noted",
-    "wrong": "called wrong",
+    "wrong": "marked wrong",
 }  # fmt: skip
 SHOWN_WINDOWS = 20
 LINE_CHARACTERS = 4000  # of one text of an issue
@@ -77,7 +78,7 @@ def issues_command(
     said = (
         f" in {decision.release}" if decision.release else f" in {words.plural(len(traces), 'trace')}" if traces else ""
     )
-    talk(f"{issue.issue_id} {DECIDED[decided]}{said}: {issue.finding.title}")
+    talk(f"{issue.issue_id} {DECIDED[decided]}{said}: {titled(issue.finding)}")
 
 
 def _known_trace(trace_id: str) -> str:
@@ -140,7 +141,7 @@ def _line(issue: Issue) -> dict[str, object]:
         "rate": "" if rate is None else words.percent(rate),
         "first seen": words.day(issue.first_seen),
         "last seen": words.day(issue.last_seen),
-        "failure mode": issue.finding.title,
+        "failure mode": titled(issue.finding),
     }
 
 
@@ -168,7 +169,7 @@ def _show(issue: Issue) -> None:
     finding = issue.finding
     lines = [
         f"{issue.issue_id}  {issue.state}  {finding.severity}  {finding.category}",
-        finding.title,
+        titled(finding),
         "",
         finding.description,
         f"first seen {words.minute(issue.first_seen)}, last seen {words.minute(issue.last_seen)}",
@@ -176,7 +177,7 @@ def _show(issue: Issue) -> None:
     if issue.history:
         lines += ["", f"windows of {_scope(issue)}", "window end (UTC)   traces         rate    state"]
     for point in issue.history[-SHOWN_WINDOWS:]:
-        mark = "called wrong, does not count" if point.struck else "muted" if point.muted else point.state
+        mark = "marked wrong, not counted" if point.struck else "muted" if point.muted else point.state
         counted = f"{point.traces} of {point.of}"
         lines.append(f"{words.minute(point.end_ns)}   {counted:<14} {words.percent(point.rate):<7} {mark}".rstrip())
     lines += ["", f"fix:      {finding.fix.summary}", f"validate: {finding.fix.validation}"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,16 +16,21 @@ from typing import Any
 import click
 
 from halo_receiver import children
-from halo_receiver.store.lock import DirectoryLock
+from halo_receiver.logs import event, set_up
+from halo_receiver.store.lock import DirectoryLock, holder
 from halo_worker import run as conductor
 from halo_worker import schedule
-from halo_worker.cli.common import everywhere, fail, nearest, print_rows, settings, talk
+from halo_worker.cli.common import everywhere, nearest, print_rows, settings, talk
+from halo_worker.cli.receiver_child import ReceiverChild
 from halo_worker.config import Settings
 from halo_worker.delivery.courier import Delivery, make_sink, unreachable
 from halo_worker.errors import HaloError, InputError
+from halo_worker.metrics import MetricsServer, WorkerMetrics
 from halo_worker.report import words
 from halo_worker.report.model import iso_nano
 from halo_worker.window import Window
+
+log = logging.getLogger("halo.worker")
 
 
 def _endpoints(command: Any) -> Any:
@@ -48,15 +53,20 @@ def _receiver_arguments(current: Settings, config: Path | None) -> list[str]:
 
 
 @click.command("receive")
+@click.option("--drain", is_flag=True, help="Receive nothing: load what waits in the spool, seal and end.")
 @_endpoints
 @everywhere
 def receive_command(
-    grpc_endpoint: str | None, http_endpoint: str | None, data_dir: Path | None, config: Path | None
+    grpc_endpoint: str | None, http_endpoint: str | None, drain: bool, data_dir: Path | None, config: Path | None
 ) -> None:
     """Receive OTLP and keep it, until SIGTERM or Ctrl-C: then drain, seal and end."""
-    current = settings(data_dir, config, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint})
+    current = settings(
+        data_dir, config, make=True, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint}
+    )
     sys.stdout.flush()
-    children.become("halo-receiver", "halo_receiver", *_receiver_arguments(current, config))
+    children.become(
+        "halo-receiver", "halo_receiver", *_receiver_arguments(current, config), *(["--drain"] if drain else [])
+    )
 
 
 @click.command("work")
@@ -64,7 +74,7 @@ def receive_command(
 @everywhere
 def work_command(once: bool, data_dir: Path | None, config: Path | None) -> int:
     """Run the schedules on a data directory, until SIGTERM or Ctrl-C."""
-    current = settings(data_dir, config)
+    current = settings(data_dir, config, make=True)
     _check(current)
     with _worker_lock(current):
         if once:
@@ -80,14 +90,12 @@ def up_command(grpc_endpoint: str | None, http_endpoint: str | None, data_dir: P
 
     Ctrl-C and SIGTERM drain, seal and leave nothing half done; a second start continues.
     """
-    current = settings(data_dir, config, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint})
+    current = settings(
+        data_dir, config, make=True, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint}
+    )
     _check(current)
     with _worker_lock(current):
-        # In a session of its own, so that Ctrl-C reaches this process alone, which then ends both in order.
-        receiver = children.start(
-            "halo-receiver", "halo_receiver", *_receiver_arguments(current, config),
-            env=children.environment(settings=True), ends_by=signal.SIGTERM, start_new_session=True,
-        )  # fmt: skip
+        receiver = ReceiverChild(current, _receiver_arguments(current, config), say=partial(event, log))
         return _until_stopped(current, receiver=receiver)
 
 
@@ -109,6 +117,8 @@ def schedules_command(action: str, name: str | None, form: str, data_dir: Path |
         ran = _scheduler(current).run_now(name)
         return 1 if ran.failed or ran.skipped else 0
     reports = conductor.last_reports(current)
+    data_dir = current.store.data_dir
+    worker = holder(schedule.worker_lock(data_dir))
     planned = schedule.plan(current.schedules, conductor.watermarks(current), time.time_ns())
     rows = [
         {
@@ -118,6 +128,9 @@ def schedules_command(action: str, name: str | None, form: str, data_dir: Path |
             "last_report": reports[item.name].id if item.name in reports else None,
             "last_window_end": iso_nano(item.last_window_end) if item.last_window_end else None,
             "next_run": iso_nano(item.next_run) if item.next_run else None,
+            "overdue_since": iso_nano(item.overdue_since) if item.overdue_since else None,
+            "running": holder(schedule.run_lock(data_dir, item.name).path) is not None,
+            "worker": worker,
             "sinks": current.schedules[item.name].sinks,
         }
         for item in planned
@@ -129,11 +142,14 @@ def schedules_command(action: str, name: str | None, form: str, data_dir: Path |
                 "when": row["when"],
                 "last run": _minute(row["last_run"]) or "never",
                 "next run": _minute(row["next_run"]) or "never",
+                "overdue since": "running now" if row["running"] else _minute(row["overdue_since"]),
                 "sinks": ", ".join(current.schedules[str(row["name"])].sinks) or "none",
             }
             for row in rows
         ]
     print_rows(rows, form)
+    if worker is None:
+        talk("no worker is running on this directory: 'halo up' or 'halo work' runs what is due")
     return 0
 
 
@@ -142,7 +158,8 @@ def _minute(moment: object) -> str:
 
 
 def _check(current: Settings) -> None:
-    """Refuse to start with what no later run could mend; of what may pass, say that it is so."""
+    """Set the log up, and refuse to start with what no later run could mend."""
+    set_up(current.worker.log_level, current.worker.log_format)
     schedule.check(current)
     for name, config in current.sinks.items():
         make_sink(name, config)
@@ -150,38 +167,40 @@ def _check(current: Settings) -> None:
 
 def _say_unreachable(current: Settings) -> None:
     for name, error in unreachable(current.sinks):
-        _log(f"sink unreachable name={name} reason={error}{f' hint={error.hint}' if error.hint else ''}")
+        event(log, "sink unreachable", level=logging.WARNING, name=name, **_reason(error))
 
 
-def _log(event: str) -> None:
-    talk(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {event}")
+def _reason(error: Exception) -> dict[str, str]:
+    if not isinstance(error, HaloError):
+        return {"reason": f"{type(error).__name__}: {error}"}
+    return {"reason": str(error)} | ({"hint": error.hint} if error.hint else {})
 
 
 def _say_deliveries(deliveries: Iterable[Delivery]) -> None:
     for item in deliveries:
-        reason = f" reason={item.reason}" if item.reason else ""
-        kept = " kept_for='halo deliver'" if item.state == "failed" else ""
-        _log(f"delivery {item.state} report={item.report_id} sink={item.sink}{reason}{kept}")
+        fields = {"reason": item.reason} if item.reason else {}
+        fields |= {"kept_for": "halo deliver"} if item.state == "failed" else {}
+        level = logging.ERROR if item.state == "failed" else logging.INFO
+        event(log, f"delivery {item.state}", level=level, report=item.report_id, sink=item.sink, **fields)
 
 
 def _worker_lock(current: Settings) -> DirectoryLock:
-    return DirectoryLock(current.store.data_dir / "reports" / "worker.lock", "a worker")
+    return DirectoryLock(schedule.worker_lock(current.store.data_dir), "a worker")
 
 
-def _scheduler(current: Settings) -> schedule.Scheduler:
+def _scheduler(current: Settings, ran: Callable[[str, str], None] = lambda *_: None) -> schedule.Scheduler:
     def work(name: str, window: Window) -> bool:
         try:
             result = conductor.run_schedule(current, name, window, now_ns=time.time_ns())
-        except HaloError as error:
-            _log(f"run failed schedule={name} reason={error}{f' hint={error.hint}' if error.hint else ''}")
-            return False
         except Exception as error:  # noqa: BLE001 - one failing run must not end the worker; the next one is tried
-            _log(f"run failed schedule={name} reason={type(error).__name__}: {error}")
+            event(log, "run failed", level=logging.ERROR, schedule=name, **_reason(error))
+            ran(name, "failed")
             return False
         report = result.report
-        _log(f"run published schedule={name} status={report.status} says={report.summary!r} report={result.folder}")
+        ran(name, report.status)
+        event(log, "run published", schedule=name, status=report.status, says=report.summary, report=result.folder)
         for problem in result.problems:
-            _log(f"run noted schedule={name} problem={problem}")
+            event(log, "run noted", level=logging.WARNING, schedule=name, problem=problem)
         _say_deliveries(result.deliveries)
         return report.status != "failed"
 
@@ -191,7 +210,7 @@ def _scheduler(current: Settings) -> schedule.Scheduler:
         work=work,
         watermark=conductor.watermarks(current),
         clock=time.time_ns,
-        say=_log,
+        say=partial(event, log),
     )
 
 
@@ -210,7 +229,22 @@ def _work_once(current: Settings) -> int:
     return 1 if failed else 0
 
 
-def _until_stopped(current: Settings, *, receiver: subprocess.Popen[bytes] | None) -> int:
+def _serve_metrics(current: Settings, metrics: WorkerMetrics) -> MetricsServer | None:
+    """Listen for Prometheus. A port that is taken, as by the worker of another directory, ends no worker."""
+    endpoint = current.worker.metrics_endpoint
+    if endpoint == "off":
+        return None
+    try:
+        server = MetricsServer(endpoint, metrics)
+    except OSError as error:
+        hint = "choose another with [worker] metrics_endpoint, or 'off'"
+        event(log, "metrics not served", level=logging.WARNING, endpoint=endpoint, reason=error.strerror, hint=hint)
+        return None
+    event(log, "worker ready", metrics=server.address, data_dir=current.store.data_dir)
+    return server
+
+
+def _until_stopped(current: Settings, *, receiver: ReceiverChild | None) -> int:
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -218,45 +252,25 @@ def _until_stopped(current: Settings, *, receiver: subprocess.Popen[bytes] | Non
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    scheduler = _scheduler(current)
+    metrics = WorkerMetrics(current, clock=time.time_ns)
+    scheduler = _scheduler(current, metrics.ran)
     courier = conductor.courier(current)
-    code = 0
+    server, code = _serve_metrics(current, metrics), 0
     try:
-        if receiver is not None and not _wait_ready(current, receiver, stopping):
-            return receiver.wait() or 1
+        if receiver is not None and (ended := receiver.wait_ready(stopping)):
+            return ended
         scheduler.start()
         # Beside the work: a host that answers nothing takes its time-out.
         threading.Thread(target=_say_unreachable, args=(current,), daemon=True).start()
         while not stopping.wait(1.0):
             _say_deliveries(courier.retry(stop=stopping.is_set))
-            if receiver is not None and receiver.poll() is not None:
-                talk(f"receiver ended unexpectedly code={receiver.returncode}")
-                code = 1
-                break
+            if receiver is not None:
+                receiver.look()
     finally:
         conductor.interrupt()
         scheduler.stop()
-        if receiver is not None and receiver.poll() is None:
-            receiver.send_signal(signal.SIGTERM)
-            try:
-                receiver.wait(current.receiver.drain_seconds + 30)
-            except subprocess.TimeoutExpired:
-                receiver.kill()
-                fail(HaloError("the receiver did not drain in time; what it acknowledged is in the spool"), code=1)
-            code = code or receiver.returncode
+        if server is not None:
+            server.stop()
+        if receiver is not None:
+            code = receiver.stop()
     return code
-
-
-def _wait_ready(current: Settings, receiver: subprocess.Popen[bytes], stopping: threading.Event) -> bool:
-    """Wait until the child has left its address. False when it ended instead: it has said why."""
-    from halo_worker.segments_client import ReceiverAddress
-
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not stopping.is_set():
-        address = ReceiverAddress.read(current.store.data_dir)
-        if address is not None and address.pid == receiver.pid:
-            return True
-        if receiver.poll() is not None:
-            return False
-        stopping.wait(0.05)
-    return stopping.is_set() or fail(HaloError("the receiver did not start within 60 s"), code=1)

@@ -22,6 +22,7 @@ from halo_worker.delivery.sink import Parcel, Sink, filtered
 from halo_worker.delivery.slack import SlackSink
 from halo_worker.delivery.webhook import WebhookSink
 from halo_worker.errors import ConfigError, DeliveryError, DirectoryInUse, ReportError, SinkUnavailable
+from halo_worker.links import NONE, Links
 from halo_worker.report.archive import Archive
 from halo_worker.report.model import Report
 
@@ -70,6 +71,7 @@ class Courier:
         sinks: Mapping[str, SinkConfig],
         redaction: RedactionConfig,
         *,
+        links: Links = NONE,
         clock: Callable[[], float] = time.time,
         make: Callable[[str, SinkConfig], Sink] = make_sink,
     ) -> None:
@@ -78,6 +80,7 @@ class Courier:
         self._clock = clock
         self._make = make
         self._mask = redactor(redaction.patterns, enabled=redaction.enabled)
+        self._links = links
         self._settled: dict[str, int] = {}  # reports nothing of which waits, and when their receipts last changed
 
     def deliver(self, run_id: str, sinks: Sequence[str], *, again: bool = False) -> list[Delivery]:
@@ -148,14 +151,14 @@ class Courier:
         if told is None:
             return self._note(path, Delivery(report.id, name, "quiet"), note)
         try:
-            parcel = self._parcel(told, path.parent.parent, name, note.get("sink", {}))
+            parcel = self._parcel(told, path.parent.parent, name, config, note.get("sink", {}))
         except ValueError:
             reason = "a pattern of [redaction] masks what a report is made of, such as its times or states"
             return self._note(path, Delivery(report.id, name, "failed", reason), note)
         attempts = int(note.get("attempts", 0)) + 1
         note["attempts"] = attempts
         # Noted before it is sent: after a kill the next start knows that it may have arrived, and uses the same key.
-        _write(path, {**note, "state": "waiting", "next": self._clock(), "sink": parcel.receipt})
+        _write(path, {**note, "state": "waiting", "next": self._clock(), "sink": parcel.receipt}, self._archive)
         try:
             note["sink"] = self._make(name, config).deliver(parcel)
         except SinkUnavailable as error:
@@ -171,7 +174,7 @@ class Courier:
             return self._note(path, Delivery(report.id, name, "failed", reason), note)
         return self._note(path, Delivery(report.id, name, "done"), note)
 
-    def _parcel(self, report: Report, folder: Path, name: str, receipt: dict[str, Any]) -> Parcel:
+    def _parcel(self, report: Report, folder: Path, name: str, config: SinkConfig, receipt: dict[str, Any]) -> Parcel:
         document = redacted(json.loads(report.to_json()), self._mask)
         return Parcel(
             report=Report.model_validate(document),
@@ -180,10 +183,12 @@ class Courier:
             mask=self._mask,
             key=f"{report.id}-{name}",
             receipt=dict(receipt),
+            links=self._links.model_copy(update={"report_url": config.report_url or self._links.report_url}),
         )
 
     def _note(self, path: Path, delivery: Delivery, note: dict[str, Any]) -> Delivery:
-        _write(path, {**note, "state": delivery.state, "reason": self._mask(delivery.reason), "at": self._clock()})
+        told = {"state": delivery.state, "reason": self._mask(delivery.reason), "at": self._clock()}
+        _write(path, {**note, **told}, self._archive)
         return delivery
 
 
@@ -200,8 +205,9 @@ def _read(path: Path) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def _write(path: Path, note: dict[str, Any]) -> None:
+def _write(path: Path, note: dict[str, Any], archive: Archive) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(json.dumps(note, indent=2), encoding="utf-8")
+    archive.give(temporary)
     temporary.rename(path)

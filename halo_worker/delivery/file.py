@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from halo_receiver import permissions
 from halo_worker.config import SinkConfig
 from halo_worker.delivery.redaction import redacted
 from halo_worker.delivery.sink import Parcel
@@ -33,7 +34,7 @@ class FileSink:
         if self._path == "-":
             return
         try:
-            Path(self._path).mkdir(parents=True, exist_ok=True)
+            permissions.make_directory(Path(self._path))
         except OSError as error:
             raise SinkUnavailable(f"cannot make {self._path}: {error.strerror}", hint="mend its path") from None
         if not os.access(self._path, os.W_OK | os.X_OK):
@@ -47,9 +48,10 @@ class FileSink:
             return {}
         target = Path(self._path) / f"{parcel.report.id}.{_ENDINGS[self._format]}"
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            permissions.make_directory(target.parent)
             temporary = target.with_name(f".{target.name}.new")
             temporary.write_text(text, encoding="utf-8")
+            permissions.give(temporary)
             temporary.rename(target)
         except OSError as error:
             raise SinkUnavailable(f"cannot write {target}: {error.strerror}") from None
@@ -60,5 +62,5 @@ class FileSink:
             return json.dumps(parcel.document, ensure_ascii=False, indent=2) + "\n"
         scene = Scene.model_validate(redacted(read_scene(parcel.folder).model_dump(mode="json"), parcel.mask))
         if self._format == "markdown":
-            return render_markdown(parcel.report, known_ids=scene.known_ids)
-        return render_html(parcel.report, scene)
+            return render_markdown(parcel.report, known_ids=scene.known_ids, links=parcel.links)
+        return render_html(parcel.report, scene, links=parcel.links)

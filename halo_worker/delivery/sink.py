@@ -16,6 +16,7 @@ import httpx
 from halo_worker.config import FilterConfig, SinkConfig
 from halo_worker.delivery.redaction import Redactor
 from halo_worker.errors import SinkRefused, SinkUnavailable
+from halo_worker.links import NONE, Links
 from halo_worker.report.model import SEVERITIES, Finding, Report
 
 PROBE_SECONDS = 3.0
@@ -32,6 +33,7 @@ class Parcel:
     mask: Redactor  # for what a sink takes from the folder
     key: str  # Idempotency-Key: the same however often it is sent
     receipt: dict[str, Any] = field(default_factory=dict)  # what an earlier attempt left, to go on from
+    links: Links = NONE
 
 
 class Sink(Protocol):

@@ -61,8 +61,8 @@ class SlackSink:
         )  # fmt: skip
 
     def deliver(self, parcel: Parcel) -> dict[str, Any]:
-        link = self._config.report_url.replace("{id}", parcel.report.id) if self._config.report_url else None
-        text, blocks = slack.message(parcel.report, link=link, known_ids=read_scene(parcel.folder).known_ids)
+        known = read_scene(parcel.folder).known_ids
+        text, blocks = slack.message(parcel.report, links=parcel.links, known_ids=known)
         try:
             if self._config.url is not None:
                 return self._post_webhook(text, blocks)
@@ -115,7 +115,8 @@ class SlackSink:
 def _replies(parcel: Parcel) -> list[tuple[str, list[dict[str, Any]]]]:
     current = [finding for finding in told(parcel.report.findings).findings if finding.state != "resolved"]
     last = slack.remainder(len(current))
-    return [*(slack.detail(finding) for finding in current[: slack.MAX_THREAD]), *([last] if last else [])]
+    shown = (slack.detail(parcel.report, one, links=parcel.links) for one in current[: slack.MAX_THREAD])
+    return [*shown, *([last] if last else [])]
 
 
 def _lower(headers: Any) -> dict[str, str]:

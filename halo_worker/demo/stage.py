@@ -21,8 +21,8 @@ from halo_worker import segments_client
 from halo_worker.config import Settings, load_settings
 from halo_worker.demo.emit import Emitted, emit
 from halo_worker.errors import HaloError, InputError
+from halo_worker.report import terminal
 from halo_worker.report.model import Report
-from halo_worker.report.rows import told
 from halo_worker.request import Request
 from halo_worker.window import Window
 
@@ -33,7 +33,6 @@ SCHEDULE = "demo"  # as which its days are remembered
 LOG = "receiver.log"
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
-SHOWN = 3
 
 Say = Callable[[str], None]
 
@@ -83,25 +82,19 @@ def show(data_dir: Path, *, now_ns: int, days: int = 5, traces_per_day: int = 40
 
 
 def describe(shown: Shown) -> str:
-    """Write the findings that matter and where to look, for a terminal."""
-    report = shown.report
-    current = [row.lead for row in told(report.findings).rows]
-    lines = [report.summary, ""] if report.summary else []
-    for number, finding in enumerate(current[:SHOWN], 1):
-        share = f"{finding.prevalence.traces} of {finding.prevalence.of} traces"
-        lines += [f"{number}. {finding.title}", f"   {finding.severity}, {finding.state}, {share}"]
-    if len(current) > SHOWN:
-        lines.append(f"   and {len(current) - SHOWN} more in the report")
+    """Write the first sentence, the causes and where to look, for a terminal."""
     data_dir = shown.folder.parent.parent
     halo = "halo" if shutil.which("halo") else Path(sys.executable).with_name("halo")
-    lines += [
-        "",
-        f"Report   {shown.html.absolute()}",
-        f"Look on  {halo} issues --data-dir {data_dir}",
-        f"         {halo} traces --data-dir {data_dir}",
-        f'         {halo} query --data-dir {data_dir} "SELECT agent_name, count(*) FROM spans GROUP BY 1"',
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        (
+            terminal.summary(shown.report),
+            "",
+            f"Report   {shown.html.absolute()}",
+            f"Look on  {halo} issues --data-dir {data_dir}",
+            f"         {halo} traces --data-dir {data_dir}",
+            f'         {halo} query --data-dir {data_dir} "SELECT agent_name, count(*) FROM spans GROUP BY 1"',
+        )
+    )
 
 
 def _prepare(data_dir: Path) -> Settings:

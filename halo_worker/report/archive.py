@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from halo_receiver import permissions
 from halo_worker.display import named
 from halo_worker.errors import ReportError
 from halo_worker.report.model import Report
@@ -42,8 +43,10 @@ class Broken:
 class Archive:
     """The published reports of one directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, outside: bool = False) -> None:
+        """`outside` the data directory, reports have the permissions that the caller's umask asks for."""
         self.directory = directory
+        self._outside = outside
         self._read: dict[str, tuple[int, Report]] = {}
 
     def publish(
@@ -84,6 +87,7 @@ class Archive:
                 shutil.copyfile(trajectory, making / "trajectory.jsonl")
             with (making / REPORT_FILE).open("w", encoding="utf-8") as file:
                 file.write(report.to_json())
+            self.give(making)
             for path in [*making.rglob("*"), making]:
                 _sync(path)
             if again and folder.exists():
@@ -184,7 +188,13 @@ class Archive:
         self.directory.mkdir(parents=True, exist_ok=True)
         temporary = self.directory / f".{name}.new"
         temporary.write_text(text, encoding="utf-8")
+        self.give(temporary)
         temporary.rename(self.directory / name)
+
+    def give(self, path: Path) -> None:
+        """Give a file or folder of this archive, before it has its name, the permissions that are its place's."""
+        if self._outside:
+            permissions.give(path)
 
 
 def _sync(path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from halo_worker.display import named, one_line
 from halo_worker.report import words
+from halo_worker.report.headline import titled
 from halo_worker.report.model import Finding
 
 MAX_QUOTES = 3
@@ -32,8 +33,8 @@ def brief_of(finding: Finding) -> str:
         (
             _HEAD,
             "",
-            *_data(finding.title, finding.description, _where(finding)),
-            *_data(f"How it was told: {finding.root_cause}" if finding.root_cause else ""),
+            *_data(titled(finding), finding.description, _where(finding)),
+            *_data(f"How it was found: {finding.root_cause}" if finding.root_cause else ""),
             "",
             f"Seen in {prevalence.traces} of {prevalence.of} traces ({words.percent(prevalence.rate)}); "
             f"{one_line(words.since(finding))}.",

@@ -12,6 +12,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -20,7 +21,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from halo_worker.display import NAME_CHARACTERS, cut, one_line, visible
-from halo_worker.report import prose, words
+from halo_worker.links import NONE, Links
+from halo_worker.report import causes, headline, phrases, prose, words
 from halo_worker.report.drawing import trend, waterfall
 from halo_worker.report.issue import Issue
 from halo_worker.report.model import SEVERITIES, Breakdown, Evidence, Finding, GroupTotals, Report, SpanRef
@@ -31,7 +33,7 @@ MAX_STRING = 8000  # of any one text on the page; report.json holds it whole
 MAX_WHERE = 6
 MAX_CHARTED = 10  # agents, models in a chart; the tables have more
 Q_STANDS_OUT = 0.05
-OPEN_FINDINGS = 10  # further ones are folded: a reader of a long report looks for one, and prints what is open
+MAX_OPEN = 10  # of those that are not folded: a reader of a long report looks for one, and prints what is open
 FILTER_FROM = 8  # findings from which on a filter is offered
 INDEX_REPORTS = 500
 _SETTLED = ("resolved", "muted", "wrong")
@@ -78,7 +80,7 @@ def data_block(value: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
 
 
-def render_html(report: Report, scene: Scene | None = None, *, index: str | None = None) -> str:
+def render_html(report: Report, scene: Scene | None = None, *, index: str | None = None, links: Links = NONE) -> str:
     """Write the page. `scene` is what stands around the findings; `index` a relative link to the page over all."""
     scene = scene or Scene()
     known = None if scene.known_ids is None else set(scene.known_ids)
@@ -87,19 +89,30 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
         "agents": [_charted(group) for group in report.totals.by_agent[:MAX_CHARTED]],
         "models": [_charted(group) for group in report.totals.by_model[:MAX_CHARTED]],
     }
-    said = told(report.findings)
-    titles = {finding.issue_id: finding.title for finding in said.findings}
+    shown, folded = headline.unfolded(report)
+    first = causes.causes(report)
+    page = _Page(report, scene, links, {finding.issue_id: headline.titled(finding) for finding in (*shown, *folded)})
     script, library = _asset("report.js"), _asset("chart.umd.min.js")
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in (library, script))
     return _environment().get_template("report.html.j2").render(
         report=report,
-        headline=words.headline(report),
+        headline=headline.headline(report),
         partial=words.partial(report),
         engine=words.engine(report),
         answer=Markup(prose.to_html(report.answer, known)) if report.answer else None,  # noqa: S704 - made inert there
-        findings=[_finding(finding, scene, number, titles) for number, finding in enumerate(said.findings)],
-        muted=said.muted,
-        filtered=len(said.findings) >= FILTER_FROM,
+        causes=first,
+        remainder=causes.remainder(report, first),
+        counts=causes.counts(report),
+        nothing=words.nothing(report),
+        checks=words.checks(report.coverage) if report.coverage.detectors else "",
+        findings=[
+            *(_finding(finding, page, is_open=number < MAX_OPEN) for number, finding in enumerate(shown)),
+            *(_finding(finding, page, is_open=False) for finding in folded),
+        ],
+        shown=len(shown),
+        unlisted=headline.open_rows(report) > len(first),
+        muted=told(report.findings).muted,
+        filtered=len(shown) + len(folded) >= FILTER_FROM,
         index=index,
         css=Markup(_asset("report.css")),  # noqa: S704 - our own file
         library=Markup(library),  # noqa: S704 - our own file
@@ -117,12 +130,30 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _finding(finding: Finding, scene: Scene, number: int, titles: Mapping[str, str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What the parts of a page are written from."""
+
+    report: Report
+    scene: Scene
+    links: Links
+    titles: Mapping[str, str]
+
+
+def _finding(finding: Finding, page: _Page, *, is_open: bool) -> dict[str, Any]:
+    scene = page.scene
     origin, symptom = finding.origin_span, finding.symptom_span
     rows = scene.traces.get(symptom.trace_id, []) if symptom else []
     return {
         "f": finding,
-        "open": number < OPEN_FINDINGS and finding.state != "resolved",
+        "title": page.titles[finding.issue_id],
+        "open": is_open,
+        "counted": headline.counted_of(finding),
+        "change": words.change(finding),
+        "common": [phrases.in_common(one, now_ns=page.report.window.end) for one in finding.common],
+        "impact": words.impact(finding.impact) if finding.impact else "",
+        "issue_url": page.links.to_issue(finding.issue_id),
+        "trace_url": page.links.to_trace(symptom.trace_id, symptom.span_id) if symptom else None,
         "trend": trend(scene.history.get(finding.issue_id, ()), finding.prevalence.rate),
         "where": concentration(finding),
         "agent": next((item.value for item in finding.breakdown if item.dimension == "agent"), ""),
@@ -134,9 +165,9 @@ def _finding(finding: Finding, scene: Scene, number: int, titles: Mapping[str, s
         "bars": waterfall(rows, origin.span_id if origin else None, symptom.span_id if symptom else None),
         "spans": len(rows),
         "trace_id": symptom.trace_id if symptom else "",
-        "evidence": [_quote(item, scene) for item in finding.evidence],
-        "counter": [_quote(item, scene) for item in finding.counter_evidence],
-        "together": [(other, titles[other]) for other in finding.seen_with if other in titles],
+        "evidence": [_quote(item, page) for item in finding.evidence],
+        "counter": [_quote(item, page) for item in finding.counter_evidence],
+        "together": [(other, page.titles[other]) for other in finding.seen_with if other in page.titles],
     }
 
 
@@ -144,10 +175,11 @@ def _glance(ref: SpanRef | None, scene: Scene) -> dict[str, Any] | None:
     return None if ref is None else {"ref": ref, "is": scene.spans.get(key_of(ref))}
 
 
-def _quote(item: Evidence, scene: Scene) -> dict[str, Any]:
-    excerpt = scene.excerpts.get(quote_key(item), item.quote)
+def _quote(item: Evidence, page: _Page) -> dict[str, Any]:
+    excerpt = page.scene.excerpts.get(quote_key(item), item.quote)
     before, found, after = excerpt.partition(item.quote)
-    return {"e": item, "before": before if found else "", "after": after if found else ""}
+    url = page.links.to_trace(item.trace_id, item.span_id)
+    return {"e": item, "before": before if found else "", "after": after if found else "", "url": url}
 
 
 def concentration(finding: Finding) -> dict[str, Any]:
@@ -191,6 +223,7 @@ def render_index(reports: Sequence[Report], issues: Iterable[Issue]) -> str:
         {
             "i": issue,
             "f": issue.finding,
+            "title": headline.titled(issue.finding),
             "state": issue.state,
             "report": last.get(issue.issue_id),
             "trend": trend(issue.history),
@@ -202,7 +235,7 @@ def render_index(reports: Sequence[Report], issues: Iterable[Issue]) -> str:
     script = _asset("report.js")
     return _environment().get_template("index.html.j2").render(
         headline=index_headline([row["state"] for row in rows]),
-        reports=[{"r": report, "headline": words.headline(report)} for report in reports[:INDEX_REPORTS]],
+        reports=[{"r": report, "headline": headline.headline(report)} for report in reports[:INDEX_REPORTS]],
         more=max(0, len(reports) - INDEX_REPORTS),
         issues=rows,
         whose=words.whose([issue.scope for issue in (row["i"] for row in rows)]),

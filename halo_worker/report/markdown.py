@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from halo_worker.display import named, one_line, visible
-from halo_worker.report import prose, words
+from halo_worker.links import NONE, Links
+from halo_worker.report import causes, headline, phrases, prose, words
 from halo_worker.report.model import Contrast, Evidence, Finding, Report
-from halo_worker.report.rows import Told, told
+from halo_worker.report.rows import told
 
 MAX_QUOTE_LINES = 12
 MAX_TEXT = 4000  # of one description; report.json holds it whole
@@ -37,14 +38,20 @@ def _id(text: str) -> str:
     return prose.code_span(one_line(text, 100))
 
 
-def _quote(item: Evidence) -> str:
-    return f"{_id(item.trace_id)} / {_id(item.span_id)} · {escaped(item.field)}\n\n{_fenced(item.quote)}"
+def _linked(text: str, target: str | None) -> str:
+    return f"[{_id(text)}](<{target}>)" if target else _id(text)
 
 
-def render_markdown(report: Report, *, known_ids: Collection[str] | None = None) -> str:
+def _quote(item: Evidence, links: Links) -> str:
+    trace = _linked(item.trace_id, links.to_trace(item.trace_id, item.span_id))
+    return f"{trace} / {_id(item.span_id)} · {escaped(item.field)}\n\n{_fenced(item.quote)}"
+
+
+def render_markdown(report: Report, *, known_ids: Collection[str] | None = None, links: Links = NONE) -> str:
     """Write the whole report. `known_ids` are those ids of the answer that the window has; others are marked."""
     window = f"{words.minute(report.window.start)} – {words.minute(report.window.end)} UTC"
-    lines = [f"# Failure modes, {window}", "", f"**{escaped(words.headline(report))}**", ""]
+    lines = [f"# {escaped(headline.headline(report))}", "", *_causes(report)]
+    lines += [f"{escaped(causes.counts(report))}  ", f"{window}{_of(report)}", ""]
     if partial := words.partial(report):
         lines += [f"> {partial}", ""]
     if report.prompt:
@@ -53,47 +60,79 @@ def render_markdown(report: Report, *, known_ids: Collection[str] | None = None)
         lines += [prose.to_markdown(report.answer, known_ids), ""]
     elif report.prompt:
         lines += ["No answer was reached.", ""]
-    said = told(report.findings)
-    lines += _overview(report, said)
-    titles = {item.issue_id: item.title for item in report.findings}
-    for number, item in enumerate(said.findings, 1):
-        lines += _finding(number, item, titles)
+    lines += _overview(report)
+    shown, folded = headline.unfolded(report)
+    titles = {item.issue_id: headline.titled(item) for item in report.findings}
+    for number, item in enumerate(shown, 1):
+        lines += _finding(number, item, report, titles, links)
+    lines += _folded(folded)
     lines += _contrasts(report)
     lines += _account(report)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _overview(report: Report, said: Told) -> list[str]:
-    """Write the table of what is going on; without any, why not."""
+def _of(report: Report) -> str:
+    return f" · schedule {escaped(named(report.schedule))}" if report.schedule else ""
+
+
+def _causes(report: Report) -> list[str]:
+    """Write the causes in a line or two each, and what they leave out."""
+    first = causes.causes(report)
+    lines = []
+    for number, item in enumerate(first, 1):
+        lines += [f"{number}. **{escaped(item.title)}**  ", f"   {escaped(item.line)}"]
+        if item.symptoms:
+            lines[-1] += "  "
+            lines.append(f"   also seen as: {escaped('; '.join(item.symptoms))}")
+    if left := causes.remainder(report, first):
+        lines += ["", escaped(left)]
+    return [*lines, ""] if lines else []
+
+
+def _overview(report: Report) -> list[str]:
+    """Write the table of all that is going on; without any, why not."""
     if not report.totals.traces:
         return ["Either no agent ran, or nothing is being received: `halo doctor` says which.", ""]
+    said = told(report.findings)
     if not said.findings and not said.muted:
-        examined = words.plural(report.coverage.traces_examined, "trace")
-        return [f"Nothing to report: {examined} were examined, and no failure mode was found in them.", ""]
+        return [f"{escaped(words.nothing(report))}", ""]
     lines: list[str] = []
     if said.findings:
-        lines += ["| | severity | failure mode | traces | state |", "|---|---|---|---|---|"]
+        lines += ["| severity | failure mode | affected | state | issue |", "|---|---|---|---|---|"]
         lines += [
-            f"| {number} | {item.severity} | {escaped(item.title)} | {item.prevalence.traces} of {item.prevalence.of} "
-            f"| {item.state} |"
-            for number, item in enumerate(said.findings, 1)
+            f"| {item.severity} | {escaped(headline.titled(item))} | {item.prevalence.traces} of {item.prevalence.of} "
+            f"| {item.state} | {item.issue_id} |"
+            for item in said.findings
         ]
         lines.append("")
     if said.muted:
         muted = "; ".join(
-            f"{escaped(row.lead.title)} ({row.lead.issue_id}, {words.plural(row.lead.prevalence.traces, 'trace')})"
+            f"{escaped(headline.titled(row.lead))} "
+            f"({row.lead.issue_id}, {words.plural(row.lead.prevalence.traces, 'trace')})"
             for row in said.muted
         )
         lines += [f"Muted: {muted}", ""]
     return lines
 
 
-def _finding(number: int, item: Finding, titles: Mapping[str, str]) -> list[str]:
+def _folded(findings: Sequence[Finding]) -> list[str]:
+    """Write what is neither new, back nor severe in two lines each."""
+    lines = ["## Folded: ongoing or lower", ""] if findings else []
+    for item in findings:
+        lines += [
+            f"- **{escaped(headline.titled(item))}** ({item.issue_id}): {escaped(words.since(item))}. "
+            f"{escaped(item.fix.summary)}"
+        ]
+    return [*lines, ""] if lines else []
+
+
+def _finding(number: int, item: Finding, report: Report, titles: Mapping[str, str], links: Links) -> list[str]:
     prevalence = item.prevalence
     lines = [
-        f"## {number}. {escaped(item.title)}",
+        f"## {number}. {escaped(headline.titled(item))}",
         "",
-        f"**{item.severity}** · {words.since(item)} · {item.issue_id} · {escaped(item.category)} · "
+        f"**{item.severity}** · {words.since(item)} · {_linked(item.issue_id, links.to_issue(item.issue_id))} · "
+        f"{escaped(item.category)} · "
         f"confidence {item.confidence:.2f}",
         "",
         escaped(item.description),
@@ -106,26 +145,31 @@ def _finding(number: int, item: Finding, titles: Mapping[str, str]) -> list[str]
     if concentrated:
         where = "; ".join(f"{b.dimension} {escaped(named(b.value))} {b.traces} of {b.of}" for b in concentrated)
         lines.append(f"- Where: {where}")
+    if item.common:
+        lines.append("- What these have in common:")
+        lines += [f"  - {escaped(phrases.in_common(one, now_ns=report.window.end))}" for one in item.common]
+    if item.impact is not None:
+        lines.append(f"- Impact: {words.impact(item.impact)}")
     if item.origin_span and item.symptom_span and item.origin_span != item.symptom_span:
         lines.append(
             f"- Caused by span {_id(item.origin_span.span_id)}, shown in span {_id(item.symptom_span.span_id)}"
         )
     if item.seen_with:
         others = "; ".join(f"{escaped(titles[other])} ({other})" for other in item.seen_with if other in titles)
-        lines.append(f"- Seen in the same traces, so perhaps one cause: {others}")
+        lines.append(f"- Seen in the same traces, possibly the same cause: {others}")
     if item.root_cause:
-        lines.append(f"- Cause: {escaped(item.root_cause)}")
+        lines.append(f"- How it was found: {escaped(item.root_cause)}")
     lines += [
         "",
         f"**Fix.** {escaped(item.fix.summary)}",
         "",
-        f"**How to see that it helped.** {escaped(item.fix.validation)}",
+        f"**How to verify.** {escaped(item.fix.validation)}",
         "",
     ]
     if item.evidence:
-        lines += ["**Evidence**", "", *(f"{_quote(evidence)}\n" for evidence in item.evidence)]
+        lines += ["**Evidence**", "", *(f"{_quote(evidence, links)}\n" for evidence in item.evidence)]
     if item.counter_evidence:
-        lines += ["**Counter-evidence**", "", *(f"{_quote(evidence)}\n" for evidence in item.counter_evidence)]
+        lines += ["**Counter-evidence**", "", *(f"{_quote(evidence, links)}\n" for evidence in item.counter_evidence)]
     return lines
 
 
@@ -136,7 +180,7 @@ def _contrasts(report: Report) -> list[str]:
         if not rows:
             continue
         lines += [
-            f"{outcome.failed:,} of {outcome.known:,} traces failed, told by {escaped(outcome.source)}: "
+            f"{outcome.failed:,} of {outcome.known:,} traces failed by {escaped(outcome.source)}: "
             f"{escaped(outcome.note)}. {words.plural(outcome.tested, 'value')} compared.",
             "",
             "| | value | failed with it | without it | ratio | of all failures | q |",
@@ -146,7 +190,7 @@ def _contrasts(report: Report) -> list[str]:
         ]
     if report.totals.traces and report.outcomes and not report.totals.known_outcomes:
         return ["## What correlates with failure", "", f"Nothing was compared: {escaped(report.outcomes[0].note)}.", ""]
-    return ["## What goes with failure", "", *lines] if lines else []
+    return ["## What correlates with failure", "", *lines] if lines else []
 
 
 def _contrast(item: Contrast) -> str:
@@ -170,8 +214,8 @@ def _account(report: Report) -> list[str]:
             f"{words.plural(totals.traces, 'trace')}, {words.plural(totals.spans, 'span')}, "
             f"{words.plural(totals.error_traces, 'trace')} with errors, "
             f"{words.short(totals.input_tokens)} input and {words.short(totals.output_tokens)} output tokens, "
-            f"{words.dollars(totals.cost_usd)}; half of the traces under {words.duration(totals.duration_p50_ns)}, "
-            f"95 % under {words.duration(totals.duration_p95_ns)}.",
+            f"{words.dollars(totals.cost_usd)}; p50 {words.duration(totals.duration_p50_ns)}, "
+            f"p95 {words.duration(totals.duration_p95_ns)}.",
             "",
         ]
     )
@@ -183,18 +227,23 @@ def _account(report: Report) -> list[str]:
             for g in totals.by_agent
         ]
         lines.append("")
-    lines += ["## What was and was not looked at", ""]
-    lines.append(f"- {coverage.traces_examined:,} of {coverage.traces:,} traces, {coverage.spans:,} spans")
-    lines += [f"- Not examined: {escaped(item)}" for item in coverage.not_examined]
+    lines += ["## Coverage", ""]
+    lines.append(
+        f"- {coverage.traces_examined:,} of {words.plural(coverage.traces, 'trace')} examined, "
+        f"{words.plural(coverage.spans, 'span')}"
+    )
+    if coverage.detectors:
+        lines.append(f"- {escaped(words.checks(coverage))}")
+    lines += [f"- Skipped: {escaped(item)}" for item in coverage.not_examined] or ["- Nothing was skipped"]
     lines += [f"- Left out: {escaped(words.left_out(item))}" for item in report.left_out]
-    lines += [f"- Not supported by the capture: {escaped(item)}" for item in coverage.unsupported]
+    lines += [f"- Not captured: {escaped(item)}" for item in coverage.unsupported]
     if report.rejected.citations or report.rejected.findings:
         lines.append(
-            "- Dropped because they did not stand up to the data: "
+            "- Dropped because verification failed: "
             f"{words.plural(report.rejected.findings, 'finding')}, "
             f"{words.plural(report.rejected.citations, 'quote')}"
         )
     used = f"- This run: {escaped(words.engine(report))}"
     if report.engine.route:
-        used += f" Worked as {escaped(report.engine.route)}: {escaped(report.engine.route_reason or 'as asked')}."
+        used += f" Route {escaped(report.engine.route)}: {escaped(report.engine.route_reason or 'as asked')}."
     return [*lines, used, f"- Report {report.id}", ""]

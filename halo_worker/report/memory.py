@@ -43,6 +43,7 @@ class IssueMemory:
         self.others: dict[str, Issue] = {}  # seen by runs by hand that remember nothing
         self.releases: dict[tuple[str, str], int] = {}
         self.leads: dict[str, str] = {}  # issue → the lead of its group, in the last window
+        self.windows = 0  # that precede the one asked about, with traces, in this scope
         self.continued: dict[str, str] = {}  # issue of an earlier rule → the one that continues it
         self._histories: dict[tuple[str, Scope], list[Point]] = {}
         self._regressed: dict[tuple[str, Scope], int] = {}
@@ -114,6 +115,7 @@ class IssueMemory:
                 )
             )
         if current and report.totals.traces:
+            self.windows += 1
             self.leads = {item.issue_id: item.group_id for item in report.findings if item.group_id}
 
     def _rule_in(self, report: Report, finding: Finding) -> str | None:

@@ -7,10 +7,19 @@ cites; every count is computed from the store; what fails is dropped and counted
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator
+from pydantic import Field
+
+from halo_worker.report.base import MaybeMoment, Moment, Timed
+from halo_worker.report.base import Model as Model
+from halo_worker.report.base import iso_nano as iso_nano
+from halo_worker.report.facts import Calls, Common, Impact, Place, ToldOtherwise
+from halo_worker.report.totals import ControlFlow as ControlFlow
+from halo_worker.report.totals import GroupTotals as GroupTotals
+from halo_worker.report.totals import Release as Release
+from halo_worker.report.totals import RunOutcome as RunOutcome
+from halo_worker.report.totals import Totals as Totals
 
 REPORT_VERSION = 1
 
@@ -23,45 +32,7 @@ SEVERITIES: tuple[Severity, ...] = ("critical", "high", "medium", "low")
 STATES: tuple[State, ...] = ("new", "ongoing", "worsening", "improving", "regressed", "resolved")
 
 
-def iso_nano(unix_nano: int) -> str:
-    """Write a time as ISO-8601 UTC with nine digits and Z, as every JSON of ours does."""
-    seconds, nanos = divmod(unix_nano, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
-
-
-def _unix_nano(value: Any) -> Any:
-    if isinstance(value, datetime):
-        value = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return int(value.timestamp()) * 1_000_000_000 + value.microsecond * 1000
-    if isinstance(value, str):
-        head, _, fraction = value.rstrip("Z").partition(".")
-        moment = datetime.fromisoformat(head).replace(tzinfo=UTC)
-        return int(moment.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0")[:9])
-    return value
-
-
-class Model(BaseModel):
-    """The base of every part: nothing unknown, nothing changed afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-# Nanoseconds since the Unix epoch in Python, ISO-8601 with nine digits and Z in JSON.
-Moment = Annotated[
-    int,
-    PlainSerializer(iso_nano, return_type=str, when_used="json"),
-]
-
-
-class _Timed(Model):
-    @field_validator("*", mode="before")
-    @classmethod
-    def _read_moments(cls, value: Any, info: Any) -> Any:
-        field = cls.model_fields[info.field_name]
-        return _unix_nano(value) if any(isinstance(meta, PlainSerializer) for meta in field.metadata) else value
-
-
-class ReportWindow(_Timed):
+class ReportWindow(Timed):
     """`[start, end)` of arrival time."""
 
     start: Moment
@@ -99,7 +70,7 @@ class Detector(Model):
     version: int = 1
 
 
-class Resolution(_Timed):
+class Resolution(Timed):
     """A person's decision that an issue is fixed, and what this window says of it."""
 
     at: Moment
@@ -182,7 +153,7 @@ class Fix(Model):
     brief: str
 
 
-class Finding(_Timed):
+class Finding(Timed):
     """One failure mode in one window."""
 
     issue_id: str
@@ -211,6 +182,13 @@ class Finding(_Timed):
     affected: list[SpanRef] = Field(default=[], max_length=50)
     evidence: list[Evidence] = []
     counter_evidence: list[Evidence] = []
+    seen_from: MaybeMoment = None  # the first affected trace of this window; `first_seen` is of all windows
+    absent_windows: int = 0  # windows without it just before this one, since it was seen last
+    calls: Calls | None = None
+    place: Place | None = None
+    told_otherwise: ToldOtherwise | None = None
+    common: list[Common] = []  # what the affected calls share and other calls of the same name do not
+    impact: Impact | None = None
     seen_with: list[str] = []  # issues whose traces in this window are nearly the same: often one cause
     root_cause: str = ""
     fix: Fix
@@ -253,78 +231,6 @@ class Coverage(Model):
     detectors_off: list[DetectorOff] = []
 
 
-class GroupTotals(Model):
-    """Totals of one agent, model or service; a name in parentheses stands for what has none, or for the rest."""
-
-    name: str
-    traces: int = 0
-    spans: int = 0
-    error_traces: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float | None = None
-    duration_p50_ns: int | None = None
-    duration_p95_ns: int | None = None
-
-
-class Release(_Timed):
-    """A version of a service (`service.version`), as this window has it."""
-
-    service: str
-    version: str
-    traces: int
-    first_seen: Moment
-
-
-class RunOutcome(Model):
-    """How many traces ended one way.
-
-    `outcome` is error, ok, paused (for a person or an event), cancelled or unknown; `basis` is recorded where a root
-    status, an evaluation or a user says it, and null where nobody does.
-    """
-
-    outcome: str
-    basis: str | None
-    traces: int
-
-
-class ControlFlow(Model):
-    """Exceptions that were recorded as errors and are control flow, of one class."""
-
-    kind: str  # paused, handed_off, finished, guarded, closed, aborted
-    name: str
-    traces: int
-    spans: int
-
-
-class Totals(Model):
-    """Totals of the window, computed from the store. Tokens and cost are of LLM and embedding calls, each once."""
-
-    traces: int = 0
-    spans: int = 0
-    error_traces: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float | None = None
-    duration_p50_ns: int | None = None
-    duration_p95_ns: int | None = None
-    affected_traces: int = 0  # traces with at least one finding
-    affected_cost_usd: float | None = None  # what those traces spent
-    muted_traces: int = 0  # traces with a finding that a person muted, alone or with the one that leads it
-    by_agent: list[GroupTotals] = []
-    by_model: list[GroupTotals] = []
-    by_service: list[GroupTotals] = []
-    releases: list[Release] = []
-    outcomes: list[RunOutcome] = []  # together all traces
-    control_flow: list[ControlFlow] = []  # none of it is a failure
-    timeline: list[dict[str, Any]] = []  # {start, traces, error_traces, affected_traces, tokens, cost_usd} per bucket
-
-    @property
-    def known_outcomes(self) -> int:
-        """Traces of which somebody recorded how they ended."""
-        return sum(one.traces for one in self.outcomes if one.basis is not None)
-
-
 class Rejected(Model):
     """What failed verification and was not shipped."""
 
@@ -333,7 +239,7 @@ class Rejected(Model):
     reasons: list[str] = []
 
 
-class LeftOut(_Timed):
+class LeftOut(Timed):
     """What was found and does not count, for a person said that it is no failure."""
 
     issue_id: str
@@ -345,7 +251,7 @@ class LeftOut(_Timed):
     at: Moment
 
 
-class Report(_Timed):
+class Report(Timed):
     """What one run found in one window.
 
     `remembered` says whether it extends an issue memory, `memory` whose: absent, a schedule's report extends that of
@@ -363,6 +269,7 @@ class Report(_Timed):
     answer: str | None = None
     summary: str = ""
     headline: str = ""  # the answer in one line, of the whole report: a sink may be told of a part of it
+    first_window: bool | None = None  # whether there is no earlier window to compare with; null where nobody knows
     status: Status = "complete"
     stopped_by: Stop | None = None
     engine: Engine

@@ -153,6 +153,22 @@ def slack_escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+# What Slack would read as marks is written as it is in a code span. No backtick can be in one.
+_CODE = re.compile(r"(?<![\w`])[\w.:/@+#-]*\w_[\w.:/@+#-]*\w(?![\w`])|(?<![\w`])_+\w+(?![\w`])")
+_PLAIN_NAME = re.compile(r"[\w.:/@+#-]{2,80}")
+
+
+def slack_with_code(text: str, names: Collection[str] = ()) -> str:
+    """Make text inert for Slack, with names in code spans: those given, and each word that holds an underscore."""
+    known = sorted((name for name in names if _PLAIN_NAME.fullmatch(name)), key=len, reverse=True)
+    either = "|".join((*(rf"(?<![\w`.:/@+#-]){re.escape(name)}(?![\w`/@+#-]|[.:]\w)" for name in known), _CODE.pattern))
+    written, at = [], 0
+    for match in re.finditer(either, text):
+        written += [slack_text(text[at : match.start()]), f"`{slack_escaped(match[0])}`"]
+        at = match.end()
+    return "".join((*written, slack_text(text[at:])))
+
+
 SLACK = Dialect(
     slack_text, lambda text: f"`{slack_escaped(text.replace('`', 'ˋ'))}`",
     {"strong": ("*", "*"), "em": ("_", "_")}, "\n", lambda which: f" _({which}{' ' if which else ''}{UNKNOWN})_",

@@ -30,23 +30,21 @@ def severity_of(
         reasons.append(f"{percent(failed_share)} of them end in an error")
     elif recovered_share >= 0.9:
         score = min(score, CRITICAL - 2)  # the trend may still add to it
-        reasons.append("the runs go on after it and do not end in an error")
+        reasons.append("the runs continue and do not end in an error")
     elif failed_share + recovered_share < 0.05:
         reasons.append("no error status shows it")
     if state in ("worsening", "regressed", "new"):
         score += 1
-        reasons.append(
-            {"worsening": "it is getting worse", "regressed": "it had gone and is back", "new": "it is new"}[state]
-        )
+        reasons.append({"worsening": "rate rising", "regressed": "regressed", "new": "new"}[state])
     elif state == "improving":
         score -= 1
-        reasons.append("it is getting better")
+        reasons.append("rate falling")
     level: Severity = "critical" if score >= CRITICAL else "high" if score >= 3 else "medium" if score >= 2 else "low"
     order: tuple[Severity, ...] = ("low", "medium", "high", "critical")
     if hint == "low" and level != "low":
         level = "low"
-        reasons.append("it costs time or money, not answers")
+        reasons.append("it costs time or money, answers are not affected")
     elif hint is not None and hint != "low" and order.index(level) < order.index(hint):
         level = hint
-        reasons.append("users are misled" if hint in ("high", "critical") else "users get no answer")
+        reasons.append("users are misled" if hint in ("high", "critical") else "the task is not done")
     return level, "; ".join(reasons)

@@ -8,13 +8,14 @@ header, 1 to 3,000 in a text object, 10 elements in a context; "chat.postMessage
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from halo_worker.display import one_line, visible
-from halo_worker.report import prose, words
-from halo_worker.report.model import Finding, Report
-from halo_worker.report.rows import told
+from halo_worker.links import NONE, Links
+from halo_worker.report import causes, headline, phrases, prose, words
+from halo_worker.report.causes import Cause
+from halo_worker.report.model import Evidence, Finding, Report
 
 MAX_BLOCKS = 50
 MAX_HEADER = 150
@@ -22,6 +23,7 @@ MAX_TEXT = 3000
 MAX_FINDINGS = 10  # in the message itself; the rest is counted
 MAX_THREAD = 20  # replies with details; the rest is counted
 MAX_TITLE = 300
+MAX_SENTENCE = 1000
 MAX_QUOTE = 1200
 MAX_PART = 2000  # of a description or a fix: a reply stays below the 12,000 characters at which Slack has refused some
 
@@ -41,13 +43,22 @@ def cut(text: str, limit: int) -> str:
     return head + "…" + ("\n```" if head.count("```") % 2 else "")
 
 
-def _plain(text: str, limit: int = MAX_TEXT) -> str:
-    """Make text of strangers inert, on one line."""
-    return prose.slack_text(one_line(text, limit))
+def _plain(text: str, limit: int = MAX_TEXT, *, names: Collection[str] = ()) -> str:
+    """Make text of strangers inert, on one line; names stand in code spans, as they are."""
+    return prose.slack_with_code(one_line(text, limit), names)
 
 
-def _lines(text: str) -> str:
-    return prose.slack_text(visible(text)).strip()
+def _lines(text: str, names: Collection[str] = ()) -> str:
+    return prose.slack_with_code(visible(text), names).strip()
+
+
+def _names(findings: Iterable[Finding]) -> set[str]:
+    """Return the tools, agents, models and versions that findings name."""
+    found: set[str | None] = set()
+    for one in findings:
+        found |= {item.value for item in one.breakdown if item.dimension != "service"}
+        found |= {one.calls.name if one.calls else None, *((p.tool, p.agent, p.version) if (p := one.place) else ())}
+    return {name for name in found if name and re.search(r"[A-Za-z]", name)}  # a version of digits could be any number
 
 
 def _section(text: str, limit: int = MAX_TEXT) -> Block:
@@ -62,61 +73,91 @@ def _context(*texts: str) -> Block:
 
 
 def message(
-    report: Report, *, link: str | None = None, known_ids: Collection[str] | None = None
+    report: Report, *, links: Links = NONE, known_ids: Collection[str] | None = None
 ) -> tuple[str, list[Block]]:
-    """Return the fallback text and the blocks of the message: the answer first, then findings, then the way on.
+    """Return the fallback text and the blocks of the message: the first sentence, the causes, and the way on.
 
     `known_ids` are those ids of the answer that the window has; others are marked.
     """
     window = f"{words.minute(report.window.start)} – {words.minute(report.window.end)} UTC"
     title = f"{report.schedule}: {window}" if report.schedule else f"Failure modes, {window}"
-    headline = words.headline(report)
+    sentence, names = headline.headline(report), _names(report.findings)
     blocks: list[Block] = [
         {"type": "header", "text": {"type": "plain_text", "text": one_line(title, MAX_HEADER)}},
-        _section(f"*{_plain(headline)}*"),
+        _section(_plain(sentence, MAX_SENTENCE, names=names), MAX_SENTENCE),
     ]
     if partial := words.partial(report):
         blocks.append(_section(f"⚠️ {_plain(partial)}"))
     if report.prompt:
         blocks.append(_section(f"*{_plain(report.prompt, 500)}*"))
         blocks.append(_section(prose.to_slack(report.answer, known_ids) if report.answer else "No answer was reached."))
-    findings = told(report.findings).findings
-    blocks += [_section(_line(finding)) for finding in findings[:MAX_FINDINGS]]
-    if len(findings) > MAX_FINDINGS:
-        blocks.append(_section(f"… and {len(findings) - MAX_FINDINGS:,} more in the report."))
-    way = f"<{link}|Full report>" if link and _LINK.fullmatch(link) else ""
-    blocks.append(_context(way, _plain(f"report {report.id}"), _plain(words.engine(report))))
-    return cut(prose.slack_escaped(one_line(headline)), MAX_TEXT), blocks[:MAX_BLOCKS]
-
-
-def _line(finding: Finding) -> str:
-    seen = finding.prevalence
-    counted = "" if finding.state == "resolved" else f" · {seen.traces:,} of {seen.of:,} traces"
-    return (
-        f"{_MARKS[finding.severity]} *{cut(_plain(finding.title), MAX_TITLE)}*\n"
-        f"{_plain(words.since(finding))}{counted} · {_plain(finding.issue_id)}"
+    first = causes.causes(report, limit=max(causes.CAUSES, min(MAX_FINDINGS, headline.open_rows(report))))
+    blocks += [_section(_line(cause, names, links)) for cause in first]
+    blocks.append(
+        _context(
+            cut(_plain(causes.remainder(report, first), MAX_TITLE, names=names), MAX_TITLE),
+            _plain(causes.counts(report)),
+        )
     )
+    target = _target(links.to_report(report.id))
+    if target:
+        button = {"type": "plain_text", "text": "Open report"}
+        blocks.append({"type": "actions", "elements": [{"type": "button", "text": button, "url": target}]})
+    way = f"<{target}|Full report>" if target else ""
+    blocks.append(_context(way, _plain(f"report {report.id}"), _plain(words.engine(report))))
+    blocks = [block for block in blocks if block.get("elements") != []]
+    return cut(prose.slack_escaped(one_line(sentence)), MAX_TEXT), blocks[:MAX_BLOCKS]
 
 
-def detail(finding: Finding) -> tuple[str, list[Block]]:
+def _target(url: str | None) -> str | None:
+    """Return an address that Slack takes: an http one of 3,000 characters at most, without marks."""
+    return url if url and _LINK.fullmatch(url) else None
+
+
+def _line(cause: Cause, names: Collection[str], links: Links) -> str:
+    finding = cause.finding
+    title = cut(_plain(cause.title, MAX_TITLE, names=names), MAX_TITLE)
+    lines = [
+        f"{_MARKS[finding.severity]} {title}",
+        f"{finding.severity} · {cut(_plain(cause.line, MAX_TITLE, names=names), MAX_TITLE)} · {_issue(finding, links)}",
+    ]
+    if cause.symptoms:
+        lines.append(f"also seen as: {cut(_plain('; '.join(cause.symptoms), MAX_TITLE, names=names), MAX_TITLE)}")
+    return "\n".join(lines)
+
+
+def _issue(finding: Finding, links: Links) -> str:
+    target = _target(links.to_issue(finding.issue_id))
+    return f"<{target}|{_plain(finding.issue_id)}>" if target else _plain(finding.issue_id)
+
+
+def detail(report: Report, finding: Finding, *, links: Links = NONE) -> tuple[str, list[Block]]:
     """Return one finding as a reply in the thread."""
-    title = cut(_plain(finding.title), MAX_TITLE)
+    names = _names([finding])
+    title = cut(_plain(headline.titled(finding), MAX_TITLE, names=names), MAX_TITLE)
+    seen = finding.prevalence
+    shared = [f"• {_plain(phrases.in_common(one, now_ns=report.window.end), names=names)}" for one in finding.common]
     blocks = [
-        _section(f"{_MARKS[finding.severity]} *{title}*\n{_lines(finding.description)}", MAX_PART),
+        _section(f"{_MARKS[finding.severity]} {title}\n{_lines(finding.description, names)}", MAX_PART),
         _context(
             cut(_plain(f"{finding.severity}: {finding.severity_reason}"), MAX_TITLE),
-            _plain(
-                f"95 % interval {words.percent(finding.prevalence.low)} to {words.percent(finding.prevalence.high)}"
-            ),
+            _plain(words.since(finding)),
+            _plain(f"95 % interval {words.percent(seen.low)} to {words.percent(seen.high)}"),
         ),
     ]
+    if shared:
+        blocks.append(_section("\n".join(("What these have in common", *shared)), MAX_PART))
     for item in finding.evidence[:2]:
         quote = cut(prose.slack_escaped(visible(item.quote).replace("```", "ˋˋˋ")), MAX_QUOTE)
-        where = f"trace {_plain(item.trace_id, 100)} span {_plain(item.span_id, 100)}"
-        blocks.append(_section(f"```\n{quote}\n```\n{where}"))
-    blocks.append(_section(f"*Fix.* {_lines(finding.fix.summary)}", MAX_PART))
-    blocks.append(_section(f"*How to see that it helped.* {_lines(finding.fix.validation)}", MAX_PART))
-    return cut(_plain(finding.title), MAX_TEXT) or "–", blocks
+        blocks.append(_section(f"```\n{quote}\n```\n{_span(item, links)}"))
+    blocks.append(_section(f"*Fix.* {_lines(finding.fix.summary, names)}", MAX_PART))
+    blocks.append(_section(f"*How to verify.* {_lines(finding.fix.validation, names)}", MAX_PART))
+    return cut(prose.slack_escaped(one_line(headline.titled(finding))), MAX_TEXT) or "–", blocks
+
+
+def _span(item: Evidence, links: Links) -> str:
+    trace, target = _plain(item.trace_id, 100), _target(links.to_trace(item.trace_id, item.span_id))
+    return f"trace {f'<{target}|{trace}>' if target else trace} span {_plain(item.span_id, 100)}"
 
 
 def remainder(findings: int) -> tuple[str, list[Block]] | None:

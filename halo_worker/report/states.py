@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from halo_worker.report.model import State
-from halo_worker.report.statistics import could_differ, rates_differ
+from halo_worker.report.statistics import P_CHANGED, could_differ, rates_differ
 
-P_CHANGED = 0.01
 CHANGED_BY = 0.25  # relative change of the rate, below which a difference is not worth reporting
 EXPECTED_TO_RESOLVE = 5.0
 EXPECTED_TO_REGRESS = 3.0  # rule of three: none seen of three expected has p = 0.05
@@ -90,6 +89,12 @@ def presence(history: Sequence[Point]) -> Presence | None:
             return Presence(point, place, sum(item.of for item in absent if same_rule(item.rule, point.rule)))
         absent.append(point)
     return None
+
+
+def absent_windows(history: Sequence[Point]) -> int:
+    """Count the windows that did not hold an issue since the last one that did."""
+    before = presence(history)
+    return sum(point.counts for point in history[before.place + 1 :]) if before else 0
 
 
 def derive(history: Sequence[Point], *, traces: int, of: int, rule: str = UNKNOWN_RULE) -> Derived:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 Z95 = 1.959963984540054
+P_CHANGED = 0.01  # below which a difference of rates is said to be one
 
 
 def wilson(hits: int, of: int, *, z: float = Z95) -> tuple[float, float]:

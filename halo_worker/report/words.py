@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from halo_worker.display import cut as cut
 from halo_worker.display import visible as visible
-from halo_worker.report.model import Finding, LeftOut, Report, State, Stop, iso_nano
-from halo_worker.report.rows import told
+from halo_worker.report.facts import Impact
+from halo_worker.report.model import Coverage, Finding, LeftOut, Report, Stop, iso_nano
+from halo_worker.report.statistics import P_CHANGED
 
-_ORDER: tuple[State, ...] = ("new", "regressed", "worsening", "ongoing", "improving", "resolved")
+MAX_LACKS = 3
 
 
 def percent(rate: float | None) -> str:
@@ -71,11 +72,11 @@ def plural(number: int, word: str) -> str:
 
 
 _STOPPED: dict[Stop, str] = {
-    "turns": "its turns were used up",
-    "tokens": "its tokens were used up",
-    "cost": "its budget in dollars was spent",
-    "seconds": "its time was up",
-    "error": "the model could not be asked any further",
+    "turns": "it reached its turn limit (max_turns)",
+    "tokens": "it reached its token limit (max_tokens)",
+    "cost": "it reached its cost limit (max_cost)",
+    "seconds": "it reached its time limit (max_seconds)",
+    "error": "the model could not be reached any more",
     "interrupted": "it was interrupted",
 }
 
@@ -85,14 +86,14 @@ def partial(report: Report) -> str | None:
     if report.status == "complete":
         return None
     why = f": the run ended because {_STOPPED[report.stopped_by]}" if report.stopped_by else ""
-    return f"This report is {report.status}{why}. What it says was verified; what was not looked at is named below."
+    return f"This report is {report.status}{why}. Its findings are verified; what was skipped is listed under Coverage."
 
 
 def engine(report: Report) -> str:
     """Say in a sentence who looked, and what it cost."""
     used = report.engine
     if used.mode == "detectors":
-        return f"Detectors alone, in {used.seconds:.1f} s: no model was asked, and nothing was spent."
+        return f"Detectors only, {used.seconds:.1f} s, no model calls."
     cached = f" ({short(used.cached_tokens)} of them cached)" if used.cached_tokens else ""
     return (
         f"{used.model or 'A model'}, {plural(used.turns, 'turn')} and {plural(used.model_calls, 'model call')}: "
@@ -111,20 +112,21 @@ def since(finding: Finding) -> str:
         return f"new in this window, {now} of traces"
     if finding.state == "resolved" and finding.resolution is not None:
         release = f" in {finding.resolution.release}" if finding.resolution.release else ""
-        return f"resolved{release} on {day(finding.resolution.at)}; the {now} of traces here are of before"
+        return f"resolved{release} on {day(finding.resolution.at)}; the {now} of traces here started before"
     if finding.state == "resolved":
-        return f"not seen any more; it was in {percent(before)} of traces"
+        return f"resolved: no longer seen, {percent(before)} of traces before"
     if finding.state == "regressed" and finding.resolution is not None:
         release = f" in {finding.resolution.release}" if finding.resolution.release else ""
         return f"regressed: resolved{release} on {day(finding.resolution.at)}, back now, {now} of traces"
     if finding.state == "regressed":
-        return f"back after it had gone, first seen {day(finding.first_seen)}, {now} of traces"
+        absent = f"absent for {plural(finding.absent_windows, 'window')}, " if finding.absent_windows else ""
+        return f"regressed: {absent}back now, first seen {day(finding.first_seen)}, {now} of traces"
     if not finding.comparable:
-        return f"ongoing since {day(finding.first_seen)}, {now} of traces; its detector changed, rates do not compare"
+        return f"ongoing since {day(finding.first_seen)}, {now} of traces; its detector changed: rates not comparable"
     if before is None:
         return f"{finding.state} since {day(finding.first_seen)}, {now} of traces"
     text = f"{finding.state} since {day(finding.first_seen)}, {percent(before)} → {now} of traces"
-    return f"{text}; too little data to tell a change" if finding.prevalence.enough is False else text
+    return f"{text}; too few traces to detect a change" if finding.prevalence.enough is False else text
 
 
 def whose(scopes: Iterable[str | None]) -> str:
@@ -138,33 +140,42 @@ def whose(scopes: Iterable[str | None]) -> str:
 def left_out(item: LeftOut) -> str:
     """Say what does not count, on whose word and why."""
     by = f" by {item.by}" if item.by else ""
-    which = "traces that were named" if item.named else "every hit"
+    which = "these traces were" if item.named else "the issue was"
     return (
-        f"{item.title} ({item.issue_id}), {plural(item.traces, 'trace')}: {which} called wrong{by} on {day(item.at)}: "
+        f"{item.title} ({item.issue_id}), {plural(item.traces, 'trace')}: {which} marked wrong{by} on {day(item.at)}: "
         f"{item.because}"
     )
 
 
-NO_TRAFFIC = "No agent traffic in this window."
+def change(finding: Finding) -> str:
+    """Say whether the rate differs from the windows before; empty where there is none to compare with."""
+    p = finding.prevalence.p_value
+    if p is None:
+        return ""
+    shown = f"p {'' if p < 0.0001 else '= '}{chance(p)}"
+    return f"significant change ({shown})" if p < P_CHANGED else f"no significant change ({shown})"
 
 
-def headline(report: Report) -> str:
-    """Return the answer in one line: what changed, how much is affected, what it cost.
+def impact(taken: Impact) -> str:
+    """Write what the affected traces took together."""
+    parts = [plural(taken.tokens, "token"), dollars(taken.cost_usd) if taken.cost_usd is not None else ""]
+    parts.append(duration(taken.seconds * 1e9))
+    parts += [plural(number, name) for number, name in ((taken.users, "user"), (taken.sessions, "session")) if number]
+    return ", ".join(filter(None, parts))
 
-    As the whole report gave it, where this is a part of one.
-    """
-    if report.headline:
-        return report.headline
-    totals = report.totals
-    if not totals.traces:
-        return NO_TRAFFIC
-    said = told(report.findings)
-    states = [row.lead.state for row in said.rows] + ["resolved"] * len(said.resolved)
-    parts = [f"{states.count(name)} {name}" for name in _ORDER if name in states]
-    if said.muted:
-        parts.append(f"{len(said.muted)} muted ({plural(totals.muted_traces, 'trace')})")
-    text = f"{', '.join(parts) or 'No failure modes found'}; "
-    text += f"{percent(totals.affected_traces / totals.traces)} of {plural(totals.traces, 'trace')} affected"
-    if totals.affected_cost_usd:
-        text += f"; {dollars(totals.affected_cost_usd)} spent on affected runs"
-    return text + "."
+
+def nothing(report: Report) -> str:
+    """Say what was looked at, where nothing was found."""
+    return f"{plural(report.coverage.traces_examined, 'trace')} examined, no failure mode found."
+
+
+def checks(coverage: Coverage) -> str:
+    """Say how many of the detectors could see, and what the others lack."""
+    off = coverage.detectors_off
+    if not off:
+        return f"all {coverage.detectors} checks are on"
+    lacks = sorted({lack for one in off for lack in one.lacks}, key=lambda lack: -sum(lack in one.lacks for one in off))
+    more = f" and {len(lacks) - MAX_LACKS} more" if len(lacks) > MAX_LACKS else ""
+    missing = f"{', '.join(lacks[:MAX_LACKS])}{more}"
+    there = "are" if len(lacks) > 1 or missing.endswith("s") else "is"
+    return f"{len(off)} of {coverage.detectors} checks are off: {missing} {there} not captured"

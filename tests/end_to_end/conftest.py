@@ -96,7 +96,7 @@ class Service:
             document: dict[str, Any] = json.loads((self.data_dir / "receiver.json").read_text())
         except (OSError, ValueError):
             return None
-        return document if _alive(int(document["pid"])) else None
+        return document if alive(int(document["pid"])) else None
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = DEADLINE) -> int:
         """Ask it to end and return its exit code."""
@@ -104,7 +104,8 @@ class Service:
         return self.process.wait(seconds)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process is there, and not only its exit code."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

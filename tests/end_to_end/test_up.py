@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
-from tests.end_to_end.conftest import Halo, Service, eventually, free_port, send_spans
+from halo_worker.cli import receiver_child
+from halo_worker.cli.receiver_child import ReceiverChild
+from halo_worker.config import load_settings
+from tests.end_to_end.conftest import Halo, Service, alive, eventually, free_port, send_spans
 
 COUNT = "SELECT count(*) AS n, count(DISTINCT trace_id || span_id) AS different FROM spans"
 
@@ -42,6 +48,51 @@ def test_receive_and_work_are_the_halves(halo: Halo, serve: Callable[..., Servic
     halo("run", "--last", "1h", "--detectors-only")
     assert receive.stop() == 0, receive.said
     assert work.stop() == 0, work.said
+
+
+def test_a_receiver_that_is_killed_is_started_again_and_said(halo: Halo, receiver: Service) -> None:
+    before = receiver.address()
+    assert before
+    send_spans(before["grpc"], 20)
+    os.kill(before["pid"], signal.SIGKILL)
+    again = eventually(
+        lambda: (now := receiver.address()) and now["pid"] != before["pid"] and now, what="a receiver listens again"
+    )
+    assert "receiver ended unexpectedly code=-9" in receiver.said
+    assert f"receiver started again process={again['pid']}" in receiver.said
+    send_spans(again["grpc"], 20)
+    assert halo.query(COUNT) == [{"n": 40, "different": 40}]
+    assert receiver.stop() == 0, receiver.said
+
+
+def test_the_pause_before_a_restart_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver that cannot start, as while its port is taken, is not started in a loop."""
+    ended = SimpleNamespace(pid=1, returncode=2, poll=lambda: 2)
+    now, starts, said = [0.0], [], []
+    monkeypatch.setattr(receiver_child.children, "start", lambda *_, **__: starts.append(now[0]) or ended)
+    monkeypatch.setattr(receiver_child.time, "monotonic", lambda: now[0])
+    child = ReceiverChild(load_settings(environment={}), [], say=lambda what, **_: said.append(what))
+    while now[0] < 200:
+        child.look()
+        now[0] += 0.5
+    pauses = [round(after - before) for before, after in pairwise(starts)]
+    assert pauses[:7] == [1, 2, 4, 8, 16, 32, 60]
+    assert set(said) == {"receiver ended unexpectedly", "receiver started again"}
+
+
+def test_a_halo_up_that_is_killed_leaves_no_receiver_and_the_next_one_starts(
+    halo: Halo, serve: Callable[..., Service]
+) -> None:
+    """The next one may come while the receiver still loads what it acknowledged."""
+    first = serve("up")
+    address = eventually(first.address, what="the first is ready")
+    send_spans(address["grpc"], 200)
+    first.process.kill()
+    second = serve("up")
+    after = eventually(lambda: (now := second.address()) and now["pid"] != address["pid"] and now, what="a second one")
+    assert not alive(address["pid"])
+    send_spans(after["grpc"], 20)
+    assert halo.query(COUNT) == [{"n": 220, "different": 220}]
 
 
 def test_a_directory_in_use_is_one_clear_line(halo: Halo, receiver: Service) -> None:

@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from halo_receiver import loader as batches
-from halo_receiver import spool
+from halo_receiver import commits, spool
 from halo_receiver.store.reader import Reader
 from tests.fixtures_receiver import trace_request
 from tests.receiver.loading import ARRIVAL, load, open_loader
@@ -62,7 +61,7 @@ def _write(data_dir: Path, first: int, pipe: int) -> None:
 
 
 def _load(data_dir: Path) -> None:
-    batches.BATCH_BYTES = 50_000  # or a backlog that grows is never loaded between two kills
+    commits.BATCH_BYTES = 50_000  # or a backlog that grows is never loaded between two kills
     loader = open_loader(data_dir, rotate_seconds=0.05)
     while True:
         loader.step()

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from halo_receiver import spool
+from halo_receiver.aside import DIRECTORY as ASIDE
 from halo_receiver.loader import Loader
 from halo_receiver.store import schema
 from halo_receiver.store.reader import Reader
@@ -72,7 +73,7 @@ def numbers(data_dir: Path) -> list[int]:
 
 def aside(data_dir: Path) -> list[str]:
     """What was set aside from the spool."""
-    return sorted(path.name for path in (data_dir / "spool" / spool.ASIDE).glob("*"))
+    return sorted(path.name for path in (data_dir / "spool" / ASIDE).glob("*"))
 
 
 def made_version_1(path: Path) -> None:

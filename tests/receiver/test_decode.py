@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,35 @@ def test_a_log_keeps_its_body_when_its_ids_are_wrong() -> None:
     decoded = decode_logs(request.SerializeToString())
     assert (decoded.logs[0].trace_id, decoded.logs[0].body) == ("", "hello")
     assert list(decoded.warnings.values()) == [1]
+
+
+@pytest.mark.parametrize("spans", [1, 40_000], ids=["small", "read in parts"])
+def test_names_of_before_otlp_0_19_are_read(spans: int) -> None:
+    """Older exporters write instrumentationLibrarySpans; a value that only looks like that name stays as it is."""
+    name = '"instrumentationLibrarySpans": [x]'
+    made = [{"traceId": f"{number:032x}", "spanId": f"{number:016x}", "name": name} for number in range(1, spans + 1)]
+    scoped = {"instrumentationLibrary": {"name": "lib", "version": "3"}, "spans": made}
+    body = json.dumps({"resourceSpans": [{"instrumentationLibrarySpans": [scoped]}]}).encode()
+    decoded = decode_traces(body, encoding="json")
+    assert len(decoded.spans) == spans
+    assert {(span.scope.name, span.scope.version, span.name) for span in decoded.spans} == {("lib", "3", name)}
+    logs = {"instrumentationLibrary": {"name": "lib"}, "logRecords": [{"body": {"stringValue": "x"}}]}
+    body = json.dumps({"resourceLogs": [{"instrumentationLibraryLogs": [logs]}]}).encode()
+    assert [log.scope.name for log in decode_logs(body, encoding="json").logs] == ["lib"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"traceId": "S/kvNXezTaajzpKdDg5HNg=="}, "trace_id is base64, 32 hex digits are required in OTLP/JSON"),
+        ({"spanId": "APBnqguSArc="}, "span_id is base64, 16 hex digits are required in OTLP/JSON"),
+        ({"spanId": "APBnqguSArc"}, "span_id is base64, 16 hex digits are required in OTLP/JSON"),
+        ({"traceId": "00f067aa0ba902b7"}, "trace_id has 16 characters, 32 hex digits are required"),
+        ({"traceId": "g" * 32}, "trace_id is not hex"),
+        ({"traceId": ""}, "trace_id is missing"),
+    ],
+)
+def test_a_json_id_in_another_form_is_named_as_such(changes: dict[str, str], reason: str) -> None:
+    span = {"traceId": f"{1:032x}", "spanId": f"{1:016x}", **changes}
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
+    assert [rejected.reason for rejected in decode_traces(body, encoding="json").rejected] == [reason]

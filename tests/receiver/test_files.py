@@ -112,6 +112,35 @@ def test_a_bad_line_is_skipped_and_named_with_its_number(tmp_path: Path) -> None
     assert [problem.split(": ")[0] for problem in problems(parts)] == [f"{path}:{n}" for n in (1, 3, 5, 7)]
 
 
+@pytest.mark.parametrize(
+    ("content", "read", "holes"),
+    [
+        (line(1) + b"\n" + bytes(9000) + line(2) + b"\n" + line(3) + b"\n", [1, 2, 3], [2]),
+        (line(1) + b"\n" + line(2)[:40] + bytes(9000) + line(3) + b"\n", [1, 3], [2]),
+        (line(1) + b"\n" + line(2) + b"\n" + bytes(100_000), [1, 2], [3]),
+        (line(1) + bytes(3) + line(2) + b"\n", [1, 2], [1]),
+        (bytes(5) + line(1) + b"\n" + line(2), [1, 2], [1]),
+    ],
+    ids=["between", "over the end of one", "at the end", "instead of a line end", "at the start"],
+)
+def test_a_hole_of_nul_bytes_costs_itself_alone(
+    tmp_path: Path, content: bytes, read: list[int], holes: list[int]
+) -> None:
+    """As a machine that lost its power leaves them in a file that was being written."""
+    path = tmp_path / "holes.jsonl"
+    path.write_bytes(content)
+    parts = list(read_files([path]))
+    assert found(parts) == read
+    told = [problem for part in parts for problem in part.problems if "NUL bytes" in problem]
+    assert [int(problem.split(":")[1]) for problem in told] == holes
+
+
+def test_names_of_before_otlp_0_19_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.jsonl"
+    path.write_bytes(line(1).replace(b"scopeSpans", b"instrumentationLibrarySpans") + b"\n")
+    assert found(list(read_files([path]))) == [1]
+
+
 def test_a_truncated_last_line_is_counted_and_the_rest_kept(tmp_path: Path) -> None:
     path = tmp_path / "being written"
     path.write_bytes(line(1) + b"\n" + line(2) + b"\n" + line(3)[:-9])

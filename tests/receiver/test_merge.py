@@ -1,10 +1,9 @@
-"""Small segments become one, old meanings are derived again, expired ones go: readers see the same all the while."""
+"""Small segments become one, old meanings are derived again: readers see the same all the while."""
 
 from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +16,14 @@ from halo_receiver import conventions, rewrite
 from halo_receiver.housekeeping import Housekeeping
 from halo_receiver.otlp_messages import TraceRequest
 from halo_receiver.store import manifest, merge, retention, schema, trace_filter
+from halo_receiver.store.clock import TrustedClock
 from halo_receiver.store.manifest import Entry
 from halo_receiver.store.merge import DAY_NS, MIN_SEGMENTS
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
 from halo_receiver.store.segments import Segments
 from tests.fixtures_receiver import eventually, trace_request
-from tests.receiver.loading import ARRIVAL, append, append_spans, load, made_version_1, numbers
+from tests.receiver.loading import ARRIVAL, append, load, made_version_1, numbers
 
 MIB = 2**20
 NOW = ARRIVAL // DAY_NS * DAY_NS + 20 * 3_600_000_000_000  # in the evening
@@ -136,9 +136,10 @@ def housekeeping(data_dir: Path, counts: dict[str, int], **options: Any) -> Hous
     def count(name: str, number: int) -> None:
         counts[name] = counts.get(name, 0) + number
 
+    clock = TrustedClock(data_dir / "segments", wall=lambda: NOW)
     settings: dict[str, Any] = {
         "keep": retention.Keep(days=0, total_bytes=0), "merge_bytes": 512 * MIB, "memory_limit_bytes": 2**28,
-        "mapping": conventions.MAPPING_VERSION, "log_level": "info", "count": count, "clock": lambda: NOW,
+        "mapping": conventions.MAPPING_VERSION, "log_level": "info", "count": count, "clock": clock,
     }  # fmt: skip
     opened = Segments(data_dir, memory_limit_bytes=2**28, threads=1, mapping=conventions.MAPPING_VERSION)
     return Housekeeping(opened, **{**settings, **options})
@@ -264,38 +265,6 @@ def test_a_segment_never_holds_two_days() -> None:
     assert [item.first_received_ns // DAY_NS for item in merge.choose(entries, 512 * MIB, NOW)] == [
         (NOW - 3 * DAY_NS) // DAY_NS
     ] * 4
-
-
-# Retention
-
-
-@pytest.mark.parametrize(
-    ("keep", "gone"),
-    [
-        (retention.Keep(days=0, total_bytes=0), []),
-        (retention.Keep(days=2.5, total_bytes=0), [3, 4]),
-        (retention.Keep(days=0, total_bytes=250), [3, 4, 2]),
-        (retention.Keep(days=0, total_bytes=1), [4, 3, 2, 1]),  # the newest stays
-    ],
-)
-def test_the_oldest_expire_by_age_and_by_size(keep: retention.Keep, gone: list[int]) -> None:
-    entries = [entry(day, size=100, at=NOW - day * DAY_NS) for day in range(5)]
-    found = [int(item.name[-13:-7]) for item in retention.expired(entries, keep, NOW)]
-    assert sorted(found) == sorted(gone)
-
-
-def test_expired_segments_are_deleted_by_the_housekeeping_and_stay_with_who_reads_them(tmp_path: Path) -> None:
-    several(tmp_path, 2)
-    counts: dict[str, int] = {}
-    with Reader.open(tmp_path) as reader:
-        keeper = housekeeping(tmp_path, counts, keep=retention.Keep(days=1, total_bytes=0), clock=time.time_ns)
-        keeper.tidy()
-        assert (counts["expired_segments"], segments(tmp_path)) == (2, [])
-        assert reader.query("SELECT count(*) AS n FROM spans") == [{"n": 5}]
-    assert numbers(tmp_path) == []
-    append_spans(tmp_path, 7)
-    load(tmp_path)
-    assert numbers(tmp_path) == [7], "what expired is not loaded again"
 
 
 # The manifest

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from halo_receiver import conventions, loader, spool, tables
+from halo_receiver import commits, conventions, spool, tables
 from halo_receiver.decode import Undecodable
 from halo_receiver.errors import Unstorable
 from halo_receiver.loader import Loader
@@ -251,7 +251,7 @@ class Refusal:
 
 def test_a_disk_that_refuses_a_batch_is_waited_for_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[dict[str, Any]] = []
-    monkeypatch.setattr(loader, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(commits, "RETRY_SECONDS", 0)
     append_spans(tmp_path, 1, 2)
     refusal = Refusal(monkeypatch, "append", 3)
     load(tmp_path, tell=told.append)

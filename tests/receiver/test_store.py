@@ -10,8 +10,9 @@ import pytest
 
 from halo_receiver.span import Canonical, LogRecord, Scope, Span, SpanEvent
 from halo_receiver.store.columns import LONG_VALUE, log_table, span_table
-from halo_receiver.store.reader import Reader, Settle
+from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import SegmentName
+from halo_receiver.store.settling import Settle
 from halo_receiver.store.text_folding import FOLDED, MAX_FOLDED_BYTES
 from halo_receiver.store.writer import SegmentWriter
 from tests.receiver.loading import made_version_1

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import re
 import shutil
 import ssl
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
+from halo_worker import segments_client
 from tests.fixtures_receiver import EXPORT, ReceiverProcess, eventually, post, trace_request
 
 COUNT = "SELECT count(DISTINCT trace_id) AS n FROM spans"
@@ -138,6 +141,134 @@ def test_a_certificate_that_is_replaced_is_used_without_a_restart(
         eventually(lambda transport=transport: served(receiver, authority, client)[transport] != before[transport])
     export(receiver, authority, client, 4)
     assert send(receiver, authority, client, 5) == 200
+
+
+@pytest.fixture
+def rotated(authority: Authority, tmp_path: Path) -> Iterator[ReceiverProcess]:
+    """A receiver whose files, in `tmp_path`, the test replaces: server.crt, server.key, clients.pem."""
+    for made, name in zip(authority.issue("rotated"), ("server.crt", "server.key"), strict=True):
+        shutil.copy(made, tmp_path / name)
+    shutil.copy(authority.certificate, tmp_path / "clients.pem")
+    process = ReceiverProcess(
+        tmp_path / "data",
+        HALO_RECEIVER_TLS_CERT_FILE=str(tmp_path / "server.crt"),
+        HALO_RECEIVER_TLS_KEY_FILE=str(tmp_path / "server.key"),
+        HALO_RECEIVER_TLS_CLIENT_CA_FILE=str(tmp_path / "clients.pem"),
+    )
+    yield process
+    process.kill()
+
+
+def encrypted(key: Path) -> bytes:
+    return subprocess.run(
+        ["openssl", "pkcs8", "-topk8", "-in", str(key), "-passout", "pass:secret"], check=True, capture_output=True
+    ).stdout
+
+
+BROKEN: dict[str, Callable[[Authority, Path], None]] = {
+    "of another key": lambda authority, folder: replaced(folder / "server.crt", authority.issue("other")[0]),
+    "no certificate": lambda _, folder: replaced(folder / "server.crt", b"no certificate"),
+    "empty": lambda _, folder: replaced(folder / "server.key", b""),
+    "half written": lambda _, folder: replaced(folder / "server.crt", (folder / "server.crt").read_bytes()[:200]),
+    "lost": lambda _, folder: (folder / "server.key").unlink(),
+    "a key with a passphrase": lambda _, folder: replaced(folder / "server.key", encrypted(folder / "server.key")),
+    "no authority": lambda _, folder: replaced(folder / "clients.pem", b"-----BEGIN CERTIFICATE-----\n"),
+    "a pipe": lambda _, folder: piped(folder / "server.crt"),
+}
+
+
+def replaced(path: Path, by: bytes | Path) -> None:
+    """Replace a file at once, as certificate managers do, and with the time of the old one."""
+    new = path.with_suffix(".new")
+    new.write_bytes(by.read_bytes() if isinstance(by, Path) else by)
+    old = path.stat()
+    os.utime(new, ns=(old.st_atime_ns, old.st_mtime_ns))
+    new.rename(path)
+
+
+def piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_files_that_do_not_work_leave_the_last_in_use_on_both_ports(
+    rotated: ReceiverProcess, authority: Authority, tmp_path: Path, how: str
+) -> None:
+    client = authority.issue("client")
+    before = served(rotated, authority, client)
+    kept = {path: path.read_bytes() for path in (tmp_path / name for name in ("server.crt", "server.key"))}
+    BROKEN[how](authority, tmp_path)
+    eventually(lambda: rotated.log().count("certificate not reread") == 1)
+    for trace in (1, 2):
+        export(rotated, authority, client, trace)
+        assert send(rotated, authority, client, trace + 10) == 200
+    assert served(rotated, authority, client) == before
+    for path, content in kept.items():  # and once they work again, they are used
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+    replaced(tmp_path / "clients.pem", authority.certificate)
+    for name, made in zip(("server.crt", "server.key"), authority.issue("renewed"), strict=True):
+        replaced(tmp_path / name, made)
+    for transport in ("grpc", "http"):
+        eventually(lambda transport=transport: served(rotated, authority, client)[transport] != before[transport])
+    assert rotated.log().count("certificate not reread") <= 2, "said once, not every second"
+    address = segments_client.ReceiverAddress.read(rotated.data_dir)
+    assert address is not None
+    status = segments_client.status(address)
+    assert isinstance(status, segments_client.Status)
+    assert re.search("halo_tls_reload_failures_total [12].0", status.metrics)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"], ids=["with a name", "without"])
+def test_a_removed_authority_is_refused_and_a_new_one_let_in_by_both_ports(
+    rotated: ReceiverProcess, authority: Authority, tmp_path: Path, version: ssl.TLSVersion, name: str
+) -> None:
+    (tmp_path / "second").mkdir()
+    second = Authority(tmp_path / "second", "second")
+    mine, theirs = authority.issue("mine"), second.issue("theirs")
+    open_connection = connected(rotated, authority, mine, version, name)
+    assert asked(open_connection) == 200
+    export(rotated, authority, mine, 1)
+    replaced(tmp_path / "clients.pem", second.certificate)
+    eventually(lambda: "certificate reread" in rotated.log())
+    assert asked(connected(rotated, authority, theirs, version, name)) == 200
+    export(rotated, authority, theirs, 2)
+    with pytest.raises(grpc.RpcError):
+        export(rotated, authority, mine, 3)
+    with pytest.raises((OSError, http.client.HTTPException)):
+        asked(connected(rotated, authority, mine, version, name))
+    assert asked(open_connection) == 503, "what was open before is told to connect again"
+    assert open_connection.sock is None
+
+
+def test_a_new_certificate_of_the_same_authorities_ends_no_connection(
+    rotated: ReceiverProcess, authority: Authority, tmp_path: Path
+) -> None:
+    client = authority.issue("client")
+    connection = connected(rotated, authority, client, ssl.TLSVersion.TLSv1_3, "localhost")
+    assert asked(connection) == 200
+    for path, made in zip(("server.crt", "server.key"), authority.issue("renewed"), strict=True):
+        replaced(tmp_path / path, made)
+    eventually(lambda: "certificate reread" in rotated.log())
+    assert asked(connection) == 200
+
+
+def connected(
+    receiver: ReceiverProcess, authority: Authority, client: tuple[Path, Path], version: ssl.TLSVersion, name: str
+) -> http.client.HTTPSConnection:
+    context = ssl.create_default_context(cafile=authority.certificate)
+    context.minimum_version = context.maximum_version = version
+    context.load_cert_chain(*client)
+    return http.client.HTTPSConnection(name, int(receiver.http.rpartition(":")[2]), context=context, timeout=10)
+
+
+def asked(connection: http.client.HTTPSConnection) -> int:
+    connection.request("POST", "/v1/traces", b"", PROTOBUF)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
 
 
 def served(receiver: ReceiverProcess, authority: Authority, client: tuple[Path, Path]) -> dict[str, bytes]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from halo_worker.config import load_settings, moment, seconds_of
+from halo_worker.config import load_settings
 from halo_worker.errors import ConfigError
+from halo_worker.moments import moment, seconds_of
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -127,13 +127,13 @@ def test_what_a_person_calls_wrong_does_not_count(shop: Shop, halo: Halo) -> Non
     shop.decide(1, "wrong", first.issue_id, note="no failure: the bank says so", by="ada")
     none = shop.day(2, 10)
     assert none.findings == []
-    assert none.headline.startswith("No failure modes found; 0.0 %")
+    assert none.headline.startswith("No failure modes found in 100 traces")
     [left] = none.left_out
     assert (left.traces, left.named) == (10, False)
     page = (shop.data_dir / "reports" / none.id / "report.md").read_text()
-    assert "every hit called wrong by ada on 2026-11-25: no failure: the bank says so" in page
+    assert "the issue was marked wrong by ada on 2026-11-25: no failure: the bank says so" in page
     shown = halo("issues", "show", first.issue_id, "--data-dir", str(shop.data_dir)).out
-    assert shown.count("called wrong, does not count") == 3
+    assert shown.count("marked wrong, not counted") == 3
     assert halo("issues", "reopen", first.issue_id, "--data-dir", str(shop.data_dir)).code == 0
     assert only(shop.day(3, 10)).state == "ongoing"
 

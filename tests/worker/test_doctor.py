@@ -13,7 +13,7 @@ import pytest
 
 from halo_receiver import wire
 from halo_receiver.otlp_messages import TraceRequest
-from halo_worker.cli import doctor, main
+from halo_worker.cli import counters, main
 from tests.builders import flat_failures
 from tests.fixtures_receiver import ReceiverProcess, eventually, trace_request
 
@@ -161,7 +161,7 @@ halo_loader_stuck_total 2.0
 halo_loader_events_total{event="set_aside_requests"} 4.0
 halo_loader_events_total{event="mended: end before start"} 5.0
 """
-    assert list(doctor._counters(doctor._numbers(text))) == [
+    assert list(counters.told(text)) == [
         ("received", "ok", "1,200 spans and 3 log records in 100 requests, 3.0 MiB, answered in 5.0 ms on average"),
         ("loader", "note", "2.0 MiB acknowledged and not loaded, the oldest for 31 s"),
         ("receiver counters", "note", "times the loader was stuck: 2"),

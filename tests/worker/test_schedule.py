@@ -14,8 +14,9 @@ from apscheduler.triggers.base import BaseTrigger
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halo_worker.config import ScheduleConfig, load_settings, moment
+from halo_worker.config import ScheduleConfig, load_settings
 from halo_worker.errors import ConfigError
+from halo_worker.moments import moment
 from halo_worker.report.model import iso_nano
 from halo_worker.schedule import (
     Ran,
@@ -155,7 +156,7 @@ def test_a_run_that_is_asked_for_reaches_up_to_now_and_the_next_one_starts_there
 
     scheduler = Scheduler(
         {"hourly": config()}, data_dir=tmp_path, work=work, watermark=lambda *_: mark[0], clock=lambda: clock[0],
-        say=lambda _: None,
+        say=lambda *_, **__: None,
     )  # fmt: skip
     assert scheduler.run_due("hourly") == Ran(0), "nothing is due"
     assert scheduler.run_now("hourly") == Ran(1)
@@ -254,7 +255,7 @@ def test_a_missed_run_is_made_up_at_the_start_and_a_running_one_is_not_started_t
     said: list[str] = []
     scheduler = Scheduler(
         {"hourly": config()}, data_dir=tmp_path, work=work, watermark=lambda *_: mark[0],
-        clock=lambda: NOON, say=said.append,
+        clock=lambda: NOON, say=lambda what, **fields: said.append(f"{what} {fields}"),
     )  # fmt: skip
     scheduler.start()
     assert done.wait(10)
@@ -279,7 +280,7 @@ def test_a_run_in_another_process_is_not_started_a_second_time(tmp_path: Path) -
     worked: list[Window] = []
     scheduler = Scheduler(
         {"hourly": config()}, data_dir=tmp_path, work=lambda _, window: not worked.append(window),
-        watermark=lambda *_: None, clock=lambda: NOON, say=lambda _: None,
+        watermark=lambda *_: None, clock=lambda: NOON, say=lambda *_, **__: None,
     )  # fmt: skip
     assert scheduler.run_now("hourly") == Ran(0, skipped=True)
     other.kill()
@@ -294,7 +295,7 @@ def test_a_window_that_fails_ends_the_catching_up_and_is_tried_again(tmp_path: P
     mark = [NOON - 3 * HOUR]
     scheduler = Scheduler(
         {"hourly": config(catch_up="all")}, data_dir=tmp_path, work=lambda _, window: bool(worked.append(window)),
-        watermark=lambda *_: mark[0], clock=lambda: NOON, say=lambda _: None,
+        watermark=lambda *_: mark[0], clock=lambda: NOON, say=lambda *_, **__: None,
     )  # fmt: skip
     assert scheduler.run_due("hourly") == Ran(0, failed=True)
     assert worked == [Window(NOON - 3 * HOUR, NOON - 2 * HOUR)]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from halo_receiver.span import Canonical, Scope, Span
 from halo_receiver.store.columns import log_table, span_table
-from halo_receiver.store.reader import Reader, Settle
+from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import SegmentName
+from halo_receiver.store.settling import Settle
 from halo_receiver.store.writer import SegmentWriter
 from halo_worker import run
 from halo_worker.config import load_settings

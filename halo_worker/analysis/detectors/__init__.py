@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import capture, overview
+from halo_worker.analysis import capture, overview, same_call
 from halo_worker.analysis.detectors import (
     answers,
     arguments,
@@ -19,7 +19,6 @@ from halo_worker.analysis.detectors import (
     choices,
     errors,
     final,
-    nested,
     plans,
     quotes,
     shared,
@@ -48,9 +47,10 @@ MAX_FINDINGS = 250  # of one window; the largest are kept, the rest is counted
 QUOTES = 3  # evidence of one finding
 MAX_KEYS = 300  # of one detector, that others are compared with
 KEY_CHARACTERS = 200  # of a key inside of a text
+USUAL_SUBJECT = 0.8  # share of the sightings, from which a title names their subject alone
 OURS = ("an agent", "the agent", "a tool")  # subjects that detectors name themselves, not traces
 
-_FILLED = re.compile(r"\{(subject|key)\}")
+_FILLED = re.compile(r"\{(subject|key|what)\}")
 
 __all__ = ["DETECTORS", "REPLACED", "Unit", "run_detectors"]
 
@@ -64,10 +64,9 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
     """
     started = time.monotonic()
     overview.prepare(reader)
-    nested.prepare(reader)
     shared.prepare(reader)
     final.prepare(reader)
-    nested.innermost(reader)
+    same_call.innermost(reader)
     execute = reader.connection.execute
     execute(plans.PREPARE)
     execute(answers.PREPARE)
@@ -145,11 +144,13 @@ def _by_name() -> dict[str, Unit]:
 def _findings(reader: Reader) -> list[DraftFinding]:
     rows = reader.query(f"""
         SELECT detector, key, mode(subject ORDER BY subject) AS subject, count(DISTINCT subject) AS subjects,
+          count(*) FILTER (subject = usual) / count(*) AS share,
           count(DISTINCT trace_id) AS traces,
           list({{'t': trace_id, 's': span_id, 'o': origin_span_id}} ORDER BY trace_id, span_id) AS seen,
           list({{'t': trace_id, 's': span_id, 'f': field, 'q': quote}} ORDER BY trace_id, span_id)
             FILTER (nth_of_trace = 1 AND nth <= {QUOTES}) AS quotes
-        FROM (SELECT *, row_number() OVER (PARTITION BY detector, key, nth_of_trace ORDER BY trace_id) AS nth FROM (
+        FROM (SELECT *, mode(subject) OVER (PARTITION BY detector, key) AS usual,
+          row_number() OVER (PARTITION BY detector, key, nth_of_trace ORDER BY trace_id) AS nth FROM (
           SELECT *, row_number() OVER (PARTITION BY detector, key, trace_id ORDER BY span_id) AS nth_of_trace FROM _blamed
         ))
         GROUP BY detector, key ORDER BY traces DESC, detector, key
@@ -163,10 +164,12 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
     quoted: list[dict[str, str]] = row["quotes"]  # type: ignore[assignment]
     others = int(str(row["subjects"] or 1)) - 1
     subject = str(row["subject"] or OURS[0])
-    shown = subject if subject in OURS else named(subject)
+    shown = subject if subject in OURS else named(subject).replace(" ⇄ ", " and ")
+    alone = not others or float(str(row["share"])) >= USUAL_SUBJECT
     words = {
-        "subject": f"{shown} (and {others} more)" if others else shown,
+        "subject": shown if alone else f"{shown} (and {others} more)",
         "key": named(str(row["key"]), KEY_CHARACTERS),
+        "what": unit.what.get(str(row["key"]), str(row["key"])),
     }
 
     def fill(text: str) -> str:

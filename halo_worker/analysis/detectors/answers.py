@@ -73,6 +73,18 @@ STOPPED = (
 )
 
 
+_CLAIMANT = "coalesce(nullif(f.agent_name, ''), nullif(f.service_name, ''), 'an agent')"
+# What is claimed, in the words of a title.
+CLAIMED = {
+    "refund": "refunds it did not make", "send": "messages it did not send", "book": "bookings it did not make",
+    "cancel": "cancellations it did not make", "create": "records it did not create",
+    "update": "changes it did not make", "delete": "deletions it did not make",
+    "transfer": "payments it did not make", "purchase": "purchases it did not make",
+    "operate": "deployments it did not make", "block": "account changes it did not make",
+    "run": "test runs it did not make", "escalate": "escalations it did not make", "look up": "lookups it did not make",
+}  # fmt: skip
+
+
 def _quoted(pattern: str) -> str:
     return pattern.replace("'", "''")
 
@@ -84,7 +96,7 @@ def _claim(name: str, done: str, tool: str) -> str:
     """
     first, passive = f"{_I_DID}{done}\\b", f"{_WAS_DONE}{done}\\b"
     return f"""
-      SELECT '{name}' AS key, '{name}' AS subject, trace_id, span_id, span_id AS origin_span_id, 'output_text' AS field, quote
+      SELECT '{name}' AS key, {_CLAIMANT} AS subject, trace_id, span_id, span_id AS origin_span_id, 'output_text' AS field, quote
       FROM (
         SELECT f.*, regexp_matches(answer, '(?i){first}') AS by_itself,
           regexp_extract(answer, '(?i)[^.!?\\n]*({first}|{passive})[^.!?\\n]*') AS quote
@@ -101,7 +113,7 @@ def _claim(name: str, done: str, tool: str) -> str:
 
 # That something was looked up, in a trace without one call.
 _LOOKUP_CLAIM = f"""
-  SELECT 'look up' AS key, 'look up' AS subject, trace_id, span_id, span_id AS origin_span_id, 'output_text' AS field,
+  SELECT 'look up' AS key, {_CLAIMANT} AS subject, trace_id, span_id, span_id AS origin_span_id, 'output_text' AS field,
     regexp_extract(answer, '(?i)[^.!?\\n]*{_LOOKED}[^.!?\\n]*') AS quote
   FROM _final f WHERE regexp_matches(answer, '(?i){_LOOKED}') AND f.service_name IN (SELECT service_name FROM _with_tools)
     AND NOT EXISTS (SELECT 1 FROM _s t WHERE t.trace_id = f.trace_id AND (t.span_type IN ('tool', 'retriever', 'embedding', 'reranker', 'memory')
@@ -114,7 +126,7 @@ _LOOKUP_CLAIM = f"""
 PREPARE = f"""
 CREATE OR REPLACE TEMP TABLE _done AS
 SELECT DISTINCT trace_id, work, regexp_matches(work, '{_ANYTHING}') AS anything FROM (
-  SELECT s.trace_id, coalesce(tool_name, CASE WHEN span_type = 'agent' THEN agent_name END, name) AS work FROM _s s ANTI JOIN _bad_results b USING (trace_id, span_id)
+  SELECT s.trace_id, coalesce(tool_name, CASE WHEN span_type = 'agent' THEN agent_name END, name) AS work FROM _s s ANTI JOIN _bad_calls b USING (trace_id, span_id)
   WHERE NOT failed AND parent_span_id IS NOT NULL AND (span_type IN ('tool', 'task', 'chain', 'agent', 'other') OR span_type IS NULL)
   UNION ALL
   SELECT trace_id, call_name FROM _calls WHERE service_name NOT IN (SELECT service_name FROM _s WHERE span_type = 'tool')
@@ -156,8 +168,8 @@ UNITS = (
             OR finish_reason IS NULL AND max_output_tokens IS NULL AND output_tokens IN (256, 512, 1000, 1024, 2000, 2048, 4000, 4096, 8192)
               AND output_length < 2000 AND regexp_matches(output_head, '[A-Za-z,]\\s*$'))
         """,
-        title="Output of {subject} is cut off at its token limit",
-        description="The model stops because its output limit is reached; what follows works with half an answer.",
+        title="Output of {subject} is truncated at its token limit",
+        description="The model stops at its output limit; the next step works with a truncated answer.",
         fix="Raise the output limit for this call, ask for less, or continue the answer when the finish reason is 'length'.",
         validation="The share of calls with finish reason 'length' should fall to zero.",
         confidence=0.97,
@@ -185,9 +197,9 @@ UNITS = (
                 AND (n.trace_id, n.span_id, s.span_id) NOT IN (SELECT (trace_id, span_id, of_span_id) FROM _asides)
                 AND (n.span_type = 'llm' AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0 OR n.media) OR n.span_type = 'tool'))
         """,
-        title="{subject} answers with nothing",
+        title="{subject} gives an empty answer",
         description="The model's last answer is empty: no text, no image or file, no tool call, no error.",
-        fix="Treat an empty completion as a failure: ask again once, then tell the user; look for a stop sequence or a filter that eats the text.",
+        fix="Treat an empty completion as a failure and tell the user; look for a stop sequence or a filter that removes the text.",
         validation="No run should end in an empty completion.",
         confidence=0.95,
     ),
@@ -212,8 +224,8 @@ UNITS = (
           WHERE NOT coalesce(a.wrong, false) AND (SELECT count(*) FROM refused) <= 0.5 * (SELECT n FROM usual)
         """,
         title="{subject} refuses requests that look harmless",
-        description="The answer is a blanket refusal, although nothing in the request asks for one.",
-        fix="Say in the instructions what is allowed, show one such request with its answer, and offer a way to a human.",
+        description="The answer is a blanket refusal, although nothing in the request calls for one.",
+        fix="State in the instructions what is allowed, show one such request with its answer, and offer a hand-over to a person.",
         validation="Ask the refused questions again: they should be answered.",
         confidence=0.6,
     ),
@@ -254,9 +266,9 @@ UNITS = (
             span_id AS origin_span_id, 'output_text' AS field, system_head AS quote
           FROM _s WHERE span_type = 'llm' AND length(system_head) >= {MIN_PROMPT} AND contains(output_head, system_head)
         """,
-        title="{subject} tells its instructions",
+        title="{subject} reveals its instructions",
         description="An answer repeats the system prompt word for word.",
-        fix="Keep secrets and rules that must not be known out of the prompt; filter answers for its first sentence.",
+        fix="Keep secrets and confidential rules out of the prompt; filter answers for its first sentence.",
         validation="No answer should hold the first sentence of the instructions.",
         confidence=0.9,
         severity="high",
@@ -274,10 +286,10 @@ UNITS = (
           FROM _s WHERE span_type IN ('llm', 'agent', 'workflow', 'chain') AND NOT failed AND output_length < 300 AND regexp_matches(output_head, '{_quoted(STOPPED)}')
           GROUP BY ALL
         """,
-        title="{subject} stops at its limit of steps and says so",
-        description="The run reaches its limit; the user gets the framework's note instead of an answer.",
-        fix="Look at what the agent repeats before the limit; give it a stopping rule, and have it answer with what it has at the last step.",
-        validation="No answer should be the note of a limit.",
+        title="{subject} stops at its step limit",
+        description="The run reaches its limit, and the user gets the framework's message instead of an answer.",
+        fix="Look at what the agent repeats before the limit; give it a stopping rule, and let it answer with partial results at the last step.",
+        validation="No answer should be a message about a limit.",
         confidence=0.95,
     ),
     Unit(
@@ -312,8 +324,8 @@ UNITS = (
               OR (c.service_name, c.call_name) NOT IN (SELECT (service_name, call_name) FROM followed)))
         """,
         title="Runs of {subject} end without an answer",
-        description="The tools answered, and the model is never asked to say what came of it: the user gets nothing.",
-        fix="Look at what ends the loop after the tools: a limit, an exception that is swallowed, or a stop condition that is met too early.",
+        description="The tools returned, and the model is not called again: the user gets no answer.",
+        fix="Look at what ends the loop after the tools: a limit, a swallowed exception, or a stop condition that is met too early.",
         validation="Every run that is not in error should end in an answer.",
         confidence=0.85,
     ),
@@ -332,8 +344,8 @@ UNITS = (
             AND {thrice("trace_id, output_hash", "span_type = 'llm' AND calls = 0")}
           GROUP BY trace_id, output_hash, coalesce(agent_name, model, name) HAVING count(*) >= 3
         """,
-        title="{subject} says the same thing over and over",
-        description="The model writes the same text at least three times in one trace: it makes no progress.",
+        title="{subject} repeats the same answer",
+        description="The model writes the same text at least three times in one trace without progress.",
         fix="Stop the loop when an answer repeats, and tell the model what is missing.",
         validation="No trace should hold the same answer three times.",
     ),
@@ -354,9 +366,9 @@ UNITS = (
             AND NOT EXISTS (SELECT 1 FROM _s n ANTI JOIN _asides USING (trace_id, span_id) WHERE n.trace_id = f.trace_id AND n.start_time > s.start_time
               AND n.span_type IN ('llm', 'tool', 'retriever', 'agent'))
         """,
-        title="{subject} announces a step and then stops",
-        description="The answer ends by saying what will be done next; no tool is called and the run is over.",
-        fix="Do not end a turn on an announcement: ask the model to go on, or to answer with what it has.",
+        title="{subject} announces a step and stops",
+        description="The answer ends with an announced step; no tool is called and the run ends.",
+        fix="Do not end a turn on an announcement: let the model continue, or answer with partial results.",
         validation="Final answers should not end in an announcement.",
         confidence=0.8,
     ),
@@ -374,8 +386,8 @@ UNITS = (
           FROM _s WHERE span_type = 'llm' AND finish_reason = 'content_filter'
         """,
         title="Answers of {subject} are stopped by the content filter",
-        description="The provider's content filter ends the call; the user gets nothing, or half an answer.",
-        fix="Look at what is sent: quoted user text and retrieved pages trip filters. Catch the finish reason and tell the user.",
+        description="The provider's content filter ends the call; the user gets no answer or a truncated one.",
+        fix="Look at what is sent: quoted user text and retrieved pages can trigger filters. Handle the finish reason and tell the user.",
         validation="Count finish reason 'content_filter' in the next windows.",
         severity="medium",
     ),
@@ -401,9 +413,9 @@ UNITS = (
           WHERE c.arguments_type = 'VARCHAR' AND call_name <> '' AND coalesce(s.finish_reason, '') <> 'length'
             AND regexp_matches(c.arguments->>'$', '^\s*\{') AND NOT json_valid(c.arguments->>'$')
         """,
-        title="{subject} writes JSON that does not parse",
-        description="What begins as a JSON object is not valid JSON; whatever reads it fails or guesses.",
-        fix="Use the provider's structured output for this call, or validate and send the parser's message back once.",
+        title="{subject} writes invalid JSON",
+        description="What begins as a JSON object is not valid JSON; what parses it fails.",
+        fix="Use the provider's structured output for this call, or validate it and return the parser's message to the model.",
         validation="Every answer of this agent that begins with '{' should parse.",
         confidence=0.9,
     ),
@@ -415,9 +427,10 @@ UNITS = (
         source="TRAIL, tool-related hallucination; 'claimed usage' of AWS Strands evaluations",
         limits="English phrases; only where the fleet's tool calls are captured; actions outside the trace are not seen",
         sql=" UNION ALL ".join((*(_claim(*claim) for claim in CLAIMS), _LOOKUP_CLAIM)),
-        title="Agents say they did it ({subject}) without doing it",
-        description="The final answer tells the user that something was done ({subject}), but no successful tool call in the trace could have done it.",
-        fix="Only let the answer report actions from tool results: require the tool's confirmation id, and refuse to end the turn without it.",
+        what=CLAIMED,
+        title="{subject} claims {what}",
+        description="The final answer tells the user that something was done ({key}), but no successful tool call in the trace could have done it.",
+        fix="Let answers report actions from tool results only: require the tool's confirmation id before the turn ends.",
         validation="Every answer that reports an action should have the matching tool span in its trace.",
         confidence=0.75,
         severity="high",
@@ -456,9 +469,9 @@ UNITS = (
           ) r JOIN _final f ON f.trace_id = r.trace_id AND f.end_time > r.at_
           WHERE length(f.answer) >= 40 AND NOT regexp_matches(f.answer, '{_ADMITS}')
         """,
-        title="{subject} answers although retrieval found nothing",
-        description="Retrieval comes back empty and the agent answers as if it had sources; the answer has no ground in the data.",
-        fix="Tell the agent what to say when retrieval is empty, pass the emptiness on as a sentence, and require a citation for each claim.",
+        title="{subject} answers from an empty retrieval",
+        description="Retrieval returns nothing and the agent answers as if it had sources.",
+        fix="Tell the agent what to answer when retrieval is empty, return 'no documents found' as text, and require a citation for each claim.",
         validation="Answers after an empty retrieval should say that nothing was found.",
         confidence=0.75,
         severity="high",

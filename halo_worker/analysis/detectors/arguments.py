@@ -202,9 +202,9 @@ UNITS = (
               AND definitions IN (FROM _described)
             """
         ),
-        title="The model calls {subject} with arguments that break its schema",
-        description="The call does not fit the schema the model was offered: {key}.",
-        fix="Use the provider's strict tool mode where it has one, describe the argument with an example, and answer a bad call with the schema's own complaint.",
+        title="The model calls {subject} with arguments that violate its schema",
+        description="The call violates the schema that the model was offered: {key}.",
+        fix="Use the provider's strict tool mode where it has one, describe the argument with an example, and return the validation error for an invalid call.",
         validation="Validate every call against the offered schema; the count should fall to zero.",
         confidence=0.95,
     ),
@@ -218,8 +218,8 @@ UNITS = (
             bad=f"SELECT {_CALL}, 'placeholder' AS problem FROM _calls c WHERE regexp_matches(c.arguments::VARCHAR, '{PLACEHOLDER}')"
         ),
         title="The model calls {subject} with a placeholder instead of a value",
-        description="An argument of {subject} is a placeholder that was never filled in.",
-        fix="Take placeholders out of examples in the prompt, and reject such values before the call with a request for the real one.",
+        description="An argument of {subject} is a placeholder, not a value.",
+        fix="Remove placeholders from examples in the prompt, and reject such values before the call.",
         validation="No argument should be a placeholder.",
         confidence=0.95,
     ),

@@ -10,6 +10,8 @@ _UNKNOWN_TOOL = dict(ERROR_CLASSES_SQL)["unknown_tool"]
 _POLLS = "(?i)(status|poll|wait|sleep|progress|heartbeat|health|ping|job|check|screenshot|snapshot|observe|scroll|click|press|next|back|refresh|reload)"
 # Tools that a provider runs itself: they are asked for by type, and no definition names them. Hand-offs are listed apart.
 _PROVIDERS_OWN = "^(web_search(_preview)?|file_search|code_interpreter|code_execution|computer_use_preview|image_generation|google_search|url_context|transfer_to_.*|handoff_.*)$"
+# Tools that hand a run to another agent or to a person: nothing else is changed.
+HANDS_OVER = r"(?i:^(transfer_to|hand_?(off|over)(_to)?|delegate(_to)?)$|^(transfer|hand_?(off|over)|delegate)_to_\w*(agent|assistant|human|team|support|desk|specialist))"
 COMMON_CALL = (
     0.1  # share of a service's traces that call a name which is never offered: the capture's gap, no invention
 )
@@ -43,9 +45,9 @@ UNITS = (
             GROUP BY trace_id, call_name, said_hash HAVING count(*) >= 4
           ) r JOIN _s s USING (trace_id, span_id)
         """,
-        title="{subject} is called again and again with the same arguments",
-        description="{subject} is called at least three times in one trace with identical arguments and gives the identical result; the agent does not use what it has.",
-        fix="Return the earlier result with a note that it was already asked for, and tell the agent in its instructions to change the arguments or stop.",
+        title="{subject} is called repeatedly with the same arguments",
+        description="{subject} is called at least three times in one trace with identical arguments and returns the identical result each time.",
+        fix="Return the earlier result with a note that the call was made already, and instruct the agent to change the arguments or stop.",
         validation="Count identical calls per trace: none should have three.",
     ),
     Unit(
@@ -60,7 +62,7 @@ UNITS = (
             SELECT trace_id, list_distinct(flatten(list(tools_offered))) AS names FROM _s
             WHERE len(tools_offered) > 0 AND trace_id IN (SELECT trace_id FROM _calls WHERE coalesce(len(tools_offered), 0) = 0) GROUP BY ALL
           ),
-          ran AS (SELECT DISTINCT service_name, tool_name FROM _s ANTI JOIN _bad_results b USING (trace_id, span_id) WHERE span_type = 'tool' AND NOT failed AND tool_name IS NOT NULL),
+          ran AS (SELECT DISTINCT service_name, tool_name FROM _s ANTI JOIN _bad_calls b USING (trace_id, span_id) WHERE span_type = 'tool' AND NOT failed AND tool_name IS NOT NULL),
           covered AS (
             SELECT c.service_name FROM _calls c LEFT JOIN ran ON ran.service_name = c.service_name AND ran.tool_name = c.call_name
             WHERE NOT regexp_matches(coalesce(c.call_name, ''), '{ENDING}') GROUP BY c.service_name
@@ -124,14 +126,15 @@ UNITS = (
             AND NOT EXISTS (SELECT 1 FROM beside t WHERE t.trace_id = c.trace_id AND t.span_type = 'tool'
               AND t.tool_name = c.call_name AND t.start_time >= c.start_time)
         """,
-        title="Calls of {subject} are asked for and never made",
-        description="The model asks for {subject}, no span shows that it ran, and the run ends there.",
+        title="Calls of {subject} are requested and never executed",
+        description="The model requests {subject}, no span shows that it ran, and the run ends there.",
         fix="Look at what ends the run between the model's answer and the tool: an exception in the loop, a limit, or a name that is dispatched nowhere.",
         validation="Every tool call id of a model should appear on a tool span.",
         confidence=0.7,
     ),
     Unit(
         name="repeated_side_effect",
+        version=2,
         category="Resource Abuse",
         definition="A tool that changes something is called twice or more with the same arguments in one trace, and succeeds each time",
         source="TRAIL, Resource Abuse; idempotency of tool calls",
@@ -140,32 +143,34 @@ UNITS = (
           SELECT coalesce(tool_name, name) || '|twice' AS key, coalesce(tool_name, name) AS subject, trace_id,
             arg_max(span_id, start_time) AS span_id, NULL AS origin_span_id, 'input_text' AS field, left(arg_max(arguments, start_time), 300) AS quote,
             [arg_min(span_id, start_time)] AS also
-          FROM _s ANTI JOIN _bad_results b USING (trace_id, span_id) ANTI JOIN _inner USING (trace_id, span_id)
+          FROM _s ANTI JOIN _bad_calls b USING (trace_id, span_id) ANTI JOIN _inner USING (trace_id, span_id)
           WHERE span_type = 'tool' AND NOT failed AND length(arguments) > 2
             AND regexp_matches(coalesce(tool_name, name), '(?i)(^|_|\\W)(send|pay|charge|transfer|refund|book|buy|purchase|order|place|create|submit|issue|post|publish|notify|email|open_(ticket|case|issue|account))(_|\\W|$)')
             AND NOT regexp_matches(coalesce(tool_name, name), '(?i)(file|dir|folder|path|table|index|plan|draft|note|todo|chart|plot|embed|summar|report|document|image|query|session|thread|branch|search)')
-            AND NOT regexp_matches(coalesce(tool_name, name), '{READING}')
+            AND NOT regexp_matches(coalesce(tool_name, name), '{READING}|{HANDS_OVER}')
           GROUP BY trace_id, coalesce(tool_name, name), input_hash HAVING count(*) >= 2
         """,
-        title="{subject} is carried out twice with the same arguments",
-        description="{subject} changes something, and succeeds more than once in the same trace with identical arguments: what it does may be done twice.",
-        fix="Give the call an idempotency key, and show the model what was already done before it acts again.",
+        title="{subject} succeeds twice with the same arguments",
+        description="{subject} changes state, and succeeds more than once in one trace with identical arguments: its effect may be duplicated.",
+        fix="Give the call an idempotency key, and show the model which actions are done.",
         validation="No trace should hold two successful calls of such a tool with the same arguments.",
         confidence=0.8,
         severity="high",
     ),
     Unit(
         name="handoff_ping_pong",
+        version=2,
         category="Task Orchestration",
-        definition="The same two or three agents hand the work round at least three times, in turn, and no tool does any work meanwhile",
+        definition="The same two or three agents take turns at least three times, and no tool but a hand-off is called meanwhile",
         source="MAST 1.3 step repetition, 2.1 conversation reset",
         limits="needs agent names on agent spans, or hand-off tools; a supervisor whose workers use tools is left alone",
         sql=f"""
           WITH turns AS (
             SELECT trace_id, span_id, name, start_time, agent_name AS who FROM _s WHERE span_type = 'agent' AND agent_name IS NOT NULL
             UNION ALL
-            SELECT trace_id, span_id, name, start_time, coalesce(tool_name, name) FROM _s
+            SELECT trace_id, span_id, name, start_time, coalesce(tool_name, name) FROM _s ANTI JOIN _inner USING (trace_id, span_id)
             WHERE span_type = 'tool' AND regexp_matches(coalesce(tool_name, name), '(?i)^(transfer|hand_?off|delegate|route|escalate)[_ -]')
+              AND trace_id NOT IN (SELECT trace_id FROM _s WHERE span_type = 'agent' GROUP BY trace_id HAVING count(DISTINCT agent_name) > 1)
           ),
           long AS (SELECT trace_id FROM turns GROUP BY trace_id HAVING count(*) >= 6),
           stepped AS (
@@ -186,9 +191,10 @@ UNITS = (
               AND NOT regexp_matches(coalesce(t.tool_name, t.name), '(?i)^(transfer|hand_?off|delegate|route|escalate)[_ -]'))
           GROUP BY ALL
         """,
-        title="{subject} hand the work to and fro",
-        description="Agents hand the same work to each other at least three times each without anything being done in between.",
-        fix="Let one of them own the task, and make a hand-off carry what was tried and why it is handed on.",
+        severity="medium",
+        title="{subject} hand the task back and forth",
+        description="The agents hand the task to each other at least three times each without any other tool call in between.",
+        fix="Let one of them own the task, and pass what was tried and why with each hand-off.",
         validation="No trace should have more than two hand-offs between the same agents.",
     ),
 )  # fmt: skip

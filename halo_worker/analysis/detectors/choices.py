@@ -75,7 +75,7 @@ UNITS = (
           -- Work of many calls, failures, and answers that speak of the tool or say what is missing are other matters.
           plain AS (
             SELECT o.*, regexp_replace(lower(o.tool), '[^a-z]+', '|', 'g') AS words FROM odd o JOIN (
-              SELECT trace_id FROM _s GROUP BY ALL HAVING count(*) FILTER (span_type = 'tool') <= {MAX_CALLS} AND count(*) FILTER (failed) = 0
+              SELECT trace_id FROM _s ANTI JOIN _inner USING (trace_id, span_id) GROUP BY ALL HAVING count(*) FILTER (span_type = 'tool') <= {MAX_CALLS} AND count(*) FILTER (failed) = 0
             ) USING (trace_id) JOIN _final f USING (trace_id) JOIN _asked a USING (trace_id)
             WHERE NOT regexp_matches(f.answer, '{_ADMITS}') AND NOT regexp_matches(lower(f.answer), _stems(o.tool)) AND NOT regexp_matches(lower(a.asked), _stems(o.tool))
           )
@@ -85,9 +85,9 @@ UNITS = (
           FROM plain o JOIN _s s ON s.trace_id = o.trace_id AND (s.span_type = 'tool' AND coalesce(s.tool_name, s.name) = o.tool OR s.span_type = 'llm' AND s.calls > 0)
           GROUP BY o.trace_id
         """,
-        title="{subject} is called where such requests need another tool",
-        description="Requests of this form are answered with another tool nearly always ({key}); here the model chose {subject}.",
-        fix="Say in the tools' descriptions when each is right, with one example; remove overlaps between them.",
+        title="{subject} is called for requests that another tool answers",
+        description="Requests of this form nearly always use another tool ({key}); here the model called {subject}.",
+        fix="State in the tools' descriptions when to use each, with one example; remove overlaps.",
         validation="Requests of this form should all call the usual tool.",
         confidence=0.7,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from halo_receiver.store.reader import Reader
+from halo_worker.analysis import lexicon
 
 
 def _code(numbers: str) -> str:
@@ -67,20 +68,9 @@ READING = (
     r"|quote|load|browse|grep|inspect|analy[sz]e|validate|verify|compare|summari[sz]e|kb|rag|knowledge)([_\W]|[A-Z]|$)|(?i:[_-](status|info|details|lookup|search|list|history)$)"
 )
 
-# A result in words that is an error and nothing else. Whole outputs of a few lines only: a document about errors is longer,
-# or names several of them.
-ERROR_WORDS = (
-    r"(?is)^\W{0,3}((fatal |internal |unexpected |api |tool |server |runtime |execution )?(error|exception|failure)\b\s*([:(\[]|\d{3}\b|-|—|occurred|while|executing|calling|in\b)"
-    r"|(error|fatal|err|exception)\]|traceback \(most recent call last\)|[\w.]{0,60}(error|exception)\s*[:(]"
-    r"|(https?(/[\d.]+)?|status|status code|response)\W{0,3}[45]\d\d\b|[45]\d\d (internal|bad|service|gateway|not found|forbidden|unauthori|too many|client error|server error)"
-    r"|(failed|unable|was unable|could not|couldn't|cannot|can't) (to )?[a-z]+|(the )?(request|operation|call|query|command|tool|server|service|connection|backend|upstream)\b.{0,40}\b(failed|timed out|rejected|aborted|refused|unavailable|down)\b"
-    r"|(access|permission) denied|rate limit|too many requests|<(tool_use_)?error>|<(!doctype html|html).{0,300}<(title|h1)>[^<]{0,40}\b([45]\d\d\b|error|not found|forbidden|unavailable|bad gateway)|(tool|function)\b.{0,80}(not found|does not exist)|[\w-]{1,60} is not a valid (tool|function))"
-)
-MAX_ERROR_WORDS = 600  # characters of such a result; a traceback may be longer
-
 
 def prepare(reader: Reader) -> None:
-    """Make `_calls`, `_bad_results`, `_told`, `_bad_told` and `_errors` from `_s`, `_inner` and the spans."""
+    """Make `_calls`, `_bad_results`, `_bad_calls`, `_told`, `_bad_told` and `_errors` from `_s`, `_inner` and the spans."""
     classes = " ".join(
         f"WHEN regexp_matches(said, '(?im){pattern}') THEN '{name}'" for name, pattern in ERROR_CLASSES_SQL
     )
@@ -103,6 +93,7 @@ def prepare(reader: Reader) -> None:
         """,
     )
     execute(_BAD_RESULTS)
+    execute(_BAD_CALLS)
     execute(_TOLD)
     # The deepest error of each chain only: the spans above repeat it. `passed`: the same work succeeded later: the same
     # tool, or another one with the same arguments; of model calls, any later one of the agent.
@@ -123,7 +114,8 @@ def prepare(reader: Reader) -> None:
           SELECT s.trace_id, s.span_id, s.parent_span_id, s.name, s.span_type, s.start_time, s.tool_name, s.tool_call_id,
             s.error_type, s.error_signature, s.error_message, s.status_message,
             concat_ws(chr(10), s.error_type, s.error_message, s.status_message) AS said,
-            coalesce(s.tool_name, CASE WHEN s.span_type IS NOT NULL THEN s.agent_name END, s.name) AS subject,
+            coalesce(s.tool_name, CASE WHEN s.span_type IN ('llm', 'embedding') THEN nullif(s.model, '') END,
+              CASE WHEN s.span_type IS NOT NULL THEN s.agent_name END, s.name) AS subject,
             coalesce(w.at_ > s.start_time, false) OR coalesce(o.at_ > s.start_time, false) AS passed
           FROM _s s
           LEFT JOIN (SELECT DISTINCT trace_id, parent_span_id FROM _s WHERE failed AND control IS NULL) c
@@ -187,37 +179,60 @@ _WEAK = f"""
   OR {_one_of("status state outcome result", "lower(r->>'$.{member}') IN ('failed', 'failure', 'fail', 'unavailable', 'timeout')")} AND {_HAS_WORDS} AND NOT {_IS_RECORD}
   OR {_number("status")} BETWEEN 400 AND 599 OR {_number("status_code")} BETWEEN 400 AND 599 OR {_number("statusCode")} BETWEEN 400 AND 599
   OR {_number("http_status")} BETWEEN 400 AND 599 OR {_number("code")} BETWEEN 400 AND 599 AND {_HAS_WORDS}
-  OR {_number("exit_code")} IN (126, 127, 137, 139)
+  OR {_one_of("exit_code exitCode exit_status exitStatus returncode return_code", "coalesce(try_cast(r->>'$.{member}' AS INTEGER), 0) <> 0")}
 """
-# Tools whose results speak of errors because that is what they look at.
 # {"message": "Internal Server Error"} and the like: an object that says nothing else.
 _SAID = "coalesce(r->>'$.message', r->>'$.detail', r->>'$.msg', r->>'$.reason', r->>'$.Message')"
 _ONLY_SAYS = f"len(json_keys(r)) <= 3 AND regexp_matches({_SAID}, '(?i)^\\W*(internal (server )?error|bad gateway|bad request|gateway time|service (is )?(temporarily )?unavailable|not found|forbidden|unauthori[sz]ed|too many requests|endpoint request timed out|missing authentication|request (failed|timed out)|method not allowed|upstream)')"
-_INSPECTS = "(?i)(log|lint|valid|test|compil|scan|audit|review|diff|trace|incident|alert|issue|ticket|exception|error|bug|eligib)"
-_QUOTED_WORDS = ERROR_WORDS.replace("'", "''")
+# A result whose JSON object is cut off: what its first member says.
+_CUT_OBJECT = (
+    r"(?is)^\s*\{\s*['\"](error|errors|exception)['\"]\s*:\s*['\"\{\[]\s*[^\s\]\}'\"]"
+    r"|^\s*\{[^\{\}]*['\"](success|ok)['\"]\s*:\s*false"
+).replace("'", "''")
 
 
-# Results that are errors although the status is not ERROR. Text is judged where it is short and speaks of one failure.
+# Results that are errors although the status is not ERROR. Words count where the text is short and speaks of one failure.
 def _bad(source: str) -> str:
-    """Name the results in `source` that are errors; `weak`: an answer may pass them on as a no."""
+    """Name the results in `source` that are errors; `weak`: an answer may pass them on as a no.
+
+    `source` has trace_id, span_id, name, tool_name, output_head (2,000 characters), output_length, result_tail.
+    """
     return f"""
 SELECT trace_id, span_id, output_head, coalesce(is_json AND NOT coalesce({_STRONG}, false), false) AS weak FROM (
-  SELECT trace_id, span_id, output_head, output_length, regexp_matches(coalesce(tool_name, name), '{_INSPECTS}') AS inspects, output_length <= 2000 AND starts_with(ltrim(output_head), '{{') AND json_valid(output_head) AS is_json,
-    CASE WHEN is_json THEN output_head::JSON END AS r
-  FROM ({source})
+  SELECT *, CASE WHEN is_json THEN output_head::JSON END AS r FROM (
+    SELECT trace_id, span_id, output_head, output_length, coalesce(result_tail, right(output_head, 300)) AS tail,
+      {lexicon.inspects("coalesce(tool_name, name)")} AS inspects,
+      output_length <= 2000 AND starts_with(ltrim(output_head), '{{') AND json_valid(output_head) AS is_json
+    FROM ({source})
+  )
 )
 WHERE CASE WHEN is_json THEN coalesce({_STRONG}, false) OR NOT inspects AND (coalesce({_WEAK}, false) OR coalesce({_ONLY_SAYS}, false))
-  WHEN starts_with(ltrim(output_head), '{{') THEN regexp_matches(output_head, '(?is)^\\s*\\{{\\s*[''"](error|errors|exception)[''"]\\s*:\\s*[''"\\{{\\[]\\s*[^\\s\\]\\}}''"]|^\\s*\\{{[^\\{{\\}}]*[''"](success|ok)[''"]\\s*:\\s*false')
-  WHEN inspects THEN false
-  ELSE output_length <= {MAX_ERROR_WORDS} AND regexp_matches(output_head, '{_QUOTED_WORDS}')
-    AND len(list_distinct(regexp_extract_all(output_head, '\\b[45]\\d\\d\\b'))) <= 1
-    OR regexp_matches(output_head, '(?i)^\\s*traceback \\(most recent call last\\)') END
+  WHEN starts_with(ltrim(output_head), '{{') THEN regexp_matches(output_head, '{_CUT_OBJECT}')
+  WHEN {_SURE_START} OR {_SURE_END} THEN true
+  WHEN inspects OR output_length > {MAX_WORDS} THEN false
+  ELSE {_IN_WORDS} AND len(list_distinct(regexp_extract_all(output_head, '\\b[45]\\d\\d\\b'))) <= 1 END
 """
 
+
+MAX_WORDS = 600  # characters of a result that its words may tell as failed: a document about errors is longer
+_FAILED = lexicon.entries("failed_result")
+_SURE_START, _SURE_END = (
+    lexicon.matches(column, (entry for entry in _FAILED if entry.sure and entry.place == place))
+    for column, place in (("output_head", "start"), ("tail", "end"))
+)
+_IN_WORDS = lexicon.matches("output_head", (entry for entry in _FAILED if not entry.sure))
 
 _BAD_RESULTS = f"""
 CREATE OR REPLACE TEMP TABLE _bad_results AS
 {_bad("SELECT * FROM _s WHERE span_type IN ('tool', 'retriever') AND NOT failed AND output_length > 0")}
+"""
+# Every span that tells of an attempt with such a result, also where another span holds the result.
+_BAD_CALLS = """
+CREATE OR REPLACE TEMP TABLE _bad_calls AS
+FROM (SELECT trace_id, span_id FROM _bad_results)
+UNION SELECT i.trace_id, i.outer_span_id FROM _inner i SEMI JOIN _bad_results USING (trace_id, span_id) WHERE i.at_once;
+INSERT INTO _bad_calls SELECT i.trace_id, i.span_id FROM _inner i
+JOIN _bad_calls o ON o.trace_id = i.trace_id AND o.span_id = i.outer_span_id WHERE i.at_once
 """
 # Services whose tools have no spans: a result is what the model is told after the call it made.
 _TOLD = f"""
@@ -227,7 +242,7 @@ turns AS (
   SELECT trace_id, span_id, start_time, lag(span_id) OVER w AS asking, lag(calls) OVER w AS asked_for
   FROM _s SEMI JOIN bare USING (service_name) WHERE span_type = 'llm' WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
 )
-SELECT t.trace_id, t.span_id, t.start_time, t.asking, c.call_name AS tool_name, c.call_name AS name, left(p.input_text, 2000) AS output_head, length(p.input_text) AS output_length
+SELECT t.trace_id, t.span_id, t.start_time, t.asking, c.call_name AS tool_name, c.call_name AS name, left(p.input_text, 2000) AS output_head, length(p.input_text) AS output_length, right(p.input_text, 300) AS result_tail
 FROM turns t JOIN _calls c ON c.trace_id = t.trace_id AND c.span_id = t.asking JOIN spans p ON p.trace_id = t.trace_id AND p.span_id = t.span_id
 WHERE t.asked_for = 1 AND p.input_text IS NOT NULL;
 CREATE OR REPLACE TEMP TABLE _bad_told AS

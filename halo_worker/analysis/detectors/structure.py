@@ -68,6 +68,8 @@ def _outliers(measure: str, least: float, kinds: str, *, source: str = "_s") -> 
       found AS (SELECT trace_id, span_id, parent_span_id, name, coalesce(tool_name, agent_name, name) AS subject FROM _s SEMI JOIN far USING (trace_id, span_id))
       SELECT f.subject || '|' || f.name AS key, f.subject, f.trace_id, f.span_id, f.span_id AS origin_span_id, 'name' AS field, f.name AS quote
       FROM found f ANTI JOIN found c ON c.trace_id = f.trace_id AND c.parent_span_id = f.span_id
+      ANTI JOIN (SELECT trace_id, outer_span_id FROM _inner SEMI JOIN found USING (trace_id, span_id)) i
+        ON i.trace_id = f.trace_id AND i.outer_span_id = f.span_id
     """
 
 
@@ -104,8 +106,8 @@ UNITS = (
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
         limits=f"model, tool and retrieval calls, at least {MIN_SAMPLE} of the kind, of which {MAX_SHARE:.0%} at most; the deepest slow span only; five seconds at least",
         sql=_outliers("duration_ns", 5e9, _LEAVES),
-        title="{subject} is sometimes far slower than usual",
-        description="{subject} takes many times its usual time in some traces. The deepest span that is slow is named.",
+        title="{subject} is occasionally far slower than usual",
+        description="{subject} takes many times its median duration in some traces; the deepest slow span is named.",
         fix="Look at what differs in these calls: argument size, cold starts, retries inside the tool, provider latency. Set a timeout.",
         validation="The 99th percentile of this span should come near its median.",
         confidence=0.7,
@@ -120,8 +122,8 @@ UNITS = (
         source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
         limits=f"at least {MIN_SAMPLE} calls of the kind, and 8,000 tokens; prompts that grow steadily are left to context_pressure",
         sql="FROM _token_outliers",
-        title="{subject} is sometimes sent far more tokens than usual",
-        description="Some calls of {subject} carry many times the usual prompt; they cost accordingly and push the task out of the context.",
+        title="{subject} is occasionally sent far more tokens than usual",
+        description="Some calls of {subject} have many times the median prompt size; they cost more and crowd the task out of the context.",
         fix="Cap tool results and history before they enter the prompt; look for a document or an error page that is passed on whole.",
         validation="The largest prompts of this agent should shrink to a few times the median.",
         confidence=0.7,
@@ -138,10 +140,10 @@ UNITS = (
         sql=f"""
           SELECT o.* FROM ({_outliers("cost_usd", 0.05, _LLM)}) o ANTI JOIN _token_outliers t ON t.trace_id = o.trace_id AND t.span_id = o.span_id
         """,
-        title="{subject} is sometimes far dearer than usual",
-        description="Some calls of {subject} cost many times the usual; their prompts do not explain it, so their answers or their reasoning do.",
-        fix="Cap output and reasoning tokens for this call, and look at what the dear ones were asked.",
-        validation="The dearest calls of this agent should cost a few times the median.",
+        title="{subject} occasionally costs far more than usual",
+        description="Some calls of {subject} cost many times the median, and their prompts are not longer: their answers or reasoning are.",
+        fix="Cap output and reasoning tokens for this call, and look at what the expensive ones were asked.",
+        validation="The most expensive calls of this agent should cost a few times the median.",
         confidence=0.7,
         severity="low",
     ),
@@ -173,8 +175,8 @@ UNITS = (
           FROM (SELECT who, trace_id, span_id, input_tokens, name FROM full_ UNION ALL SELECT who, trace_id, span_id, input_tokens, name FROM grown SEMI JOIN seldom USING (who))
           GROUP BY who, trace_id
         """,
-        title="The context of {subject} fills up",
-        description="Prompts come near the model's context window: what is in the middle is read badly, and the next step may not fit.",
+        title="{subject} nears its context window",
+        description="Prompts come near the model's context window: the next step may not fit, and content in the middle is used less.",
         fix="Summarise or drop old turns, cap tool results before they enter the prompt, and hand long work to a fresh context.",
         validation="The largest prompt of each trace should stay well below the window.",
         confidence=0.8,
@@ -193,8 +195,8 @@ UNITS = (
           SELECT coalesce(agent_name, service_name) AS key, coalesce(agent_name, service_name) AS subject, trace_id, span_id, span_id AS origin_span_id,
             'name' AS field, name AS quote FROM ({_DIED})
         """,
-        title="Runs of {subject} never end",
-        description="The root span was exported without an end, or not at all while work was under way: the process died or the run was abandoned.",
+        title="Runs of {subject} do not end",
+        description="The root span has no end, or never arrived while work was in progress: the process died or the run was abandoned.",
         fix="Look for crashes and timeouts around these runs, and end the span in a finally block.",
         validation="Every root span should have an end.",
         confidence=0.8,
@@ -214,8 +216,8 @@ UNITS = (
             AND s.trace_id NOT IN (SELECT trace_id FROM ({_DIED}))
           GROUP BY service_name, s.trace_id
         """,
-        title="Traces of {subject} arrive without their root",
-        description="Spans name a parent that never arrived. This is a fault of the telemetry, not of the agent: what happened above them is unknown.",
+        title="Traces of {subject} have no root span",
+        description="Spans name a parent that never arrived: a fault of the telemetry, not of the agent.",
         fix="Check that every service on the path exports, that context is propagated, and that the Collector does not sample by span.",
         validation="The share of traces without a root should fall.",
         confidence=0.9,
@@ -232,12 +234,13 @@ UNITS = (
           WITH ids AS (SELECT trace_id FROM _calls GROUP BY ALL HAVING count(*) > 0 AND count(call_id) = count(*))
           SELECT coalesce(s.service_name, '') || '|' || s.name AS key, s.name AS subject, s.trace_id, s.span_id, s.span_id AS origin_span_id, 'name' AS field, s.name AS quote
           FROM _s s SEMI JOIN ids USING (trace_id)
+          ANTI JOIN _inner i ON i.trace_id = s.trace_id AND i.span_id = s.span_id
           ANTI JOIN _calls c ON c.trace_id = s.trace_id AND (c.call_id = s.tool_call_id)
           ANTI JOIN _calls n ON n.trace_id = s.trace_id AND n.call_name = s.tool_name
           WHERE s.span_type = 'tool' AND s.tool_call_id IS NOT NULL
         """,
-        title="Results of {subject} belong to no call",
-        description="A tool ran for a call that no captured model call made: a model span is missing, or ids are not passed on.",
+        title="Results of {subject} match no call",
+        description="A tool ran for a call id that no captured model call has: a model span is missing, or ids are not propagated.",
         fix="Check that every model call is instrumented and that the call id reaches the tool's span.",
         validation="Every tool call id on a tool span should be one that a model call made.",
         confidence=0.8,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from halo_worker.report.model import Severity
@@ -16,7 +17,7 @@ class Unit:
     tool, agent or model, for the title), trace_id, span_id (where it shows), origin_span_id (what caused it; NULL
     lets the blame be looked for), field and quote (verbatim in that field of span_id; the name where no text proves it:
     `quotes` then looks for a field that does), and maybe also (other spans of the trace to quote beside it). In `title` and the other
-    texts, `{subject}` and `{key}` are filled in. Raise `version` with every change of what it finds: rates before and
+    texts, `{subject}`, `{key}` and `{what}` are filled in. Raise `version` with every change of what it finds: rates before and
     after are then not compared. `replaces` names the detectors of earlier builds whose issues it continues.
     """
 
@@ -36,4 +37,5 @@ class Unit:
     version: int = 1
     replaces: tuple[str, ...] = ()
     quotes: Literal["start", "end", "exact"] = "start"  # which part of a long text; exact: as found, though it cuts
+    what: Mapping[str, str] = field(default_factory=dict)  # {what} of the texts, by key
     speaks: tuple[str, ...] = ()  # fields to quote from where a sighting has the span's name alone, the best first

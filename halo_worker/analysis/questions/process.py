@@ -18,7 +18,9 @@ from typing import Any, BinaryIO
 import orjson
 
 from halo_receiver.store import guard, queries
-from halo_receiver.store.reader import Reader, Settle
+from halo_receiver.store.reader import Reader
+from halo_receiver.store.settling import Settle
+from halo_worker.analysis import same_call
 from halo_worker.errors import HaloError
 
 LENGTH = struct.Struct(">I")
@@ -54,7 +56,7 @@ def limit_memory(size: int) -> None:
 
 
 def open_window(recipe: dict[str, Any]) -> Reader:
-    """Open the window that the parent has open, count its traces once, and lock the connection."""
+    """Open the window that the parent has open, make the tables that questions share, and lock the connection."""
     limit_memory(recipe["address_space"])
     options = dict(recipe["options"])
     if options.get("settle"):
@@ -65,10 +67,11 @@ def open_window(recipe: dict[str, Any]) -> Reader:
     execute = reader.connection.execute
     execute(f"SET max_temp_directory_size = '{recipe['temp_bytes']}B'")
     execute(f"SET temp_directory = '{recipe['temp_dir'].replace(chr(39), chr(39) * 2)}'")
-    # The rollup is made once: `traces` of the contract, without a scan of the spans at each question.
+    # Made once: `traces` of the contract, and the calls of tools, without a scan of the spans at each question.
     execute("CREATE TABLE _t AS SELECT * FROM traces ORDER BY start_time, trace_id")
     execute("CREATE OR REPLACE VIEW traces AS SELECT * FROM _t")
     reader.resolve_agents()  # now, for a question has less time than opening
+    execute(f"CREATE TABLE _tool_calls AS {same_call.CALLS}")
     reader.lock_down()
     return reader
 

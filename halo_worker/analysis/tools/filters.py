@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from halo_worker.config import moment
+from halo_worker.moments import moment
 from halo_worker.rlm.tool import ToolError
 
 FARTHEST = 2**62  # nanoseconds: beyond lies no time that a span can have

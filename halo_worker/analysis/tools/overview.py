@@ -42,11 +42,8 @@ GROUP BY name ORDER BY traces DESC, name
 """
 
 _TOOLS = """
-SELECT tool_name AS name, count(*) AS calls, count(DISTINCT trace_id) AS traces,
-  count(*) FILTER (status_code = 'ERROR' OR error_type IS NOT NULL) AS failed
-FROM spans WHERE span_type = 'tool' AND tool_name IS NOT NULL
-  AND {chosen}
-GROUP BY tool_name ORDER BY calls DESC, tool_name
+SELECT tool_name AS name, count(*) AS calls, count(DISTINCT trace_id) AS traces, count(*) FILTER (failed) AS failed
+FROM _tool_calls WHERE {chosen} GROUP BY tool_name ORDER BY calls DESC, tool_name
 """
 
 # By signature, in which ids and numbers are masked: one cause is one group. Spans of status ERROR, so that the groups

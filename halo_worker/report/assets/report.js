@@ -89,10 +89,10 @@
     make("tokens", times, [bars("input", pick(t, "input_tokens"), bar), bars("output", pick(t, "output_tokens"), accent)], upright(short));
     make("spend", times, [bars("cost", pick(t, "cost_usd"), accent)], upright(money));
     make("errors", names(data.agents), [bars("with errors", pick(data.agents, "error_traces"), critical), bars("without", less(data.agents, "traces", "error_traces"), bar)], wide(short, true));
-    make("latency", names(data.agents), [bars("half under", pick(data.agents, "duration_p50_ns", 1e9), bar), bars("95 % under", pick(data.agents, "duration_p95_ns", 1e9), accent)], wide(short));
+    make("latency", names(data.agents), [bars("p50", pick(data.agents, "duration_p50_ns", 1e9), bar), bars("p95", pick(data.agents, "duration_p95_ns", 1e9), accent)], wide(short));
     make("agent-cost", names(data.agents), [bars("cost", pick(data.agents, "cost_usd"), accent)], wide(money));
     make("model-tokens", names(data.models), [bars("input", pick(data.models, "input_tokens"), bar), bars("output", pick(data.models, "output_tokens"), accent)], wide(short, true));
-    make("model-latency", names(data.models), [bars("half under", pick(data.models, "duration_p50_ns", 1e9), bar), bars("95 % under", pick(data.models, "duration_p95_ns", 1e9), accent)], wide(short));
+    make("model-latency", names(data.models), [bars("p50", pick(data.models, "duration_p50_ns", 1e9), bar), bars("p95", pick(data.models, "duration_p95_ns", 1e9), accent)], wide(short));
     make("cost", names(data.models), [bars("cost", pick(data.models, "cost_usd"), accent)], wide(money));
   };
   draw();

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from halo_worker.display import is_loopback
 from halo_worker.errors import ModelRefused, ModelUnavailable
 from halo_worker.rlm.messages import Message, Reply, ToolSpec, Usage
 from halo_worker.rlm.provider import chat_completions, message_forms, openai_format, request_forms, responses_api
@@ -69,10 +70,14 @@ class OpenAIModel:
     def _load(self) -> None:
         """Import the library, make the client, look up the price."""
         try:
-            from openai import AsyncOpenAI, OpenAIError
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 
             def client(key: str | None) -> Any:
+                # What listens on this machine is reached without the proxy that the environment names.
+                here = is_loopback(self._base_url or "")
+                mounts = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
                 return AsyncOpenAI(
+                    http_client=DefaultAsyncHttpxClient(mounts=mounts, timeout=self._timeout) if here else None,
                     base_url=self._base_url,
                     api_key=key,
                     default_headers=self._headers or None,

@@ -116,7 +116,7 @@ def test_too_little_data_is_an_answer(before: list[tuple[int, int]], now: tuple[
     told = finding(ID, traces=now[0], of=now[1], state=assessed.state)
     compared = {"previous_rate": assessed.derived.previous_rate, "enough": assessed.derived.enough}
     told = told.model_copy(update={"prevalence": told.prevalence.model_copy(update=compared)})
-    assert ("too little data" in since(told)) is not enough
+    assert ("too few traces" in since(told)) is not enough
 
 
 def test_small_windows_are_taken_together_until_a_change_can_show() -> None:
@@ -132,12 +132,12 @@ def test_severity_weighs_prevalence_outcome_trend_and_recovery() -> None:
 
     assert severity(state="worsening") == (
         "critical",
-        "200 traces affected (20 %); 100 % of them end in an error; it is getting worse",
+        "200 traces affected (20 %); 100 % of them end in an error; rate rising",
     )
     assert severity()[0] == "high"
     assert severity(rate=0.006, failed_share=0.0)[0] == "low"
     level, reason = severity(failed_share=0.0, recovered_share=1.0, state="new")
-    assert (level, "go on after it" in reason) == ("high", True)
+    assert (level, "the runs continue" in reason) == ("high", True)
     assert "no error status shows it" in severity(failed_share=0.0)[1]
 
 

@@ -1,0 +1,80 @@
+"""The receiver that `halo up` keeps running beside the worker: started, watched, started again, ended in order."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from halo_receiver import children
+from halo_worker.cli.common import fail
+from halo_worker.config import Settings
+from halo_worker.errors import HaloError
+from halo_worker.segments_client import ReceiverAddress
+
+START_SECONDS = 60.0
+PAUSE_SECONDS = (1.0, 60.0)  # before a restart: the first, and the longest after ends that follow each other
+STEADY_SECONDS = 60.0  # of running, after which the pauses begin anew
+EXTRA_SECONDS = 30.0  # beyond its drain, for which a stop waits
+
+Say = Callable[..., Any]
+
+
+class ReceiverChild:
+    """One receiver at a time. It ends, in order, when this process does, however this one ends."""
+
+    def __init__(self, current: Settings, arguments: Sequence[str], *, say: Say) -> None:
+        self._current = current
+        self._arguments = arguments
+        self._say = say
+        self._pause = PAUSE_SECONDS[0]
+        self._due: float | None = None  # when it is to be started again
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._started = time.monotonic()
+        # In a session of its own, so that Ctrl-C reaches this process alone, which then ends both in order.
+        return children.start(
+            "halo-receiver", "halo_receiver", *self._arguments,
+            env=children.environment(settings=True), ends_by=signal.SIGTERM, start_new_session=True,
+        )  # fmt: skip
+
+    def wait_ready(self, stopping: threading.Event) -> int | None:
+        """Wait until it has left its address; its exit code when it ended instead: it has said why."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and not stopping.is_set():
+            address = ReceiverAddress.read(self._current.store.data_dir)
+            if address is not None and address.pid == self._process.pid:
+                return None
+            if self._process.poll() is not None:
+                return self._process.returncode or 1
+            stopping.wait(0.05)
+        return None if stopping.is_set() else fail(HaloError("the receiver did not start within 60 s"), code=1)
+
+    def look(self) -> None:
+        """Start it again when it has ended, after a pause that doubles with each end that follows soon."""
+        now = time.monotonic()
+        if self._due is not None and now >= self._due:
+            self._due = None
+            self._process = self._start()
+            self._say("receiver started again", process=self._process.pid)
+        elif self._due is None and self._process.poll() is not None:
+            if now - self._started > STEADY_SECONDS:
+                self._pause = PAUSE_SECONDS[0]
+            self._due = now + self._pause
+            self._say("receiver ended unexpectedly", code=self._process.returncode, starts_again_in=self._pause)
+            self._pause = min(PAUSE_SECONDS[1], 2 * self._pause)
+
+    def stop(self) -> int:
+        """Have it drain and seal; return its exit code, 0 when it was not running."""
+        if self._process.poll() is not None:
+            return 0
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(self._current.receiver.drain_seconds + EXTRA_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            fail(HaloError("the receiver did not drain in time; what it acknowledged is in the spool"), code=1)

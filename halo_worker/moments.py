@@ -1,0 +1,28 @@
+"""Times as people write them: lengths, and moments."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def seconds_of(text: str) -> float:
+    """Read a length of time such as '90s', '30m', '24h', '7d' or '1h30m'. Raises ValueError that says what is valid."""
+    compact = text.strip().lower()
+    parts = _SPAN.findall(compact)
+    if not parts or _SPAN.sub("", compact).strip():
+        raise ValueError(f"{text!r} is not a length of time: write '90s', '30m', '24h' or '7d'")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def moment(text: str) -> int:
+    """Read an ISO-8601 time, naive meaning UTC, as unix nanoseconds. Raises ValueError that says what is valid."""
+    try:
+        value = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is not a time: write ISO-8601, such as 2026-11-24 or 2026-11-24T06:00Z") from None
+    value = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return int(value.timestamp()) * 1_000_000_000 + value.microsecond * 1000
