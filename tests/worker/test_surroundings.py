@@ -10,10 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from halo_worker.rlm.model import Message
-from halo_worker.rlm.provider.openai_model import OpenAIModel
 
 from halo_worker.cli import main
+from halo_worker.rlm.messages import Message
+from halo_worker.rlm.provider.openai_model import OpenAIModel
 from tests.end_to_end.conftest import HALO, Halo, environment, free_port
 from tests.fixtures_receiver import ReceiverProcess, trace_request
 from tests.scripted_model import Say, Scripted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ MESSAGE_CHARACTERS = 2_000
 # `detail` is FastAPI's, `metadata.raw` OpenRouter's for what the provider behind it answered.
 _MESSAGES = ("message", "msg", "detail", "details", "error_msg", "error_message", "errorMessage", "error", "errors",
              "metadata", "raw", "title", "reason", "failed_generation")  # fmt: skip
+_TAG = re.compile(r"<[^<>]{0,500}>")
 _CODES = ("code", "error_code", "errorCode", "type", "status")
 
 
@@ -55,7 +57,8 @@ def _number(value: Any) -> int:
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield value.strip()
+        text = _TAG.sub(" ", value) if value.lstrip()[:1] == "<" else value  # a proxy answers with a page
+        yield " ".join(text.split())
     elif isinstance(value, list):
         for one in value:
             yield from _texts(one)

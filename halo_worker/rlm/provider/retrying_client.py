@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,7 +36,7 @@ MAX_CHANGES = 20  # of the form of one call's request; as many as there are form
 CODES_ABOUT_TEXT = frozenset({"context_length_exceeded", "content_filter"})
 LOGGED_CHARACTERS = 300  # of a provider's error
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("halo.model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,7 @@ class RetryingClient:
             raise fault
         _log.warning(
             "model call retried attempt=%d of=%d wait_seconds=%.1f error=%s",
-            attempt + 1, self._max_retries + 1, pause, str(fault)[:LOGGED_CHARACTERS],
+            attempt + 1, self._max_retries + 1, pause, json.dumps(str(fault)[:LOGGED_CHARACTERS]),
         )  # fmt: skip
         await self.within(asyncio.sleep(pause), final=final)
 
