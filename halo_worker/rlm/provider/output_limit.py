@@ -36,7 +36,7 @@ _PROMPT = tuple(
         r"\b(?:contains?|has|have|is|are|resulted in)\b[^.\d]{0,20}?(\d+)",
     )
 )
-_REQUESTED = re.compile(r"requested (?:a total of )?(\d+) tokens", re.IGNORECASE)  # of prompt and answer together
+_REQUESTED = re.compile(r"requested:? (?:a total of )?(\d+)", re.IGNORECASE)  # of prompt and answer together
 _WINDOW = re.compile(r"context[^.\d]{0,40}?(\d+)", re.IGNORECASE)
 _BELOW = re.compile(
     r"(?:less|lower|smaller|fewer) than (?!or equal)[^\d]{0,10}(\d+)|(?:below|under) (\d+)|(\d+)(?:\)| \(exclusive)"

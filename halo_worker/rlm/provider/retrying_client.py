@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from halo_receiver.logs import event
 from halo_worker.errors import ModelRefused, ModelUnavailable, RequestChanged
 from halo_worker.rlm.budget import Denied, Ledger
 from halo_worker.rlm.messages import Message, Reply, ToolCall, ToolSpec, Usage
@@ -138,7 +138,7 @@ class RetryingClient:
             assert attempt.fault is not None
             if isinstance(attempt.fault, RequestChanged) and changed < MAX_CHANGES:
                 changed += 1
-                _log.info("model request changed: %s", str(attempt.fault)[:LOGGED_CHARACTERS])
+                event(_log, "model request changed", reason=str(attempt.fault)[:LOGGED_CHARACTERS])
                 continue
             failed += 1
             await self._wait_or_raise(attempt.fault, failed, health, final=request.final)
@@ -159,8 +159,8 @@ class RetryingClient:
         def on_delta(text: str) -> None:
             nonlocal received_characters
             received_characters += len(text)
-            assert request.on_delta is not None
-            request.on_delta(text)
+            if request.on_delta is not None:
+                request.on_delta(text)
 
         try:
             answering = model.ask(
@@ -168,7 +168,7 @@ class RetryingClient:
                 tools=request.tools,
                 schema=request.schema,
                 max_output_tokens=reservation.output_tokens,
-                on_delta=on_delta if request.on_delta is not None else None,
+                on_delta=on_delta,
             )
             reply = await self.within(answering, final=request.final)
             attempt.used, attempt.estimated = _counted(reply, estimate)
@@ -234,9 +234,9 @@ class RetryingClient:
             elif health.exhausted >= BREAKER:
                 self.ledger.stop("error", str(fault))
             raise fault
-        _log.warning(
-            "model call retried attempt=%d of=%d wait_seconds=%.1f error=%s",
-            attempt + 1, self._max_retries + 1, pause, json.dumps(str(fault)[:LOGGED_CHARACTERS]),
+        event(
+            _log, "model call retried", level=logging.WARNING, attempt=attempt + 1, of=self._max_retries + 1,
+            wait_seconds=pause, error=str(fault)[:LOGGED_CHARACTERS],
         )  # fmt: skip
         await self.within(asyncio.sleep(pause), final=final)
 

@@ -32,6 +32,7 @@ LIMITS = {  # what an endpoint says of 16,384 output tokens: the most it takes, 
     "input length and `max_tokens` exceed context limit: 1531 + 16384 > 8192, decrease input length or `max_tokens`":
         6_661,
     "Prompt contains 1531 tokens and 16384 draft tokens, too large for model with 8192 maximum context length": 6_661,
+    "Request too large on tokens per minute (TPM): Limit 6000, Requested 17915, please reduce your message size": 4_469,
     "Invalid max_tokens value, the valid range of max_tokens is [1, 512]": 512,
     "max_tokens参数非法，取值范围为[1,4096]": 4_096,
     "maxOutputTokens value of 16384 but the supported range is from 1 (inclusive) to 8193 (exclusive)": 8_192,
