@@ -24,7 +24,7 @@ from pathlib import Path
 import grpc
 
 from benchmarks import payloads
-from halo_receiver import children, conventions, rewrite, spool
+from halo_receiver import child_processes, conventions, segment_rewrite, spool
 from halo_receiver.store import manifest, queries
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
@@ -133,13 +133,16 @@ def merge(folder: Path, options: argparse.Namespace) -> None:
     started = time.monotonic()
     settings = {
         "directory": str(directory), "names": names, "memory_limit": "512MiB", "threads": 1, "log_level": "warning",
+        "log_format": "text",
     }  # fmt: skip
-    with children.start("halo-rewrite", "halo_receiver.rewrite", json.dumps(settings), stdout=subprocess.PIPE) as child:
+    with child_processes.start(
+        "halo-rewrite", "halo_receiver.segment_rewrite", json.dumps(settings), stdout=subprocess.PIPE
+    ) as child:
         assert child.stdout
         made = json.loads(child.stdout.read())["made"]
     seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    published = rewrite.merge.publish(directory, directory / rewrite.merge.WORK / made)
+    published = segment_rewrite.merge.publish(directory, directory / segment_rewrite.merge.WORK / made)
     assert published
     after = published.stat().st_size
     say(

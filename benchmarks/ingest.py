@@ -36,7 +36,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from benchmarks import h2, payloads
 from benchmarks.phoenix import phoenix
 from benchmarks.servers import NullServer, Receiver
-from halo_receiver import check, spool
+from halo_receiver import request_check, spool
 from halo_receiver.store import manifest
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import SegmentName, listed
@@ -293,7 +293,7 @@ def questions(options: argparse.Namespace) -> dict[str, float]:
 
     Each segment begins with the last spans of the one before, sent again: their traces lie in two.
     """
-    from halo_receiver.tables import Tables
+    from halo_receiver.batch_tables import Tables
 
     each, hour = options.long // options.segments, 3600 * 10**9
     pool = payloads.requests("plain", count=24, spans=options.request)
@@ -366,8 +366,8 @@ def _timed(name: str, spans: int, act: Callable[[], Any], rounds: int = 3) -> tu
 def profile(workload: str, options: argparse.Namespace) -> dict[str, float]:
     """CPU of each stage of the way in, alone in this process: µs a span."""
     from halo_receiver import conventions, decode
+    from halo_receiver.batch_tables import Tables
     from halo_receiver.store import columns
-    from halo_receiver.tables import Tables
 
     pool = payloads.requests(workload, count=options.pool, spans=options.request)
     spans = sum(request.spans for request in pool)
@@ -376,8 +376,12 @@ def profile(workload: str, options: argparse.Namespace) -> dict[str, float]:
     raw = sum(map(len, bodies)) / spans
     say(f"{workload}: {raw:,.0f} B a span, gzip {raw * spans / sum(map(len, packed)):.1f} : 1, {spans} spans")
     result = {"raw": raw}
-    result["inflate"], _ = _timed("inflate", spans, lambda: [len(check.inflate(body, 2**26)) for body in packed])
-    result["check"], _ = _timed("check", spans, lambda: [check.check("traces", "protobuf", body) for body in bodies])
+    result["inflate"], _ = _timed(
+        "inflate", spans, lambda: [len(request_check.inflate(body, 2**26)) for body in packed]
+    )
+    result["check"], _ = _timed(
+        "check", spans, lambda: [request_check.check("traces", "protobuf", body) for body in bodies]
+    )
     with tempfile.TemporaryDirectory(prefix="halo-benchmark-") as folder:
         writer = spool.SpoolWriter(Path(folder) / "spool")
 

@@ -24,7 +24,7 @@ from halo_worker.report.html import render_html, render_index
 from halo_worker.report.markdown import render_markdown
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Breakdown, Evidence, Report, SpanRef, Totals
-from halo_worker.report.scene import Glance, Scene, TraceRow, quote_key
+from halo_worker.report.page_data import Glance, Scene, TraceRow, quote_key
 from halo_worker.report.states import Point
 from tests.builders import DAY, START, finding, report
 

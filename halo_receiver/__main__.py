@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from halo_receiver import backlog, drain, ingest, permissions, spool, wire
+from halo_receiver import backlog, drain, permissions, spool, spool_queue, wire
 from halo_receiver.auth import Keys, Role
 from halo_receiver.config import MIN_KEY_CHARACTERS, AuthConfig, ReceiverConfig, StoreConfig, load_receiver
 from halo_receiver.drain import ADDRESS_FILE
@@ -28,7 +28,7 @@ from halo_receiver.intake import Intake
 from halo_receiver.loader_client import LoaderClient, LoaderGone, loader_settings
 from halo_receiver.logs import event, set_up
 from halo_receiver.metrics import Metrics
-from halo_receiver.reading import Reads
+from halo_receiver.read_limits import Reads
 from halo_receiver.segments_service import LocalServer, SegmentsService
 from halo_receiver.server import GrpcServer
 from halo_receiver.tls import Tls
@@ -69,7 +69,9 @@ class Receiver:
         except OSError as error:
             raise _unusable(spool_dir, error) from None
         self._note_backlog(spool_dir, writer)
-        self._ingest = ingest.Ingest(writer, clock=time.time_ns, on_synced=self._synced, last_arrival_ns=last_arrival)
+        self._ingest = spool_queue.Ingest(
+            writer, clock=time.time_ns, on_synced=self._synced, last_arrival_ns=last_arrival
+        )
         self._intake = Intake(
             self._config,
             sink=self._ingest,

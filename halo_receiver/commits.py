@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from halo_receiver import memory, spool
-from halo_receiver.aside import Aside
-from halo_receiver.check import inflate
+from halo_receiver import process_memory, spool
+from halo_receiver.batch_tables import Tables
 from halo_receiver.errors import Unreadable, Unstorable
+from halo_receiver.request_check import inflate
+from halo_receiver.set_aside import Aside
 from halo_receiver.store import columns
 from halo_receiver.store.segments import Segments
-from halo_receiver.tables import Tables
 
 log = logging.getLogger("halo.loader")
 
@@ -129,7 +129,7 @@ class Commits:
             self._batch.mended.update(mended)
         frame.body = b""  # the spool has it, should it be needed again
         if size >= LARGE_BYTES:
-            memory.give_back()
+            process_memory.give_back()
 
     def _attempt(self, frame: spool.Frame) -> None:
         """Leave a note of what is tried. Raises Unstorable when loaders died of it."""

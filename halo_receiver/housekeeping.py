@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from halo_receiver import children
+from halo_receiver import child_processes
 from halo_receiver.errors import HaloError
 from halo_receiver.logs import event, form_in_use
-from halo_receiver.rewrite import DAMAGED
+from halo_receiver.segment_rewrite import DAMAGED
 from halo_receiver.store import manifest, merge, retention, schema
 from halo_receiver.store.clock import TrustedClock
 from halo_receiver.store.segment import listed
@@ -102,8 +102,8 @@ class Housekeeping:
             "log_format": form_in_use(),
         }
         self._names, self._started = names, time.monotonic()
-        self._child = children.start(
-            "halo-rewrite", "halo_receiver.rewrite", json.dumps(settings),
+        self._child = child_processes.start(
+            "halo-rewrite", "halo_receiver.segment_rewrite", json.dumps(settings),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         )  # fmt: skip
 

@@ -22,7 +22,7 @@ from halo_receiver.http_connections import Connections
 from halo_receiver.intake import Answer, Intake, Kind
 from halo_receiver.logs import event
 from halo_receiver.metrics import CONTENT_TYPE, Metrics
-from halo_receiver.reading import Ended, Reads
+from halo_receiver.read_limits import Ended, Reads
 from halo_receiver.tls import Tls
 
 log = logging.getLogger("halo.receiver")

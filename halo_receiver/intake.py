@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from halo_receiver import ingest, spool
+from halo_receiver import spool, spool_queue
 from halo_receiver.auth import CODES, Role, Verdict
-from halo_receiver.check import Checked, TooLarge
-from halo_receiver.checking import Checking
+from halo_receiver.check_client import Checking
 from halo_receiver.config import ReceiverConfig
 from halo_receiver.decode import Encoding, Undecodable
 from halo_receiver.logs import event
 from halo_receiver.metrics import Metrics
+from halo_receiver.request_check import Checked, TooLarge
 
 log = logging.getLogger("halo.receiver")
 
@@ -81,7 +81,7 @@ class Intake:
         self,
         config: ReceiverConfig,
         *,
-        sink: ingest.Ingest,
+        sink: spool_queue.Ingest,
         spool_dir: Path,
         loaded: Callable[[], spool.Position],
         metrics: Metrics,
@@ -151,7 +151,7 @@ class Intake:
         except asyncio.CancelledError:  # the client went away; what it sent may still become durable, and come again
             self._metrics.request(kind, transport, "CANCELLED", len(body), time.perf_counter() - started)
             raise
-        except ingest.Busy as error:
+        except spool_queue.Busy as error:
             answer = Answer("UNAVAILABLE", f"{error}; please retry", retry=True)
         except TooLarge as error:
             answer = Answer("RESOURCE_EXHAUSTED", _sentence(error))
@@ -194,12 +194,12 @@ class Intake:
         if compression is None:  # gRPC hides the header from us; OTLP begins with 0x0a
             compression = "gzip" if body[:1] in (b"\x1f", b"\x78") else "none"
         if (trouble := self.trouble()) is not None:
-            raise ingest.Busy(trouble)
+            raise spool_queue.Busy(trouble)
         limit = self._config.max_request_bytes
         if len(body) > limit:
             raise TooLarge(f"the request has {len(body)} bytes, {limit} are allowed")
         if self.held + len(body) > max(MAX_HELD_BYTES, limit):
-            raise ingest.Busy("too many requests are being answered")
+            raise spool_queue.Busy("too many requests are being answered")
         self.held += len(body)
         try:
             checked = await self._checking.look(kind, encoding, compression, body)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from halo_receiver import conventions, spool
-from halo_receiver.aside import Aside
 from halo_receiver.commits import RETRY_SECONDS, Commits, Tell
+from halo_receiver.set_aside import Aside
 from halo_receiver.store.segments import Segments
 
 

@@ -9,7 +9,7 @@ import logging
 import time
 from typing import Any
 
-from halo_receiver import children
+from halo_receiver import child_processes
 from halo_receiver.config import ReceiverConfig, StoreConfig
 from halo_receiver.errors import HaloError
 from halo_receiver.logs import event
@@ -129,7 +129,7 @@ class LoaderClient:
         self._heard = self._moved = time.monotonic()
         self.counters = {}
         settings = {**self._settings, "careful": self._deaths >= CAREFUL_DEATHS}
-        self._process = process = await children.start_async(
+        self._process = process = await child_processes.start_async(
             "halo-loader", "halo_receiver.loader_process", json.dumps(settings),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**24,
         )  # fmt: skip

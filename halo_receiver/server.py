@@ -19,7 +19,7 @@ from halo_receiver.answers import response, status_details
 from halo_receiver.auth import Keys, Role, Verdict
 from halo_receiver.config import ReceiverConfig
 from halo_receiver.intake import Answer, Intake, Kind
-from halo_receiver.reading import Ended, Reads
+from halo_receiver.read_limits import Ended, Reads
 from halo_receiver.segments_service import SegmentsService, authorization
 from halo_receiver.tls import Tls
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import contrast, overview
+from halo_worker.analysis.decision_scope import traces_since
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
 from halo_worker.analysis.facts import Facts, facts
-from halo_worker.analysis.since import traces_since
 from halo_worker.display import cut
 from halo_worker.report import briefs, words
 from halo_worker.report.decisions import Decision
+from halo_worker.report.groups import grouped, seen_together
 from halo_worker.report.headline import headline
 from halo_worker.report.identity import mask
 from halo_worker.report.issue import Assessment, Issue, Releases, Seen
@@ -34,7 +35,6 @@ from halo_worker.report.model import (
 from halo_worker.report.rows import told
 from halo_worker.report.severity import severity_of
 from halo_worker.report.states import UNKNOWN_RULE, Point, absent_windows
-from halo_worker.report.together import grouped, seen_together
 from halo_worker.window import Window
 
 SIGNATURE_CHARACTERS = 2000  # of an error's text; its issue is told by all of it

@@ -219,7 +219,7 @@ class RedactionConfig(Section):
     @field_validator("patterns")
     @classmethod
     def _compile(cls, patterns: list[str]) -> list[str]:
-        from halo_receiver.store.text import matches_empty  # loads DuckDB, which few commands need
+        from halo_receiver.store.regex import matches_empty  # loads DuckDB, which few commands need
 
         for pattern in patterns:
             try:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from halo_receiver import backlog, children
+from halo_receiver import backlog, child_processes
 from halo_worker import segments_client
 from halo_worker.config import Settings
 
@@ -69,9 +69,9 @@ def _drain(current: Settings, interrupted: Callable[[], bool]) -> None:
     given = {f"HALO_STORE_{name}".upper(): value for name, value in current.store.model_dump().items()}
     given |= {f"HALO_RECEIVER_{name}".upper(): getattr(current.receiver, name) for name in _OF_LOADING}
     variables = {name: str(value) for name, value in given.items() if value is not None}
-    child = children.start(
+    child = child_processes.start(
         "halo-drain", "halo_receiver", "--drain", "--data-dir", str(current.store.data_dir), "--config", os.devnull,
-        env=children.environment(settings=True) | variables, ends_by=signal.SIGTERM,
+        env=child_processes.environment(settings=True) | variables, ends_by=signal.SIGTERM,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     while child.poll() is None:

@@ -18,7 +18,7 @@ from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.settling import Settle
 from halo_worker import assembly, freshness, inputs, issues
-from halo_worker.analysis import analyst, detectors, evidence, learned, scene
+from halo_worker.analysis import analyst, detectors, evidence, learned_detectors, page_data
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
 from halo_worker.config import BudgetConfig, Settings
@@ -26,11 +26,11 @@ from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError, InputError
 from halo_worker.report import html, markdown
 from halo_worker.report.archive import Archive, new_run_id
+from halo_worker.report.formats import minute
 from halo_worker.report.issue import Scope
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Report
-from halo_worker.report.scene import SCENE_FILE
-from halo_worker.report.words import minute
+from halo_worker.report.page_data import SCENE_FILE
 from halo_worker.request import Request, forget_old, note_request, resumed, work_root
 from halo_worker.window import SECOND, Window
 
@@ -154,7 +154,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             not_examined=(*request.unread, *problems),
         )  # fmt: skip
         report = assembled.report
-        staged = scene.collect(reader, report, assembled.history)
+        staged = page_data.collect(reader, report, assembled.history)
         documents = {
             "report.md": markdown.render_markdown(report, known_ids=staged.known_ids, links=current.links),
             "report.html": html.render_html(report, staged, index="../index.html", links=current.links),
@@ -232,7 +232,7 @@ def _work(begun: _Begun) -> analyst.Work:
 def _detected(begun: _Begun) -> Draft:
     """Run the detectors, ours and those that a model wrote in earlier reports."""
     found = detectors.run_detectors(begun.reader, begun.exclusions)
-    again, unmeasured = learned.remeasure(
+    again, unmeasured = learned_detectors.remeasure(
         begun.reader, list(begun.known.issues.values()), begun.work_dir / "learned",
         threads=begun.current.store.threads,
     )  # fmt: skip

@@ -26,7 +26,7 @@ from halo_worker.report.model import (
     SpanRef,
     Totals,
 )
-from halo_worker.report.scene import Glance, Scene, TraceRow, key_of, quote_key
+from halo_worker.report.page_data import Glance, Scene, TraceRow, key_of, quote_key
 from halo_worker.report.states import Point
 from halo_worker.report.statistics import wilson
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from halo_receiver.store.reader import Reader
 from halo_worker.display import named
-from halo_worker.report import words
+from halo_worker.report import formats
 from halo_worker.report.model import Coverage, DetectorOff
 
 MISSING, PARTIAL = 0.02, 0.5
@@ -214,7 +214,7 @@ def off(found: Sequence[Captured]) -> list[DetectorOff]:
 
 def checks(one: Captured, detectors: int) -> str:
     """Say how many of the detectors are on where one service is looked at, and what the others lack."""
-    return words.checks(Coverage(detectors=detectors, detectors_off=off([one])))
+    return formats.checks(Coverage(detectors=detectors, detectors_off=off([one])))
 
 
 def unsupported(found: Sequence[Captured]) -> list[str]:

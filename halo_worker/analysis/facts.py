@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import common, compared
+from halo_worker.analysis import call_samples, common_traits
 from halo_worker.analysis.detectors.answers import CLAIMS
 from halo_worker.analysis.evidence import VerifiedFinding
 from halo_worker.display import NAME_CHARACTERS, VALUE_CHARACTERS, one_line
@@ -36,7 +36,7 @@ _HITS = f"""
     GROUP BY ALL
   )
   SELECT DISTINCT h.finding, s.trace_id, s.span_id, s.start_time, s.agent_name, s.version, s.service_name,
-    {compared.CALL_NAME} AS called, span_type IN ('llm', 'embedding') AS is_model, s.error_type, s.error_message,
+    {call_samples.CALL_NAME} AS called, span_type IN ('llm', 'embedding') AS is_model, s.error_type, s.error_message,
     s.status_message, s.error_signature,
     called IS NOT NULL AND (s.failed AND s.control IS NULL OR b.span_id IS NOT NULL) AS failed
   FROM _hit h LEFT JOIN outermost o USING (trace_id, span_id)
@@ -89,7 +89,7 @@ def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
     sizes, versions = _sizes(reader), _versions(reader)
     all_calls = {number: calls for number, row in where.items() if (calls := _calls(row, sizes))}
     first = sorted(all_calls)[:MAX_COMPARED]
-    compared.prepare(reader, {number: where[number]["called"] for number in first})
+    call_samples.prepare(reader, {number: where[number]["called"] for number in first})
     found = []
     for number, item in enumerate(findings):
         calls, taken = all_calls.get(number), impact.get(number)
@@ -98,7 +98,7 @@ def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
                 calls=calls,
                 place=_place(where.get(number), calls, versions),
                 told_otherwise=_told(reader, item, calls, findings),
-                common=compared.shared(reader, number, calls) if calls and number in first else [],
+                common=call_samples.shared(reader, number, calls) if calls and number in first else [],
                 impact=_impact(taken) if taken else None,
                 seen_from=taken["first_ns"] if taken else None,
             )
@@ -109,7 +109,7 @@ def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
 def _sizes(reader: Reader) -> dict[str, int]:
     """Count the calls of each name that a finding is about."""
     rows = reader.query(
-        f"SELECT {compared.CALL_NAME} AS called, count(*) AS n FROM _s ANTI JOIN _inner USING (trace_id, span_id) "
+        f"SELECT {call_samples.CALL_NAME} AS called, count(*) AS n FROM _s ANTI JOIN _inner USING (trace_id, span_id) "
         "WHERE called IN (SELECT called FROM _hit_calls) GROUP BY ALL"
     )
     return {row["called"]: row["n"] for row in rows}
@@ -175,7 +175,9 @@ def _place(row: dict[str, Any] | None, calls: Calls | None, versions: dict[str, 
         tool=tool,
         agent=one_line(agent, VALUE_CHARACTERS) if agent else None,
         version=one_line(version, VALUE_CHARACTERS) if version else None,
-        only_version=bool(version) and elsewhere >= common.MIN_OTHERS and hits <= common.AT_MOST * elsewhere,
+        only_version=bool(version)
+        and elsewhere >= common_traits.MIN_OTHERS
+        and hits <= common_traits.AT_MOST * elsewhere,
     )
 
 

@@ -24,7 +24,7 @@ from halo_worker.cli.progress import shown
 from halo_worker.config import BudgetConfig, ModelConfig
 from halo_worker.display import visible
 from halo_worker.errors import InputError
-from halo_worker.report import words
+from halo_worker.report import formats
 from halo_worker.report.model import Report
 from halo_worker.request import Request
 
@@ -275,8 +275,8 @@ def import_command(paths: tuple[str, ...], arrival: inputs.Arrival, data_dir: Pa
     for what, count in sorted(imported.mended.items()):
         talk(f"note: {what} ({count})")
     talk(
-        f"imported {words.plural(imported.spans, 'span')} and {words.plural(imported.logs, 'log record')} "
-        f"from {words.plural(imported.files, 'file')}"
+        f"imported {formats.plural(imported.spans, 'span')} and {formats.plural(imported.logs, 'log record')} "
+        f"from {formats.plural(imported.files, 'file')}"
         + (f"; {imported.rejected} rejected for want of usable ids" if imported.rejected else "")
     )
 

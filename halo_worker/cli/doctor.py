@@ -27,7 +27,7 @@ from halo_worker.delivery.courier import make_sink
 from halo_worker.delivery.sink import reach
 from halo_worker.display import masked_url, one_line
 from halo_worker.errors import HaloError, SinkUnavailable
-from halo_worker.report.words import plural
+from halo_worker.report.formats import plural
 from halo_worker.segments_client import ReceiverAddress
 from halo_worker.window import last
 

@@ -13,7 +13,7 @@ from halo_worker import run
 from halo_worker.cli.common import everywhere, print_rows, settings, talk
 from halo_worker.display import one_line
 from halo_worker.errors import InputError
-from halo_worker.report import words
+from halo_worker.report import formats
 from halo_worker.report.decisions import Action, Decision, Decisions
 from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
@@ -76,7 +76,11 @@ def issues_command(
         traces=[_known_trace(trace) for trace in traces],
     )  # fmt: skip
     said = (
-        f" in {decision.release}" if decision.release else f" in {words.plural(len(traces), 'trace')}" if traces else ""
+        f" in {decision.release}"
+        if decision.release
+        else f" in {formats.plural(len(traces), 'trace')}"
+        if traces
+        else ""
     )
     talk(f"{issue.issue_id} {DECIDED[decided]}{said}: {titled(issue.finding)}")
 
@@ -105,7 +109,7 @@ def _say_whose(issues: Sequence[Issue], *, by_hand: bool) -> None:
     elif by_hand:
         talk("as runs by hand found them; schedules follow issues over time, and so does 'halo run --remember'")
     else:
-        talk(f"states and rates {words.whose([issue.scope for issue in issues])}")
+        talk(f"states and rates {formats.whose([issue.scope for issue in issues])}")
 
 
 def _scope(issue: Issue) -> str:
@@ -138,9 +142,9 @@ def _line(issue: Issue) -> dict[str, object]:
         "issue": issue.issue_id,
         "state": issue.state,
         "severity": issue.finding.severity,
-        "rate": "" if rate is None else words.percent(rate),
-        "first seen": words.day(issue.first_seen),
-        "last seen": words.day(issue.last_seen),
+        "rate": "" if rate is None else formats.percent(rate),
+        "first seen": formats.day(issue.first_seen),
+        "last seen": formats.day(issue.last_seen),
         "failure mode": titled(issue.finding),
     }
 
@@ -172,14 +176,14 @@ def _show(issue: Issue) -> None:
         titled(finding),
         "",
         finding.description,
-        f"first seen {words.minute(issue.first_seen)}, last seen {words.minute(issue.last_seen)}",
+        f"first seen {formats.minute(issue.first_seen)}, last seen {formats.minute(issue.last_seen)}",
     ]
     if issue.history:
         lines += ["", f"windows of {_scope(issue)}", "window end (UTC)   traces         rate    state"]
     for point in issue.history[-SHOWN_WINDOWS:]:
         mark = "marked wrong, not counted" if point.struck else "muted" if point.muted else point.state
         counted = f"{point.traces} of {point.of}"
-        lines.append(f"{words.minute(point.end_ns)}   {counted:<14} {words.percent(point.rate):<7} {mark}".rstrip())
+        lines.append(f"{formats.minute(point.end_ns)}   {counted:<14} {formats.percent(point.rate):<7} {mark}".rstrip())
     lines += ["", f"fix:      {finding.fix.summary}", f"validate: {finding.fix.validation}"]
     lines += [_said(item) for item in issue.decisions]
     click.echo("\n".join(one_line(line, LINE_CHARACTERS) for line in lines))
@@ -189,7 +193,7 @@ def _said(decision: Decision) -> str:
     """Write a decision: what, when, by whom, why."""
     which = f" in {decision.release}" if decision.release else ""
     if decision.traces:
-        which = f" in {words.plural(len(decision.traces), 'trace')}"
+        which = f" in {formats.plural(len(decision.traces), 'trace')}"
     by = f" by {decision.by}" if decision.by else ""
     note = f": {decision.note}" if decision.note else ""
-    return f"{decision.action}{which} {words.minute(decision.at_ns)}{by}{note}"
+    return f"{decision.action}{which} {formats.minute(decision.at_ns)}{by}{note}"

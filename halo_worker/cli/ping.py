@@ -11,7 +11,9 @@ from halo_worker.cli.common import everywhere, settings, talk
 
 
 @click.command("ping")
-@click.option("--timeout", type=click.FloatRange(min=0.1), default=4, show_default=True, metavar="SECONDS")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0.1), default=4, show_default=True, metavar="SECONDS", help="For an answer."
+)
 @everywhere
 def ping_command(timeout: float, data_dir: Path | None, config: Path | None) -> int:
     """Ask the receiver of the data directory whether it takes requests: exit 0, and 1 where it does not.

@@ -18,7 +18,7 @@ from halo_worker import run
 from halo_worker.analysis.analyst import Progress
 from halo_worker.cli.common import talk, talk_console
 from halo_worker.display import one_line
-from halo_worker.report.words import plural
+from halo_worker.report.formats import plural
 
 EVERY_SECONDS = 30.0  # between lines where there is no terminal, unless a turn begins
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from halo_receiver import children
+from halo_receiver import child_processes
 from halo_worker.cli.common import fail
 from halo_worker.config import Settings
 from halo_worker.errors import HaloError
@@ -37,9 +37,9 @@ class ReceiverChild:
     def _start(self) -> subprocess.Popen[bytes]:
         self._started = time.monotonic()
         # In a session of its own, so that Ctrl-C reaches this process alone, which then ends both in order.
-        return children.start(
+        return child_processes.start(
             "halo-receiver", "halo_receiver", *self._arguments,
-            env=children.environment(settings=True), ends_by=signal.SIGTERM, start_new_session=True,
+            env=child_processes.environment(settings=True), ends_by=signal.SIGTERM, start_new_session=True,
         )  # fmt: skip
 
     def wait_ready(self, stopping: threading.Event) -> int | None:

@@ -10,7 +10,7 @@ from halo_worker import run
 from halo_worker.cli.common import everywhere, print_rows, settings, show_report, talk
 from halo_worker.display import visible
 from halo_worker.errors import InputError
-from halo_worker.report import headline, words
+from halo_worker.report import formats, headline
 from halo_worker.report.archive import Archive
 from halo_worker.report.model import iso_nano
 
@@ -52,7 +52,7 @@ def reports_command(
             [
                 {
                     "id": report.id,
-                    "window (UTC)": f"{words.minute(report.window.start)} – {words.minute(report.window.end)}",
+                    "window (UTC)": f"{formats.minute(report.window.start)} – {formats.minute(report.window.end)}",
                     "schedule": report.schedule,
                     "answer": headline.headline(report),
                 }

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from halo_receiver import children
+from halo_receiver import child_processes
 from halo_receiver.logs import event, set_up
 from halo_receiver.store.lock import DirectoryLock, holder
 from halo_worker import run as conductor
@@ -26,7 +26,7 @@ from halo_worker.config import Settings
 from halo_worker.delivery.courier import Delivery, make_sink, unreachable
 from halo_worker.errors import HaloError, InputError
 from halo_worker.metrics import MetricsServer, WorkerMetrics
-from halo_worker.report import words
+from halo_worker.report import formats
 from halo_worker.report.model import iso_nano
 from halo_worker.window import Window
 
@@ -64,7 +64,7 @@ def receive_command(
         data_dir, config, make=True, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint}
     )
     sys.stdout.flush()
-    children.become(
+    child_processes.become(
         "halo-receiver", "halo_receiver", *_receiver_arguments(current, config), *(["--drain"] if drain else [])
     )
 
@@ -227,7 +227,7 @@ def _work_once(current: Settings) -> int:
     deliveries = conductor.courier(current).retry()
     _say_deliveries(deliveries)
     failed = sum(one.failed for one in ran)
-    talk(f"{words.plural(sum(one.windows for one in ran), 'run')} done" + (f", {failed} failed" if failed else ""))
+    talk(f"{formats.plural(sum(one.windows for one in ran), 'run')} done" + (f", {failed} failed" if failed else ""))
     return 1 if failed else 0
 
 

@@ -15,7 +15,7 @@ from halo_worker.delivery.sink import Parcel
 from halo_worker.errors import SinkUnavailable
 from halo_worker.report.html import render_html
 from halo_worker.report.markdown import render_markdown
-from halo_worker.report.scene import Scene, read_scene
+from halo_worker.report.page_data import Scene, read_scene
 
 _ENDINGS = {"json": "json", "markdown": "md", "html": "html"}
 

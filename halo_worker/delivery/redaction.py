@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from halo_receiver.store.text import Replacements, every_script
+from halo_receiver.store.regex import Replacements, every_script
 from halo_worker.display import masked_url as masked_url
 from halo_worker.errors import ConfigError, InputError
 

@@ -13,8 +13,8 @@ from halo_worker.delivery.sink import Parcel, reach, retry_after
 from halo_worker.display import masked_url
 from halo_worker.errors import SinkRefused, SinkUnavailable
 from halo_worker.report import slack
+from halo_worker.report.page_data import read_scene
 from halo_worker.report.rows import told
-from halo_worker.report.scene import read_scene
 
 # Slack's own words for what may pass.
 _PASSING = {"ratelimited", "rate_limited", "fatal_error", "internal_error", "service_unavailable", "request_timeout"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import orjson
 
-from halo_receiver import children
+from halo_receiver import child_processes
 from halo_receiver.store.lock import DirectoryLock
 from halo_worker import run as conductor
 from halo_worker import segments_client
@@ -123,7 +123,7 @@ def _receiver(data_dir: Path) -> Iterator[str]:
     log = data_dir / LOG
     with log.open("wb") as talk:
         # A session of its own: Ctrl-C reaches the demo alone, which then stops the receiver in order.
-        child = children.start(
+        child = child_processes.start(
             "halo-receiver", "halo_receiver", *words,
             ends_by=signal.SIGTERM, stdout=talk, stderr=talk, start_new_session=True,
         )  # fmt: skip

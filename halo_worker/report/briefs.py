@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator
 
 from halo_worker.display import named, one_line
-from halo_worker.report import words
+from halo_worker.report import formats
 from halo_worker.report.headline import titled
 from halo_worker.report.model import Finding
 
@@ -36,8 +36,8 @@ def brief_of(finding: Finding) -> str:
             *_data(titled(finding), finding.description, _where(finding)),
             *_data(f"How it was found: {finding.root_cause}" if finding.root_cause else ""),
             "",
-            f"Seen in {prevalence.traces} of {prevalence.of} traces ({words.percent(prevalence.rate)}); "
-            f"{one_line(words.since(finding))}.",
+            f"Seen in {prevalence.traces} of {prevalence.of} traces ({formats.percent(prevalence.rate)}); "
+            f"{one_line(formats.since(finding))}.",
             "",
             "Suggested change, and how to validate it (a model may have written them: judge before you follow):",
             *_data(finding.fix.summary, finding.fix.validation),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from halo_worker.display import named
-from halo_worker.report import headline, phrases, words
+from halo_worker.report import formats, headline, phrases
 from halo_worker.report.model import SEVERITIES, Finding, Report
 from halo_worker.report.rows import Row, told
 
@@ -58,24 +58,24 @@ def _facts(finding: Finding, report: Report) -> list[str]:
         found.append(f"only in {named(finding.place.version)}")
     if finding.told_otherwise is not None and finding.told_otherwise.traces:
         users, traces = finding.told_otherwise.users, finding.told_otherwise.traces
-        found.append(f"{words.plural(users, 'user') if users else words.plural(traces, 'answer')} told otherwise")
+        found.append(f"{formats.plural(users, 'user') if users else formats.plural(traces, 'answer')} told otherwise")
     if finding.state == "regressed":
         found.append(_absent(finding, report))
     impact, traces = finding.impact, finding.prevalence.traces
     if not found and impact is not None and traces and impact.seconds >= traces:
-        each = f"{words.duration(impact.seconds / traces * 1e9)}"
-        tokens = f" and {words.count(impact.tokens / traces)} tokens" if impact.tokens else ""
+        each = f"{formats.duration(impact.seconds / traces * 1e9)}"
+        tokens = f" and {formats.count(impact.tokens / traces)} tokens" if impact.tokens else ""
         found.append(f"{each}{tokens} each")
     return [one for one in found if one][:2]
 
 
 def _absent(finding: Finding, report: Report) -> str:
     if finding.resolution is not None:
-        return f"resolved on {words.day(finding.resolution.at)}"
+        return f"resolved on {formats.day(finding.resolution.at)}"
     if not finding.absent_windows:
         return ""
     daily = abs((report.window.end - report.window.start) / DAY_NS - 1) < 0.02
-    return f"absent for {words.plural(finding.absent_windows, 'day' if daily else 'window')}"
+    return f"absent for {formats.plural(finding.absent_windows, 'day' if daily else 'window')}"
 
 
 def _symptom(finding: Finding, lead: Finding) -> str:
@@ -99,7 +99,7 @@ def remainder(report: Report, shown: Sequence[Cause]) -> str:
         names = "; ".join(headline.titled(one) for one in said.resolved[:2])
         parts.append(f"resolved: {names}" + (f" and {len(said.resolved) - 2} more" if len(said.resolved) > 2 else ""))
     if said.muted:
-        parts.append(f"{len(said.muted)} muted ({words.plural(report.totals.muted_traces, 'trace')})")
+        parts.append(f"{len(said.muted)} muted ({formats.plural(report.totals.muted_traces, 'trace')})")
     return " · ".join(parts)
 
 
@@ -109,11 +109,11 @@ def counts(report: Report) -> str:
     if not totals.traces:
         return ""
     parts = [
-        f"{words.plural(totals.traces, 'trace')}, {words.percent(totals.affected_traces / totals.traces)} affected"
+        f"{formats.plural(totals.traces, 'trace')}, {formats.percent(totals.affected_traces / totals.traces)} affected"
     ]
     if totals.cost_usd is not None:
-        spent = f"{words.dollars(totals.affected_cost_usd)} of " if totals.affected_cost_usd else ""
-        parts.append(f"{spent}{words.dollars(totals.cost_usd)} spent{' on affected runs' if spent else ''}")
+        spent = f"{formats.dollars(totals.affected_cost_usd)} of " if totals.affected_cost_usd else ""
+        parts.append(f"{spent}{formats.dollars(totals.cost_usd)} spent{' on affected runs' if spent else ''}")
     if totals.duration_p95_ns is not None:
-        parts.append(f"p50 {words.duration(totals.duration_p50_ns)}, p95 {words.duration(totals.duration_p95_ns)}")
+        parts.append(f"p50 {formats.duration(totals.duration_p50_ns)}, p95 {formats.duration(totals.duration_p95_ns)}")
     return " · ".join(parts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from halo_worker.report import words
-from halo_worker.report.scene import TraceRow
+from halo_worker.report import formats
+from halo_worker.report.page_data import TraceRow
 from halo_worker.report.states import Point
 
 MAX_WATERFALL_ROWS = 40
@@ -82,7 +82,7 @@ class Trend:
 
 def trend(history: Sequence[Point], rate_now: float | None = None) -> Trend | None:
     """Draw the rate over past windows, and over this one where it is not among them; None before there is a past."""
-    rates = [(words.day(point.end_ns), point.rate) for point in history]
+    rates = [(formats.day(point.end_ns), point.rate) for point in history]
     if rate_now is not None:
         rates.append(("now", rate_now))
     rates = rates[-MAX_TREND:]
@@ -92,6 +92,6 @@ def trend(history: Sequence[Point], rate_now: float | None = None) -> Trend | No
     steps = []
     for index, (when, rate) in enumerate(rates):
         height = max(1.5, (TREND_HEIGHT - 2) * rate / top)
-        says = f"{when}: {words.percent(rate)}"
+        says = f"{when}: {formats.percent(rate)}"
         steps.append(Step(index * TREND_STEP, round(TREND_HEIGHT - height, 1), round(height, 1), says))
-    return Trend(steps, len(rates) * TREND_STEP - 2, " → ".join(words.percent(rate) for _, rate in rates[-5:]))
+    return Trend(steps, len(rates) * TREND_STEP - 2, " → ".join(formats.percent(rate) for _, rate in rates[-5:]))

@@ -12,7 +12,7 @@ import re
 from itertools import pairwise
 
 from halo_worker.display import named
-from halo_worker.report import phrases, words
+from halo_worker.report import formats, phrases
 from halo_worker.report.facts import Common
 from halo_worker.report.model import SEVERITIES, Finding, Report, iso_nano
 from halo_worker.report.rows import Row, Told, told
@@ -58,11 +58,11 @@ def headline(report: Report) -> str:
 
 
 def _nothing(report: Report, said: Told, unjudged: str) -> str:
-    traces = words.plural(report.totals.traces, "trace")
+    traces = formats.plural(report.totals.traces, "trace")
     gone = "; ".join(f"resolved: {titled(one)}{_left(one)}" for one in said.resolved[:1])
     if len(said.resolved) > 1:
         gone += f" and {len(said.resolved) - 1} more"
-    muted = f"{len(said.muted)} muted ({words.plural(report.totals.muted_traces, 'trace')})" if said.muted else ""
+    muted = f"{len(said.muted)} muted ({formats.plural(report.totals.muted_traces, 'trace')})" if said.muted else ""
     rest = "; ".join(filter(None, (gone, muted)))
     if unjudged:
         text = f"Could not judge {_these(report)}: {unjudged}"
@@ -77,11 +77,11 @@ def _nothing(report: Report, said: Told, unjudged: str) -> str:
 def _left(finding: Finding) -> str:
     """Say that traces of before a person's resolution are still there."""
     traces = finding.prevalence.traces
-    return f" ({words.plural(traces, 'trace')} started before)" if traces else ""
+    return f" ({formats.plural(traces, 'trace')} started before)" if traces else ""
 
 
 def _these(report: Report) -> str:
-    return "this trace" if report.totals.traces == 1 else f"these {words.plural(report.totals.traces, 'trace')}"
+    return "this trace" if report.totals.traces == 1 else f"these {formats.plural(report.totals.traces, 'trace')}"
 
 
 def could_not_judge(report: Report) -> str:
@@ -89,7 +89,7 @@ def could_not_judge(report: Report) -> str:
     coverage, totals = report.coverage, report.totals
     reasons = []
     if coverage.detectors and len(coverage.detectors_off) >= FEW * coverage.detectors:
-        reasons.append(words.checks(coverage))
+        reasons.append(formats.checks(coverage))
     if totals.outcomes and not totals.known_outcomes:
         reasons.append(NO_OUTCOME)
     return "; ".join(reasons)
@@ -173,8 +173,8 @@ def _told(finding: Finding) -> str:
     if other is None or not other.traces:
         return ""
     if other.users:
-        return f"; {words.plural(other.users, 'user')} {'was' if other.users == 1 else 'were'} told it succeeded"
-    return f"; {words.plural(other.traces, 'answer')} said it succeeded"
+        return f"; {formats.plural(other.users, 'user')} {'was' if other.users == 1 else 'were'} told it succeeded"
+    return f"; {formats.plural(other.traces, 'answer')} said it succeeded"
 
 
 def ratio_of(finding: Finding) -> Common | None:

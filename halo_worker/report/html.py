@@ -22,12 +22,12 @@ from markupsafe import Markup
 
 from halo_worker.display import NAME_CHARACTERS, cut, one_line, visible
 from halo_worker.links import NONE, Links
-from halo_worker.report import causes, headline, phrases, prose, words
+from halo_worker.report import answer_markdown, causes, formats, headline, phrases
 from halo_worker.report.drawing import trend, waterfall
 from halo_worker.report.issue import Issue
 from halo_worker.report.model import SEVERITIES, Breakdown, Evidence, Finding, GroupTotals, Report, SpanRef
+from halo_worker.report.page_data import Scene, key_of, quote_key
 from halo_worker.report.rows import told
-from halo_worker.report.scene import Scene, key_of, quote_key
 
 MAX_STRING = 8000  # of any one text on the page; report.json holds it whole
 MAX_WHERE = 6
@@ -61,9 +61,9 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
     for name in _FILTERS:
-        environment.filters[name] = getattr(words, name)
+        environment.filters[name] = getattr(formats, name)
     for name in ("percent", "since"):  # a figure and its sign stay on one line
-        environment.filters[name] = _joined(getattr(words, name))
+        environment.filters[name] = _joined(getattr(formats, name))
     environment.filters["unbroken"] = _joined(str)
     environment.filters["shell"] = lambda text: shlex.quote(one_line(text))  # ids of imported files may be anything
     return environment
@@ -97,14 +97,14 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
     return _environment().get_template("report.html.j2").render(
         report=report,
         headline=headline.headline(report),
-        partial=words.partial(report),
-        engine=words.engine(report),
-        answer=Markup(prose.to_html(report.answer, known)) if report.answer else None,  # noqa: S704 - made inert there
+        partial=formats.partial(report),
+        engine=formats.engine(report),
+        answer=Markup(answer_markdown.to_html(report.answer, known)) if report.answer else None,  # noqa: S704 - made inert there
         causes=first,
         remainder=causes.remainder(report, first),
         counts=causes.counts(report),
-        nothing=words.nothing(report),
-        checks=words.checks(report.coverage) if report.coverage.detectors else "",
+        nothing=formats.nothing(report),
+        checks=formats.checks(report.coverage) if report.coverage.detectors else "",
         findings=[
             *(_finding(finding, page, is_open=number < MAX_OPEN) for number, finding in enumerate(shown)),
             *(_finding(finding, page, is_open=False) for finding in folded),
@@ -149,9 +149,9 @@ def _finding(finding: Finding, page: _Page, *, is_open: bool) -> dict[str, Any]:
         "title": page.titles[finding.issue_id],
         "open": is_open,
         "counted": headline.counted_of(finding),
-        "change": words.change(finding),
+        "change": formats.change(finding),
         "common": [phrases.in_common(one, now_ns=page.report.window.end) for one in finding.common],
-        "impact": words.impact(finding.impact) if finding.impact else "",
+        "impact": formats.impact(finding.impact) if finding.impact else "",
         "issue_url": page.links.to_issue(finding.issue_id),
         "trace_url": page.links.to_trace(symptom.trace_id, symptom.span_id) if symptom else None,
         "trend": trend(scene.history.get(finding.issue_id, ()), finding.prevalence.rate),
@@ -209,7 +209,7 @@ def index_headline(states: Sequence[str]) -> str:
         return "No failure modes are known yet."
     current = [state for state in states if state not in _SETTLED]
     worse = ", ".join(f"{states.count(name)} {name}" for name in ("new", "regressed", "worsening") if name in states)
-    text = f"{words.plural(len(current), 'failure mode')} now{f': {worse}' if worse else ''}"
+    text = f"{formats.plural(len(current), 'failure mode')} now{f': {worse}' if worse else ''}"
     return f"{text}; {states.count('resolved')} resolved." if "resolved" in states else f"{text}."
 
 
@@ -238,7 +238,7 @@ def render_index(reports: Sequence[Report], issues: Iterable[Issue]) -> str:
         reports=[{"r": report, "headline": headline.headline(report)} for report in reports[:INDEX_REPORTS]],
         more=max(0, len(reports) - INDEX_REPORTS),
         issues=rows,
-        whose=words.whose([issue.scope for issue in (row["i"] for row in rows)]),
+        whose=formats.whose([issue.scope for issue in (row["i"] for row in rows)]),
         css=Markup(_asset("report.css")),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{_digest(script)}'",

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from halo_worker.display import named, one_line, visible
 from halo_worker.links import NONE, Links
-from halo_worker.report import causes, headline, phrases, prose, words
+from halo_worker.report import answer_markdown, causes, formats, headline, phrases
 from halo_worker.report.model import Contrast, Evidence, Finding, Report
 from halo_worker.report.rows import told
 
@@ -35,7 +35,7 @@ def _fenced(text: str) -> str:
 
 def _id(text: str) -> str:
     """Write an id: those of imported files may be anything."""
-    return prose.code_span(one_line(text, 100))
+    return answer_markdown.code_span(one_line(text, 100))
 
 
 def _linked(text: str, target: str | None) -> str:
@@ -49,15 +49,15 @@ def _quote(item: Evidence, links: Links) -> str:
 
 def render_markdown(report: Report, *, known_ids: Collection[str] | None = None, links: Links = NONE) -> str:
     """Write the whole report. `known_ids` are those ids of the answer that the window has; others are marked."""
-    window = f"{words.minute(report.window.start)} – {words.minute(report.window.end)} UTC"
+    window = f"{formats.minute(report.window.start)} – {formats.minute(report.window.end)} UTC"
     lines = [f"# {escaped(headline.headline(report))}", "", *_causes(report)]
     lines += [f"{escaped(causes.counts(report))}  ", f"{window}{_of(report)}", ""]
-    if partial := words.partial(report):
+    if partial := formats.partial(report):
         lines += [f"> {partial}", ""]
     if report.prompt:
         lines += [f"## Question\n\n{escaped(report.prompt)}", "", "## Answer", ""]
     if report.answer:
-        lines += [prose.to_markdown(report.answer, known_ids), ""]
+        lines += [answer_markdown.to_markdown(report.answer, known_ids), ""]
     elif report.prompt:
         lines += ["No answer was reached.", ""]
     lines += _overview(report)
@@ -95,7 +95,7 @@ def _overview(report: Report) -> list[str]:
         return ["Either no agent ran, or nothing is being received: `halo doctor` says which.", ""]
     said = told(report.findings)
     if not said.findings and not said.muted:
-        return [f"{escaped(words.nothing(report))}", ""]
+        return [f"{escaped(formats.nothing(report))}", ""]
     lines: list[str] = []
     if said.findings:
         lines += ["| severity | failure mode | affected | state | issue |", "|---|---|---|---|---|"]
@@ -108,7 +108,7 @@ def _overview(report: Report) -> list[str]:
     if said.muted:
         muted = "; ".join(
             f"{escaped(headline.titled(row.lead))} "
-            f"({row.lead.issue_id}, {words.plural(row.lead.prevalence.traces, 'trace')})"
+            f"({row.lead.issue_id}, {formats.plural(row.lead.prevalence.traces, 'trace')})"
             for row in said.muted
         )
         lines += [f"Muted: {muted}", ""]
@@ -120,7 +120,7 @@ def _folded(findings: Sequence[Finding]) -> list[str]:
     lines = ["## Folded: ongoing or lower", ""] if findings else []
     for item in findings:
         lines += [
-            f"- **{escaped(headline.titled(item))}** ({item.issue_id}): {escaped(words.since(item))}. "
+            f"- **{escaped(headline.titled(item))}** ({item.issue_id}): {escaped(formats.since(item))}. "
             f"{escaped(item.fix.summary)}"
         ]
     return [*lines, ""] if lines else []
@@ -131,14 +131,14 @@ def _finding(number: int, item: Finding, report: Report, titles: Mapping[str, st
     lines = [
         f"## {number}. {escaped(headline.titled(item))}",
         "",
-        f"**{item.severity}** · {words.since(item)} · {_linked(item.issue_id, links.to_issue(item.issue_id))} · "
+        f"**{item.severity}** · {formats.since(item)} · {_linked(item.issue_id, links.to_issue(item.issue_id))} · "
         f"{escaped(item.category)} · "
         f"confidence {item.confidence:.2f}",
         "",
         escaped(item.description),
         "",
-        f"- Traces: {prevalence.traces:,} of {prevalence.of:,}, {words.percent(prevalence.rate)} "
-        f"(95 % interval {words.percent(prevalence.low)} to {words.percent(prevalence.high)})",
+        f"- Traces: {prevalence.traces:,} of {prevalence.of:,}, {formats.percent(prevalence.rate)} "
+        f"(95 % interval {formats.percent(prevalence.low)} to {formats.percent(prevalence.high)})",
         f"- Severity: {escaped(item.severity_reason)}",
     ]
     concentrated = [b for b in item.breakdown if b.dimension in ("agent", "model", "version", "tool")][:4]
@@ -149,7 +149,7 @@ def _finding(number: int, item: Finding, report: Report, titles: Mapping[str, st
         lines.append("- What these have in common:")
         lines += [f"  - {escaped(phrases.in_common(one, now_ns=report.window.end))}" for one in item.common]
     if item.impact is not None:
-        lines.append(f"- Impact: {words.impact(item.impact)}")
+        lines.append(f"- Impact: {formats.impact(item.impact)}")
     if item.origin_span and item.symptom_span and item.origin_span != item.symptom_span:
         lines.append(
             f"- Caused by span {_id(item.origin_span.span_id)}, shown in span {_id(item.symptom_span.span_id)}"
@@ -181,7 +181,7 @@ def _contrasts(report: Report) -> list[str]:
             continue
         lines += [
             f"{outcome.failed:,} of {outcome.known:,} traces failed by {escaped(outcome.source)}: "
-            f"{escaped(outcome.note)}. {words.plural(outcome.tested, 'value')} compared.",
+            f"{escaped(outcome.note)}. {formats.plural(outcome.tested, 'value')} compared.",
             "",
             "| | value | failed with it | without it | ratio | of all failures | q |",
             "|---|---|---|---|---|---|---|",
@@ -197,9 +197,9 @@ def _contrast(item: Contrast) -> str:
     ratio = "only here" if item.risk_ratio is None else f"× {item.risk_ratio:.1f}"
     return (
         f"| {escaped(item.dimension)} | {escaped(item.value)} "
-        f"| {words.percent(item.rate)} ({item.failed} of {item.of}) "
-        f"| {words.percent(item.rest_rate)} ({item.rest_failed} of {item.rest_of}) | {ratio} "
-        f"| {words.percent(item.support)} | {words.chance(item.q_value)} |"
+        f"| {formats.percent(item.rate)} ({item.failed} of {item.of}) "
+        f"| {formats.percent(item.rest_rate)} ({item.rest_failed} of {item.rest_of}) | {ratio} "
+        f"| {formats.percent(item.support)} | {formats.chance(item.q_value)} |"
     )
 
 
@@ -211,39 +211,40 @@ def _account(report: Report) -> list[str]:
         else [
             "## Totals",
             "",
-            f"{words.plural(totals.traces, 'trace')}, {words.plural(totals.spans, 'span')}, "
-            f"{words.plural(totals.error_traces, 'trace')} with errors, "
-            f"{words.short(totals.input_tokens)} input and {words.short(totals.output_tokens)} output tokens, "
-            f"{words.dollars(totals.cost_usd)}; p50 {words.duration(totals.duration_p50_ns)}, "
-            f"p95 {words.duration(totals.duration_p95_ns)}.",
+            f"{formats.plural(totals.traces, 'trace')}, {formats.plural(totals.spans, 'span')}, "
+            f"{formats.plural(totals.error_traces, 'trace')} with errors, "
+            f"{formats.short(totals.input_tokens)} input and {formats.short(totals.output_tokens)} output tokens, "
+            f"{formats.dollars(totals.cost_usd)}; p50 {formats.duration(totals.duration_p50_ns)}, "
+            f"p95 {formats.duration(totals.duration_p95_ns)}.",
             "",
         ]
     )
     if totals.by_agent:
         lines += ["| agent | traces | with errors | tokens | cost | p95 |", "|---|---|---|---|---|---|"]
         lines += [
-            f"| {escaped(g.name)} | {g.traces} | {g.error_traces} | {words.short(g.input_tokens + g.output_tokens)} | "
-            f"{words.dollars(g.cost_usd)} | {words.duration(g.duration_p95_ns)} |"
+            f"| {escaped(g.name)} | {g.traces} | {g.error_traces} "
+            f"| {formats.short(g.input_tokens + g.output_tokens)} | {formats.dollars(g.cost_usd)} "
+            f"| {formats.duration(g.duration_p95_ns)} |"
             for g in totals.by_agent
         ]
         lines.append("")
     lines += ["## Coverage", ""]
     lines.append(
-        f"- {coverage.traces_examined:,} of {words.plural(coverage.traces, 'trace')} examined, "
-        f"{words.plural(coverage.spans, 'span')}"
+        f"- {coverage.traces_examined:,} of {formats.plural(coverage.traces, 'trace')} examined, "
+        f"{formats.plural(coverage.spans, 'span')}"
     )
     if coverage.detectors:
-        lines.append(f"- {escaped(words.checks(coverage))}")
+        lines.append(f"- {escaped(formats.checks(coverage))}")
     lines += [f"- Skipped: {escaped(item)}" for item in coverage.not_examined] or ["- Nothing was skipped"]
-    lines += [f"- Left out: {escaped(words.left_out(item))}" for item in report.left_out]
+    lines += [f"- Left out: {escaped(formats.left_out(item))}" for item in report.left_out]
     lines += [f"- Not captured: {escaped(item)}" for item in coverage.unsupported]
     if report.rejected.citations or report.rejected.findings:
         lines.append(
             "- Dropped because verification failed: "
-            f"{words.plural(report.rejected.findings, 'finding')}, "
-            f"{words.plural(report.rejected.citations, 'quote')}"
+            f"{formats.plural(report.rejected.findings, 'finding')}, "
+            f"{formats.plural(report.rejected.citations, 'quote')}"
         )
-    used = f"- This run: {escaped(words.engine(report))}"
+    used = f"- This run: {escaped(formats.engine(report))}"
     if report.engine.route:
         used += f" Route {escaped(report.engine.route)}: {escaped(report.engine.route_reason or 'as asked')}."
     return [*lines, used, f"- Report {report.id}", ""]

@@ -29,7 +29,6 @@ Status = Literal["complete", "partial", "failed"]
 Stop = Literal["turns", "tokens", "cost", "seconds", "error", "interrupted"]
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "high", "medium", "low")
-STATES: tuple[State, ...] = ("new", "ongoing", "worsening", "improving", "regressed", "resolved")
 
 
 class ReportWindow(Timed):

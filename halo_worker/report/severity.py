@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from halo_worker.report.formats import percent
 from halo_worker.report.model import Severity, State
-from halo_worker.report.words import percent
 
 CRITICAL = 5  # points of a severity
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from halo_worker.display import one_line, visible
 from halo_worker.links import NONE, Links
-from halo_worker.report import causes, headline, phrases, prose, words
+from halo_worker.report import answer_markdown, causes, formats, headline, phrases
 from halo_worker.report.causes import Cause
 from halo_worker.report.model import Evidence, Finding, Report
 
@@ -45,11 +45,11 @@ def cut(text: str, limit: int) -> str:
 
 def _plain(text: str, limit: int = MAX_TEXT, *, names: Collection[str] = ()) -> str:
     """Make text of strangers inert, on one line; names stand in code spans, as they are."""
-    return prose.slack_with_code(one_line(text, limit), names)
+    return answer_markdown.slack_with_code(one_line(text, limit), names)
 
 
 def _lines(text: str, names: Collection[str] = ()) -> str:
-    return prose.slack_with_code(visible(text), names).strip()
+    return answer_markdown.slack_with_code(visible(text), names).strip()
 
 
 def _names(findings: Iterable[Finding]) -> set[str]:
@@ -79,18 +79,20 @@ def message(
 
     `known_ids` are those ids of the answer that the window has; others are marked.
     """
-    window = f"{words.minute(report.window.start)} – {words.minute(report.window.end)} UTC"
+    window = f"{formats.minute(report.window.start)} – {formats.minute(report.window.end)} UTC"
     title = f"{report.schedule}: {window}" if report.schedule else f"Failure modes, {window}"
     sentence, names = headline.headline(report), _names(report.findings)
     blocks: list[Block] = [
         {"type": "header", "text": {"type": "plain_text", "text": one_line(title, MAX_HEADER)}},
         _section(_plain(sentence, MAX_SENTENCE, names=names), MAX_SENTENCE),
     ]
-    if partial := words.partial(report):
+    if partial := formats.partial(report):
         blocks.append(_section(f"⚠️ {_plain(partial)}"))
     if report.prompt:
         blocks.append(_section(f"*{_plain(report.prompt, 500)}*"))
-        blocks.append(_section(prose.to_slack(report.answer, known_ids) if report.answer else "No answer was reached."))
+        blocks.append(
+            _section(answer_markdown.to_slack(report.answer, known_ids) if report.answer else "No answer was reached.")
+        )
     first = causes.causes(report, limit=max(causes.CAUSES, min(MAX_FINDINGS, headline.open_rows(report))))
     blocks += [_section(_line(cause, names, links)) for cause in first]
     blocks.append(
@@ -104,9 +106,9 @@ def message(
         button = {"type": "plain_text", "text": "Open report"}
         blocks.append({"type": "actions", "elements": [{"type": "button", "text": button, "url": target}]})
     way = f"<{target}|Full report>" if target else ""
-    blocks.append(_context(way, _plain(f"report {report.id}"), _plain(words.engine(report))))
+    blocks.append(_context(way, _plain(f"report {report.id}"), _plain(formats.engine(report))))
     blocks = [block for block in blocks if block.get("elements") != []]
-    return cut(prose.slack_escaped(one_line(sentence)), MAX_TEXT), blocks[:MAX_BLOCKS]
+    return cut(answer_markdown.slack_escaped(one_line(sentence)), MAX_TEXT), blocks[:MAX_BLOCKS]
 
 
 def _target(url: str | None) -> str | None:
@@ -141,18 +143,18 @@ def detail(report: Report, finding: Finding, *, links: Links = NONE) -> tuple[st
         _section(f"{_MARKS[finding.severity]} {title}\n{_lines(finding.description, names)}", MAX_PART),
         _context(
             cut(_plain(f"{finding.severity}: {finding.severity_reason}"), MAX_TITLE),
-            _plain(words.since(finding)),
-            _plain(f"95 % interval {words.percent(seen.low)} to {words.percent(seen.high)}"),
+            _plain(formats.since(finding)),
+            _plain(f"95 % interval {formats.percent(seen.low)} to {formats.percent(seen.high)}"),
         ),
     ]
     if shared:
         blocks.append(_section("\n".join(("What these have in common", *shared)), MAX_PART))
     for item in finding.evidence[:2]:
-        quote = cut(prose.slack_escaped(visible(item.quote).replace("```", "ˋˋˋ")), MAX_QUOTE)
+        quote = cut(answer_markdown.slack_escaped(visible(item.quote).replace("```", "ˋˋˋ")), MAX_QUOTE)
         blocks.append(_section(f"```\n{quote}\n```\n{_span(item, links)}"))
     blocks.append(_section(f"*Fix.* {_lines(finding.fix.summary, names)}", MAX_PART))
     blocks.append(_section(f"*How to verify.* {_lines(finding.fix.validation, names)}", MAX_PART))
-    return cut(prose.slack_escaped(one_line(headline.titled(finding))), MAX_TEXT) or "–", blocks
+    return cut(answer_markdown.slack_escaped(one_line(headline.titled(finding))), MAX_TEXT) or "–", blocks
 
 
 def _span(item: Evidence, links: Links) -> str:

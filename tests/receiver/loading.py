@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 
 from halo_receiver import spool
-from halo_receiver.aside import DIRECTORY as ASIDE
 from halo_receiver.loader import Loader
+from halo_receiver.set_aside import DIRECTORY as ASIDE
 from halo_receiver.store import schema
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.text_folding import unfolded

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from halo_receiver import rewrite
+from halo_receiver import segment_rewrite
 from halo_receiver.conventions import MAPPING_VERSION
 from halo_receiver.decode.flat import flat_span
 from halo_receiver.span import Canonical, Scope, Span
@@ -68,7 +68,7 @@ def merge_all(data_dir: Path, first: int = 0, last: int | None = None) -> None:
     directory = data_dir / "segments"
     names = [path.name for path in listed(directory)][first:last]
     if len(names) > 1:
-        assert merge.publish(directory, rewrite.rewrite(directory, names, **OPTIONS)) is not None
+        assert merge.publish(directory, segment_rewrite.rewrite(directory, names, **OPTIONS)) is not None
 
 
 def shown(data_dir: Path, **window: Any) -> list[dict[str, Any]]:

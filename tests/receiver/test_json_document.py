@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halo_receiver import check, decode, wire
+from halo_receiver import decode, request_check, wire
 from halo_receiver.decode import Undecodable, json_document
 from halo_receiver.wire import json_ends
 
@@ -102,7 +102,7 @@ def test_a_request_in_parts_means_what_it_means_as_a_whole(data: st.DataObject) 
         patched.setattr(json_document, "PART_BYTES", data.draw(st.integers(1, 200)))
         parts = outcome(body, kind)
         try:
-            items = check.check(kind, "json", body).items
+            items = request_check.check(kind, "json", body).items
         except Undecodable:
             items = -1
     assert repr(parts) == repr(whole)  # a NaN does not equal itself
@@ -144,20 +144,20 @@ def tried(find: Any, body: bytes) -> Any:
 def test_what_is_no_request_is_refused_in_parts_too(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_document, "WHOLE_BYTES", -1)
     with pytest.raises(Undecodable):
-        check.check("traces", "json", body)
+        request_check.check("traces", "json", body)
 
 
 def test_too_much_in_one_span_is_refused_as_it_cannot_be_parsed_in_parts() -> None:
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{**ID, "events": [0]}]}]}]})
     events = "{}," * (json_document.MAX_ITEM_VALUES // 2 + 1)
     with pytest.raises(Undecodable, match="in one span, log record or resource"):
-        check.check("traces", "json", body.replace("[0]", f"[{events}{{}}]").encode())
+        request_check.check("traces", "json", body.replace("[0]", f"[{events}{{}}]").encode())
 
 
 def test_items_of_which_none_can_be_kept_are_not_looked_at_to_the_end() -> None:
     """Four kilobytes, compressed, that took seconds."""
     body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + b",".join([b"{}"] * 1_000_000) + b"]}]}]}"
     with pytest.raises(
-        Undecodable, match=f"none of the first {check.HOPELESS_ITEMS} items can be kept: trace_id is missing"
+        Undecodable, match=f"none of the first {request_check.HOPELESS_ITEMS} items can be kept: trace_id is missing"
     ):
-        check.check("traces", "json", body)
+        request_check.check("traces", "json", body)

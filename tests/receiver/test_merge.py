@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from halo_receiver import conventions, rewrite
+from halo_receiver import conventions, segment_rewrite
 from halo_receiver.housekeeping import Housekeeping
 from halo_receiver.otlp_messages import TraceRequest
 from halo_receiver.store import manifest, merge, retention, schema, trace_filter
@@ -52,7 +52,7 @@ def seen(data_dir: Path) -> list[Any]:
 
 
 def merged(data_dir: Path, names: list[str]) -> Path:
-    return rewrite.rewrite(data_dir / "segments", names, **OPTIONS)  # type: ignore[arg-type]
+    return segment_rewrite.rewrite(data_dir / "segments", names, **OPTIONS)  # type: ignore[arg-type]
 
 
 def test_a_merge_changes_nothing_that_is_seen(tmp_path: Path) -> None:

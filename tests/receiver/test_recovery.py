@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from halo_receiver import commits, conventions, spool, tables
+from halo_receiver import batch_tables, commits, conventions, spool
 from halo_receiver.decode import Undecodable
 from halo_receiver.errors import Unstorable
 from halo_receiver.loader import Loader
@@ -179,14 +179,14 @@ def test_a_request_that_cannot_be_stored_is_set_aside_and_its_neighbours_are_loa
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Have decoding throw at a request that is poison."""
-    as_it_is = tables.Tables.add
+    as_it_is = batch_tables.Tables.add
 
     def fail(made: Any, kind: str, encoding: Any, body: bytes, arrival_ns: int) -> dict[str, int]:
         if b"poison" in body:
             raise error
         return as_it_is(made, kind, encoding, body, arrival_ns)
 
-    monkeypatch.setattr(tables.Tables, "add", fail)
+    monkeypatch.setattr(batch_tables.Tables, "add", fail)
 
 
 @pytest.mark.parametrize("error", [Unstorable("no"), Undecodable("no"), MemoryError(), RecursionError(), KeyError("x")])
@@ -204,7 +204,7 @@ def test_tables_that_cannot_be_made_of_a_batch_cost_nothing_but_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what they still hold does not come a second time."""
-    as_it_is, calls = tables.Tables.take, []
+    as_it_is, calls = batch_tables.Tables.take, []
 
     def fail_once(made: Any) -> Any:
         calls.append(1)
@@ -212,7 +212,7 @@ def test_tables_that_cannot_be_made_of_a_batch_cost_nothing_but_time(
             raise OverflowError("once")
         return as_it_is(made)
 
-    monkeypatch.setattr(tables.Tables, "take", fail_once)
+    monkeypatch.setattr(batch_tables.Tables, "take", fail_once)
     append_spans(tmp_path, 1, 2)
     append(tmp_path, LOG, kind="logs", encoding="json")
     load(tmp_path)

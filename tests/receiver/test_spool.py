@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from halo_receiver import ingest, spool
-from halo_receiver.ingest import CLOCK_BACK_NS, Ingest
+from halo_receiver import spool, spool_queue
+from halo_receiver.spool_queue import CLOCK_BACK_NS, Ingest
 from tests.fixtures_receiver import eventually, trace_request
 from tests.receiver.loading import ARRIVAL, append, append_spans, aside, load, numbers, open_loader
 
@@ -219,7 +219,7 @@ async def test_a_disk_that_hangs_is_seen_and_too_much_that_waits_is_busy(tmp_pat
     waiting = asyncio.create_task(sink.store(**request))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     eventually(lambda: sink.stalled_for > 0)
-    with pytest.raises(ingest.Busy):
+    with pytest.raises(spool_queue.Busy):
         await sink.store(**request)  # type: ignore[arg-type]
     go_on.set()
     await waiting
@@ -244,12 +244,12 @@ async def test_who_gives_up_waiting_takes_no_request_back_and_leaves_its_room(tm
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    with pytest.raises(ingest.Busy):  # what waits for the disk counts until it is written
+    with pytest.raises(spool_queue.Busy):  # what waits for the disk counts until it is written
         await sink.store(**request, body=trace_request((2, 2)))
     go_on.set()
     async with asyncio.timeout(20):
         while True:
-            with contextlib.suppress(ingest.Busy):
+            with contextlib.suppress(spool_queue.Busy):
                 await sink.store(**request, body=trace_request((3, 3)))
                 break
             await asyncio.sleep(0)

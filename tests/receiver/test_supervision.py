@@ -166,12 +166,12 @@ def test_a_request_that_kills_every_loader_is_set_aside_and_the_rest_goes_on(tmp
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
         "if 'halo_receiver.loader_process' in ' '.join(sys.orig_argv):\n"
-        "    from halo_receiver import tables\n"
-        "    as_it_is = tables.Tables.add\n"
+        "    from halo_receiver import batch_tables\n"
+        "    as_it_is = batch_tables.Tables.add\n"
         "    def die(made, kind, encoding, body, arrival_ns):\n"
         "        if b'poison' in body: os._exit(139)\n"
         "        return as_it_is(made, kind, encoding, body, arrival_ns)\n"
-        "    tables.Tables.add = die\n"
+        "    batch_tables.Tables.add = die\n"
     )
     path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     receiver = ReceiverProcess(tmp_path / "data", PYTHONPATH=path)

@@ -19,10 +19,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from benchmarks import payloads
-from halo_receiver import check, decode, wire
+from halo_receiver import decode, request_check, wire
+from halo_receiver.batch_tables import Tables
 from halo_receiver.store import columns
 from halo_receiver.store.text_folding import MAX_FOLDED_BYTES
-from halo_receiver.tables import Tables
 from tests.fixtures_receiver import trace_request
 from tests.generator.fleet import fleet
 
@@ -66,7 +66,7 @@ def same(body: bytes) -> bool:
 
 def looked_at(kind: str, body: bytes) -> Any:
     try:
-        return check.check(kind, "protobuf", body)
+        return request_check.check(kind, "protobuf", body)
     except decode.Undecodable as error:
         return str(error)
 
@@ -266,7 +266,7 @@ def test_a_request_is_looked_at_alike(captures: Path, monkeypatch: pytest.Monkey
             same_look(kind, path.read_bytes(), monkeypatch)
     without_ids = request_of([Span(name="a"), Span(trace_id=b"t" * 16, span_id=b"s" * 8), Span(trace_id=b"t")], [], [])
     same_look("traces", without_ids, monkeypatch)
-    assert check.check("traces", "protobuf", without_ids).rejected == 4
+    assert request_check.check("traces", "protobuf", without_ids).rejected == 4
 
 
 @needs_scanner

@@ -43,7 +43,7 @@ def test_missing_definitions_are_told_with_what_to_set(tmp_path: Path) -> None:
     assert {lack.fact.name for lack in found["sre-svc"].lacks} == {"tool definitions"}
     assert {"invented_tool", "wrong_arguments"} == found["sre-svc"].blind
     (line,) = [line for line in lines if "tool definitions" in line]
-    assert line.startswith("sre-svc (openinference): tool definitions are not captured: invented tools")
+    assert line.startswith("sre-svc (openinference): tool definitions are not captured: cannot detect invented tools")
     assert "OPENINFERENCE_HIDE_LLM_TOOLS" in line
 
 

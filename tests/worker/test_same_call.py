@@ -244,6 +244,6 @@ async def test_the_overview_counts_a_call_once(place: str | None, tmp_path: Path
 def test_no_sequence_of_tools_holds_a_call_twice(place: str, tmp_path: Path) -> None:
     with window(tmp_path, place) as reader:
         overview.prepare(reader)
-        contrasts(reader, [])
+        contrasts(reader)
         rows = reader.query("SELECT DISTINCT value FROM _items WHERE dimension = 'tool sequence'")
     assert [row["value"] for row in rows] == [f"{LOOK} → {BOOK}"]

@@ -18,13 +18,13 @@ from halo_worker.analysis.detectors import (
     calls,
     choices,
     errors,
-    final,
+    final_answer,
     plans,
     quotes,
-    shared,
     structure,
+    tables,
 )
-from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.analysis.exclusions import Exclusions
 from halo_worker.display import named
@@ -64,8 +64,8 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
     """
     started = time.monotonic()
     overview.prepare(reader)
-    shared.prepare(reader)
-    final.prepare(reader)
+    tables.prepare(reader)
+    final_answer.prepare(reader)
     same_call.innermost(reader)
     execute = reader.connection.execute
     execute(plans.PREPARE)
@@ -79,7 +79,7 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
     )
     for unit in DETECTORS:
         execute(f"INSERT INTO _hits BY NAME SELECT '{unit.name}' AS detector, * FROM ({unit.sql})")
-    shared.blame(reader)
+    tables.blame(reader)
     _merge_alike(reader)
     findings = _findings(reader)
     if exclusions is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.shared import ADMITS, ENDING, NEGATES, READING, thrice
-from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.detectors.detector import Unit
+from halo_worker.analysis.detectors.tables import ADMITS, ENDING, NEGATES, READING, thrice
 
 _ADMITS = ADMITS.replace("'", "''")
 _NEGATES = NEGATES.replace("'", "''")

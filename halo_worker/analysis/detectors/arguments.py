@@ -14,7 +14,7 @@ import jsonschema
 
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.detectors.detector import Unit
 
 MAX_STRUCTURES = 5000  # distinct structures of one window, the commonest first
 MAX_DEFINITIONS = 1000  # distinct tool lists of one window

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.shared import ENDING, ERROR_CLASSES_SQL, READING, thrice
-from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.detectors.detector import Unit
+from halo_worker.analysis.detectors.tables import ENDING, ERROR_CLASSES_SQL, READING, thrice
 
 _UNKNOWN_TOOL = dict(ERROR_CLASSES_SQL)["unknown_tool"]
 # Waiting for something is no loop; without results it cannot be told whether they change.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.shared import ADMITS, ENDING
-from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.detectors.detector import Unit
+from halo_worker.analysis.detectors.tables import ADMITS, ENDING
 
 _ADMITS = ADMITS.replace("'", "''")
 MAX_CALLS = 2  # of tools in such a trace

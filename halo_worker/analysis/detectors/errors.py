@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.shared import ADMITS, DENIES, ERROR_CLASSES_SQL
-from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.detectors.detector import Unit
+from halo_worker.analysis.detectors.tables import ADMITS, DENIES, ERROR_CLASSES_SQL
 
 _ADMITS = ADMITS.replace("'", "''")
 _DENIES = DENIES.replace("'", "''")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from halo_worker.analysis.detectors.shared import ENDING
-from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.detectors.detector import Unit
+from halo_worker.analysis.detectors.tables import ENDING
 
 PREPARE = f"""
 CREATE OR REPLACE TEMP TABLE _dropped_plans AS

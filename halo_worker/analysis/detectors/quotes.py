@@ -14,7 +14,7 @@ from typing import Any
 from halo_receiver.conventions.meaning import TABLE
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.analysis.draft import DraftFinding
 from halo_worker.analysis.evidence import decoded_text
 from halo_worker.report.model import Evidence

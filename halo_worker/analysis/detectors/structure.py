@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from halo_receiver.conventions.cost import context_window
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis.detectors.unit import Unit
+from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.analysis.models import without_release
 
 MIN_SAMPLE = 40  # spans of one kind, below which nothing is an outlier

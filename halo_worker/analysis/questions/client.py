@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from halo_receiver import children
+from halo_receiver import child_processes
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.questions.process import GRACE_SECONDS, LENGTH
 from halo_worker.rlm.tool import ToolError
@@ -170,10 +170,10 @@ class Questions:
 
     async def _open(self) -> _Child:
         self.temp_dir.mkdir(parents=True, exist_ok=True)
-        process = await children.start_async(
+        process = await child_processes.start_async(
             "halo-questions", "halo_worker.analysis.questions.process",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            env=children.environment(bare=True), start_new_session=True, limit=2**20,
+            env=child_processes.environment(bare=True), start_new_session=True, limit=2**20,
         )  # fmt: skip
         child = _Child(process)
         recipe = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from halo_receiver.store.text import Pattern
+from halo_receiver.store.regex import Pattern
 from halo_worker.errors import InputError
 from halo_worker.rlm.tool import ToolError
 

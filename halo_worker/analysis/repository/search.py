@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from halo_receiver.store.text import LINE_CHARACTERS, Pattern
+from halo_receiver.store.regex import LINE_CHARACTERS, Pattern
 from halo_worker.analysis.repository import globs
 from halo_worker.analysis.repository.fitting import fit_items
 from halo_worker.analysis.repository.place import Place, is_binary

@@ -22,7 +22,7 @@ from halo_worker.delivery.slack import SlackSink
 from halo_worker.display import masked_url
 from halo_worker.errors import ConfigError, SinkRefused
 from halo_worker.report.archive import Archive
-from halo_worker.report.scene import SCENE_FILE, Glance, Scene
+from halo_worker.report.page_data import SCENE_FILE, Glance, Scene
 from tests.builders import ORIGIN, SYMPTOM, TRACE, finding, report, span
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halo_worker.report.decisions import Decision
+from halo_worker.report.formats import since
 from halo_worker.report.identity import fingerprint
 from halo_worker.report.issue import Seen
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Detector, Report
 from halo_worker.report.severity import severity_of
 from halo_worker.report.statistics import benjamini_hochberg, fisher_exact, wilson
-from halo_worker.report.words import since
 from tests.builders import DAY, START, finding, report
 
 ID = "HALO-00000001"

@@ -19,13 +19,13 @@ from markdown_it import MarkdownIt
 from slack_sdk.models.blocks import ActionsBlock, ContextBlock, HeaderBlock, SectionBlock
 
 from halo_worker.links import Links
-from halo_worker.report import prose, slack
+from halo_worker.report import answer_markdown, slack
 from halo_worker.report.briefs import brief_of
 from halo_worker.report.drawing import waterfall
 from halo_worker.report.html import render_html, render_index
 from halo_worker.report.markdown import render_markdown
 from halo_worker.report.model import Coverage, Report, Totals
-from halo_worker.report.scene import Scene
+from halo_worker.report.page_data import Scene
 from tests.builders import everything, finding, poison, report, span
 
 HOSTILE = (
@@ -223,16 +223,16 @@ def parts_of(block: dict[str, Any]) -> list[dict[str, Any]]:
 @given(texts | st.text(alphabet="#*`>-|[]()!<&\n \t1.ab_~\\", max_size=300))
 def test_an_answer_is_words_and_structure_and_nothing_to_follow(text: str) -> None:
     """Whatever a model wrote: HTML of few bare tags that nest, Markdown without links, images or HTML."""
-    page = prose.to_html(text, [])
+    page = answer_markdown.to_html(text, [])
     elements = Elements(page)
     assert [name for name in elements.attributes if name != ("class", "unknown")] == []
     assert set(elements.tags) <= ANSWER_TAGS
     ElementTree.fromstring(f"<div>{page.replace('<br>', '<br/>').replace('<hr>', '<hr/>')}</div>")
-    again = MarkdownIt("gfm-like", {"html": True, "linkify": False}).parse(prose.to_markdown(text))
+    again = MarkdownIt("gfm-like", {"html": True, "linkify": False}).parse(answer_markdown.to_markdown(text))
     inline = [child.type for block in again for child in block.children or []]
     assert not {"link_open", "image", "html_inline", "s_open"} & set(inline)
     assert "html_block" not in [block.type for block in again]
-    assert not re.search(r"[<>]", prose.to_slack(text))
+    assert not re.search(r"[<>]", answer_markdown.to_slack(text))
 
 
 ANSWER_TAGS = {
@@ -246,19 +246,19 @@ def test_an_answer_keeps_its_structure_and_marks_ids_that_are_not_there() -> Non
     text = (
         f"# Why\n\nSee `{known}` and `{unknown}`:\n\n1. one\n   - **two**\n\n| a | b |\n|---|---|\n| 1 | {unknown} |\n"
     )
-    page = prose.to_html(text, {known})
+    page = answer_markdown.to_html(text, {known})
     assert "<h3>Why</h3>" in page
-    assert page.count(prose.UNKNOWN) == 2
+    assert page.count(answer_markdown.UNKNOWN) == 2
     assert "<td>1</td>" in page
-    written = prose.to_markdown(text, {known})
+    written = answer_markdown.to_markdown(text, {known})
     assert "### Why" in written
     assert "   - **two**" in written
     assert "|---|---|" in written
-    assert written.count(prose.UNKNOWN) == 2
-    assert prose.UNKNOWN not in prose.to_html(text, None), "nobody asked which ids are there"
-    assert prose.to_slack(text, {known}).splitlines()[0] == "*Why*"
+    assert written.count(answer_markdown.UNKNOWN) == 2
+    assert answer_markdown.UNKNOWN not in answer_markdown.to_html(text, None), "nobody asked which ids are there"
+    assert answer_markdown.to_slack(text, {known}).splitlines()[0] == "*Why*"
     _, blocks = slack.message(report(prompt="Why?", answer=text), known_ids=[known])
-    assert json.dumps(blocks).count(prose.UNKNOWN) == 2
+    assert json.dumps(blocks).count(answer_markdown.UNKNOWN) == 2
 
 
 def test_markdown_that_was_written_is_read_the_same() -> None:
@@ -266,7 +266,7 @@ def test_markdown_that_was_written_is_read_the_same() -> None:
     text = "A *b* **c**.\n\n> quote\n> - item\n\n- a\n- b\n  1. c\n\n```\n<x>\n```\n\n1\\. no list\n\n---\n"
     reader = MarkdownIt("commonmark")
     first = [token.type for token in reader.parse(text) if token.type != "inline"]
-    assert [token.type for token in reader.parse(prose.to_markdown(text)) if token.type != "inline"] == first
+    assert [token.type for token in reader.parse(answer_markdown.to_markdown(text)) if token.type != "inline"] == first
 
 
 def test_a_report_without_findings_says_what_it_looked_at_and_one_without_traces_what_to_do() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis.common import MIN_AFFECTED, Call, Written, compare, leaves, parsed
+from halo_worker.analysis.common_traits import MIN_AFFECTED, Call, Written, compare, leaves, parsed
 from halo_worker.report.facts import Calls, Common
 
 MAX_CALLS = 400  # of the affected, and of the others

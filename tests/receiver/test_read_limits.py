@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from halo_receiver import memory, reading
-from halo_receiver.reading import Ended, Read, Reads
+from halo_receiver import process_memory, read_limits
+from halo_receiver.read_limits import Ended, Read, Reads
 
 MIB = 2**20
 
@@ -54,7 +54,7 @@ async def until(question: Callable[[], Awaitable[bool] | bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(read_limits, "LOOK_SECONDS", 0.001)
 
 
 async def started(world: World, number: int, **options: Any) -> list[asyncio.Task[str]]:
@@ -80,7 +80,7 @@ async def test_requests_that_hold_little_are_all_read_however_long_they_stand() 
 async def test_above_the_budget_those_that_stand_longest_go_until_there_is_room() -> None:
     world = World()
     old = await started(world, 4)
-    world.now += reading.UNKNOWN_SECONDS + 1
+    world.now += read_limits.UNKNOWN_SECONDS + 1
     young = await started(world, 4)
     world.now += 1
     world.each = 2 * MIB
@@ -172,7 +172,7 @@ async def test_bodies_are_held_to_the_budget_as_they_come_and_a_trickle_is_no_pr
         world.now += 0.1
         bodies[0][1].grew(1)
     world.now += 0.1
-    bodies[1][1].grew(reading.PROGRESS_BYTES)  # the other one moves
+    bodies[1][1].grew(read_limits.PROGRESS_BYTES)  # the other one moves
     async with asyncio.timeout(10):
         assert await bodies[0][0] == "requests that are being read hold more than 8 MiB"
     assert not bodies[1][0].done()
@@ -193,7 +193,7 @@ async def test_a_body_of_which_nothing_comes_and_any_request_that_takes_too_long
 
 
 async def test_there_are_never_more_than_can_be_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_READS", 10)
+    monkeypatch.setattr(read_limits, "MAX_READS", 10)
     world = World()
     tasks = await started(world, 10)
     world.now += 20
@@ -216,8 +216,8 @@ async def test_who_gives_up_is_not_told_that_it_was_ended() -> None:
 
 def test_what_is_allocated_is_known_here() -> None:
     """Of any C library: what Python holds lies in it too."""
-    before = memory.in_use()
+    before = process_memory.in_use()
     held = bytes(64 * MIB)
-    assert before < memory.in_use()
-    assert memory.in_use() - before < 2 * len(held)
-    memory.give_back()
+    assert before < process_memory.in_use()
+    assert process_memory.in_use() - before < 2 * len(held)
+    process_memory.give_back()

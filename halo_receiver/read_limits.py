@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from halo_receiver import memory
+from halo_receiver import process_memory
 
 LOOK_SECONDS = 0.05  # between two looks while requests are being read
 QUICK_SECONDS = 0.1  # for which a request is left alone, whatever the others do: most have been read by then
@@ -85,7 +85,7 @@ class Reads:
         total_seconds: float,
         held: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
-        in_use: Callable[[], int] = memory.in_use,
+        in_use: Callable[[], int] = process_memory.in_use,
     ) -> None:
         self.clock = clock
         self.ended = 0
@@ -196,4 +196,4 @@ class Reads:
         if now - self._gave_back > GIVE_BACK_SECONDS:
             self._gave_back = now
             loop = asyncio.get_running_loop()
-            loop.call_later(LOOK_SECONDS, lambda: loop.run_in_executor(None, memory.give_back))
+            loop.call_later(LOOK_SECONDS, lambda: loop.run_in_executor(None, process_memory.give_back))

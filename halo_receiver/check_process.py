@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import orjson
 
-from halo_receiver import check, memory, spool
+from halo_receiver import process_memory, request_check, spool
 from halo_receiver.decode import Undecodable
 
 REQUEST = struct.Struct("<BBBxQQ")  # kind, encoding, compression; the limit after decompression; bytes
@@ -49,10 +49,10 @@ def answer(head: tuple[int, ...], body: bytes, cpu_seconds: float) -> dict[str, 
     kind, encoding, compression, limit, _ = head
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     try:
-        plain = check.inflate(body, limit) if spool.COMPRESSIONS[compression] == "gzip" else body
+        plain = request_check.inflate(body, limit) if spool.COMPRESSIONS[compression] == "gzip" else body
         del body
-        return asdict(check.check(spool.KINDS[kind], cast(Any, spool.ENCODINGS[encoding]), plain))
-    except check.TooLarge as error:
+        return asdict(request_check.check(spool.KINDS[kind], cast(Any, spool.ENCODINGS[encoding]), plain))
+    except request_check.TooLarge as error:
         return {"error": "too large", "message": str(error), "hint": error.hint}
     except Undecodable as error:
         return {"error": "undecodable", "message": str(error), "hint": error.hint}
@@ -82,7 +82,7 @@ def serve(channel: socket.socket, cpu_seconds: float) -> None:
             if reply.get("error") == "memory":
                 return
             if large:
-                memory.give_back()
+                process_memory.give_back()
 
 
 def _read(requests: Any, size: int) -> bytes | None:

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from benchmarks import payloads
-from halo_receiver import check, decode, wire
+from halo_receiver import decode, request_check, wire
 from halo_receiver.decode import Undecodable
 from halo_receiver.otlp_messages import LogsRequest, TraceRequest
 
@@ -20,8 +20,8 @@ LIMIT = 3000
 
 def inflated(body: bytes) -> bytes | str:
     try:
-        return check.inflate(body, LIMIT)
-    except (check.TooLarge, Undecodable) as error:
+        return request_check.inflate(body, LIMIT)
+    except (request_check.TooLarge, Undecodable) as error:
         return type(error).__name__
 
 
@@ -35,12 +35,12 @@ def packed(generator: random.Random) -> tuple[bytes, bytes]:
     return plain, generator.choice(forms)()
 
 
-@pytest.mark.parametrize("library", [zlib, check._zlib], ids=["zlib", "the fast one"])
+@pytest.mark.parametrize("library", [zlib, request_check._zlib], ids=["zlib", "the fast one"])
 def test_either_library_inflates_what_is_whole_and_nothing_else(
     library: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the fast one is missing, the other must say the same: a request that one took, the other may load."""
-    monkeypatch.setattr(check, "_zlib", library)
+    monkeypatch.setattr(request_check, "_zlib", library)
     generator = random.Random(7)
     for _ in range(500):
         plain, body = packed(generator)
@@ -63,7 +63,7 @@ def scanned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def many_messages(kind: str) -> tuple[str, bytes]:
     """One span, or log record, with more in it than a request may hold."""
-    number = check.MAX_MESSAGES + 1
+    number = request_check.MAX_MESSAGES + 1
     if kind == "log body":
         logs = LogsRequest()
         record = logs.resource_logs.add().scope_logs.add().log_records.add()
@@ -93,26 +93,26 @@ def test_too_many_empty_messages_are_refused_for_good_before_any_is_built(
 
     monkeypatch.setattr(decode, "parse", build)
     with pytest.raises(Undecodable, match="holds more than 5000000 spans") as refusal:
-        check.check(signal, "protobuf", body)
+        request_check.check(signal, "protobuf", body)
     assert refusal.value.hint == "send smaller batches"
 
 
 def test_too_many_messages_in_json_are_refused_before_they_are_read() -> None:
     span = {"traceId": "0" * 31 + "1", "spanId": "0" * 15 + "1", "attributes": [0]}
     document = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]})
-    body = document.replace("[0]", "[" + "{}," * check.MAX_MESSAGES + "{}]").encode()
+    body = document.replace("[0]", "[" + "{}," * request_check.MAX_MESSAGES + "{}]").encode()
     with pytest.raises(Undecodable, match="holds more than 5000000 spans"):
-        check.check("traces", "json", body)
+        request_check.check("traces", "json", body)
 
 
 def test_as_many_small_spans_as_fit_into_a_request_are_not_too_many(scanned: bool) -> None:
     (request,) = payloads.requests("plain", count=1, spans=256)
     times = 2**26 // len(request.body)
-    assert check.check("traces", "protobuf", bytes(request.body) * times).items == 256 * times
+    assert request_check.check("traces", "protobuf", bytes(request.body) * times).items == 256 * times
 
 
 def test_damage_in_a_large_body_is_named_by_the_parser() -> None:
     (request,) = payloads.requests("plain", count=1, spans=256)
     body = bytes(request.body) * 90
     with pytest.raises(Undecodable, match="is not a protobuf ExportTraceServiceRequest"):
-        check.check("traces", "protobuf", body[:-100])
+        request_check.check("traces", "protobuf", body[:-100])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from halo_worker.report.together import grouped, seen_together
+from halo_worker.report.groups import grouped, seen_together
 
 
 def traces(*numbers: int) -> set[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from halo_worker.analysis.common import Call, compare
+from halo_worker.analysis.common_traits import Call, compare
 from halo_worker.report.facts import Common
 
 PRICES = (129.0, 189.5, 64.0, 118.0, 39.9, 72.5, 349.0, 12.0)

@@ -11,7 +11,7 @@ from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.evidence import Spans
 from halo_worker.report.model import Evidence, Report
-from halo_worker.report.scene import Glance, Scene, TraceRow, key_of, quote_key
+from halo_worker.report.page_data import Glance, Scene, TraceRow, key_of, quote_key
 from halo_worker.report.states import Point
 
 MAX_TRACES = 30  # drawn; of the findings that lead

@@ -19,11 +19,11 @@ from typing import Any
 
 import orjson
 
-from halo_receiver import check, checker, children, spool, wire
-from halo_receiver.check import Checked, TooLarge
+from halo_receiver import check_process, child_processes, request_check, spool, wire
 from halo_receiver.decode import Encoding, Undecodable
-from halo_receiver.ingest import Busy
 from halo_receiver.logs import event
+from halo_receiver.request_check import Checked, TooLarge
+from halo_receiver.spool_queue import Busy
 
 log = logging.getLogger("halo.receiver")
 
@@ -51,7 +51,7 @@ class _Child:
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(self.channel, head)
         await loop.sock_sendall(self.channel, body)
-        size = checker.REPLY.unpack(await self._receive(checker.REPLY.size))[0]
+        size = check_process.REPLY.unpack(await self._receive(check_process.REPLY.size))[0]
         reply: dict[str, Any] = orjson.loads(await self._receive(size))
         return reply
 
@@ -80,7 +80,7 @@ class Checkers:
 
     async def look(self, kind: str, encoding: Encoding, compression: str, body: bytes, limit: int) -> Checked:
         """Have a request looked at. Raises Busy, TooLarge and Undecodable."""
-        head = checker.REQUEST.pack(
+        head = check_process.REQUEST.pack(
             spool.KINDS.index(kind), spool.ENCODINGS.index(encoding), spool.COMPRESSIONS.index(compression),
             limit, len(body),
         )  # fmt: skip
@@ -123,9 +123,9 @@ class Checkers:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            process = await children.start_async(
-                "halo-checker", "halo_receiver.checker", str(self._memory_bytes), str(self._cpu_seconds),
-                env=children.environment(bare=True), stdin=theirs, stdout=asyncio.subprocess.DEVNULL,
+            process = await child_processes.start_async(
+                "halo-checker", "halo_receiver.check_process", str(self._memory_bytes), str(self._cpu_seconds),
+                env=child_processes.environment(bare=True), stdin=theirs, stdout=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         return _Child(process, ours)
 
@@ -168,7 +168,7 @@ class Checking:
                 loop = asyncio.get_running_loop()
                 checked = await loop.run_in_executor(self._threads, self._beside, kind, compression, body)
             if checked is not None:
-                return check.judged(checked)
+                return request_check.judged(checked)
         return await self._checkers.look(kind, encoding, compression, body, self._limit)
 
     def _here(self, kind: str, compression: str, body: bytes) -> Checked | None:
@@ -177,16 +177,16 @@ class Checking:
             if len(body) > INLINE_PACKED:
                 return None
             try:
-                body = check.inflate(body, min(INLINE_BYTES, self._limit), members=1)
+                body = request_check.inflate(body, min(INLINE_BYTES, self._limit), members=1)
             except TooLarge:
                 return None
         return self._scanned(kind, body, INLINE_FIELDS)
 
     def _beside(self, kind: str, compression: str, body: bytes) -> Checked | None:
-        return self._scanned(kind, check.inflate(body, self._limit) if compression == "gzip" else body, 0)
+        return self._scanned(kind, request_check.inflate(body, self._limit) if compression == "gzip" else body, 0)
 
     def _scanned(self, kind: str, body: bytes, max_fields: int) -> Checked | None:
-        return Checked() if kind == "metrics" else check.scanned(kind, body, max_fields=max_fields)
+        return Checked() if kind == "metrics" else request_check.scanned(kind, body, max_fields=max_fields)
 
     def close(self) -> None:
         """End threads and processes."""

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from halo_receiver import check, checking, wire
-from halo_receiver.checking import Checking, TooHard
+from halo_receiver import check_client, request_check, wire
+from halo_receiver.check_client import Checking, TooHard
 from halo_receiver.decode import Undecodable
-from halo_receiver.ingest import Busy
+from halo_receiver.spool_queue import Busy
 from tests.fixtures_receiver import ReceiverProcess, eventually, post, trace_request
 
 MIB = 2**20
@@ -42,7 +42,7 @@ def receiver(tmp_path: Path) -> Iterator[ReceiverProcess]:
 
 
 def checkers(receiver: ReceiverProcess) -> list[int]:
-    return receiver.children("halo_receiver.checker")
+    return receiver.children("halo_receiver.check_process")
 
 
 class Sent(threading.Thread):
@@ -87,13 +87,13 @@ def test_a_process_that_was_killed_is_nobodys_fault_and_there_is_another(receive
 def test_a_request_that_processes_die_of_is_refused_for_good(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'halo_receiver.checker' in ' '.join(sys.orig_argv):\n"
-        "    from halo_receiver import check\n"
-        "    as_it_is = check.check\n"
+        "if 'halo_receiver.check_process' in ' '.join(sys.orig_argv):\n"
+        "    from halo_receiver import request_check\n"
+        "    as_it_is = request_check.check\n"
         "    def die(kind, encoding, body):\n"
         "        if b'poison' in body: os.abort()\n"
         "        return as_it_is(kind, encoding, body)\n"
-        "    check.check = die\n"
+        "    request_check.check = die\n"
     )
     receiver = ReceiverProcess(
         tmp_path / "data", PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
@@ -130,20 +130,20 @@ async def test_json_that_takes_too_much_processor_time_is_refused_for_good() -> 
 
 async def test_an_unforeseen_error_over_a_request_is_one_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """To look at it is a pure function: what it does once it does always, and a Collector would send it for minutes."""
-    checkers = checking.Checkers(memory_bytes=MIB, cpu_seconds=1)
+    checkers = check_client.Checkers(memory_bytes=MIB, cpu_seconds=1)
     with pytest.raises(Undecodable, match="cannot be looked at: KeyError: 1"):
         checkers._told({"error": "failed", "message": "KeyError: 1"})
 
 
 async def test_who_waits_too_long_for_a_process_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "QUEUE_SECONDS", 0.01)
-    monkeypatch.setattr(checking, "PROCESSES", 0)
+    monkeypatch.setattr(check_client, "QUEUE_SECONDS", 0.01)
+    monkeypatch.setattr(check_client, "PROCESSES", 0)
     with pytest.raises(Busy, match="wait to be looked at"):
         await looked(request(SPAN))
 
 
 async def test_a_process_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "REPLY_SECONDS", 0.01)
+    monkeypatch.setattr(check_client, "REPLY_SECONDS", 0.01)
     with pytest.raises(Busy, match="does not answer"):
         await looked(large(400_000))
 
@@ -166,8 +166,8 @@ def dense(number: int) -> bytes:
         (trace_request((1, 1)), "none", True),
         (trace_request((1, 1), size=3 * MIB), "none", True),  # what is long costs nothing
         (gzip.compress(trace_request((1, 1))), "gzip", True),
-        (dense(checking.INLINE_FIELDS), "none", False),
-        (gzip.compress(dense(checking.INLINE_FIELDS)), "gzip", False),
+        (dense(check_client.INLINE_FIELDS), "none", False),
+        (gzip.compress(dense(check_client.INLINE_FIELDS)), "gzip", False),
         (gzip.compress(trace_request((1, 1), size=MIB)), "gzip", False),
         (gzip.compress(trace_request((1, 1))) + gzip.compress(b""), "gzip", False),
         (b"\x0a\x00" * 5000, "none", False),
@@ -183,7 +183,7 @@ def test_what_is_not_soon_looked_at_is_looked_at_elsewhere(body: bytes, compress
     checking_.close()
 
 
-MEMBERS = gzip.compress(b"") * (check.MAX_MEMBERS + 1)
+MEMBERS = gzip.compress(b"") * (request_check.MAX_MEMBERS + 1)
 
 
 @pytest.mark.parametrize(

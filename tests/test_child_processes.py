@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from halo_receiver import children
+from halo_receiver import child_processes
 from tests.end_to_end.conftest import environment
 from tests.fixtures_receiver import eventually
 from tests.test_architecture import REPOSITORY, modules
 
 MAY_START = {
-    "halo_receiver.children",
+    "halo_receiver.child_processes",
     "halo_worker.analysis.repository.git",  # git, not Python
     "halo_worker.analysis.repository.process",
 }
@@ -85,7 +85,7 @@ def run_in(traps: Path, program: str) -> str:
 
 def test_the_traps_work(traps: Path) -> None:
     """Without the helper, a module of the directory runs: the check can fail."""
-    done = subprocess.run([sys.executable, "-m", "halo_receiver.rewrite"], cwd=traps, capture_output=True)
+    done = subprocess.run([sys.executable, "-m", "halo_receiver.segment_rewrite"], cwd=traps, capture_output=True)
     caught = sprung(traps)
     for name in caught:
         (traps / name).unlink()
@@ -165,9 +165,9 @@ def test_pools_spawn_among_traps(traps: Path) -> None:
         traps,
         """
 import os
-from halo_receiver import children
+from halo_receiver import child_processes
 if __name__ == "__main__":
-    with children.pool("halo-test-pool", 2) as pool:
+    with child_processes.pool("halo-test-pool", 2) as pool:
         print(pool.submit(os.getcwd).result())
 """,
     )
@@ -179,7 +179,11 @@ def test_a_child_sees_neither_secrets_nor_settings(monkeypatch: pytest.MonkeyPat
     for name in ("HALO_RECEIVER_API_KEYS", "OPENAI_API_KEY", "AWS_SESSION_TOKEN", "DB_PASSWORD", "PAGER", "TMPDIR"):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "/a", "", "/b", ""]))
-    usual, bare, receiver = children.environment(), children.environment(bare=True), children.environment(settings=True)
+    usual, bare, receiver = (
+        child_processes.environment(),
+        child_processes.environment(bare=True),
+        child_processes.environment(settings=True),
+    )
     assert not {"HALO_RECEIVER_API_KEYS", "OPENAI_API_KEY", "AWS_SESSION_TOKEN", "DB_PASSWORD"} & usual.keys()
     assert {"PAGER", "TMPDIR"} <= usual.keys()
     assert "PAGER" not in bare
@@ -191,9 +195,9 @@ def test_a_child_sees_neither_secrets_nor_settings(monkeypatch: pytest.MonkeyPat
 
 PARENT = """
 import signal, sys, threading
-from halo_receiver import children
+from halo_receiver import child_processes
 def start():
-    child = children.start("halo-test-child", "http.server", "--bind", "127.0.0.1", "0", ends_by=signal.SIGTERM,
+    child = child_processes.start("halo-test-child", "http.server", "--bind", "127.0.0.1", "0", ends_by=signal.SIGTERM,
                            stdout=-3, stderr=-3)
     print(child.pid, flush=True)
 if sys.argv[1] == "thread":
@@ -234,8 +238,8 @@ def test_a_child_is_of_the_same_halo_as_its_parent(tmp_path: Path) -> None:
     other = tmp_path / "halo_receiver"
     other.mkdir()
     (other / "__init__.py").write_text("raise SystemExit(9)")
-    start: Callable[..., subprocess.Popen[bytes]] = children.start
-    env = {**children.environment(), "PYTHONPATH": str(tmp_path)}
+    start: Callable[..., subprocess.Popen[bytes]] = child_processes.start
+    env = {**child_processes.environment(), "PYTHONPATH": str(tmp_path)}
     child = start("halo-test-child", "this", env=env, stdout=subprocess.PIPE)
     assert b"The Zen of Python" in child.communicate()[0]
     assert child.returncode == 0

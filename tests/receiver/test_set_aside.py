@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from halo_receiver import aside as asides
-from halo_receiver import commits, spool, tables
+from halo_receiver import batch_tables, commits, spool
+from halo_receiver import set_aside as asides
 from halo_receiver.decode import Undecodable
 from halo_receiver.loader import Loader
 from halo_receiver.store import writer
@@ -66,7 +66,7 @@ def test_one_request_for_which_memory_is_short_is_tried_again(tmp_path: Path, mo
 def test_decoding_that_runs_out_of_memory_once_costs_no_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_it_is, failed = tables.Tables.add, []
+    as_it_is, failed = batch_tables.Tables.add, []
 
     def add(made: Any, kind: str, encoding: Any, body: bytes, arrival_ns: int) -> dict[str, int]:
         if b"poison" in body and not failed:
@@ -74,7 +74,7 @@ def test_decoding_that_runs_out_of_memory_once_costs_no_request(
             raise MemoryError
         return as_it_is(made, kind, encoding, body, arrival_ns)
 
-    monkeypatch.setattr(tables.Tables, "add", add)
+    monkeypatch.setattr(batch_tables.Tables, "add", add)
     append(tmp_path, trace_request((1, 1)), trace_request((2, 2), name="poison"), trace_request((3, 3)))
     found = load(tmp_path)
     assert (numbers(tmp_path), aside(tmp_path), len(failed)) == ([1, 2, 3], [], 1)
@@ -89,7 +89,7 @@ def test_duckdb_out_of_memory_is_a_memory_error_and_nothing_of_the_batch_stays(t
         memory_limit_bytes=12 * 2**20, threads=1, tell=lambda _: None,
     )  # fmt: skip
     frame = next(iter(found._frames()))
-    made = tables.Tables(max_attribute_bytes=2**20, span_time=False)
+    made = batch_tables.Tables(max_attribute_bytes=2**20, span_time=False)
     made.add(frame.kind, frame.encoding, frame.body, frame.arrival_ns)
     spans, records = made.take()
     with pytest.raises(MemoryError):
