@@ -12,7 +12,7 @@ from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
 from halo_worker.analysis.facts import Facts, facts
 from halo_worker.display import cut
-from halo_worker.report import briefs, words
+from halo_worker.report import briefs, formats
 from halo_worker.report.decisions import Decision
 from halo_worker.report.groups import grouped, seen_together
 from halo_worker.report.headline import headline
@@ -133,7 +133,7 @@ def assemble(
         rejected=verified.rejected,
     )
     line = headline(report)
-    if unanswered := words.unanswered(report):
+    if unanswered := formats.unanswered(report):
         line = f"{unanswered[0].upper()}{unanswered[1:].rstrip('.')}. {line}"
     report = report.model_copy(update={"headline": line, "summary": report.summary or line})
     return Assembled(report, history, affected)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from halo_worker.analysis.claim_verification import VerifiedAnswer
+from halo_worker.report.formats import plural
 from halo_worker.report.model import Stop
-from halo_worker.report.words import plural
 
 
 def reason(answer: VerifiedAnswer | None, *, question: bool, stopped: Stop | None, why: str) -> str | None:

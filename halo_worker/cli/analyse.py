@@ -210,7 +210,7 @@ def run_command(
     with shown() as progress:
         result = run.run(current, replace(request, progress=progress), now_ns=now_ns)
     _say_problems(result.problems)
-    if unanswered := words.unanswered(result.report):
+    if unanswered := formats.unanswered(result.report):
         talk(unanswered if prompt or result.report.prompt else f"warning: {unanswered}")
     _print(result, form)
     for item in result.deliveries:
