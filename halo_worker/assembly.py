@@ -12,7 +12,7 @@ from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
 from halo_worker.analysis.facts import Facts, facts
 from halo_worker.display import cut
-from halo_worker.report import briefs
+from halo_worker.report import briefs, formats
 from halo_worker.report.decisions import Decision
 from halo_worker.report.groups import grouped, seen_together
 from halo_worker.report.headline import headline
@@ -112,6 +112,7 @@ def assemble(
         summary=draft.summary,
         status=_status(about, draft, findings),
         stopped_by=draft.stopped_by,
+        unanswered=draft.unanswered,
         engine=draft.engine,
         coverage=Coverage(
             traces=totals.traces,
@@ -132,6 +133,8 @@ def assemble(
         rejected=verified.rejected,
     )
     line = headline(report)
+    if unanswered := formats.unanswered(report):
+        line = f"{unanswered[0].upper()}{unanswered[1:].rstrip('.')}. {line}"
     report = report.model_copy(update={"headline": line, "summary": report.summary or line})
     return Assembled(report, history, affected)
 
@@ -201,10 +204,10 @@ def _in_groups(
 
 
 def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:
-    """A question without an answer, and nothing else that is verified, is a failed run; what stopped is partial."""
+    """Return failed for a question without an answer and without findings, partial for what stopped early."""
     if about.prompt and draft.answer is None and not findings:
         return "failed"
-    return "partial" if draft.stopped_by or (about.prompt and draft.answer is None) else "complete"
+    return "partial" if draft.stopped_by or draft.unanswered is not None else "complete"
 
 
 def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues: list[str]) -> Finding:

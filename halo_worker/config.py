@@ -37,7 +37,9 @@ class ModelConfig(Section):
     max_output_tokens: int | None = Field(None, ge=1, description="Of one answer; default: the provider's.")
     parallel_tool_calls: bool = Field(True, description="Whether one turn may call several tools.")
     refusal_retries: int = Field(0, ge=0, description="How often a refusal is answered with 'Continue.'")
-    request_timeout_seconds: float = Field(120, gt=0, description="Of one request to the provider.")
+    request_timeout_seconds: float = Field(
+        120, gt=0, description="How long a provider may be silent, between two events of an answer too."
+    )
     max_retries: int = Field(6, ge=0, description="Of one request, for faults that can pass.")
     input_usd_per_million: float | None = Field(None, ge=0, description="Price, where the model is not in the list.")
     output_usd_per_million: float | None = Field(None, ge=0, description="Price, where the model is not in the list.")

@@ -61,6 +61,13 @@ class ModelUnavailable(ModelError):  # noqa: N818
         self.received = received
 
 
+class RequestChanged(ModelUnavailable):
+    """The endpoint does not take a request in this form: the next attempt has another one. Retries do not count it."""
+
+    def __init__(self, message: str, *, received: int | None = None) -> None:
+        super().__init__(message, retry_after=0.0, received=received)
+
+
 class ModelRefused(ModelError):  # noqa: N818
     """A fault that will not pass however often it is tried. `code` is the provider's own word for it."""
 

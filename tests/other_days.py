@@ -48,7 +48,8 @@ NO_DATE = [
     "tests/worker/rlm/interpreter/*.py", "tests/worker/rlm/agent/test_conversation.py",
     "tests/worker/rlm/agent/test_elision.py", "tests/worker/rlm/agent/test_loop.py",
     "tests/worker/rlm/agent/test_subcalls.py", "tests/worker/test_capture.py", "tests/worker/test_contrast.py",
-    "tests/worker/test_detector*.py", "tests/worker/test_display.py",
+    "tests/worker/test_detector*.py", "tests/worker/test_display.py", "tests/worker/rlm/test_markup.py",
+    "tests/worker/rlm/provider/test_request_forms.py",
 ]  # fmt: skip
 # These know dates and no calendar; they are long, and run on one day, which is more than a year ahead as well.
 NO_CALENDAR = [

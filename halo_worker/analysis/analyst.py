@@ -13,7 +13,7 @@ import orjson
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import hypotheses as guesses
-from halo_worker.analysis import prompts, routes
+from halo_worker.analysis import prompts, routes, unanswered
 from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
 from halo_worker.analysis.draft import Draft, DraftFinding
@@ -25,7 +25,7 @@ from halo_worker.analysis.tools.overview import dataset_overview
 from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
 from halo_worker.report.model import Engine, Stop, iso_nano
 from halo_worker.rlm.agent import checkpoint
-from halo_worker.rlm.agent.session import Check, Event, Session, Task
+from halo_worker.rlm.agent.session import Check, Event, Outcome, Session, Task
 from halo_worker.rlm.budget import BudgetLimits
 from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
 from halo_worker.rlm.messages import Message
@@ -197,7 +197,8 @@ async def _worked(
 ) -> Draft:
     overview, size = window
     if not overview["traces"]:
-        draft = replace(found, not_examined=[*found.not_examined, "the window holds no traces: no model was asked"])
+        empty = "the window holds no traces: no model was asked"
+        draft = replace(found, not_examined=[*found.not_examined, empty], unanswered=empty if work.prompt else None)
         return _with_usage(draft, session, work, None)
     hypotheses = guesses.named(found.findings)
     desk.hypotheses = guesses.trace_ids(hypotheses)
@@ -218,17 +219,24 @@ async def _worked(
             route, worked = "loop", None
     if worked is None:
         first = _first(work, found, hypotheses, overview, await _commits(work))
-        verified, stopped, notes, said = await _loop(work, session, desk, verifier, first, schema, repository)
+        verified, outcome, said = await _loop(work, session, desk, verifier, first, schema, repository)
         draft = _merged(found, hypotheses, verified, work, said)
-        draft.not_examined += notes
+        stopped, why = outcome.stopped_by, outcome.reason
+        if stopped:
+            draft.not_examined.append(_why(stopped, why))
+        if verified is None:
+            draft.not_examined.append("the model gave no final answer")
     else:
-        draft = _merged(found, hypotheses, worked.verified, work, None)
+        verified = worked.verified
+        draft = _merged(found, hypotheses, verified, work, None)
         draft.not_examined += worked.not_examined
         draft.sampled = worked.sampled
-        stopped = session.ledger.stopped or ("error" if worked.verified is None else None)
+        stopped = session.ledger.stopped or ("error" if verified is None else None)
+        why = worked.error or session.ledger.reason
         if stopped:
-            draft.not_examined.append(_why(stopped, session.ledger.reason or worked.error))
+            draft.not_examined.append(_why(stopped, why))
     draft.stopped_by = stopped
+    draft.unanswered = unanswered.reason(verified, question=bool(work.prompt), stopped=stopped, why=why)
     if work.analysis.repo_path and (reason_unread := not_read(work.analysis.repo_path)):
         draft.not_examined.append(reason_unread)
     opened = len(desk.opened)
@@ -288,7 +296,7 @@ async def _loop(
     first: str,
     schema: str,
     repository: Sequence[Tool],
-) -> tuple[VerifiedAnswer | None, Stop | None, list[str], str | None]:
+) -> tuple[VerifiedAnswer | None, Outcome, str | None]:
     root, child = prompts.system(
         turns=work.budget.max_turns, depth=work.budget.max_depth, parallel=work.budget.max_parallel, schema=schema,
         context=work.analysis.context, repository=bool(repository),
@@ -313,11 +321,9 @@ async def _loop(
             status=lambda: f"{len(desk.opened)} traces opened",
         )
     )
-    notes = [_why(outcome.stopped_by, outcome.reason)] if outcome.stopped_by else []
     if outcome.arguments is not None:
-        return await verifier.verify(outcome.arguments), outcome.stopped_by, notes, None
-    notes.append("the model gave no final answer")
-    return None, outcome.stopped_by, notes, await verifier.verify_text(outcome.salvaged)
+        return await verifier.verify(outcome.arguments), outcome, None
+    return None, outcome, await verifier.verify_text(outcome.salvaged)
 
 
 def _why(stopped: Stop | None, reason: str) -> str:
@@ -353,7 +359,7 @@ def _merged(
 
 def _unasked(found: Draft, error: ToolError) -> Draft:
     reason = f"the window could not be asked: {error}"
-    return replace(found, stopped_by="error", not_examined=[*found.not_examined, reason])
+    return replace(found, stopped_by="error", unanswered=reason, not_examined=[*found.not_examined, reason])
 
 
 def _with_usage(draft: Draft, session: Session, work: Work, route: tuple[str, str] | None) -> Draft:

@@ -57,6 +57,7 @@ class Draft:
     answer: str | None = None
     summary: str = ""
     stopped_by: Stop | None = None
+    unanswered: str | None = None  # as in the report
     traces_examined: int = 0
     sampled: bool = False
     not_examined: list[str] = field(default_factory=list)

@@ -34,6 +34,7 @@ _MODEL = {
     "model": "name", "sub_model": "sub_model", "base_url": "base_url", "api_key": "api_key", "api": "api",
     "temperature": "temperature", "reasoning_effort": "reasoning_effort", "max_output_tokens": "max_output_tokens",
     "parallel_tool_calls": "parallel_tool_calls", "refusal_retries": "refusal_retries",
+    "request_timeout": "request_timeout_seconds",
 }  # fmt: skip
 _BUDGET = ("max_turns", "max_depth", "max_parallel", "max_tokens", "max_cost", "max_seconds")
 
@@ -89,6 +90,13 @@ def _model_options(command: Any) -> Any:
         ),
         click.option(
             "--refusal-retries", type=click.IntRange(min=0), help="How often a refusal is answered with 'Continue.'"
+        ),
+        click.option(
+            "--request-timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            help="How long the provider may be silent, between two parts of an answer too."
+            f"  [default: {ModelConfig.model_fields['request_timeout_seconds'].default:g}]",
+            metavar="SECONDS",
         ),
         click.option("--parallel-tool-calls/--no-parallel-tool-calls", default=None, help="Several tools in one turn."),
         click.option("--max-output-tokens", type=click.IntRange(min=1), help="Of one answer."),
@@ -165,7 +173,8 @@ def run_command(
 
     \b
     Exit: 0 a verified report was published, complete or partial, or there was nothing to report
-          1 the run failed        2 wrong usage or configuration        3 --fail-on matched
+          1 the run failed, or the question was not answered
+          2 wrong usage or configuration        3 --fail-on matched
     """
     current = settings(
         data_dir,
@@ -201,6 +210,8 @@ def run_command(
     with shown() as progress:
         result = run.run(current, replace(request, progress=progress), now_ns=now_ns)
     _say_problems(result.problems)
+    if unanswered := formats.unanswered(result.report):
+        talk(unanswered if prompt or result.report.prompt else f"warning: {unanswered}")
     _print(result, form)
     for item in result.deliveries:
         talk(f"{item.sink}: {item.state}{f', {item.reason}' if item.reason else ''}")
@@ -239,7 +250,7 @@ def _print(result: run.Result, form: str) -> None:
 
 
 def _exit_code(report: Report, fail_on: str | None) -> int:
-    if report.status == "failed":
+    if report.status == "failed" or (report.prompt and report.unanswered is not None):
         return 1
     states = {finding.state for finding in report.findings if not finding.muted} - {"resolved"}
     matched = bool(states) if fail_on == "any" else fail_on in states

@@ -202,7 +202,9 @@ def _scheduler(current: Settings, ran: Callable[[str, str], None] = lambda *_: N
         for problem in result.problems:
             event(log, "run noted", level=logging.WARNING, schedule=name, problem=problem)
         _say_deliveries(result.deliveries)
-        return report.status != "failed"
+        if unanswered := formats.unanswered(report):
+            event(log, "run noted", schedule=name, problem=unanswered)
+        return report.status != "failed" and not (report.prompt and report.unanswered)
 
     return schedule.Scheduler(
         current.schedules,

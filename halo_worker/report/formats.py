@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from halo_worker.display import cut as cut
+from halo_worker.display import one_line
 from halo_worker.display import visible as visible
 from halo_worker.report.facts import Impact
 from halo_worker.report.model import Coverage, Finding, LeftOut, Report, Stop, iso_nano
@@ -71,6 +72,8 @@ def plural(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
+REASON_CHARACTERS = 300  # of why a question was not answered, which may be a provider's words
+
 _STOPPED: dict[Stop, str] = {
     "turns": "it reached its turn limit (max_turns)",
     "tokens": "it reached its token limit (max_tokens)",
@@ -87,6 +90,14 @@ def partial(report: Report) -> str | None:
         return None
     why = f": the run ended because {_STOPPED[report.stopped_by]}" if report.stopped_by else ""
     return f"This report is {report.status}{why}. Its findings are verified; what was skipped is listed under Coverage."
+
+
+def unanswered(report: Report) -> str | None:
+    """Say that the question was not answered, or that no model could be asked, and why; None where all went well."""
+    if report.unanswered is None:
+        return None
+    what = "the question was not answered" if report.prompt else "no model could be asked"
+    return f"{what}: {one_line(report.unanswered, REASON_CHARACTERS)}"
 
 
 def engine(report: Report) -> str:

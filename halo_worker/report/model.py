@@ -271,6 +271,7 @@ class Report(Timed):
     first_window: bool | None = None  # whether there is no earlier window to compare with; null where nobody knows
     status: Status = "complete"
     stopped_by: Stop | None = None
+    unanswered: str | None = None  # why the model did not answer the question; without one, why it could not be asked
     engine: Engine
     coverage: Coverage = Coverage()
     totals: Totals = Totals()

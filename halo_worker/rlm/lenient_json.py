@@ -8,7 +8,6 @@ import re
 from typing import Any
 
 LOOSE_CHARACTERS = 100_000  # of text that is looked at again when it is no JSON
-_THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 _TRIPLE = re.compile(r"(\"{3}|'{3})(.*?)\1", re.DOTALL)
 _CODE = re.compile(r'("code"\s*:\s*)"(.*)"(\s*\}\s*\}?\s*)\Z', re.DOTALL)
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
@@ -50,9 +49,9 @@ def _as_one_string(text: str) -> str:
 def extract_json(text: str) -> Any:
     """Return the JSON value that a model's text holds: all of it, a fenced block, or the first object or array.
 
-    Thinking aloud before it is passed over. Raises ValueError where there is none.
+    Raises ValueError where there is none.
     """
-    text = _THINKING.sub("", text).strip()
+    text = text.strip()
     for candidate in (text, *(block.strip() for block in _FENCE.findall(text))):
         try:
             return loads(candidate)

@@ -46,6 +46,60 @@ def halo_run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
+UNVERIFIED = {**TRUE, "evidence": [{**QUOTE, "quote": "nobody ever said this"}]}
+UNANSWERED = {
+    "refused": (Fault(429, "insufficient_quota", "You exceeded your current quota"),
+                "insufficient_quota: You exceeded your current quota"),
+    "no such path": (Fault(404, kind="html"), "model_not_found: 404"),
+    "prose": (Say("I think it is fine."), "gave no final_answer"),
+    "claims that fell": (final(UNVERIFIED, answer="The limit."), "nothing of what it claims stood up to the data"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNANSWERED)
+@pytest.mark.parametrize("form", ["json", "markdown", "html", "text"])
+def test_a_question_that_was_not_answered_is_no_success(tmp_path: Path, name: str, form: str) -> None:
+    """Exit 1, a line on stderr, and the first sentence of every form; the detectors' report is published and named."""
+    answer, why = UNANSWERED[name]
+    run = Run(tmp_path)
+    with ScriptedModel(lambda _: answer) as model:
+        process = run.start(model, str(run.file), "-p", "Why?", "--route", "loop", "--format", form)
+        out, err = (text.decode() for text in process.communicate(timeout=90))
+    assert process.returncode == 1, err
+    said = [line for line in err.splitlines() if line.startswith("the question was not answered: ")]
+    assert len(said) == 1
+    assert why in said[0]
+    assert "report: " in err
+    shown = " ".join(json.loads(out)["headline"].split() if form == "json" else out.replace("\\", "").split())
+    assert "The question was not answered: " in shown
+    assert why in shown
+    if form == "json":
+        assert why in json.loads(out)["unanswered"]
+        assert titles(json.loads(out), "detector")
+
+
+def test_without_a_question_a_model_that_cannot_be_asked_is_a_warning(halo_run: Run) -> None:
+    report = halo_run(lambda _: Fault(401, "invalid_api_key", "Incorrect API key"))
+    assert "warning: no model could be asked: invalid_api_key: " in halo_run.said
+    assert report["headline"].startswith("No model could be asked: invalid_api_key: ")
+    assert len(halo_run.requests) == 1
+
+
+def test_a_retry_is_logged_with_the_setting_that_cut_it_off(halo_run: Run) -> None:
+    answers: list[Answer] = [Fault(kind="hang"), final(answer="The limit.")]
+    report = halo_run(lambda request: answers[min(request.number, 1)], "-p", "Why?", "--route", "loop",
+                      "--request-timeout", "1")  # fmt: skip
+    assert report["answer"] == "The limit."
+    [line] = [line for line in halo_run.said.splitlines() if "model call retried" in line]
+    assert "attempt=2 of=7" in line
+    assert "no answer within 1 s ([model] request_timeout_seconds)" in line
+
+
+def test_a_dead_endpoint_costs_a_map_one_call(halo_run: Run) -> None:
+    halo_run(lambda _: Fault(400, "invalid_request", "nothing is taken"), "-p", "Why?", "--route", "map", code=1)
+    assert len(halo_run.requests) == 1
+
+
 def test_a_question_is_answered_by_turns_tools_and_code(halo_run: Run) -> None:
     code = (
         "rows = query_sql(sql=\"SELECT trace_id, span_id FROM spans WHERE status_code = 'ERROR'\")['rows']\n"
@@ -92,7 +146,7 @@ def test_ctrl_c_publishes_what_is_established_and_resume_goes_on(tmp_path: Path)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     report = json.loads(out)
-    assert process.returncode == 0, err.decode()
+    assert process.returncode == 1, err.decode()  # the question was not answered
     assert (report["status"], report["stopped_by"]) == ("partial", "interrupted")
     assert b"interrupted" in err
     again = _resumed(run, report["id"])

@@ -88,16 +88,6 @@ class Conversation:
         self.items[item_id] = (name, text)
         return prompts.elided(item_id, name, len(text.encode("utf-8", "replace")))
 
-    def flatten(self) -> bool:
-        """Rewrite calls and their results as text, for an endpoint that refuses the history as it is.
-
-        False when there are none, as after the first time.
-        """
-        if not any(message.tool_calls for message in self.messages):
-            return False
-        self.messages = [prompts.as_text(message) for message in self.messages]
-        return True
-
     def withhold(self) -> int:
         """Withhold the newest results, to which a provider's filter objected; return how many."""
         gone = 0

@@ -10,7 +10,7 @@ from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
 from halo_worker.errors import ModelRefused, ModelUnavailable
-from halo_worker.rlm.agent import prompts, text_tool_calls
+from halo_worker.rlm.agent import chat_templates, prompts, text_tool_calls
 from halo_worker.rlm.agent.builtin_tools import FINAL_ANSWER, GET_CONTEXT_ITEM
 from halo_worker.rlm.agent.conversation import Conversation
 from halo_worker.rlm.agent.final_answer import FinalAnswer
@@ -22,6 +22,8 @@ from halo_worker.rlm.agent.task import AgentResult
 from halo_worker.rlm.agent.tool_dispatch import ToolDispatch
 from halo_worker.rlm.budget import Denied, Stop
 from halo_worker.rlm.messages import Message, Reply, ToolCall, Usage
+from halo_worker.rlm.provider.message_forms import result_as_text
+from halo_worker.rlm.thinking import without_thinking
 
 NUDGES = 1  # replies without a tool call that are answered with a reminder, before the run ends
 
@@ -129,7 +131,8 @@ class Agent:
             except Denied as denied:
                 reason += f"; no last answer: {denied.reason}"
                 # What it had written of that answer when it was cancelled.
-                self.last_text = "".join(self.model_turn.streamed) or self.last_text
+                streamed = without_thinking("".join(self.model_turn.streamed))
+                self.last_text = chat_templates.readable(streamed) or self.last_text
             except (ModelRefused, ModelUnavailable) as error:
                 reason += f"; no last answer: {_describe(error)}"
         return AgentResult(last_text=self.last_text, stopped_by=stop, reason=reason)
@@ -243,10 +246,10 @@ class Agent:
             used.add(unique)
             calls.append(replace(call, id=unique))
         reply = replace(reply, tool_calls=tuple(calls))
-        if reply.content.strip():
-            self.last_text = reply.content
+        if text := chat_templates.readable(reply.content):
+            self.last_text = text
         message = Message("assistant", reply.content or None, reply.tool_calls)
-        self.conversation.add(prompts.as_text(message) if self.model_turn.calls_as_text else message)
+        self.conversation.add(message)
         self.context.emit(self.identity, message)
         return reply
 
@@ -254,14 +257,14 @@ class Agent:
         """Add a result to the conversation: of a native call as role tool, else as a message that says what it is."""
         message = Message("tool", text, tool_call_id=call.id, name=call.name)
         self.context.emit(self.identity, message)
-        if from_text or self.model_turn.calls_as_text:
-            message = Message("user", prompts.result_as_text(call.name, text), name=call.name)
+        if from_text:
+            message = Message("user", result_as_text(call.name, text), name=call.name)
         self.conversation.add(message)
 
     def _without_call(self, reply: Reply) -> AgentResult | None:
         """Handle text without a call: the answer of a sub-agent; of the root, one reminder, and then the end."""
-        if not self.root and reply.content.strip():
-            return AgentResult(last_text=reply.content)
+        if not self.root and (text := chat_templates.readable(reply.content)):
+            return AgentResult(last_text=text)
         self.replies_without_call += 1
         if self.replies_without_call > NUDGES:
             reason = "the model wrote text twice where a call was needed, and gave no final_answer"

@@ -11,11 +11,9 @@ from halo_worker.rlm.agent.conversation import Conversation
 from halo_worker.rlm.agent.identity import Identity
 from halo_worker.rlm.agent.run_context import RunContext
 from halo_worker.rlm.messages import Message, Reply, ToolSpec
-from halo_worker.rlm.provider.retrying_client import FATAL_CODES
 
 FINAL_OUTPUT_TOKENS = 8_192  # of the last turn, kept for it
 MAX_OVERFLOWS = 4  # elisions in a row, after which a context overflow is raised
-CODES_ABOUT_TEXT = ("context_length_exceeded", "content_filter")
 
 
 @dataclass(slots=True, eq=False)
@@ -27,7 +25,6 @@ class ModelTurn:
     system: str
     conversation: Conversation
     specs: tuple[ToolSpec, ...]
-    calls_as_text: bool = False  # whether calls are written as text, since the endpoint refuses them in the history
     streamed: list[str] = field(default_factory=list)  # what has come of the reply that is being given
 
     async def ask(self, line: str, specs: Sequence[ToolSpec], *, final: bool = False) -> Reply:
@@ -42,10 +39,6 @@ class ModelTurn:
                 return await self._request(line, specs, final=final)
             except ModelRefused as error:
                 if error.code == "content_filter" and self.withhold():
-                    continue
-                if error.code not in (*FATAL_CODES, *CODES_ABOUT_TEXT) and self.conversation.flatten():
-                    self.calls_as_text = True
-                    self._note("history refused: told as text")
                     continue
                 if error.code != "context_length_exceeded" or overflows >= MAX_OVERFLOWS:
                     raise

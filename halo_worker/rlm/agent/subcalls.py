@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from halo_worker.errors import ModelRefused, ModelUnavailable
-from halo_worker.rlm.agent import prompts
+from halo_worker.rlm.agent import prompts, text_tool_calls, tool_arguments
 from halo_worker.rlm.budget import Denied
 from halo_worker.rlm.json_schema import BadSchema, Validator
 from halo_worker.rlm.lenient_json import extract_json
@@ -16,6 +16,7 @@ from halo_worker.rlm.messages import Message, Reply
 from halo_worker.rlm.provider.model import LanguageModel
 from halo_worker.rlm.provider.response_cache import ResponseCache
 from halo_worker.rlm.provider.retrying_client import RetryingClient
+from halo_worker.rlm.tool import ToolError
 from halo_worker.rlm.truncation import truncate
 
 OUTPUT_TOKENS = 8_192  # of one sub-call
@@ -140,7 +141,7 @@ async def ask_validated(
             return result
         conversation += [
             Message("assistant", truncate(reply.content, PARTIAL_BYTES)),
-            Message("user", prompts.repair_json(result.error["message"])),
+            Message("user", prompts.repair_json(result.error["message"], schema)),
         ]
         if validator is None:
             return result
@@ -160,12 +161,17 @@ def _read(reply: Reply, validator: Validator | None) -> SubResult:
         return SubResult(error=truncated) if too_long else SubResult(reply.content)
     try:
         value = extract_json(reply.content)
+        problems = validator.problems(value)
     except ValueError as error:
-        return SubResult(error=truncated if too_long else {"type": "invalid", "message": str(error)})
-    problems = validator.problems(value)
-    if problems:
-        return SubResult(error=truncated if too_long else {"type": "invalid", "message": "; ".join(problems)})
-    return SubResult(value)
+        value, problems = None, [str(error)]
+    if not problems:
+        return SubResult(value)
+    for name, given in text_tool_calls.parse_tool_calls(reply.content, (), {}, code=False):
+        try:  # some answer with a call of a tool that they were not offered
+            return SubResult(tool_arguments.parse(name, given, validator.schema))
+        except ToolError:
+            continue
+    return SubResult(error=truncated if too_long else {"type": "invalid", "message": "; ".join(problems)})
 
 
 def as_data(result: SubResult) -> Any:

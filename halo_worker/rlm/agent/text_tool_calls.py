@@ -1,4 +1,4 @@
-"""Actions in plain text, for models that have no native tool calls: fenced code, JSON that names a tool, tags.
+"""Actions in plain text, for models that have no native tool calls: fenced code, JSON that names a tool, markup.
 
 Only what the model itself wrote is ever read here, never the text of a result.
 """
@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from halo_worker.rlm.agent import chat_templates
 from halo_worker.rlm.agent.builtin_tools import FINAL_ANSWER, RUN_CODE
 from halo_worker.rlm.lenient_json import extract_json
 from halo_worker.rlm.messages import ToolCall
@@ -18,13 +19,13 @@ from halo_worker.rlm.messages import ToolCall
 MAX_CALLS = 64
 CODE_CHARACTERS = 50_000  # of text that is looked at for being code
 
-_TAG = re.compile(r"<(tool_call|function_call|tool_use)>\s*(.*?)\s*(?:</\1>|\Z)", re.DOTALL)
 _FENCE = re.compile(
     r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
 )
-_THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
+_BUILT_IN = re.compile(r"\A([A-Za-z_]\w*)\.call\(")  # how Llama writes the call of a tool that it was trained on
 _CODE = frozenset({"python", "py", "python3", "repl", "run_code", "code", "tool_code", "ipython", "pycon", "monty"})
 _JSON = frozenset({"json", "json5", "jsonc", "tool", "tool_call", "tool_calls", "function", "xml"})
+_ROW = re.compile(r"(?<=\})\s*[;\n]\s*(?=\{\s*\"(?:name|type|function)\")")
 _NAMES = ("name", "tool", "function", "tool_name", "action", "function_name", "recipient_name")
 _ARGUMENTS = ("arguments", "parameters", "args", "input", "action_input", "tool_input", "params", "kwargs")
 
@@ -34,15 +35,18 @@ def parse_tool_calls(
 ) -> list[tuple[str, str]]:
     """Return the actions of a reply as (tool name, arguments as JSON text), in order.
 
-    Understood: `<tool_call>{…}</tool_call>`; fenced or bare JSON `{"name": …, "arguments": {…}}`, `{"tool_name": {…}}`,
+    Understood: the markup of chat templates (`chat_templates`); fenced or bare JSON
+    `{"name": …, "arguments": {…}}`, `{"tool_name": {…}}`,
     or the bare arguments of final_answer; a fenced block of Python, whatever it is called; a bare call such as
     `final_answer(answer="…")`. `code` False leaves out what may as well be an illustration: Python.
     """
-    text = _THINKING.sub("", text)
     known = set(tools)
     found: list[tuple[str, str]] = []
-    for match in _TAG.finditer(text):
-        found += _calls_in(match.group(2), known, final_answer)
+    for name, body in chat_templates.calls(text):
+        if name is not None:
+            found.append((name, body))
+        else:
+            found += _calls_in(body, known, final_answer) or _code_in(body, known, code=code)
     if found:
         return found[:MAX_CALLS]
     blocks = list(_FENCE.finditer(text))
@@ -59,20 +63,47 @@ def parse_tool_calls(
     if not found and not blocks:
         bare = text.strip()
         if bare[:1] in ("{", "["):
-            found = _calls_in(bare, known, final_answer)
+            found = _calls_in(bare, known, final_answer) or _code_in(bare, known, code=False)
         elif code and _is_call(bare, known):
             found = [(RUN_CODE, json.dumps({"code": bare}))]
     return found[:MAX_CALLS]
 
 
 def _calls_in(text: str, known: set[str], final_answer: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Tool calls in JSON text: one, or a list of them."""
+    """Tool calls in JSON text: one, a list of them, or several in a row."""
+    found = []
+    for part in _ROW.split(text):
+        try:
+            value = extract_json(part)
+        except ValueError:
+            continue
+        calls = [_call(one, known, final_answer) for one in (value if isinstance(value, list) else [value])]
+        found += [call for call in calls if call is not None]
+    return found
+
+
+def _code_in(text: str, known: set[str], *, code: bool) -> list[tuple[str, str]]:
+    """Calls written as Python: a list of them (Llama 4), or code to be run."""
     try:
-        value = extract_json(text)
-    except ValueError:
-        return []
-    calls = [_call(one, known, final_answer) for one in (value if isinstance(value, list) else [value])]
-    return [call for call in calls if call is not None]
+        tree = ast.parse(text, mode="eval").body if len(text) <= CODE_CHARACTERS else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = None
+    listed = tree.elts if isinstance(tree, ast.List) else []
+    calls = [_literal_call(one, known) for one in listed]
+    if calls and None not in calls:
+        return [call for call in calls if call is not None]
+    text = _BUILT_IN.sub(r"\1(", text)
+    return [(RUN_CODE, json.dumps({"code": text}))] if code and text and _is_code(text, known) else []
+
+
+def _literal_call(node: ast.expr, known: set[str]) -> tuple[str, str] | None:
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in known or node.args:
+        return None
+    try:
+        given = {str(one.arg): ast.literal_eval(one.value) for one in node.keywords}
+        return node.func.id, json.dumps(given)
+    except (ValueError, TypeError):
+        return None
 
 
 def _call(value: Any, known: set[str], final_answer: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -15,6 +15,7 @@ from halo_worker.rlm.provider.openai_format import (
     as_dict,
     dicts,
     first,
+    is_object,
     money,
     number,
     sendable,
@@ -23,7 +24,8 @@ from halo_worker.rlm.provider.openai_format import (
 )
 
 
-def request(messages: Sequence[Message], tools: Sequence[ToolSpec], schema: dict[str, Any] | None) -> dict[str, Any]:
+def request(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> dict[str, Any]:
+    """Return the members of a request that say what is asked."""
     body: dict[str, Any] = {"messages": [_message(message) for message in messages]}
     if tools:
         body["tools"] = [
@@ -33,10 +35,15 @@ def request(messages: Sequence[Message], tools: Sequence[ToolSpec], schema: dict
             }
             for tool in tools
         ]
-    if schema is not None:
-        form = {"name": "answer", "schema": schema, "strict": strict(schema)}
-        body["response_format"] = {"type": "json_schema", "json_schema": form}
     return body
+
+
+def answer_format(schema: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the member that asks for JSON of a schema; without one, for any JSON object."""
+    if schema is None:
+        return {"response_format": {"type": "json_object"}}
+    form = {"name": "answer", "schema": schema, "strict": strict(schema)}
+    return {"response_format": {"type": "json_schema", "json_schema": form}}
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -87,7 +94,7 @@ class Events:
         self._body: Body = {}
         self._texts: list[str] = []
         self._refusals: list[str] = []
-        self._calls: dict[int, dict[str, Any]] = {}
+        self._calls: list[dict[str, Any]] = []
         self._reason: str | None = None
         self.received = 0
 
@@ -104,21 +111,36 @@ class Events:
         self.received += len(text) + len(str(delta.get("reasoning_content") or ""))
         if delta.get("refusal"):
             self._refusals.append(str(delta["refusal"]))
-        for position, part in enumerate(dicts(delta.get("tool_calls"))):
-            self._add_call(part, position)
+        for part in dicts(delta.get("tool_calls")):
+            self._add_call(part)
         self._reason = choice.get("finish_reason") or self._reason
         return text
 
-    def _add_call(self, part: dict[str, Any], position: int) -> None:
-        index = part.get("index")
-        index = index if isinstance(index, int) else position
-        call = self._calls.setdefault(index, {"id": None, "function": {"name": "", "arguments": ""}})
-        call["id"] = call["id"] or part.get("id")
+    def _add_call(self, part: dict[str, Any]) -> None:
         function = as_dict(part.get("function"))
-        call["function"]["name"] = call["function"]["name"] or str(function.get("name") or "")
+        name = str(function.get("name") or "")
         piece = arguments_of(function.get("arguments")) if function.get("arguments") else ""
+        call = self._call_of(part, name, piece)
+        call["id"] = call["id"] or part.get("id")
+        call["function"]["name"] = call["function"]["name"] or name
         call["function"]["arguments"] += piece
         self.received += len(piece)
+
+    def _call_of(self, part: dict[str, Any], name: str, piece: str) -> dict[str, Any]:
+        """Return the call that a part goes on with, or a new one.
+
+        Some send every call at index 0 (Ollama), or none at all (Gemini): calls are then told apart by id and name.
+        """
+        index, call_id = part.get("index"), part.get("id")
+        at_index = [one for one in self._calls if not isinstance(index, int) or one["index"] == index]
+        if not at_index and not call_id and not name:
+            at_index = self._calls  # it begins nothing
+        call = next((one for one in reversed(at_index) if call_id and one["id"] == call_id), None)
+        call = call or (at_index[-1] if at_index else None)
+        if call is None or _begins(call, call_id, name, piece):
+            call = {"index": index, "id": None, "function": {"name": "", "arguments": ""}}
+            self._calls.append(call)
+        return call
 
     def end(self) -> Body:
         """Return the body of the whole answer. Raises Truncated when no chunk had a finish reason."""
@@ -127,9 +149,19 @@ class Events:
         message = {
             "content": "".join(self._texts),
             "refusal": "".join(self._refusals) or None,
-            "tool_calls": [self._calls[index] for index in sorted(self._calls)],
+            "tool_calls": self._calls,
         }
         return self._body | {"choices": [{"message": message, "finish_reason": self._reason}]}
+
+
+def _begins(call: dict[str, Any], call_id: Any, name: str, piece: str) -> bool:
+    """Whether a part begins another call than the one that was sent last at its place."""
+    known, arguments = call["function"]["name"], call["function"]["arguments"]
+    if call_id and call["id"] and call_id != call["id"]:
+        return bool(name) or is_object(arguments)  # a new id without a name is one that changes with every part
+    if not known or not name:
+        return False
+    return name != known or bool(not call_id and piece and is_object(arguments))
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:

@@ -41,13 +41,17 @@ def raise_for_error(body: Any) -> Body:
     return found
 
 
+def is_object(text: str) -> bool:
+    """Whether a text is a whole JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def sendable(arguments: str) -> str:
     """Return arguments that every endpoint takes back: some parse them, so what is no JSON object is wrapped in one."""
-    try:
-        value = json.loads(arguments)
-    except (ValueError, RecursionError):
-        value = None
-    return arguments if isinstance(value, dict) else json.dumps({"not_json": arguments})
+    return arguments if is_object(arguments) else json.dumps({"not_json": arguments})
 
 
 def strict(schema: Any) -> bool:

@@ -1,13 +1,15 @@
 """Any OpenAI-compatible endpoint as a LanguageModel, by the openai library (2.x, 3.x): chat completions or responses.
 
-The library brings the connection, the key, the headers and the parsing of events; retries are in retrying_client.
-Bodies are read as plain JSON, so that an endpoint whose shapes have drifted is still understood.
+The library brings the connection, the key, the headers and the parsing of events; retries are ours (`retrying_client`).
+Bodies are read as plain JSON, so that an endpoint whose shapes have drifted is still understood. Answers are streamed
+also where nobody listens: the timeout is then between two events, and a long answer is not given up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,8 +20,9 @@ import orjson
 from halo_worker.display import is_loopback
 from halo_worker.errors import ModelRefused, ModelUnavailable
 from halo_worker.rlm.messages import Message, Reply, ToolSpec, Usage
-from halo_worker.rlm.provider import chat_completions, openai_format, responses_api
-from halo_worker.rlm.provider.endpoint_errors import MIN_OUTPUT_TOKENS, Endpoint, describe
+from halo_worker.rlm.provider import chat_completions, message_forms, openai_format, request_forms, responses_api
+from halo_worker.rlm.provider.endpoint_errors import TIMEOUT_SETTING, Endpoint, describe
+from halo_worker.rlm.provider.output_limit import MIN_OUTPUT_TOKENS
 from halo_worker.rlm.provider.prices import Prices
 
 BYTES_A_TOKEN = 3.3  # English and JSON have 3.5 to 4.5; corrected by what the provider counts
@@ -56,7 +59,7 @@ class OpenAIModel:
         # A reasoning model sends nothing while it reasons.
         self._timeout = request_timeout_seconds * _TIMEOUT_FACTOR.get(reasoning_effort or "", 1)
         self._prices = Prices(name, input_usd_per_million, output_usd_per_million)
-        self._endpoint = Endpoint(max_output_tokens=max_output_tokens)
+        self.endpoint = Endpoint(max_output_tokens=max_output_tokens)
         self._ratio = 1.0  # of counted to estimated tokens, the highest lately
         self._client: Any = None
         self._broken: Exception | None = None
@@ -97,7 +100,7 @@ class OpenAIModel:
     @property
     def max_output_tokens(self) -> int | None:
         """The limit of one answer, as configured or as the endpoint reports."""
-        return self._endpoint.max_output_tokens
+        return self.endpoint.max_output_tokens
 
     async def ask(
         self,
@@ -113,28 +116,30 @@ class OpenAIModel:
             await asyncio.to_thread(self._ready.wait)
         if self._broken is not None:
             raise ModelRefused(f"the openai client cannot be made: {self._broken}", code="invalid_api_key")
-        listener = None if "stream" in self._endpoint.without else on_delta
-        body = self._body(messages, tools, schema, max_output_tokens, stream=listener is not None)
+        streams = self.endpoint.streams
+        body = self._body(messages, tools, schema, max_output_tokens, stream=streams)
         try:
-            answer = await (self._plain(body) if listener is None else self._streamed(body, listener))
+            answer = await (self._streamed(body, on_delta) if streams else self._plain(body))
             reply: Reply = self._wire.reply(openai_format.raise_for_error(answer))
         except (ModelRefused, ModelUnavailable):
             raise
         except Exception as error:
-            raise self._endpoint.classify(error, body, timeout=self._timeout) from error
+            estimate = self.estimate(messages, tools)
+            raise self.endpoint.classify(error, body, timeout=self._timeout, estimate=estimate) from error
         if not reply.content and not reply.tool_calls and reply.finish_reason == "other":
             raise ModelUnavailable("the provider answered with nothing in it", received=0)
         self._correct_ratio(messages, tools, reply.usage)
-        if on_delta is not None and listener is None and reply.content:
+        if on_delta is not None and not streams and reply.content:
             on_delta(reply.content)
         return reply
 
     async def _plain(self, body: dict[str, Any]) -> Any:
+        self.endpoint.plain_next = False
         async with asyncio.timeout(self._timeout):
             return await self._client.post(self._path, body=body, cast_to=object)
 
-    async def _streamed(self, body: dict[str, Any], on_delta: Callable[[str], None]) -> Any:
-        """Read events until the end. The timeout is between two events, for a long answer takes long."""
+    async def _streamed(self, body: dict[str, Any], on_delta: Callable[[str], None] | None) -> Any:
+        """Read events until the end. The timeout is between two of them, for a long answer takes long."""
         from openai import AsyncStream
 
         whole = self._wire.Events()
@@ -146,15 +151,24 @@ class OpenAIModel:
                 async with stream:
                     async for event in stream:
                         timer.reschedule(asyncio.get_running_loop().time() + self._timeout)
-                        if text := whole.add(event):
+                        if (text := whole.add(event)) and on_delta is not None:
                             on_delta(text)
-            return whole.end()
+            answer = whole.end()
         except openai_format.Failed:
             raise
+        except (openai_format.Truncated, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise self.endpoint.could_not_read_stream(whole.received) from error
+        except TimeoutError as error:
+            if not whole.received:
+                raise
+            said = f"no further event within {self._timeout:g} s ({TIMEOUT_SETTING})"
+            raise ModelUnavailable(said, received=whole.received) from error
         except Exception as error:
             if whole.received:
                 raise ModelUnavailable(describe(error), received=whole.received) from error
             raise
+        self.endpoint.read_stream()
+        return answer
 
     @property
     def _path(self) -> str:
@@ -169,12 +183,16 @@ class OpenAIModel:
         *,
         stream: bool,
     ) -> dict[str, Any]:
-        if tools and "tools" in self._endpoint.without:
-            messages, tools = _tools_as_text(messages, tools), ()
-        body = {"model": self.name} | self._wire.request(messages, tools, schema)
+        without = self.endpoint.without
+        messages = message_forms.adapted(messages, tools, schema, without)
+        if "tools" in without:
+            tools = ()
+        body = {"model": self.name} | self._wire.request(messages, tools)
+        if schema is not None and request_forms.JSON_OBJECT not in without:
+            body |= self._wire.answer_format(None if request_forms.JSON_SCHEMA in without else schema)
         most = min((one for one in (max_output_tokens, self.max_output_tokens) if one), default=None)
-        if self._endpoint.context is not None:
-            room = self._endpoint.context - self.estimate(messages, tools)
+        if self.endpoint.context is not None:
+            room = self.endpoint.context - self.estimate(messages, tools)
             most = max(min(most or room, room), MIN_OUTPUT_TOKENS)
         if self._api == "responses":
             body |= {"max_output_tokens": most, "reasoning": {"effort": self._effort} if self._effort else None}
@@ -189,7 +207,7 @@ class OpenAIModel:
             body["stream"] = True
             if self._api == "chat":
                 body["stream_options"] = {"include_usage": True}
-        return {key: value for key, value in body.items() if value is not None and key not in self._endpoint.without}
+        return {key: value for key, value in body.items() if value is not None and key not in without}
 
     @property
     def _is_openai(self) -> bool:
@@ -200,7 +218,7 @@ class OpenAIModel:
         names = ["max_tokens", "max_completion_tokens"]
         if self._is_openai:
             names.reverse()
-        return next((name for name in names if name not in self._endpoint.without), names[0])
+        return next((name for name in names if name not in self.endpoint.without), names[0])
 
     def estimate(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int:
         """Estimate input tokens from bytes, corrected by what this endpoint counted before."""
@@ -229,29 +247,3 @@ class OpenAIModel:
         await asyncio.to_thread(self._ready.wait)
         if self._client is not None:
             await self._client.close()
-
-
-def _tools_as_text(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Message]:
-    """Describe tools in the system message, for an endpoint that takes none, and calls and results as text."""
-    described = "\n".join(
-        f"- {tool.name}: {tool.description} Arguments: {orjson.dumps(tool.parameters).decode()}" for tool in tools
-    )
-    note = (
-        "\n\nTools. To call one, answer with a fenced block and nothing after it:\n"
-        '```json\n{"name": "…", "arguments": {…}}\n```\n' + described
-    )
-    out = []
-    for index, message in enumerate(messages):
-        if index == 0 and message.role == "system":
-            out.append(Message("system", (message.content or "") + note))
-        elif message.role == "tool":
-            out.append(Message("user", f"Result of {message.name or 'the call'}:\n{message.content}"))
-        elif message.tool_calls:
-            calls = "\n".join(
-                f'```json\n{{"name": "{call.name}", "arguments": {openai_format.sendable(call.arguments)}}}\n```'
-                for call in message.tool_calls
-            )
-            out.append(Message("assistant", f"{message.content or ''}\n{calls}".strip()))
-        else:
-            out.append(message)
-    return out

@@ -22,7 +22,8 @@ from halo_worker.rlm.provider.openai_format import (
 )
 
 
-def request(messages: Sequence[Message], tools: Sequence[ToolSpec], schema: dict[str, Any] | None) -> dict[str, Any]:
+def request(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> dict[str, Any]:
+    """Return the members of a request that say what is asked."""
     items: list[dict[str, Any]] = []
     for message in messages:
         if message.role == "tool":
@@ -47,10 +48,15 @@ def request(messages: Sequence[Message], tools: Sequence[ToolSpec], schema: dict
             }
             for tool in tools
         ]
-    if schema is not None:
-        form = {"type": "json_schema", "name": "answer", "schema": schema, "strict": strict(schema)}
-        body["text"] = {"format": form}
     return body
+
+
+def answer_format(schema: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the member that asks for JSON of a schema; without one, for any JSON object."""
+    if schema is None:
+        return {"text": {"format": {"type": "json_object"}}}
+    form = {"type": "json_schema", "name": "answer", "schema": schema, "strict": strict(schema)}
+    return {"text": {"format": form}}
 
 
 def reply(body: Body) -> Reply:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from halo_worker.errors import ModelRefused, ModelUnavailable
+from halo_receiver.logs import event
+from halo_worker.errors import ModelRefused, ModelUnavailable, RequestChanged
 from halo_worker.rlm.budget import Denied, Ledger
 from halo_worker.rlm.messages import Message, Reply, ToolCall, ToolSpec, Usage
 from halo_worker.rlm.provider.model import LanguageModel
+from halo_worker.rlm.thinking import without_thinking
 from halo_worker.rlm.trajectory import Trajectory
 from halo_worker.rlm.truncation import valid_utf8
 
@@ -28,6 +31,12 @@ OUTPUT_TOKENS = 16_384  # of one answer, reasoning included, where neither the m
 # Every further request would get the same answer, so none is sent.
 FATAL_CODES = frozenset({"invalid_api_key", "permission_denied", "model_not_found", "insufficient_quota"})
 BREAKER = 3  # calls in a row whose every attempt failed: the provider is down
+MAX_CHANGES = 20  # of the form of one call's request; as many as there are forms to give up, and then some
+# Refusals of one request for its text: they say nothing of the next.
+CODES_ABOUT_TEXT = frozenset({"context_length_exceeded", "content_filter"})
+LOGGED_CHARACTERS = 300  # of a provider's error
+
+_log = logging.getLogger("halo.model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +69,10 @@ class _Attempt:
 class _Health:
     """The recent failures of one model."""
 
-    fatal: ModelRefused | None = None
+    fatal: ModelRefused | ModelUnavailable | None = None
     exhausted: int = 0  # calls in a row whose every attempt failed
+    answers: bool = False  # whether it has ever answered; until then it is asked one thing at a time
+    probe: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class RetryingClient:
@@ -100,22 +111,37 @@ class RetryingClient:
         """Ask until there is a reply or no retry is left.
 
         `final`: the run's last call, which may use what was held back for it.
+
+        Until a model has answered, calls wait for the first one: a dead endpoint costs one call, and how an endpoint
+        wants to be asked is learned once.
         """
-        health = self._healths.setdefault(id(model), _Health())
-        if health.fatal is not None:
-            raise health.fatal
-        if health.exhausted >= BREAKER and not final:
-            raise ModelUnavailable(f"{health.exhausted} calls in a row failed at every attempt: the provider is down")
         own = getattr(model, "max_output_tokens", None)
         wanted = min(max_output_tokens or own or OUTPUT_TOKENS, own or OUTPUT_TOKENS)
         request = _Request(model, messages, purpose, agent_id, tools, schema, on_delta, wanted, final)
+        health = self._healths.setdefault(id(model), _Health())
+        if health.answers:
+            return await self._ask(request, health)
+        async with health.probe:
+            return await self._ask(request, health)
+
+    async def _ask(self, request: _Request, health: _Health) -> Reply:
+        if health.fatal is not None:
+            raise health.fatal
+        if health.exhausted >= BREAKER and not request.final:
+            raise ModelUnavailable(f"{health.exhausted} calls in a row failed at every attempt: the provider is down")
+        failed = changed = 0
         for number in itertools.count(1):
             attempt = await self._attempt(request, number)
             if attempt.reply is not None:
-                health.exhausted = 0
+                health.exhausted, health.answers = 0, True
                 return attempt.reply
             assert attempt.fault is not None
-            await self._wait_or_raise(attempt.fault, number, health, final=final)
+            if isinstance(attempt.fault, RequestChanged) and changed < MAX_CHANGES:
+                changed += 1
+                event(_log, "model request changed", reason=str(attempt.fault)[:LOGGED_CHARACTERS])
+                continue
+            failed += 1
+            await self._wait_or_raise(attempt.fault, failed, health, final=request.final)
         raise AssertionError("unreachable")
 
     async def _attempt(self, request: _Request, number: int) -> _Attempt:
@@ -133,8 +159,8 @@ class RetryingClient:
         def on_delta(text: str) -> None:
             nonlocal received_characters
             received_characters += len(text)
-            assert request.on_delta is not None
-            request.on_delta(text)
+            if request.on_delta is not None:
+                request.on_delta(text)
 
         try:
             answering = model.ask(
@@ -142,10 +168,11 @@ class RetryingClient:
                 tools=request.tools,
                 schema=request.schema,
                 max_output_tokens=reservation.output_tokens,
-                on_delta=on_delta if request.on_delta is not None else None,
+                on_delta=on_delta,
             )
-            attempt.reply = _cleaned(await self.within(answering, final=request.final))
-            attempt.used, attempt.estimated = _counted(attempt.reply, estimate)
+            reply = await self.within(answering, final=request.final)
+            attempt.used, attempt.estimated = _counted(reply, estimate)
+            attempt.reply = _cleaned(reply)
         except (ModelUnavailable, ModelRefused) as error:
             attempt.fault = error
             received = getattr(error, "received", None)
@@ -193,9 +220,8 @@ class RetryingClient:
     ) -> None:
         """Wait until the next attempt, or raise when there is none."""
         if isinstance(fault, ModelRefused):
-            if fault.code in FATAL_CODES:
-                health.fatal = fault
-                self.ledger.stop("error", str(fault))
+            if fault.code in FATAL_CODES or not (health.answers or fault.code in CODES_ABOUT_TEXT):
+                self._give_up(fault, health)
             raise fault
         left = self.ledger.seconds_left(final=final)
         pause = random.uniform(0, min(BACKOFF_MOST_SECONDS, self._backoff * 2 ** (attempt - 1)))  # noqa: S311
@@ -203,10 +229,21 @@ class RetryingClient:
             pause = fault.retry_after
         if attempt > self._max_retries or pause > PAUSE_MOST_SECONDS or (left is not None and pause >= left):
             health.exhausted += 1
-            if health.exhausted >= BREAKER:
+            if not health.answers:
+                self._give_up(fault, health)
+            elif health.exhausted >= BREAKER:
                 self.ledger.stop("error", str(fault))
             raise fault
+        event(
+            _log, "model call retried", level=logging.WARNING, attempt=attempt + 1, of=self._max_retries + 1,
+            wait_seconds=pause, error=str(fault)[:LOGGED_CHARACTERS],
+        )  # fmt: skip
         await self.within(asyncio.sleep(pause), final=final)
+
+    def _give_up(self, fault: ModelRefused | ModelUnavailable, health: _Health) -> None:
+        """Ask this model nothing more in this run."""
+        health.fatal = fault
+        self.ledger.stop("error", str(fault))
 
     async def within(self, awaited: Awaitable[T], *, final: bool = False) -> T:
         """Await something until it is done; the deadline and an interruption cancel it, and raise Denied."""
@@ -229,11 +266,11 @@ class RetryingClient:
 
 
 def _cleaned(reply: Reply) -> Reply:
-    """Text that can be written and sent again."""
+    """The answer alone, without thinking aloud, as text that can be written and sent again."""
     calls = tuple(
         ToolCall(valid_utf8(call.id), valid_utf8(call.name), valid_utf8(call.arguments)) for call in reply.tool_calls
     )
-    return replace(reply, content=valid_utf8(reply.content), tool_calls=calls)
+    return replace(reply, content=valid_utf8(without_thinking(reply.content)), tool_calls=calls)
 
 
 def _counted(reply: Reply, estimate: int) -> tuple[Usage, bool]:

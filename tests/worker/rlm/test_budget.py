@@ -239,11 +239,27 @@ async def test_where_no_price_is_known_the_limit_in_dollars_is_not_claimed(
 async def test_a_provider_that_is_down_is_not_asked_for_every_item(
     scripted_model: Scripted, session: NewSession
 ) -> None:
-    server = scripted_model(lambda _: Fault(503))
+    server = scripted_model(lambda request: Fault(503) if request.number else Say("x"))
     one = session(server, max_retries=2, limits=BudgetLimits(parallel=1))
     results = await one.batch([str(n) for n in range(50)])
     assert {result.error["type"] for result in results if result.error} == {"unavailable"}
-    assert len(server.requests) == 9  # three calls of three attempts
+    assert len(server.requests) == 1 + 9  # three calls of three attempts
+    assert one.ledger.stopped == "error"
+
+
+@pytest.mark.parametrize(
+    ("fault", "requests"),
+    [(Fault(503), 3), (Fault(kind="reset"), 3), (Fault(404, kind="html"), 1), (Fault(400, "invalid_request", "no"), 1)],
+)
+async def test_an_endpoint_that_never_answered_costs_one_call(
+    scripted_model: Scripted, session: NewSession, fault: Fault, requests: int
+) -> None:
+    """A map sends many at once: the first goes ahead alone."""
+    server = scripted_model(lambda _: fault)
+    one = session(server, max_retries=2)
+    results = await one.batch([str(n) for n in range(50)])
+    assert all(result.error for result in results)
+    assert len(server.requests) == requests
     assert one.ledger.stopped == "error"
 
 

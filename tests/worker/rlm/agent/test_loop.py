@@ -416,7 +416,7 @@ async def test_a_history_that_an_endpoint_refuses_is_told_as_text(
     outcome = await session(server).loop(task())
     assert outcome.arguments == {"answer": "three"}
     told = server.requests[2].texts
-    assert told[2] == 'I look.\n[called list_numbers {"limit": 5}]'
+    assert told[2] == 'I look.\n```json\n{"name": "list_numbers", "arguments": {"limit": 5}}\n```'
     assert told[3].startswith("Result of list_numbers:\n<result")
     assert len(server.requests) == 4  # it is refused once
 

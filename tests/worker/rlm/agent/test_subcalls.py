@@ -138,7 +138,6 @@ def test_the_cache_is_bounded_and_a_damaged_entry_is_absent(tmp_path: Path, monk
     ("text", "value"),
     [
         ('{"a": 1}', {"a": 1}),
-        ("<think>{}</think>\n[1]", [1]),
         ('Sure:\n```json\n{"a": 1}\n```\nDone.', {"a": 1}),
         ('The answer is {"a": {"b": 1}} I think', {"a": {"b": 1}}),
         ('{"a": "line\nbreak"}', {"a": "line\nbreak"}),
