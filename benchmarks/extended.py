@@ -56,6 +56,10 @@ STEPS = {
         "6,000 mutated captures and random bytes",
         "HALO_FUZZ_REQUESTS=6000 python -m pytest -q tests/receiver/test_fuzz.py",
     ),
+    "soak": Step("a receiver for half an hour: what grows?", "python -m benchmarks.soak 1800", r"^\||acknowledged"),
+    "parsers": Step(
+        "parsers of a stranger's bytes under atheris, a minute each", "python -m benchmarks.fuzz 60", r"^\|"
+    ),
     "scanner": Step(
         "random spans and messages, scanner and reference compared",
         "HALO_FUZZ=3000 python -m pytest -q -n 2 tests/receiver/test_wire.py tests/receiver/test_wire_member.py"
@@ -80,7 +84,7 @@ STEPS = {
     "memory": Step("memory of a run with the engine", "python -m benchmarks.engine_memory 100000", r"^\| \d"),
     "reports": Step("writing and reading reports", "python -m benchmarks.reports"),
     "ingest": Step("what the receiver takes", "python -m benchmarks.ingest", r"null|CPU|p50|Seal"),
-    "soak": Step(
+    "volume": Step(
         "five million spans, and questions to them", "python -m benchmarks.ingest memory questions", r"spans|ms"
     ),
 }

@@ -77,7 +77,7 @@ def _called(calls: str | None) -> list[str]:
     """Write the tool calls of a message as a person reads calls."""
     try:
         listed = json.loads(calls or "[]")
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     written = []
     for call in listed if isinstance(listed, list) else []:

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from halo_receiver import permissions
@@ -134,16 +136,15 @@ class Archive:
 
     def affected_traces(self, run_id: str, issue_id: str) -> set[str]:
         """Return the traces in which a report saw an issue; none where that cannot be read."""
-        traces = set()
+        traces: set[str] = set()
         try:
-            with (self.directory / run_id / AFFECTED_FILE).open(encoding="utf-8") as file:
+            with (self.directory / run_id / AFFECTED_FILE).open("rb") as file:
                 for line in file:
-                    if issue_id in line:
-                        row = json.loads(line)
-                        if row.get("issue_id") == issue_id:
-                            traces.add(row["trace_id"])
-        except (OSError, ValueError, KeyError, AttributeError):
-            return traces
+                    row = _row(line) if issue_id.encode() in line else {}
+                    if row.get("issue_id") == issue_id and isinstance(row.get("trace_id"), str):
+                        traces.add(row["trace_id"])
+        except OSError:
+            pass
         return traces
 
     def reports(self, *, newest: int | None = None) -> tuple[list[Report], list[Broken]]:
@@ -195,6 +196,15 @@ class Archive:
         """Give a file or folder of this archive, before it has its name, the permissions that are its place's."""
         if self._outside:
             permissions.give(path)
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    """Read a line of affected.jsonl; one that is damaged costs itself alone."""
+    try:
+        row = orjson.loads(line)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
 def _sync(path: Path) -> None:
