@@ -36,8 +36,8 @@ PARALLEL = ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal"]
 MARKS = ["-m", "not slow and not peer and not lake and not browser"]
 # No date matters to these: bytes that become rows, processes that start, die and recover, the engine's loop, words.
 NO_DATE = [
-    "tests/test_architecture.py", "tests/test_child_processes.py", "tests/test_deploy.py", "tests/test_docs.py", "tests/test_parsers.py",
-    "tests/test_permissions.py", "tests/end_to_end/test_backlog.py", "tests/worker/test_surroundings.py",
+    "tests/test_architecture.py", "tests/test_child_processes.py", "tests/test_deploy.py", "tests/test_docs.py",
+    "tests/test_parsers.py", "tests/test_permissions.py", "tests/end_to_end/test_backlog.py", "tests/worker/test_surroundings.py",
     "tests/end_to_end/test_import.py", "tests/end_to_end/test_up.py", "tests/end_to_end/test_wheel.py",
     "tests/receiver/test_check_client.py", "tests/receiver/test_conventions*.py", "tests/receiver/test_decode*.py",
     "tests/receiver/test_files.py", "tests/receiver/test_spool_queue.py", "tests/receiver/test_json_document.py",
@@ -54,7 +54,8 @@ NO_DATE = [
 # These know dates and no calendar; they are long, and run on one day, which is more than a year ahead as well.
 NO_CALENDAR = [
     "tests/end_to_end/test_demo.py", "tests/end_to_end/test_run_with_model.py", "tests/end_to_end/test_telemetry.py",
-    "tests/receiver/test_agents.py", "tests/receiver/test_spool.py",
+    "tests/receiver/test_agents.py", "tests/receiver/test_copies.py", "tests/receiver/test_set_aside.py",
+    "tests/receiver/test_spool.py", "tests/worker/test_same_call.py",
     "tests/worker/analysis/*.py", "tests/worker/rlm/*.py", "tests/worker/test_api.py",
     "tests/worker/test_control_flow.py", "tests/worker/test_decided.py", "tests/worker/test_final_answer.py",
     "tests/worker/test_quotes.py", "tests/worker/test_story.py",
