@@ -37,8 +37,9 @@ MARKS = ["-m", "not slow and not peer and not lake and not browser"]
 # No date matters to these: bytes that become rows, processes that start, die and recover, the engine's loop, words.
 NO_DATE = [
     "tests/test_architecture.py", "tests/test_child_processes.py", "tests/test_deploy.py", "tests/test_docs.py",
-    "tests/test_parsers.py", "tests/test_permissions.py", "tests/end_to_end/test_backlog.py", "tests/worker/test_surroundings.py",
-    "tests/end_to_end/test_import.py", "tests/end_to_end/test_up.py", "tests/end_to_end/test_wheel.py",
+    "tests/test_parsers.py", "tests/test_permissions.py", "tests/end_to_end/test_backlog.py",
+    "tests/worker/test_surroundings.py", "tests/end_to_end/test_import.py", "tests/end_to_end/test_up.py",
+    "tests/end_to_end/test_wheel.py",
     "tests/receiver/test_check_client.py", "tests/receiver/test_conventions*.py", "tests/receiver/test_decode*.py",
     "tests/receiver/test_files.py", "tests/receiver/test_spool_queue.py", "tests/receiver/test_json_document.py",
     "tests/receiver/test_media.py", "tests/receiver/test_merge.py", "tests/receiver/test_protocol.py",
