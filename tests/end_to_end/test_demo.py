@@ -34,9 +34,10 @@ def report(demo: tuple[Halo, str, float]) -> dict[str, Any]:
     return document
 
 
-def test_it_prints_where_the_report_is_and_three_findings(demo: tuple[Halo, str, float]) -> None:
+def test_it_says_what_fails_since_when_and_three_causes(demo: tuple[Halo, str, float]) -> None:
     _, said, seconds = demo
-    assert len(re.findall(r"^\d\. \S", said, re.MULTILINE)) == 3
+    assert re.search(r"^Since \w{3} \d\d:\d\d issue_refund fails in support-agent", said, re.MULTILINE), said
+    assert len(re.findall(r"^\d  \S", said, re.MULTILINE)) == 3, said
     assert seconds < 150, "a minute on two idle cores; the rest is room for busy ones"
 
 
