@@ -52,14 +52,17 @@ NO_DATE = [
     "tests/worker/test_detector*.py", "tests/worker/test_display.py", "tests/worker/rlm/test_markup.py",
     "tests/worker/rlm/provider/test_request_forms.py",
 ]  # fmt: skip
-# These know dates and no calendar; they are long, and run on one day, which is more than a year ahead as well.
+# These know dates and no calendar. They take long, and run on one day, which is more than a year ahead as well.
 NO_CALENDAR = [
-    "tests/end_to_end/test_demo.py", "tests/end_to_end/test_run_with_model.py", "tests/end_to_end/test_telemetry.py",
-    "tests/receiver/test_agents.py", "tests/receiver/test_copies.py", "tests/receiver/test_set_aside.py",
-    "tests/receiver/test_spool.py", "tests/worker/test_same_call.py",
-    "tests/worker/analysis/*.py", "tests/worker/rlm/*.py", "tests/worker/test_api.py",
-    "tests/worker/test_control_flow.py", "tests/worker/test_decided.py", "tests/worker/test_final_answer.py",
-    "tests/worker/test_quotes.py", "tests/worker/test_story.py",
+    "tests/end_to_end/test_demo.py", "tests/end_to_end/test_run_with_model.py",
+    "tests/end_to_end/test_telemetry.py", "tests/receiver/test_agents.py", "tests/receiver/test_auth.py",
+    "tests/receiver/test_copies.py", "tests/receiver/test_read_limits.py", "tests/receiver/test_set_aside.py",
+    "tests/receiver/test_spool.py", "tests/receiver/test_store.py", "tests/receiver/test_tls.py",
+    "tests/worker/analysis/*.py", "tests/worker/delivery/test_delivery.py", "tests/worker/rlm/*.py",
+    "tests/worker/test_api.py", "tests/worker/test_command_line.py", "tests/worker/test_control_flow.py",
+    "tests/worker/test_decided.py", "tests/worker/test_doctor.py", "tests/worker/test_final_answer.py",
+    "tests/worker/test_quotes.py", "tests/worker/test_same_call.py", "tests/worker/test_settling.py",
+    "tests/worker/test_story.py", "tests/worker/test_totals.py",
 ]  # fmt: skip
 
 
