@@ -91,7 +91,7 @@ def test_schedules_run_deliver_and_are_listed(halo: Halo, hook: Hook) -> None:
     assert [body["id"] for body in hook.bodies] == [report["id"]]
     once = halo.attempt("work", "--once")
     assert once.returncode == 0
-    assert "1 run done" in once.stderr.decode(), "the morning's; the hourly one is not due"
+    assert "run published schedule=morning" in once.stderr.decode(), "the hourly one is due only after a full hour"
     assert len(hook.bodies) == 1, "nothing is sent twice"
 
 
