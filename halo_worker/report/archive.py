@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -137,14 +138,11 @@ class Archive:
     def affected_traces(self, run_id: str, issue_id: str) -> set[str]:
         """Return the traces in which a report saw an issue; none where that cannot be read."""
         traces: set[str] = set()
-        try:
-            with (self.directory / run_id / AFFECTED_FILE).open("rb") as file:
-                for line in file:
-                    row = _row(line) if issue_id.encode() in line else {}
-                    if row.get("issue_id") == issue_id and isinstance(row.get("trace_id"), str):
-                        traces.add(row["trace_id"])
-        except OSError:
-            pass
+        with contextlib.suppress(OSError), (self.directory / run_id / AFFECTED_FILE).open("rb") as file:
+            for line in file:
+                row = _row(line) if issue_id.encode() in line else {}
+                if row.get("issue_id") == issue_id and isinstance(row.get("trace_id"), str):
+                    traces.add(row["trace_id"])
         return traces
 
     def reports(self, *, newest: int | None = None) -> tuple[list[Report], list[Broken]]:
