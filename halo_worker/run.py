@@ -17,6 +17,7 @@ from halo_worker import assembly, inputs, issues, window_reader
 from halo_worker.analysis import analyst, detectors, evidence, learned_detectors, page_data
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
+from halo_worker.analysis.work import Work
 from halo_worker.config import BudgetConfig, Settings
 from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError
@@ -206,11 +207,11 @@ def _draft(begun: _Begun) -> Draft:
     return draft
 
 
-def _work(begun: _Begun) -> analyst.Work:
+def _work(begun: _Begun) -> Work:
     current, request, analysis = begun.current, begun.request, begun.current.analysis
     if told := begun.exclusions.told():
         analysis = analysis.model_copy(update={"context": "\n".join(filter(None, (analysis.context, told)))})
-    return analyst.Work(
+    return Work(
         prompt=request.prompt,
         model=current.model,
         budget=current.budget,

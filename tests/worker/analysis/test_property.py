@@ -18,6 +18,7 @@ from halo_receiver.store.reader import Reader
 from halo_worker.analysis import analyst, evidence, overview
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.analysis.questions import Questions
+from halo_worker.analysis.work import Work
 from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
 from halo_worker.errors import ModelRefused
 from halo_worker.report.model import Engine, Evidence
@@ -156,7 +157,7 @@ async def test_nothing_made_up_ships_and_what_is_true_is_kept(
         model = RandomAnalyst(dice)
         route = dice.choice(["loop", "loop", "direct", "map"])
         tokens = TOKENS if route == "loop" else 4_000_000
-        work = analyst.Work(
+        work = Work(
             prompt=dice.choice([None, "Why?"]), model=ModelConfig.model_validate({}),
             budget=BudgetConfig.model_validate({"max_tokens": tokens, "max_turns": 8}),
             analysis=AnalysisConfig.model_validate({"route": route}),
