@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import contrast, overview
+from halo_worker.analysis.affected_spans import MAX_SPANS_OF_TRACE
 from halo_worker.analysis.decision_scope import traces_since
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
 from halo_worker.analysis.facts import Facts, facts
 from halo_worker.display import cut
 from halo_worker.report import briefs, formats
+from halo_worker.report.affected import AffectedSpan
 from halo_worker.report.decisions import Decision
 from halo_worker.report.groups import grouped, seen_together
 from halo_worker.report.headline import headline
@@ -55,11 +57,11 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """A report, the history of its issues, and all of its affected spans: (issue, trace, span)."""
+    """A report, the history of its issues, and all of its affected spans."""
 
     report: Report
     history: dict[str, list[Point]]
-    affected: list[tuple[str, str, str]]
+    affected: list[AffectedSpan]
 
 
 def assemble(
@@ -87,8 +89,7 @@ def assemble(
         assessed = known.assess(issue_id, _seen(reader, item, traces_of[issue_id], seen_first))
         history[issue_id] = assessed.history
         affected += [
-            (issue_id, occurrence.trace_id, occurrence.symptom_span_id or occurrence.origin_span_id or "")
-            for occurrence in item.occurrences
+            AffectedSpan(issue_id, one.trace_id, one.origin_span_id, one.symptom_span_id) for one in item.occurrences
         ]
         findings.append(_finding(item, fact, assessed, continues))
     totals = overview.totals(reader, sorted(set().union(*traces_of.values())), releases)
@@ -119,7 +120,7 @@ def assemble(
             spans=totals.spans,
             traces_examined=min(draft.traces_examined, totals.traces),
             sampled=draft.sampled,
-            not_examined=[*draft.not_examined, *not_examined],
+            not_examined=[*draft.not_examined, *_beyond(verified.findings), *not_examined],
             unsupported=draft.unsupported,
             detectors=len(draft.engine.rules),
             detectors_off=draft.detectors_off,
@@ -137,6 +138,16 @@ def assemble(
         line = f"{unanswered[0].upper()}{unanswered[1:].rstrip('.')}. {line}"
     report = report.model_copy(update={"headline": line, "summary": report.summary or line})
     return Assembled(report, history, affected)
+
+
+def _beyond(findings: Sequence[VerifiedFinding]) -> list[str]:
+    """Say which affected spans are counted and not listed."""
+    return [
+        f"{formats.plural(item.spans_left_out, 'affected span')} of {item.draft.title!r} are not listed: "
+        f"at most {MAX_SPANS_OF_TRACE} of one trace are"
+        for item in findings
+        if item.spans_left_out
+    ]
 
 
 def _identity(item: VerifiedFinding, known: IssueMemory) -> tuple[str, list[str]]:
@@ -257,6 +268,8 @@ def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues
         origin_span=_ref(first.trace_id, first.origin_span_id),
         symptom_span=_ref(first.trace_id, first.symptom_span_id or first.origin_span_id),
         affected=item.affected,
+        affected_spans=len(item.occurrences),
+        affected_left_out=item.spans_left_out,
         evidence=item.evidence,
         counter_evidence=item.counter_evidence,
         root_cause=draft.root_cause,
@@ -294,7 +307,8 @@ def _resolved(issue: Issue, traces: int) -> Finding:
                 }
             ),
             "muted": False, "resolution": None, "group_id": None, "symptoms": [], "replaces": [], "comparable": True,
-            "affected": [], "breakdown": [], "seen_with": [], "evidence": [], "counter_evidence": [],
+            "affected": [], "affected_spans": 0, "affected_left_out": 0, "breakdown": [], "seen_with": [],
+            "evidence": [], "counter_evidence": [],
             "seen_from": None, "absent_windows": 0, "calls": None, "place": None, "told_otherwise": None, "common": [],
             "impact": None,
         }

@@ -33,6 +33,7 @@ FINDING: dict[str, Any] = {
         "evidence": {"type": "array", "items": _QUOTE},
         "counter_evidence": {"type": ["array", "null"], "items": _QUOTE},
         "detector": {**_TEXT, "description": "SQL"},
+        "affected": {"type": ["array", "null"], "description": "[{trace_id, span_id}]"},
         "hypothesis": _TEXT,
         "root_cause": _TEXT,
         "fix": _TEXT,
@@ -84,6 +85,7 @@ class Claimed:
     evidence: list[Evidence]
     counter_evidence: list[Evidence]
     detector: str | None
+    affected: list[tuple[str, str]]
     hypothesis: str | None
     root_cause: str
     fix: str
@@ -133,6 +135,7 @@ def _claimed(item: dict[str, Any]) -> Claimed:
         evidence=_quotes(item.get("evidence")),
         counter_evidence=_quotes(item.get("counter_evidence")),
         detector=_sql(item.get("detector")),
+        affected=_spans(item.get("affected")),
         hypothesis=_text(item.get("hypothesis"), 20) or None,
         root_cause=visible(_text(item.get("root_cause"), MAX_TEXT)),
         fix=visible(_text(item.get("fix"), MAX_TEXT)),
@@ -164,6 +167,16 @@ def _sql(value: Any) -> str | None:
         value = value.get("sql")
     text = _text(value, 20_000)
     return text or None
+
+
+def _spans(value: Any) -> list[tuple[str, str]]:
+    """Read a list of spans: objects with `span_id`, or `span_ids` of one trace."""
+    spans = []
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, dict) and isinstance(item.get("trace_id"), str):
+            ids = item.get("span_ids") or [item.get("span_id")]
+            spans += [(item["trace_id"], one) for one in ids if isinstance(one, str)]
+    return spans
 
 
 def _quotes(value: Any) -> list[Evidence]:

@@ -10,25 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from halo_receiver.store.reader import Reader
+from halo_worker.analysis import affected_spans, evidence, numbers
 from halo_worker.analysis import answer as answers
-from halo_worker.analysis import evidence, numbers
+from halo_worker.analysis.affected_spans import Affected, traces_of
 from halo_worker.analysis.answer import Claimed
 from halo_worker.analysis.draft import DraftFinding, Occurrence
 from halo_worker.analysis.hypotheses import Hypotheses, confirmed, same_failure
 from halo_worker.analysis.tools import Desk
 from halo_worker.report.model import Evidence
-from halo_worker.rlm.tool import ToolError
 
-MAX_OCCURRENCES = 200_000  # traces that one detector may name
 CORRECTED_CHARACTERS = 8  # a shorter quote may be found anywhere by chance
 MAX_PROBLEMS = 25  # told to the model at once
-TOO_WIDE = 0.9  # share of traces beyond which a detector tells nothing apart
-FEW_TRACES = 20  # in a window of fewer, it may
-
-OCCURRENCES = (
-    "SELECT trace_id, min(span_id) AS span_id FROM (SELECT trace_id, span_id FROM ({sql}) _named) _ids "
-    "SEMI JOIN spans USING (trace_id, span_id) GROUP BY trace_id ORDER BY trace_id"
-)
 
 
 @dataclass(slots=True)
@@ -125,31 +117,23 @@ class ClaimVerifier:
                     problems.append(stands)
         if not kept["evidence"]:
             return None
-        occurrences = [
-            Occurrence(quote.trace_id, quote.span_id, quote.span_id) for quote in _of_traces(kept["evidence"])
-        ]
-        sql = None
-        if claimed.detector:
-            named = await self._detector(claimed.detector, {quote.trace_id for quote in kept["evidence"]})
-            if isinstance(named, str):
-                problems.append(named)
-            else:
-                sql, occurrences = claimed.detector, named
+        sql, affected = await self._affected(claimed, kept["evidence"], problems, verified)
+        traces = len(affected.traces)
         quoted = "\n".join(quote.quote for quotes in kept.values() for quote in quotes)
         hypothesis = self._hypotheses.get(claimed.hypothesis or "")
-        computed = {float(len(occurrences)), float(self._traces), *self._desk.seen_numbers}
-        rates = [len(occurrences) / self._traces] if self._traces else []
+        computed = {float(traces), float(len(affected.occurrences)), float(self._traces), *self._desk.seen_numbers}
+        rates = [traces / self._traces] if self._traces else []
         if hypothesis is not None:
-            affected = len({one.trace_id for one in hypothesis.occurrences})
-            computed.add(float(affected))
-            rates.append(affected / self._traces if self._traces else 0.0)
+            hit = len(traces_of(hypothesis.occurrences))
+            computed.add(float(hit))
+            rates.append(hit / self._traces if self._traces else 0.0)
         texts = {}
         for name in ("title", "description", "root_cause", "fix", "validation"):
             text = getattr(claimed, name)
             wrong = numbers.unverified(text, computed, rates, quoted)
             if wrong and name in ("title", "description", "root_cause"):
                 problems.append(
-                    f"its {name} says {', '.join(repr(one) for one in wrong[:3])}; computed are {len(occurrences)} of "
+                    f"its {name} says {', '.join(repr(one) for one in wrong[:3])}; computed are {traces} of "
                     f"{self._traces} traces: leave counts out"
                 )
                 text, _ = numbers.without_unverified(text, computed, rates, quoted)
@@ -163,7 +147,8 @@ class ClaimVerifier:
             key=claimed.title,
             detector_name="rlm",
             sql=sql,
-            occurrences=occurrences,
+            occurrences=affected.occurrences,
+            spans_left_out=affected.left_out,
             evidence=kept["evidence"],
             counter_evidence=kept["counter_evidence"],
             root_cause=texts["root_cause"],
@@ -171,39 +156,37 @@ class ClaimVerifier:
             fix_validation=texts["validation"],
             severity_hint=claimed.severity,
         )
-        if sql is not None and not found.counter_evidence:
-            found.counter_evidence.extend(await self._counter_evidence(occurrences))
         if claimed.hypothesis and hypothesis is None:
             problems.append(f"there is no hypothesis {claimed.hypothesis}")
         return found
 
-    async def _detector(self, sql: str, quoted: set[str]) -> list[Occurrence] | str:
-        """Run a detector over the whole window; return the problem when it cannot be used."""
-        named = await named_by(self._desk, sql, self._traces)
-        if isinstance(named, str):
-            return named
-        if not named:
-            return "its detector names no span of the window"
-        if not quoted & {one.trace_id for one in named}:
-            return "its detector names none of the traces that are quoted"
-        return named
-
-    async def _counter_evidence(self, occurrences: list[Occurrence]) -> list[Evidence]:
-        """Return quotes of traces that the detector names and that went well, where others of it failed."""
-        found = await self._desk.questions.rows(
-            "WITH named AS (SELECT unnest(?) AS trace_id, unnest(?) AS span_id), "
-            "judged AS (SELECT trace_id, span_id, error_count > 0 OR status_code = 'ERROR' AS failed FROM traces "
-            "JOIN named USING (trace_id)) "
-            "SELECT trace_id, span_id, name, left(output_text, 200) AS output_text, (SELECT count(*) FROM judged WHERE "
-            "failed) AS failing FROM judged JOIN spans USING (trace_id, span_id) WHERE NOT failed ORDER BY trace_id",
-            [[one.trace_id for one in occurrences], [one.symptom_span_id for one in occurrences]],
-            max_rows=2,
-        )
-        quotes = []
-        for row in found.rows if found.rows and found.rows[0]["failing"] else []:
-            name = "output_text" if (row["output_text"] or "").strip() else "name"
-            quotes.append(Evidence(trace_id=row["trace_id"], span_id=row["span_id"], field=name, quote=row[name]))
-        return await self.found_quotes(quotes)
+    async def _affected(
+        self, claimed: Claimed, quotes: list[Evidence], problems: list[str], verified: VerifiedAnswer
+    ) -> tuple[str | None, Affected]:
+        """Return the rule that can be used, and the spans that it and the list name; without them those quoted."""
+        sql, found = None, Affected()
+        quoted = {quote.trace_id for quote in quotes}
+        if claimed.affected:
+            found, unknown = await affected_spans.of_list(self._desk, claimed.affected)
+            if unknown:
+                problems.append(affected_spans.unknown_spans(unknown))
+                verified.citations += len(unknown)
+        if claimed.detector:
+            named = await affected_spans.of_rule(self._desk, claimed.detector, self._traces)
+            if isinstance(named, str):
+                problems.append(named)
+            elif not named.occurrences:
+                problems.append("its detector names no span of the window")
+            elif not quoted & named.traces:
+                problems.append("its detector names none of the traces that are quoted")
+            else:
+                sql = claimed.detector
+                found = Affected([*found.occurrences, *named.occurrences], found.left_out + named.left_out)
+        if not found.occurrences:
+            found = Affected([Occurrence(quote.trace_id, quote.span_id, quote.span_id) for quote in quotes])
+        elif not quoted & found.traces:
+            problems.append("its affected list names none of the traces that are quoted")
+        return sql, Affected(list(dict.fromkeys(found.occurrences)), found.left_out)
 
     def _place(self, standing: list[tuple[Claimed, DraftFinding]], verified: VerifiedAnswer) -> None:
         """Separate findings that confirm a hypothesis from new ones, and drop duplicates."""
@@ -229,8 +212,9 @@ class ClaimVerifier:
             float(self._traces),
             *self._desk.seen_numbers,
             *(float(len(one.occurrences)) for one in every),
+            *(float(len(traces_of(one.occurrences))) for one in every),
         }
-        rates = [len(one.occurrences) / self._traces for one in every] if self._traces else []
+        rates = [len(traces_of(one.occurrences)) / self._traces for one in every] if self._traces else []
         quoted = "\n".join(quote.quote for one in every for quote in one.evidence)
         wrong = numbers.unverified(text, computed, rates, quoted)
         if wrong:
@@ -255,30 +239,6 @@ class ClaimVerifier:
     async def verify_text(self, text: str | None) -> str | None:
         """Return what a model said without calling `final_answer`, checked like an answer."""
         return await self._text(text or "", VerifiedAnswer())
-
-
-async def named_by(desk: Desk, sql: str, traces: int) -> list[Occurrence] | str:
-    """Run a detector's SQL over the whole window; return the problem when it cannot be used."""
-    try:
-        rows = await desk.questions.select(
-            sql,
-            within=OCCURRENCES,
-            needs=("trace_id", "span_id"),
-            max_rows=MAX_OCCURRENCES,
-            max_bytes=2**26,
-            count=False,
-        )
-    except ToolError as error:
-        return f"its detector cannot be run: {error}"
-    if rows.more:
-        return f"its detector names more than {len(rows.rows)} traces"
-    if traces >= FEW_TRACES and len(rows.rows) > traces * TOO_WIDE:
-        return f"its detector names {len(rows.rows)} of {traces} traces: it tells nothing apart"
-    return [Occurrence(row["trace_id"], row["span_id"], row["span_id"]) for row in rows.rows]
-
-
-def _of_traces(quotes: list[Evidence]) -> list[Evidence]:
-    return list({quote.trace_id: quote for quote in reversed(quotes)}.values())[::-1]
 
 
 def _unescaped(text: str) -> str:

@@ -10,7 +10,7 @@ from halo_worker.report.model import DetectorOff, Engine, Evidence, LeftOut, Sev
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One affected trace: the span that caused it and the span where it showed, where they are known."""
+    """One affected span: the span that caused it and the span where it showed, where they are known."""
 
     trace_id: str
     origin_span_id: str | None = None
@@ -38,6 +38,7 @@ class DraftFinding:
     detector_name: str
     sql: str | None = None
     occurrences: list[Occurrence] = field(default_factory=list)
+    spans_left_out: int = 0  # affected spans beyond the limits of `affected_spans`
     evidence: list[Evidence] = field(default_factory=list)
     counter_evidence: list[Evidence] = field(default_factory=list)
     root_cause: str = ""

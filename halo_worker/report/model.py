@@ -178,7 +178,9 @@ class Finding(Timed):
     breakdown: list[Breakdown] = []
     origin_span: SpanRef | None = None
     symptom_span: SpanRef | None = None
-    affected: list[SpanRef] = Field(default=[], max_length=50)
+    affected: list[SpanRef] = Field(default=[], max_length=50)  # the first of affected.jsonl
+    affected_spans: int = Field(default=0, ge=0)  # rows of affected.jsonl
+    affected_left_out: int = Field(default=0, ge=0)  # affected spans beyond its limits of one trace and of one finding
     evidence: list[Evidence] = []
     counter_evidence: list[Evidence] = []
     seen_from: MaybeMoment = None  # the first affected trace of this window; `first_seen` is of all windows

@@ -181,11 +181,11 @@ async def test_two_findings_of_one_failure_are_one(verifier: ClaimVerifier) -> N
     assert len(verified.findings) == 1
 
 
-async def test_passing_traces_with_the_pattern_are_counter_evidence(verifier: ClaimVerifier) -> None:
+async def test_nothing_of_an_affected_trace_is_counter_evidence(verifier: ClaimVerifier) -> None:
+    """A root without an error says nothing: the failure may be in the answer."""
     sql = "SELECT trace_id, span_id FROM spans WHERE name = 'refund' AND trace_id < '" + trace_id(8) + "'"
     verified = await verifier.verify({"findings": [claim(detector=sql)]})
-    [found] = verified.findings
-    assert [one.quote for one in found.counter_evidence] == ["refunded 0", "refunded 1"]
+    assert verified.findings[0].counter_evidence == []
 
 
 async def test_a_model_makes_nothing_critical_by_its_word(verifier: ClaimVerifier) -> None:
