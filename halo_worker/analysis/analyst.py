@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import first_message, prompts, routes, tables, unanswered
+from halo_worker.analysis import first_message, prompts, routes, tables, unanswered, verdicts
 from halo_worker.analysis import hypotheses as guesses
 from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
@@ -220,9 +220,12 @@ def _merged(
     if verified is None:
         draft.answer = said if work.prompt else None
         return draft
+    left, draft.set_aside = verdicts.settled(hypotheses, verified.verdicts)
     findings: list[DraftFinding] = [
-        guesses.explained(hypothesis, verified.confirmed[name]) if name in verified.confirmed else hypothesis
-        for name, hypothesis in hypotheses.items()
+        guesses.explained(hypothesis, verified.confirmed[name], lead=name in verified.led)
+        if name in verified.confirmed
+        else hypothesis
+        for name, hypothesis in left.items()
     ]
     draft.findings = [*verified.findings, *findings]
     draft.answer = verified.answer if work.prompt or work.messages else None

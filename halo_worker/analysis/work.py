@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
+from halo_worker.config import AnalysisConfig, ModelConfig
+from halo_worker.config_schedules import BudgetConfig
 from halo_worker.rlm.agent.session import Event, Session
 from halo_worker.rlm.budget import BudgetLimits
 from halo_worker.rlm.messages import Message
