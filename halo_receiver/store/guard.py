@@ -8,7 +8,7 @@ whose memory and time are bounded (`halo_worker.analysis.questions`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import duckdb
@@ -35,8 +35,11 @@ FORBIDDEN_FUNCTIONS = frozenset(
 _HINT = "the tables are spans, traces and logs; try: SELECT name, count(*) FROM spans GROUP BY ALL"
 
 
-def check_select(reader: Reader, sql: str) -> str:
-    """Return `sql` without its last semicolon. Raises InputError unless it is one SELECT of the contract's tables."""
+def check_select(reader: Reader, sql: str, *, also: Collection[str] = ()) -> str:
+    """Return `sql` without its last semicolon. Raises InputError unless it is one SELECT of the contract's tables.
+
+    `also` names further tables of the connection that may be read.
+    """
     if len(sql) > MAX_SQL:
         raise InputError(f"the SQL has {len(sql)} characters, {MAX_SQL} are allowed", hint="ask less at once")
     try:
@@ -50,7 +53,7 @@ def check_select(reader: Reader, sql: str) -> str:
     if tree.get("error", True):
         raise InputError(f"only one SELECT is allowed: {tree.get('error_message', 'not a SELECT')}", hint=_HINT)
     for node, ctes in _scoped(tree):
-        _check(node, ctes)
+        _check(node, ctes.union(also))
     # The line break ends a comment on the last line, which would swallow what is put after it.
     return str(statements[0].query).strip().rstrip(";").strip() + "\n"
 

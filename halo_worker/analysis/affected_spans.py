@@ -78,8 +78,9 @@ async def of_rule(desk: Desk, sql: str, traces: int) -> Affected | str:
     """Run a rule's SQL over the whole window of `traces` traces; return the problem when it cannot be used."""
     try:
         rows = await desk.questions.select(
-            sql, within=_NAMED, needs=("trace_id", "span_id"), max_rows=MAX_SPANS, max_bytes=2**26, count=False
-        )
+            sql, within=_NAMED, needs=("trace_id", "span_id"), max_rows=MAX_SPANS, max_bytes=2**26, count=False,
+            extra=False,  # later windows, in which it runs again, have the contract's tables alone
+        )  # fmt: skip
     except ToolError as error:
         return f"its detector cannot be run: {error}"
     if rows.more:

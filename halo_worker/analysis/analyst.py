@@ -109,6 +109,7 @@ async def _worked(
         return _with_usage(draft, session, work, None)
     hypotheses = guesses.named(found.findings)
     desk.hypotheses = guesses.trace_ids(hypotheses)
+    desk.questions.set_table("hypotheses", guesses.COLUMNS, guesses.rows(hypotheses))
     schema = tables.described(reader)
     verifier = ClaimVerifier(
         reader, desk, hypotheses, traces=overview["traces"], needs_answer=work.prompt is not None and not work.messages

@@ -91,8 +91,8 @@ REPOSITORY = (
 
 FIRST = """Window {start} to {end} (times of arrival).
 Overview: {overview}
-Hypotheses, computed by detectors over the whole window (id, failure mode, traces affected of {traces}, an example \
-trace): {hypotheses}
+Hypotheses, computed by detectors over the whole window (ids, failure mode, category, traces affected of {traces}, an \
+example trace): {hypotheses}
 What the capture does not hold: {unsupported}
 {commits}{question}"""
 

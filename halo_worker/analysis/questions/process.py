@@ -80,7 +80,7 @@ def answer(reader: Reader, request: dict[str, Any]) -> dict[str, Any]:
     """Answer one request: `sql` as it stands, or, `guarded`, put into `within` once it is known to be one SELECT."""
     text = request["sql"]
     if request.get("guarded"):
-        text = guard.check_select(reader, text)
+        text = guard.check_select(reader, text, also=request.get("also", ()))
         # Named first, so that an error speaks of the statement and not of what is put around it.
         columns = [row["column_name"] for row in reader.query(f"DESCRIBE FROM ({text})")]
         missing = [name for name in request.get("needs", ()) if name not in columns]
@@ -99,6 +99,16 @@ def answer(reader: Reader, request: dict[str, Any]) -> dict[str, Any]:
     if more and request.get("count"):
         reply["total"] = reader.query(f"SELECT count(*) AS n FROM ({text})", request.get("parameters") or ())[0]["n"]
     return reply
+
+
+def add_table(reader: Reader, table: dict[str, Any]) -> dict[str, Any]:
+    """Make a table of ours from its columns, text all of them, or put it in the place of an earlier one."""
+    names = ", ".join(f"{name} VARCHAR" for name in table["columns"])
+    reader.connection.execute(f"CREATE OR REPLACE TABLE {table['name']} ({names})")
+    if table["values"] and table["values"][0]:
+        columns = ", ".join(f"unnest(${number}::VARCHAR[])" for number in range(1, len(table["columns"]) + 1))
+        reader.connection.execute(f"INSERT INTO {table['name']} SELECT {columns}", table["values"])
+    return {"columns": [], "rows": [], "more": False}
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
@@ -121,7 +131,8 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             timer.daemon = True
             timer.start()
         try:
-            reply = answer(reader, request)
+            table = request.get("table")
+            reply = add_table(reader, table) if table else answer(reader, request)
         except HaloError as error:
             late = "INTERRUPT" in str(error)
             reply = {"error": str(error), "hint": error.hint, "late": late}
