@@ -51,7 +51,7 @@ class AnalysisConfig(Section):
     engine: Literal["auto", "detectors", "rlm"] = Field(
         "auto", description="'auto': rlm when a key or base URL is set, else detectors."
     )
-    route: Literal["auto", "direct", "map", "loop"] = Field("auto", description="How a model works a window.")
+    route: Literal["auto", "direct", "map", "judge", "loop"] = Field("auto", description="How a model works a window.")
     settle_seconds: float = Field(
         120, ge=0, description="A trace is judged when nothing of it has arrived for this long."
     )

@@ -14,6 +14,9 @@ from halo_worker.analysis import hypotheses as guesses
 from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
 from halo_worker.analysis.draft import Draft, DraftFinding
+from halo_worker.analysis.judging.judge import Judge
+from halo_worker.analysis.judging.route import judged
+from halo_worker.analysis.judging.tool import judge_tool
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.repository import not_read, repository_tools
 from halo_worker.analysis.tools import Desk, window_tools
@@ -114,20 +117,25 @@ async def _worked(
     verifier = ClaimVerifier(
         reader, desk, hypotheses, traces=overview["traces"], needs_answer=work.prompt is not None and not work.messages
     )
+    judge = Judge(desk, verifier, session.batch, work.analysis.context or "")
     route, reason = routes.chosen(_route(work, repository), size, max_tokens=work.budget.max_tokens)
     stopped: Stop | None = None
     worked: routes.Worked | None = None
     if route != "loop":
-        worked = await (routes.direct if route == "direct" else routes.mapped)(
-            session, desk, verifier, task=prompts.task(work.prompt, work.analysis.context), schema=schema,
-            hypotheses=guesses.listed(hypotheses), size=size,
-        )  # fmt: skip
+        asked: dict[str, Any] = {
+            "task": prompts.task(work.prompt, work.analysis.context), "schema": schema,
+            "hypotheses": guesses.listed(hypotheses), "size": size,
+        }  # fmt: skip
+        if route == "judge":
+            worked = await judged(session, desk, verifier, judge=judge, max_tokens=work.budget.max_tokens, **asked)
+        else:
+            worked = await (routes.direct if route == "direct" else routes.mapped)(session, desk, verifier, **asked)
         if worked.verified is None and TOO_LONG in worked.error and session.ledger.stopped is None:
             reason = f"the model's context is too small for the {route} route"
             route, worked = "loop", None
     if worked is None:
         first = await first_message.written(work, found, hypotheses, overview)
-        verified, outcome, said = await _loop(work, session, desk, verifier, first, schema, repository)
+        verified, outcome, said = await _loop(work, session, desk, judge, first, schema, repository)
         draft = _merged(found, hypotheses, verified, work, said)
         stopped, why = outcome.stopped_by, outcome.reason
         if stopped:
@@ -168,11 +176,12 @@ async def _loop(
     work: Work,
     session: Session,
     desk: Desk,
-    verifier: ClaimVerifier,
+    judge: Judge,
     first: str,
     schema: str,
     repository: Sequence[Tool],
 ) -> tuple[VerifiedAnswer | None, Outcome, str | None]:
+    verifier = judge.verifier
     root, child = prompts.system(
         turns=work.budget.max_turns, depth=work.budget.max_depth, parallel=work.budget.max_parallel, schema=schema,
         context=work.analysis.context, repository=bool(repository),
@@ -191,7 +200,7 @@ async def _loop(
             system=root,
             child_system=child,
             messages=messages,
-            tools=(*window_tools(desk, session.query), *repository),
+            tools=(*window_tools(desk, session.query), judge_tool(judge), *repository),
             final_answer=FINAL_ANSWER,
             check=check,
             status=lambda: f"{len(desk.opened)} traces opened",

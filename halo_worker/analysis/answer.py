@@ -100,6 +100,7 @@ class Claimed:
     counter_evidence: list[Evidence]
     detector: str | None
     affected: list[tuple[str, str]]
+    notes: list[str]  # of judging
     hypothesis: str | None
     root_cause: str
     fix: str
@@ -150,6 +151,7 @@ def _claimed(item: dict[str, Any]) -> Claimed:
         counter_evidence=quotes_in(item.get("counter_evidence")),
         detector=_sql(item.get("detector")),
         affected=_spans(item.get("affected")),
+        notes=_note_ids(item.get("affected")),
         hypothesis=_names(item.get("hypothesis")),
         root_cause=visible(_text(item.get("root_cause"), MAX_TEXT)),
         fix=visible(_text(item.get("fix"), MAX_TEXT)),
@@ -157,7 +159,7 @@ def _claimed(item: dict[str, Any]) -> Claimed:
     )
     if category is None:
         claimed.problems.append(f"category {str(item.get('category'))[:60]!r} is none of: {', '.join(CATEGORIES)}")
-    if not claimed.evidence:
+    if not claimed.evidence and not claimed.notes:
         claimed.problems.append("it has no evidence: quote at least one span, verbatim")
     return claimed
 
@@ -195,6 +197,10 @@ def _spans(value: Any) -> list[tuple[str, str]]:
             ids = item.get("span_ids") or [item.get("span_id")]
             spans += [(item["trace_id"], one) for one in ids if isinstance(one, str)]
     return spans
+
+
+def _note_ids(value: Any) -> list[str]:
+    return [one.strip() for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def quotes_in(value: Any) -> list[Evidence]:

@@ -80,6 +80,19 @@ class ClaimVerifier:
             await asyncio.to_thread(self._spans.fetch, {(quote.trace_id, quote.span_id) for quote in quotes})
         return [found for quote in quotes if isinstance(found := self._quote(quote), Evidence)]
 
+    async def located(self, quotes: Sequence[tuple[str, str, str]]) -> list[Evidence | str]:
+        """Return where in its span each (trace, span, quote) is found, or why it is not."""
+        async with self._lock:
+            await asyncio.to_thread(self._spans.fetch, {(trace, span) for trace, span, _ in quotes})
+        found: list[Evidence | str] = []
+        for trace, span, quote in quotes:
+            shown = quote[: answers.MAX_QUOTE_CHARACTERS]
+            located = self._spans.locate(trace, span, shown) or self._spans.locate(trace, span, _unescaped(shown))
+            found.append(
+                located or ("the quote is not in the span" if quote else "it has no quote, and the span has text")
+            )
+        return found
+
     def _quote(self, quote: Evidence) -> Evidence | str:
         """Return the quote as it is found in its span, or why it is not.
 
@@ -108,6 +121,11 @@ class ClaimVerifier:
                 else:
                     verified.citations += 1
                     problems.append(stands)
+        for name in claimed.notes:
+            if (note := self._desk.notes.notes.get(name)) is None:
+                problems.append(f"there is no note {name[:20]}")
+            elif len(kept["evidence"]) < answers.MAX_QUOTES:
+                kept["evidence"].append(note.evidence)
         if not kept["evidence"]:
             return None
         sql, affected = await self._affected(claimed, kept["evidence"], problems, verified)
@@ -149,7 +167,7 @@ class ClaimVerifier:
             fix_summary=texts["fix"],
             fix_validation=texts["validation"],
             severity_hint=claimed.severity,
-            judged=bool(sql or claimed.affected),
+            judged=bool(sql or claimed.affected or claimed.notes),
         )
 
     async def _verdict(self, stated: verdicts.Stated, verified: VerifiedAnswer) -> None:
@@ -187,8 +205,10 @@ class ClaimVerifier:
         """Return the rule that can be used, and the spans that it and the list name; without them those quoted."""
         sql, found = None, Affected()
         quoted = {quote.trace_id for quote in quotes}
-        if claimed.affected:
-            found, unknown = await affected_spans.of_list(self._desk, claimed.affected)
+        known = self._desk.notes.notes
+        noted = [(known[one].said.trace_id, known[one].said.span_id) for one in claimed.notes if one in known]
+        if claimed.affected or noted:
+            found, unknown = await affected_spans.of_list(self._desk, [*claimed.affected, *noted])
             if unknown:
                 problems.append(affected_spans.unknown_spans(unknown))
                 verified.citations += len(unknown)

@@ -139,6 +139,17 @@ Readers went through the traces of a window ({read} of {traces} traces) and note
 notes exactly as they stand, with their ids.
 {rules}"""
 
+GROUP = """{untrusted}
+
+Readers judged {read} of the {traces} traces of a window, step by step. Their labels, checked, as JSON lines [note id, \
+trace, categories, what, quote]:
+{data}
+
+{task} Group the labels into failure modes: one finding for each cause that an engineer would fix by itself, in its own \
+category. affected: all note ids of it (["n1", "n7"]); its spans and quotes follow from them, so leave evidence empty ([]). \
+A note may be in several findings. Leave out only what is no failure.
+{rules}"""
+
 REPAIR = "Your findings were checked, and this does not hold:\n{problems}\nGive the whole answer again, mended."
 
 SYNTHESIS = (

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from halo_worker.analysis.labels import Notes
 from halo_worker.analysis.questions import Questions
 from halo_worker.rlm.messages import ToolSpec
 from halo_worker.rlm.tool import Tool, ToolError
@@ -21,6 +22,7 @@ class Desk:
     hypotheses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     opened: set[str] = field(default_factory=set)  # traces of which texts were shown
     seen_numbers: set[float] = field(default_factory=set)
+    notes: Notes = field(default_factory=Notes)  # what judging said of traces
 
     def saw(self, value: Any) -> None:
         """Remember the numbers of a result."""

@@ -129,7 +129,7 @@ def test_a_trace_in_two_files_is_one(halo_run: Run) -> None:
     ("size", "route"),
     [
         (Size(10, 100, 5_000), "direct"),
-        (Size(10, 100, 50_000), "map"),
+        (Size(10, 100, 50_000), "judge"),
         (Size(10, 100, 500_000), "loop"),
         (Size(1_000, 10_000, 50_000), "loop"),
         (Size(100_000, 1_000_000, None), "loop"),
