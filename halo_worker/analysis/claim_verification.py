@@ -15,6 +15,7 @@ from halo_worker.analysis import evidence, numbers
 from halo_worker.analysis.answer import Claimed
 from halo_worker.analysis.draft import DraftFinding, Occurrence
 from halo_worker.analysis.hypotheses import Hypotheses, confirmed, same_failure
+from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.tools import Desk
 from halo_worker.report.model import Evidence
 from halo_worker.rlm.tool import ToolError
@@ -258,9 +259,17 @@ class ClaimVerifier:
 
 
 async def named_by(desk: Desk, sql: str, traces: int) -> list[Occurrence] | str:
-    """Run a detector's SQL over the whole window; return the problem when it cannot be used."""
+    """Run a detector's SQL over the whole window; return the problem when it cannot be used or tells nothing apart."""
+    named = await occurrences(desk.questions, sql)
+    if not isinstance(named, str) and traces >= FEW_TRACES and len(named) > traces * TOO_WIDE:
+        return f"its detector names {len(named)} of {traces} traces: it tells nothing apart"
+    return named
+
+
+async def occurrences(questions: Questions, sql: str) -> list[Occurrence] | str:
+    """Run a detector's SQL over the whole window; return the problem when it cannot be run."""
     try:
-        rows = await desk.questions.select(
+        rows = await questions.select(
             sql,
             within=OCCURRENCES,
             needs=("trace_id", "span_id"),
@@ -272,8 +281,6 @@ async def named_by(desk: Desk, sql: str, traces: int) -> list[Occurrence] | str:
         return f"its detector cannot be run: {error}"
     if rows.more:
         return f"its detector names more than {len(rows.rows)} traces"
-    if traces >= FEW_TRACES and len(rows.rows) > traces * TOO_WIDE:
-        return f"its detector names {len(rows.rows)} of {traces} traces: it tells nothing apart"
     return [Occurrence(row["trace_id"], row["span_id"], row["span_id"]) for row in rows.rows]
 
 
