@@ -17,7 +17,8 @@ from halo_worker import assembly, inputs, issues, window_reader
 from halo_worker.analysis import analyst, detectors, evidence, learned_detectors, page_data
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
-from halo_worker.config import BudgetConfig, Settings
+from halo_worker.config import Settings
+from halo_worker.config_schedules import BudgetConfig
 from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError
 from halo_worker.report import html, markdown

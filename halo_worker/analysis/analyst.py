@@ -22,7 +22,8 @@ from halo_worker.analysis.repository import commits_of, not_read, repository_too
 from halo_worker.analysis.tools import Desk, window_tools
 from halo_worker.analysis.tools.fit import cut, take
 from halo_worker.analysis.tools.overview import dataset_overview
-from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
+from halo_worker.config import AnalysisConfig, ModelConfig
+from halo_worker.config_schedules import BudgetConfig
 from halo_worker.report.model import Engine, Stop, iso_nano
 from halo_worker.rlm.agent import checkpoint
 from halo_worker.rlm.agent.session import Check, Event, Outcome, Session, Task

@@ -18,7 +18,8 @@ from halo_receiver.store.reader import Reader
 from halo_worker.analysis import analyst, evidence, overview
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.analysis.questions import Questions
-from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
+from halo_worker.config import AnalysisConfig, ModelConfig
+from halo_worker.config_schedules import BudgetConfig
 from halo_worker.errors import ModelRefused
 from halo_worker.report.model import Engine, Evidence
 from halo_worker.rlm.messages import Message, Reply, ToolCall, ToolSpec, Usage

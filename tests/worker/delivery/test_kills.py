@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from halo_worker.config import RedactionConfig, SinkConfig
+from halo_worker.config import RedactionConfig
+from halo_worker.config_delivery import SinkConfig
 from halo_worker.delivery.courier import Courier
 from halo_worker.report.archive import Archive
 from tests.builders import finding, report
