@@ -15,7 +15,7 @@ from halo_worker.analysis.affected_spans import Affected, traces_of
 from halo_worker.analysis.answer import Claimed
 from halo_worker.analysis.answer_text import VerifiedAnswer as VerifiedAnswer
 from halo_worker.analysis.draft import DraftFinding, Occurrence
-from halo_worker.analysis.hypotheses import Hypotheses, same_failure
+from halo_worker.analysis.hypotheses import Hypotheses, mode_of, same_failure
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.verdicts import Verdict
 from halo_worker.report.model import Evidence
@@ -181,21 +181,29 @@ class ClaimVerifier:
             else:
                 verified.citations += 1
                 problems.append(stands)
-        about = set().union(*(traces_of(self._hypotheses[name].occurrences) for name in stated.names))
-        if not any(quote.trace_id in about for quote in quotes):
-            problems.append("it quotes no trace of the hypothesis: quote at least one, verbatim")
-        elif not stated.why and stated.verdict != "confirmed":
+        quoted = {quote.trace_id for quote in quotes}
+        # A quote speaks for the hypotheses of its kind that are named with it, and for no other rule's.
+        spoken = {
+            mode_of(name, self._hypotheses[name])
+            for name in stated.names
+            if quoted & traces_of(self._hypotheses[name].occurrences)
+        }
+        names = [name for name in stated.names if mode_of(name, self._hypotheses[name]) in spoken]
+        if len(names) < len(stated.names):
+            unproven = [name for name in stated.names if name not in names]
+            problems.append(f"it quotes no trace of {', '.join(unproven[:5])}: quote at least one, verbatim")
+        if names and not stated.why and stated.verdict != "confirmed":
             problems.append("it does not say why")
-        else:
-            quoted = "\n".join(quote.quote for quote in quotes)
-            computed = {float(len(about)), float(self._traces), *self._desk.seen_numbers}
-            why, _ = numbers.without_unverified(stated.why, computed, [], quoted)
-            for name in stated.names:
-                kept = await verdicts.applied(self._desk, stated, self._hypotheses[name])
-                if isinstance(kept, str):
-                    problems.append(kept)
-                else:
-                    verified.verdicts[name] = Verdict(stated.verdict, kept, why, quotes)
+            names = []
+        why, _ = numbers.without_unverified(
+            stated.why, {float(self._traces), *self._desk.seen_numbers}, [], "\n".join(quote.quote for quote in quotes)
+        )
+        for name in names:
+            kept = await verdicts.applied(self._desk, stated, self._hypotheses[name])
+            if isinstance(kept, str):
+                problems.append(kept)
+            else:
+                verified.verdicts[name] = Verdict(stated.verdict, kept, why, quotes)
         verified.problems += [f"{where}: {problem}" for problem in problems]
         verified.reasons += [f"{where}: {problem}" for problem in problems]
 

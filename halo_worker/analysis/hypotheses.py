@@ -62,9 +62,13 @@ def _modes(hypotheses: Hypotheses) -> list[list[str]]:
     """Group the names of what one rule found in one category, the most frequent first."""
     modes: dict[tuple[str, ...], list[str]] = {}
     for name, found in hypotheses.items():
-        own = (name,) if found.source == "rlm" else ()  # what a model wrote is a mode by itself
-        modes.setdefault((found.detector_name, found.category, *own), []).append(name)
+        modes.setdefault(mode_of(name, found), []).append(name)
     return list(modes.values())
+
+
+def mode_of(name: str, found: DraftFinding) -> tuple[str, ...]:
+    """Return what hypotheses of one kind share: rule and category; what a model wrote is a mode by itself."""
+    return (found.detector_name, found.category, *((name,) if found.source == "rlm" else ()))
 
 
 def _line(names: Sequence[str], hypotheses: Hypotheses) -> list[str | int | None]:

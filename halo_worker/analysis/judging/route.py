@@ -53,7 +53,7 @@ async def judged(
 
 def affordable(size: Size, max_tokens: int | None) -> int:
     """Return how many traces a map may read within its share of the run's tokens."""
-    tokens = MAP_TOKENS if max_tokens is None else min(MAP_TOKENS, int(max_tokens * MAP_SHARE))
+    tokens = MAP_TOKENS if max_tokens is None else int(max_tokens * MAP_SHARE)
     each = size.tokens / max(1, size.traces) if size.tokens is not None else TOKENS_OF_TRACE
     return max(1, min(MAP_TRACES, int(tokens / max(each, 1))))
 

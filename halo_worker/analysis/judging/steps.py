@@ -18,12 +18,13 @@ READ_BYTES = 8 * 2**20  # of the rows of one trace, and of its messages
 TEXT = max(CAPS)
 NAMES_SHOWN = 40  # tools of a list
 
+ORDER = "start_time, end_time DESC, span_id"  # of the steps
 _TEXTS = ("input_text", "output_text", "error_message", "status_message")
 _ROWS = f"""
 SELECT span_id, name, span_type, status_code, agent_name, model, tool_name, tools_offered,
   output_messages->'$[*].tool_calls[*]' AS tool_calls,
   {", ".join(f"left({n}, {TEXT}) AS {n}, right({n}, {TEXT}) AS {n}_end, length({n}) AS {n}_length" for n in _TEXTS)}
-FROM spans WHERE trace_id = ? ORDER BY start_time, end_time DESC, span_id
+FROM spans WHERE trace_id = ? ORDER BY {ORDER}
 """
 _MESSAGES = "SELECT span_id, input_messages FROM spans WHERE trace_id = ? AND span_type = 'llm' ORDER BY start_time"
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks import judging
 from halo_worker.analysis.judging.steps import pages
+from tests.generator.load import reader_of, spans_of, store
 from tests.scripted_model import Request, Say
 from tests.worker.analysis.claims import final
 from tests.worker.analysis.conftest import BIG, LONG, Bench
@@ -122,6 +124,21 @@ def test_in_the_loop_labels_are_rows_and_notes_are_spans(halo_run: Run) -> None:
     rows = json.loads(shown.split("\n")[1])["rows"]
     assert rows == [["n1", "S4", "Goal Deviation"], ["n1", "S4", "Instruction Non-compliance"]]
     assert found(report) == {"Instruction Non-compliance": [(trace_id(40), span_id(40, 3))]}
+
+
+@pytest.mark.parametrize("route", ["judge", "loop"])
+def test_labels_in_equal_labels_out(halo_run: Run, tmp_path: Path, route: str) -> None:
+    """The engine adds no loss: several categories on a span, spans of one trace, none that detectors found beside."""
+    gold: judging.Pairs = {
+        trace_id(40): {(span_id(40, 3), one) for one in ("Language-only", "Goal Deviation", "Resource Abuse")},
+        trace_id(3): {(span_id(3, 2), "Tool Selection Errors"), (span_id(3, 1), "Goal Deviation")},
+        trace_id(4): set(),
+    }
+    with reader_of([store(spans_of([halo_run.file]), tmp_path / "window")]) as opened:
+        model = judging.GoldModel(gold, opened)
+    report = halo_run(model, route=route)
+    folder = halo_run.directory / "out" / report["id"]
+    assert judging.figures(judging.published(folder, ("rlm", "detector")), gold)["pair F1"] == 1.0
 
 
 @pytest.mark.asyncio(loop_scope="module")
