@@ -22,19 +22,7 @@ _QUOTE: dict[str, Any] = {
     "required": ["trace_id", "span_id", "field", "quote"],
 }
 _TEXT: dict[str, Any] = {"type": ["string", "null"]}  # what a model leaves open it often sends as null
-_SPANS: dict[str, Any] = {"type": ["array", "null"], "items": {"type": ["object", "string"]}}
-VERDICT: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "verdict": {"enum": ["confirmed", "partly", "refuted"]},
-        "keep": {"type": ["array", "string", "null"], "items": {"type": ["object", "string"]}},
-        "drop": {"type": ["array", "string", "null"], "items": {"type": ["object", "string"]}},
-        "why": {"type": "string"},
-        "evidence": {"type": "array", "items": {"type": "object"}},
-    },
-    "required": ["id", "verdict", "why", "evidence"],
-}
+_SPANS: dict[str, Any] = {"type": ["array", "null"], "items": {}}  # {trace_id, span_id}, or note ids
 FINDING: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -42,9 +30,9 @@ FINDING: dict[str, Any] = {
         "description": {"type": "string"},
         "category": {"type": "string"},
         "severity": {"enum": ["high", "medium", "low", None]},
-        "confidence": {"type": ["number", "null"], "description": "0 to 1"},
+        "confidence": {"type": ["number", "null"]},
         "evidence": {"type": "array", "items": _QUOTE},
-        "counter_evidence": {"type": ["array", "null"], "items": _QUOTE},
+        "counter_evidence": {"type": ["array", "null"], "items": {"type": "object"}},
         "detector": {**_TEXT, "description": "SQL"},
         "affected": _SPANS,
         "hypothesis": _TEXT,
@@ -59,7 +47,7 @@ FINAL_ANSWER: dict[str, Any] = {
     "properties": {
         "answer": {"type": "string", "description": "Markdown"},
         "findings": {"type": ["array", "null"], "items": FINDING},
-        "hypotheses": {"type": ["array", "null"], "items": VERDICT},
+        "hypotheses": {"type": ["array", "null"], "items": {"type": "object"}},
     },
     "required": ["answer"],
 }

@@ -105,10 +105,11 @@ class ClaimVerifier:
         if len(quote.quote) < CORRECTED_CHARACTERS:
             return problem
         for text in (quote.quote, _unescaped(quote.quote)):
-            for name in (quote.field, *evidence.PLAIN_FIELDS):
-                corrected = quote.model_copy(update={"field": name, "quote": text})
-                if text.strip() and evidence.problem_of(self._spans, corrected) is None:
-                    return corrected
+            corrected = quote.model_copy(update={"quote": text})
+            if text.strip() and evidence.problem_of(self._spans, corrected) is None:
+                return corrected
+            if text.strip() and (found := self._spans.locate(quote.trace_id, quote.span_id, text)):
+                return found
         return problem
 
     async def _finding(self, claimed: Claimed, problems: list[str], verified: VerifiedAnswer) -> DraftFinding | None:

@@ -17,9 +17,9 @@ import orjson
 from halo_worker.analysis import prompts
 from halo_worker.analysis.answer import FINAL_ANSWER, NOTES
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
+from halo_worker.analysis.steps import pages
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.tools.fit import size, take
-from halo_worker.analysis.tools.views import view_trace
 from halo_worker.report.model import Evidence
 from halo_worker.rlm.agent.session import Session
 from halo_worker.rlm.messages import Message
@@ -96,13 +96,13 @@ def chosen(asked: str, size: Size, *, max_tokens: int | None) -> tuple[Route, st
 
 
 async def _texts(desk: Desk, limit: int, trace_bytes: int, most_bytes: int) -> list[str]:
-    """Return traces as lines of JSON, those with errors first."""
+    """Return traces as numbered steps with span ids, those with errors first."""
     found = await desk.questions.rows(
         f"SELECT trace_id FROM traces ORDER BY error_count > 0 DESC, hash(trace_id), trace_id LIMIT {limit}"
     )
     ids = [row["trace_id"] for row in found.rows]
-    views = await asyncio.gather(*(view_trace(desk, one, trace_bytes) for one in ids))
-    texts = take([orjson.dumps(view).decode() for view in views], most_bytes)
+    shown = await asyncio.gather(*(pages(desk, one, trace_bytes, ids=True) for one in ids))
+    texts = take(["\n".join(page.text for page in every) for every in shown], most_bytes)
     desk.opened.update(ids[: len(texts)])
     return texts
 
@@ -122,6 +122,7 @@ async def direct(
         task=task,
         rules=prompts.rules(schema, hypotheses),
         shown=f"{len(texts)} of {size.traces}",
+        steps=prompts.STEPS,
     )
     await final(session, verifier, prompt, worked)
     return worked
@@ -137,7 +138,7 @@ async def mapped(
     asked = [
         prompts.MAP.format(
             untrusted=prompts.UNTRUSTED, data=prompts.marked("\n".join(group)), number=len(group), traces=size.traces,
-            task=task, most=NOTES_A_TRACE * len(group), fields=prompts.FIELDS,
+            task=task, steps=prompts.STEPS, most=NOTES_A_TRACE * len(group), fields=prompts.FIELDS,
         )
         for group in groups
     ]  # fmt: skip

@@ -9,8 +9,8 @@ from typing import Any
 
 from halo_worker.analysis import prompts, rubric
 from halo_worker.analysis.claim_verification import ClaimVerifier
-from halo_worker.analysis.judging.steps import Page, pages
 from halo_worker.analysis.labels import COLUMNS, JUDGED, SECOND_LOOK, Note, Said, read
+from halo_worker.analysis.steps import Page, pages
 from halo_worker.analysis.tools import Desk
 from halo_worker.rlm.agent.session import SubResult
 

@@ -50,8 +50,8 @@ def judge_tool(judge: Judge) -> Tool:
 
     return tool(
         "judge_traces",
-        "Have the sub model judge traces step by step. Its verified labels are rows of labels(trace_id, span_id, step, "
-        "category, what, quote, note_id); a finding takes note ids as affected.",
+        "Have the sub model judge traces. Its verified labels: table labels(trace_id, span_id, step, category, what, "
+        "quote, note_id).",
         {
             "traces": {"type": "array", "items": {"type": "string"}},
             "filters": FILTERS_SCHEMA,

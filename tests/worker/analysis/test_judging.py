@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import judging
-from halo_worker.analysis.judging.steps import pages
+from halo_worker.analysis.steps import pages
 from tests.generator.load import reader_of, spans_of, store
 from tests.scripted_model import Request, Say
 from tests.worker.analysis.claims import final
