@@ -17,11 +17,13 @@ MAX_STEPS = 5_000
 READ_BYTES = 8 * 2**20  # of the rows of one trace, and of its messages
 TEXT = max(CAPS)
 NAMES_SHOWN = 40  # tools of a list
+SLOW_SECONDS = 5  # from which a step says how long it took
+ENDED_EARLY = ("length", "content_filter", "error")  # finish reasons that a step names
 
 ORDER = "start_time, end_time DESC, span_id"  # of the steps
 _TEXTS = ("input_text", "output_text", "error_message", "status_message")
 _ROWS = f"""
-SELECT span_id, name, span_type, status_code, agent_name, model, tool_name, tools_offered,
+SELECT span_id, name, span_type, status_code, agent_name, model, tool_name, tools_offered, duration_ns, finish_reason,
   output_messages->'$[*].tool_calls[*]' AS tool_calls,
   {", ".join(f"left({n}, {TEXT}) AS {n}, right({n}, {TEXT}) AS {n}_end, length({n}) AS {n}_length" for n in _TEXTS)}
 FROM spans WHERE trace_id = ? ORDER BY {ORDER}
@@ -102,9 +104,13 @@ def _steps(rows: Sequence[dict[str, Any]], messages: dict[str, Any]) -> tuple[li
                 seen.add((row["input_text"] or "")[:200].strip())
                 step.parts += _texts(row, "input_text", "asked")
             step.parts += _texts(row, "output_text", "says")
-            step.parts += [_part("calls", call) for call in _calls(row["tool_calls"])]
+            calls = _calls(row["tool_calls"])
+            seen.update(_key(given) for _, given in calls)
+            step.parts += [_part("calls", f"{called}({given})") for called, given in calls]
         elif row["span_type"] in ("tool", "retriever"):
-            step.parts += _texts(row, "input_text", "given") + _texts(row, "output_text", "→")
+            if _key(row["input_text"] or "") not in seen:  # else the call has shown it
+                step.parts += _texts(row, "input_text", "given")
+            step.parts += _texts(row, "output_text", "→")
         else:
             step.parts += _texts(row, "input_text", "given") + _texts(row, "output_text", "returns")
         for role, text, *_ in step.parts:
@@ -120,8 +126,11 @@ def _head(row: dict[str, Any]) -> str:
     kind = row["span_type"] or "span"
     about = row["model"] if kind == "llm" else row["tool_name"] or row["name"]
     agent = f" ({one_line(row['agent_name'], 60)})" if row["agent_name"] else ""
+    seconds = (row["duration_ns"] or 0) / 1e9
+    took = f" {seconds:.0f}s" if seconds >= SLOW_SECONDS else ""
+    ended = f" ended by {row['finish_reason']}" if row["finish_reason"] in ENDED_EARLY else ""
     status = " ERROR" if row["status_code"] == "ERROR" else ""
-    return f"{kind} {one_line(str(about or row['name']), 80)}{agent}{status}"
+    return f"{kind} {one_line(str(about or row['name']), 80)}{agent}{took}{ended}{status}"
 
 
 def _part(label: str, text: str) -> tuple[str, str, str, int]:
@@ -165,12 +174,18 @@ def _new(messages: Any, seen: set[str]) -> list[tuple[str, str]]:
     return found
 
 
-def _calls(value: Any) -> list[str]:
+def _key(text: str) -> str:
+    """Return what equal texts have in common, however their JSON is spaced."""
+    return "".join(text[:TEXT].split())
+
+
+def _calls(value: Any) -> list[tuple[str, str]]:
+    """Return the calls that a model asked for: (name, arguments)."""
     found = []
     for call in _parsed(value):
         given = call.get("arguments")
         text = given if isinstance(given, str) else orjson.dumps(given).decode() if given is not None else ""
-        found.append(f"{call.get('name') or '?'}({text})")
+        found.append((str(call.get("name") or "?"), text))
     return found
 
 
