@@ -58,6 +58,7 @@ class AnalysisConfig(Section):
     settle_max_seconds: float = Field(3600, ge=0, description="… or when this has passed, whatever is open.")
     repo_path: Path | None = Field(None, description="The agents' source, for the code and git tools.")
     context: str | None = Field(None, description="What a reader should know about these agents.")
+    expectations: Path | None = Field(None, description="A Markdown list of what the agents must do or never do.")
     memory_limit_bytes: int = Field(2 * 2**30, ge=256 * 2**20, description="What DuckDB may use for one analysis.")
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import first_message, prompts, routes, tables, unanswered, verdicts
+from halo_worker.analysis import expectations, first_message, prompts, routes, tables, unanswered, verdicts
 from halo_worker.analysis import hypotheses as guesses
 from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
@@ -49,6 +49,10 @@ def analyze(reader: Reader, found: Draft | Callable[[], Draft], work: Work) -> D
 
 async def work_window(reader: Reader, found: Draft | Callable[[], Draft], work: Work) -> Draft:
     """Do the same from within a loop. The reader is used from one thread at a time."""
+    expected = expectations.read(work.analysis.expectations)
+    if expected:
+        context = "\n".join(filter(None, (work.analysis.context, expectations.told(expected))))
+        work = replace(work, analysis=work.analysis.model_copy(update={"context": context}))
     repository = repository_tools(work.analysis.repo_path) if work.analysis.repo_path else ()
     work.work_dir.mkdir(parents=True, exist_ok=True)
     desk = Desk(Questions.of(reader, work.work_dir / "tmp", threads=work.threads))
@@ -117,7 +121,8 @@ async def _worked(
     verifier = ClaimVerifier(
         reader, desk, hypotheses, traces=overview["traces"], needs_answer=work.prompt is not None and not work.messages
     )
-    judge = Judge(desk, verifier, session.batch, work.analysis.context or "")
+    expected = {one.id: one.title for one in expectations.read(work.analysis.expectations)}
+    judge = Judge(desk, verifier, session.batch, work.analysis.context or "", expected)
     route, reason = routes.chosen(_route(work, repository), size, max_tokens=work.budget.max_tokens)
     stopped: Stop | None = None
     worked: routes.Worked | None = None

@@ -29,6 +29,7 @@ JUDGED: dict[str, Any] = {
                     "categories": {"type": "array", "items": {"type": "string"}},
                     "what": {"type": "string"},
                     "quote": {"type": ["string", "null"]},
+                    "expectation": {"type": ["string", "null"]},
                 },
                 "required": ["step", "categories", "what", "quote"],
             },
@@ -53,6 +54,7 @@ class Said:
     categories: tuple[str, ...]
     what: str
     quote: str
+    expectation: str = ""  # the id of the one that it breaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +105,6 @@ def read(value: Any, trace_id: str, spans: Mapping[str, str]) -> tuple[str, list
             problems.append(f"label on trace {trace_id}: {what}")
             continue
         words = visible(one_line(str(item.get("what") or categories[0]), MAX_WHAT))
-        said.append(Said(trace_id, spans[step], step, categories, words, str(item.get("quote") or "")))
+        said.append(Said(trace_id, spans[step], step, categories, words, str(item.get("quote") or ""),
+                         str(item.get("expectation") or "").strip()))  # fmt: skip
     return outcome if outcome in OUTCOMES else "unsure", said, problems

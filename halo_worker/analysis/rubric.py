@@ -51,7 +51,7 @@ outcome: ok, wrong (the user did not get what was asked for, or got it against t
 labels: what went wrong, each at the step that decides it: mark the model call that decides, not the tool span that \
 fails; a repeated error at its first occurrence. Several categories on one step are usual (1 to 4). quote: a few words \
 of that step's own text, verbatim, without a cut mark; leave it empty only where the step has no text. what: one \
-sentence for an engineer.
+sentence for an engineer. expectation: the id of the operator's expectation that it breaks, where it breaks one.
 Categories:
 {categories}
 {no_failure}

@@ -37,6 +37,7 @@ class Judge:
     verifier: ClaimVerifier
     batch: Batch
     rules: str = ""
+    expected: dict[str, str] = field(default_factory=dict)  # titles of broken expectations, by id
 
     async def judge(self, trace_ids: Sequence[str], extra: str = "") -> Judged:
         """Judge traces and keep the labels that stand; `extra` is a rubric beside the categories."""

@@ -9,6 +9,7 @@ import orjson
 
 from halo_worker.analysis import prompts, routes
 from halo_worker.analysis.claim_verification import ClaimVerifier
+from halo_worker.analysis.expectations import CATEGORY
 from halo_worker.analysis.judging.judge import Judge, Judged
 from halo_worker.analysis.labels import Note
 from halo_worker.analysis.routes import MAP_SHARE, MAP_TOKENS, MAP_TRACES, Size, Worked
@@ -34,7 +35,10 @@ async def judged(
     if not done.traces:
         worked.error = next(iter(done.unread.values()), "no trace was judged")
         return worked
-    notes = {name: desk.notes.notes[name] for name in dict.fromkeys(done.note_ids)}
+    every = {name: desk.notes.notes[name] for name in dict.fromkeys(done.note_ids)}
+    broken = broken_expectations(every, judge.expected)
+    told = {name for finding in broken for name in finding["affected"]}
+    notes = {name: note for name, note in every.items() if name not in told}
     shown = take([_line(name, note) for name, note in notes.items()], REDUCE_BYTES)
     rest = dict(list(notes.items())[len(shown) :])
     prompt = prompts.GROUP.format(
@@ -42,9 +46,9 @@ async def judged(
         rules=prompts.rules(schema, hypotheses),
         data=prompts.marked("\n".join(orjson.dumps(line).decode() for line in shown)) if shown else "none",
     )  # fmt: skip
-    await routes.final(session, verifier, prompt, worked, more=by_category(rest))
-    if worked.verified is None and notes:  # the labels stand, whoever could not group them
-        worked.verified = await verifier.verify({"answer": "", "findings": by_category(notes)})
+    await routes.final(session, verifier, prompt, worked, more=[*broken, *by_category(rest)])
+    if worked.verified is None and every:  # the labels stand, whoever could not group them
+        worked.verified = await verifier.verify({"answer": "", "findings": [*broken, *by_category(notes)]})
     if worked.verified is not None:
         worked.verified.citations += len(desk.notes.rejected)
         worked.verified.reasons += desk.notes.rejected
@@ -77,6 +81,19 @@ async def sample(desk: Desk, count: int) -> list[str]:
         if len(chosen) >= count:
             break
     return chosen[:count]
+
+
+def broken_expectations(notes: dict[str, Note], expected: dict[str, str]) -> list[dict[str, Any]]:
+    """Return a finding for each expectation that labels say is broken."""
+    groups: dict[str, list[str]] = {}
+    for name, note in notes.items():
+        if note.said.expectation in expected:
+            groups.setdefault(note.said.expectation, []).append(name)
+    return [
+        {"title": expected[one], "category": CATEGORY, "affected": names, "evidence": [],
+         "description": f"A model judged it so. The first: {notes[names[0]].said.what}"}
+        for one, names in groups.items()
+    ]  # fmt: skip
 
 
 def by_category(notes: dict[str, Note]) -> list[dict[str, Any]]:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks import judging
+from halo_worker.analysis import expectations
 from halo_worker.analysis.steps import pages
+from halo_worker.errors import ConfigError
 from tests.generator.load import reader_of, spans_of, store
 from tests.scripted_model import Request, Say
 from tests.worker.analysis.claims import final
@@ -124,6 +126,37 @@ def test_in_the_loop_labels_are_rows_and_notes_are_spans(halo_run: Run) -> None:
     rows = json.loads(shown.split("\n")[1])["rows"]
     assert rows == [["n1", "S4", "Goal Deviation"], ["n1", "S4", "Instruction Non-compliance"]]
     assert found(report) == {"Instruction Non-compliance": [(trace_id(40), span_id(40, 3))]}
+
+
+def test_a_broken_expectation_is_a_finding_of_its_own_with_and_without_a_model(halo_run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "EXPECTATIONS.md"
+    sql = "SELECT trace_id, span_id FROM spans WHERE status_message LIKE '%exceeds the limit%'"
+    file.write_text(f"# Ours\n\n- E1: never promise a delivery date\n- E2 (agent: agent-0): keep to the limit\n"
+                    f"  ```sql\n  {sql}\n  ```\n")  # fmt: skip
+
+    def script(request: Request) -> Say:
+        said = reader(request).text or ""
+        promise = '"what": "promises a day"'
+        return Say(said.replace(promise, f'{promise}, "expectation": "E1"'))
+
+    report = halo_run(script, route="judge", expectations=str(file))
+    titles = {one["title"]: one for one in report["findings"]}
+    promised = titles["Breaks expectation E1: never promise a delivery date"]
+    assert [ref["span_id"] for ref in promised["affected"]] == [span_id(40, 3)]
+    limit = titles["Breaks expectation E2: keep to the limit"]
+    assert (limit["source"], limit["prevalence"]["traces"], len(limit["evidence"])) == ("detector", 1, 1)
+    assert any("E2 (agent agent-0): keep to the limit" in one.texts[0] for one in halo_run.requests)
+    alone = halo_run([], engine="detectors", expectations=str(file))
+    assert "Breaks expectation E2: keep to the limit" in [one["title"] for one in alone["findings"]]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "- E1: a\n- E1: b"])
+def test_a_file_of_expectations_that_says_nothing_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "E.md").write_text(text)
+    with pytest.raises(ConfigError, match="expectations"):
+        expectations.read(tmp_path / "E.md")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        expectations.read(tmp_path / "none.md")
 
 
 @pytest.mark.parametrize("route", ["judge", "loop"])
