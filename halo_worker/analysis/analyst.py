@@ -24,6 +24,7 @@ from halo_worker.analysis.tools.overview import dataset_overview
 from halo_worker.analysis.work import Work, limits_of, models_of, progress
 from halo_worker.report.model import Engine, Stop
 from halo_worker.rlm.agent import checkpoint
+from halo_worker.rlm.agent.builtin_tools import RUN_CODE
 from halo_worker.rlm.agent.session import Check, Event, Outcome, Session, Task
 from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
 from halo_worker.rlm.messages import Message
@@ -63,12 +64,14 @@ async def work_window(reader: Reader, found: Draft | Callable[[], Draft], work: 
         work.emit(event)
         if event.item is not None and event.item.role == "assistant" and event.item.tool_calls:
             doing[0] = ", ".join(call.name for call in event.item.tool_calls[:3])
+        if event.item is not None and event.item.role == "tool" and event.item.name == RUN_CODE:
+            desk.put_before(event.item.content or "")
         work.progress(progress(session, work, findings[0], doing[0]))
 
     session = Session(
         root=root, sub=sub, limits=limits_of(work.budget), open_interpreter=OpenMonty(), work_dir=work.work_dir,
         cache_dir=work.cache_dir, max_retries=work.model.max_retries, refusal_retries=work.model.refusal_retries,
-        emit=emit, interrupted=work.interrupted, resume=work.resume,
+        emit=emit, interrupted=work.interrupted, resume=work.resume, on_prompt=desk.put_before,
     )  # fmt: skip
     try:
         draft, window = await _looked_at(reader, found, desk)

@@ -72,11 +72,11 @@ class Notes:
     notes: dict[str, Note] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     rejected: list[str] = field(default_factory=list)  # why labels were dropped
+    _names: dict[Said, str] = field(default_factory=dict)
 
     def add(self, note: Note) -> str:
         """Keep a label; return its id. One that is there already keeps its own."""
-        known = next((name for name, one in self.notes.items() if one.said == note.said), None)
-        name = known or f"n{len(self.notes) + 1}"
+        name = self._names.setdefault(note.said, f"n{len(self._names) + 1}")
         self.notes[name] = note
         return name
 

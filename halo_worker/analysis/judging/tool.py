@@ -8,7 +8,7 @@ from halo_worker.analysis.judging.judge import Judge, summary
 from halo_worker.analysis.tools.filters import FILTERS_SCHEMA, condition
 from halo_worker.analysis.tools.fit import LIST_BYTES, fitted, for_model
 from halo_worker.analysis.tools.shared import tool
-from halo_worker.rlm.tool import Tool, ToolError
+from halo_worker.rlm.tool import CODE_BYTES, Tool, ToolError
 
 MAX_TRACES = 400  # of one call
 
@@ -19,7 +19,7 @@ def judge_tool(judge: Judge) -> Tool:
     async def call(arguments: dict[str, Any], max_bytes: int) -> Any:
         wanted = arguments.get("traces")
         if wanted:
-            ids = [await judge.desk.trace_id(one) for one in wanted[:MAX_TRACES]]
+            ids = [await judge.desk.trace_id(one, CODE_BYTES) for one in wanted[:MAX_TRACES]]
             total = len(wanted)
         else:
             where, parameters = condition(arguments.get("filters"), judge.desk.hypotheses)
