@@ -53,6 +53,7 @@ NO_DATE = [
     "tests/worker/analysis/test_affected_spans.py", "tests/worker/analysis/test_claim_verification.py",
     "tests/worker/analysis/test_hypotheses.py", "tests/worker/analysis/test_judging.py",
     "tests/worker/analysis/test_lexicon.py", "tests/worker/analysis/test_verdicts.py",
+    "tests/worker/test_detector_examples.py", "tests/worker/test_own_detectors.py",
     "tests/worker/analysis/test_questions.py", "tests/worker/analysis/test_repository.py",
     "tests/worker/analysis/test_tools.py", "tests/worker/rlm/*.py",
 ]  # fmt: skip

@@ -28,6 +28,14 @@ OPEN_SECONDS = 300.0
 WINDOW = "window"  # folder of links to the segments, in the temporary directory
 
 
+class QuestionError(ToolError):
+    """A question that has no answer. `said`: DuckDB's own words, which show the place in the SQL; empty if not its."""
+
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
+
+
 @dataclass(slots=True)
 class Rows:
     """Rows as the JSON contract writes them. `more`: there were more than these; `total` how many, where counted."""
@@ -88,10 +96,12 @@ class Questions:
     threads: int = 2
     memory_bytes: int = MEMORY_BYTES
     seconds: float = SECONDS
+    prepare: Sequence[str] = ()  # statements of ours, run before a process is locked
+    tables: Sequence[str] = ()  # that they make, and a model's SQL may name
     _idle: list[_Child] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROCESSES))
     restarts: int = 0
-    _tables: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    _given: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)  # of `set_table`, with versions
 
     @classmethod
     def of(cls, reader: Reader, temp_dir: Path, *, threads: int = 2) -> Questions:
@@ -138,8 +148,8 @@ class Questions:
     def set_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
         """Give a model's SQL a table of text columns beside the contract's, in the place of an earlier one."""
         values = [[row[number] for row in rows] for number in range(len(columns))]
-        version = self._tables[name][0] + 1 if name in self._tables else 1
-        self._tables[name] = (version, {"name": name, "columns": list(columns), "values": values})
+        version = self._given[name][0] + 1 if name in self._given else 1
+        self._given[name] = (version, {"name": name, "columns": list(columns), "values": values})
 
     async def start(self) -> None:
         """Open the first process ahead of the first question."""
@@ -172,16 +182,18 @@ class Questions:
         if reply.get("late"):
             raise ToolError(f"the question took more than {self.seconds:.0f} s: filter, or count before listing")
         if reply.get("error"):
-            raise ToolError(f"{reply['error']}{'; ' + reply['hint'] if reply.get('hint') else ''}")
+            hint = f"; {reply['hint']}" if reply.get("hint") else ""
+            raise QuestionError(f"{reply['error']}{hint}", reply.get("said") or "")
         return Rows(reply["columns"], reply["rows"], reply["more"], reply.get("total"))
 
     async def _exchange(self, child: _Child, request: dict[str, Any]) -> dict[str, Any]:
         patience = self.seconds + 2 * GRACE_SECONDS
-        for name, (version, table) in self._tables.items() if request.get("extra") else ():
+        for name, (version, table) in self._given.items() if request.get("extra") else ():
             if child.tables.get(name) != version:
                 await asyncio.wait_for(child.exchange({"table": table, "seconds": self.seconds}), patience)
                 child.tables[name] = version
-        asked = {**request, "seconds": self.seconds, "also": list(self._tables) if request.get("extra") else []}
+        readable = [*self.tables, *(self._given if request.get("extra") else ())]
+        asked = {**request, "seconds": self.seconds, "tables": readable}
         return await asyncio.wait_for(child.exchange(asked), patience)
 
     async def _open(self) -> _Child:
@@ -197,6 +209,7 @@ class Questions:
             "options": {**self.options, "memory_limit": f"{self.memory_bytes}B", "threads": self.threads},
             "address_space": ADDRESS_SPACE,
             "temp_bytes": TEMP_BYTES,
+            "prepare": list(self.prepare),
             "temp_dir": str((self.temp_dir / f"{process.pid}").absolute()),
         }
         try:
