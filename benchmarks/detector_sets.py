@@ -10,7 +10,8 @@ The figures, each where the labels allow it (else a dash):
     spans       labelled (span, category) pairs: F1; of runs with one decisive step, the share whose step is named
     false       runs known to be good that some finding names, in 1,000
     hard        hard negatives that some finding names, as a share
-    AUC         of the outcome: does what is flagged more surely go with the reward 0?
+    AUC         of the outcome: do runs with a greater risk by their outcome go with the reward 0?
+    flagged     the same of the findings: do runs that are flagged more surely?
     per cause   findings for one planted mode, and their purity
 """
 
@@ -37,7 +38,7 @@ from halo_worker.analysis.draft import Draft
 from tests.generator.load import reader_of, spans_of, store
 
 SEED, TRACES = 7301, 800  # of the generator
-SHOWN = ("recall", "category", "spans", "false", "hard", "AUC", "per cause", "purity", "findings")
+SHOWN = ("recall", "category", "spans", "false", "hard", "AUC", "flagged", "per cause", "purity", "findings")
 FLAG_LEFT_BEHIND = "\\n\\n[error] tool reported failure"  # as JSON writes it
 BETTER_LOW = ("false", "hard", "per cause")
 Figures = dict[str, float]
@@ -49,6 +50,7 @@ class Set:
 
     gold: Mapping[str, list[dict[str, Any]]]
     draft: Draft
+    risk: Mapping[str, float]  # by trace, of its outcome
     suspicion: dict[str, float] = field(default_factory=dict)  # by trace, 0 to 1: how surely something is wrong with it
 
     def __post_init__(self) -> None:
@@ -76,10 +78,11 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line.strip()]
 
 
-def detect(paths: Iterable[Path]) -> Draft:
-    """Store trace files and run the detectors over them."""
+def detect(paths: Iterable[Path]) -> tuple[Draft, dict[str, float]]:
+    """Store trace files and run the detectors over them; return their draft, and the risk of each trace's outcome."""
     with tempfile.TemporaryDirectory() as folder, reader_of([store(spans_of(paths), Path(folder))]) as reader:
-        return run_detectors(reader)
+        draft = run_detectors(reader)
+        return draft, {row["trace_id"]: row["risk"] for row in reader.query("SELECT trace_id, risk FROM _ended")}
 
 
 def auc(bad: list[float], good: list[float]) -> float:
@@ -87,6 +90,10 @@ def auc(bad: list[float], good: list[float]) -> float:
     if not bad or not good:
         return math.nan
     return sum((a > b) + (a == b) / 2 for a in bad for b in good) / (len(bad) * len(good))
+
+
+def _auc(score: Mapping[str, float], failed: list[str], good: list[str]) -> float:
+    return auc([score.get(trace, 0.0) for trace in failed], [score.get(trace, 0.0) for trace in good])
 
 
 def share(numbers: Iterable[bool]) -> float:
@@ -100,14 +107,15 @@ def labelled(folder: Path) -> Figures:
     gold: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows_of(folder / "gold.jsonl"):
         gold[row["trace_id"]].append(row)
-    known = Set(gold, detect([folder / "traces.otlp.jsonl.gz"]))
+    known = Set(gold, *detect([folder / "traces.otlp.jsonl.gz"]))
     good = [trace for trace, rows in gold.items() if rows[0].get("reward") == 1]
     failed = [trace for trace in gold if trace not in set(good)]
     flagged = known.suspicion
     found: Figures = {
         "recall": share(trace in flagged for trace in failed),
         "false": 1000 * share(trace in flagged for trace in good),
-        "AUC": auc([flagged.get(trace, 0.0) for trace in failed], [flagged.get(trace, 0.0) for trace in good]),
+        "AUC": _auc(known.risk, failed, good),
+        "flagged": _auc(flagged, failed, good),
         "findings": len(known.draft.findings),
     }
     steps = [(trace, rows[0]) for trace, rows in gold.items() if rows[0].get("step") is not None]
@@ -144,7 +152,7 @@ def planted(folder: Path) -> Figures:
     with tempfile.TemporaryDirectory() as made:
         command = [sys.executable, str(folder / "planted.py"), "--seed", str(SEED), "--traces", str(TRACES)]
         subprocess.run([*command, "--prevalence", "high", "--out", made], check=True, capture_output=True)
-        draft = detect([Path(made, "traces.otlp.jsonl")])
+        draft, risk = detect([Path(made, "traces.otlp.jsonl")])
         manifest = json.loads(Path(made, "manifest.json").read_text())
     report = {
         "findings": [
@@ -168,7 +176,10 @@ def planted(folder: Path) -> Figures:
     weak = sorted(scored["modes"].items(), key=lambda item: item[1]["recall_cat"])[:6]
     print("weakest modes:", ", ".join(f"{name} {row['recall_trace']}/{row['recall_cat']}" for name, row in weak))
     print("hard negatives hit:", {kind: row["hit"] for kind, row in scored["hard_negatives"].items() if row["hit"]})
+    failed = [row["trace_id"] for row in manifest["failures"]]
+    good = [*manifest["healthy_trace_ids"], *(row["trace_id"] for row in manifest["hard_negatives"])]
     return {
+        "AUC": _auc(risk, sorted(set(failed)), good),
         "recall": total["macro_recall_trace"],
         "category": total["macro_recall_cat"],
         "false": total["fp_per_1000_healthy"],

@@ -90,7 +90,7 @@ def could_not_judge(report: Report) -> str:
     reasons = []
     if coverage.detectors and len(coverage.detectors_off) >= FEW * coverage.detectors:
         reasons.append(formats.checks(coverage))
-    if totals.outcomes and not totals.known_outcomes:
+    if totals.outcomes and not totals.known_outcomes and not any(one.known for one in report.outcomes):
         reasons.append(NO_OUTCOME)
     return "; ".join(reasons)
 

@@ -11,13 +11,15 @@ import time
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import capture, overview, same_call
+from halo_worker.analysis import capture, outcomes, overview, same_call
 from halo_worker.analysis.detectors import (
     answers,
     arguments,
     calls,
     choices,
     claims,
+    ended,
+    endings,
     errors,
     final_answer,
     leaks,
@@ -43,6 +45,7 @@ DETECTORS: tuple[Unit, ...] = (
     *plans.UNITS,
     *choices.UNITS,
     *structure.UNITS,
+    *ended.UNITS,  # last: they look at what the others found
 )
 
 REPLACED: dict[str, str] = {old: unit.name for unit in DETECTORS for old in unit.replaces}
@@ -77,6 +80,8 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
     structure.prepare(reader)
     execute(choices.PREPARE)
     arguments.prepare(reader)
+    endings.prepare(reader)
+    outcomes.by_structure(reader)
     execute(
         "CREATE OR REPLACE TEMP TABLE _hits (detector VARCHAR, key VARCHAR, subject VARCHAR, trace_id VARCHAR, "
         "span_id VARCHAR, origin_span_id VARCHAR, field VARCHAR, quote VARCHAR, also VARCHAR[])"
