@@ -14,7 +14,7 @@ from halo_worker.analysis.facts import Facts, facts
 from halo_worker.display import cut
 from halo_worker.report import briefs, formats
 from halo_worker.report.decisions import Decision
-from halo_worker.report.groups import grouped, seen_together
+from halo_worker.report.groups import Member, grouped, seen_together
 from halo_worker.report.headline import headline
 from halo_worker.report.identity import mask
 from halo_worker.report.issue import Assessment, Issue, Releases, Seen
@@ -79,11 +79,15 @@ def assemble(
     seen_first = _first_seen(known.releases, releases)
     findings, history, affected = [], {}, []
     traces_of: dict[str, set[str]] = {}
+    spans_of: dict[str, set[str]] = {}
     for item, fact in zip(verified.findings, facts(reader, verified.findings), strict=True):
         issue_id, continues = _identity(item, known)
         if issue_id in history:
             continue  # two findings of one failure mode: the larger stands
         traces_of[issue_id] = {occurrence.trace_id for occurrence in item.occurrences}
+        spans_of[issue_id] = {
+            span for one in item.occurrences for span in (one.origin_span_id, one.symptom_span_id) if span
+        }
         assessed = known.assess(issue_id, _seen(reader, item, traces_of[issue_id], seen_first))
         history[issue_id] = assessed.history
         affected += [
@@ -92,7 +96,7 @@ def assemble(
         ]
         findings.append(_finding(item, fact, assessed, continues))
     totals = overview.totals(reader, sorted(set().union(*traces_of.values())), releases)
-    findings = _in_groups(_ordered(findings), traces_of, known.leads)
+    findings = _in_groups(_ordered(findings), traces_of, spans_of, known.leads)
     muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
     muted_traces = len(set().union(*(traces_of[issue_id] for issue_id in muted)))
     outcomes, contrasts = contrast.contrasts(reader)
@@ -185,11 +189,15 @@ def _ordered(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _in_groups(
-    findings: Sequence[Finding], traces_of: Mapping[str, set[str]], leads: Mapping[str, str]
+    findings: Sequence[Finding],
+    traces_of: Mapping[str, set[str]],
+    spans_of: Mapping[str, set[str]],
+    leads: Mapping[str, str],
 ) -> list[Finding]:
-    """Say of each finding which others are seen in its traces, and who leads them."""
+    """Say of each finding which others are seen in its traces, and who leads those of one cause."""
     together = seen_together({item.issue_id: traces_of[item.issue_id] for item in findings})
-    groups = grouped(together, [item.issue_id for item in findings], leads)
+    members = [_member(item, traces_of[item.issue_id], spans_of[item.issue_id]) for item in findings]
+    groups = grouped(members, leads, of=max((item.prevalence.of for item in findings), default=0))
     lead_of = {member: lead for lead, symptoms in groups.items() for member in (lead, *symptoms)}
     return [
         item.model_copy(
@@ -201,6 +209,19 @@ def _in_groups(
         )
         for item in findings
     ]
+
+
+def _member(item: Finding, traces: set[str], spans: set[str]) -> Member:
+    return Member(
+        issue_id=item.issue_id,
+        detector=item.detector.name if item.detector and item.source == "detector" else None,
+        category=item.category,
+        signature=item.signature,
+        names=frozenset(one.value for one in item.breakdown if one.dimension in ("agent", "model", "service")),
+        traces=frozenset(traces),
+        spans=frozenset(spans),
+        alone=item.muted or item.state == "resolved",
+    )
 
 
 def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:
