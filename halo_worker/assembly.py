@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from halo_receiver.store.reader import Reader
@@ -17,7 +17,7 @@ from halo_worker.display import cut
 from halo_worker.report import briefs, formats
 from halo_worker.report.affected import AffectedSpan
 from halo_worker.report.decisions import Decision
-from halo_worker.report.groups import Member, grouped, seen_together
+from halo_worker.report.groups import in_groups
 from halo_worker.report.headline import headline
 from halo_worker.report.identity import mask
 from halo_worker.report.issue import Assessment, Releases, Seen
@@ -83,21 +83,18 @@ def assemble(
     seen_first = _first_seen(known.releases, releases)
     findings, history, affected = [], {}, []
     traces_of: dict[str, set[str]] = {}
-    spans_of: dict[str, set[str]] = {}
     for item, fact in zip(verified.findings, facts(reader, verified.findings), strict=True):
         issue_id, continues = identity(item.draft, known)
         traces_of[issue_id] = {occurrence.trace_id for occurrence in item.occurrences}
-        spans_of[issue_id] = {
-            span for one in item.occurrences for span in (one.origin_span_id, one.symptom_span_id) if span
-        }
         assessed = known.assess(issue_id, _seen(reader, item, traces_of[issue_id], seen_first))
         history[issue_id] = assessed.history
         affected += [
-            AffectedSpan(issue_id, one.trace_id, one.origin_span_id, one.symptom_span_id) for one in item.occurrences
+            AffectedSpan(issue_id, one.trace_id, one.origin_span_id, one.symptom_span_id, item.draft.category)
+            for one in item.occurrences
         ]
         findings.append(_finding(item, fact, assessed, continues))
     totals = overview.totals(reader, sorted(set().union(*traces_of.values())), releases)
-    findings = _in_groups(_ordered(findings), traces_of, spans_of, known.leads)
+    findings = in_groups(_ordered(findings), affected, known.leads)
     muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
     muted_traces = len(set().union(*(traces_of[issue_id] for issue_id in muted)))
     outcomes, contrasts = contrast.contrasts(reader)
@@ -204,42 +201,6 @@ def _ordered(findings: Sequence[Finding]) -> list[Finding]:
             one.issue_id,
         ),
     )  # fmt: skip
-
-
-def _in_groups(
-    findings: Sequence[Finding],
-    traces_of: Mapping[str, set[str]],
-    spans_of: Mapping[str, set[str]],
-    leads: Mapping[str, str],
-) -> list[Finding]:
-    """Say of each finding which others are seen in its traces, and who leads those of one cause."""
-    together = seen_together({item.issue_id: traces_of[item.issue_id] for item in findings})
-    members = [_member(item, traces_of[item.issue_id], spans_of[item.issue_id]) for item in findings]
-    groups = grouped(members, leads, of=max((item.prevalence.of for item in findings), default=0))
-    lead_of = {member: lead for lead, symptoms in groups.items() for member in (lead, *symptoms)}
-    return [
-        item.model_copy(
-            update={
-                "seen_with": together.get(item.issue_id, []),
-                "group_id": lead_of.get(item.issue_id),
-                "symptoms": groups.get(item.issue_id, []),
-            }
-        )
-        for item in findings
-    ]
-
-
-def _member(item: Finding, traces: set[str], spans: set[str]) -> Member:
-    return Member(
-        issue_id=item.issue_id,
-        detector=item.detector.name if item.detector and item.source == "detector" else None,
-        category=item.category,
-        signature=item.signature,
-        names=frozenset(one.value for one in item.breakdown if one.dimension in ("agent", "model", "service")),
-        traces=frozenset(traces),
-        spans=frozenset(spans),
-        alone=item.muted or item.state == "resolved",
-    )
 
 
 def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:

@@ -18,6 +18,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
+from halo_worker.report.affected import AffectedSpan
+from halo_worker.report.model import Finding
+
 SHARED = 0.8  # of the traces of both findings together, or of the spans of the smaller, from which they are one event
 MIN_TRACES = 3  # fewer may fall together by chance
 OWN_ROW, OWN_SHARE = 5, 0.01  # traces, and share of the window, from which a cause has a row of its own
@@ -72,6 +75,42 @@ def template(member: Member) -> str:
         if len(name) > 1:
             text = re.sub(rf"(?<!\w){re.escape(name.lower())}(?!\w)", _NAMED, text)
     return text
+
+
+def in_groups(findings: Sequence[Finding], affected: Iterable[AffectedSpan], leads: Mapping[str, str]) -> list[Finding]:
+    """Say of each finding which others are seen in its traces, and who leads those of one cause."""
+    traces: dict[str, set[str]] = {item.issue_id: set() for item in findings}
+    spans: dict[str, set[str]] = {item.issue_id: set() for item in findings}
+    for row in affected:
+        traces[row.issue_id].add(row.trace_id)
+        spans[row.issue_id] |= {span for span in (row.origin_span_id, row.symptom_span_id) if span}
+    together = seen_together(traces)
+    members = [_member(item, traces[item.issue_id], spans[item.issue_id]) for item in findings]
+    groups = grouped(members, leads, of=max((item.prevalence.of for item in findings), default=0))
+    lead_of = {member: lead for lead, symptoms in groups.items() for member in (lead, *symptoms)}
+    return [
+        item.model_copy(
+            update={
+                "seen_with": together.get(item.issue_id, []),
+                "group_id": lead_of.get(item.issue_id),
+                "symptoms": groups.get(item.issue_id, []),
+            }
+        )
+        for item in findings
+    ]
+
+
+def _member(item: Finding, traces: set[str], spans: set[str]) -> Member:
+    return Member(
+        issue_id=item.issue_id,
+        detector=item.detector.name if item.detector and item.source == "detector" else None,
+        category=item.category,
+        signature=item.signature,
+        names=frozenset(one.value for one in item.breakdown if one.dimension in ("agent", "model", "service")),
+        traces=frozenset(traces),
+        spans=frozenset(spans),
+        alone=item.muted or item.state == "resolved",
+    )
 
 
 def grouped(members: Sequence[Member], leads: Mapping[str, str], *, of: int) -> dict[str, list[str]]:
