@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,15 +135,18 @@ class Archive:
             raise ReportError(f"{path} cannot be read: its id {named(report.id)} is not the name of its folder")
         return report
 
-    def affected_traces(self, run_id: str, issue_id: str) -> set[str]:
-        """Return the traces in which a report saw an issue; none where that cannot be read."""
-        traces: set[str] = set()
+    def affected(self, run_id: str, issue_id: str = "") -> Iterator[tuple[str, str, str]]:
+        """Read the affected spans of a report, of one issue or of all: (issue, trace, span); none it cannot read."""
         with contextlib.suppress(OSError), (self.directory / run_id / AFFECTED_FILE).open("rb") as file:
             for line in file:
                 row = _row(line) if issue_id.encode() in line else {}
-                if row.get("issue_id") == issue_id and isinstance(row.get("trace_id"), str):
-                    traces.add(row["trace_id"])
-        return traces
+                place = (row.get("issue_id"), row.get("trace_id"), row.get("span_id") or "")
+                if all(isinstance(part, str) for part in place) and issue_id in ("", place[0]):
+                    yield place  # type: ignore[misc]
+
+    def affected_traces(self, run_id: str, issue_id: str) -> set[str]:
+        """Return the traces in which a report saw an issue; none where that cannot be read."""
+        return {trace_id for _, trace_id, _ in self.affected(run_id, issue_id)}
 
     def reports(self, *, newest: int | None = None) -> tuple[list[Report], list[Broken]]:
         """Read the newest reports, all without a number, newest first; name the folders that hold none to be read."""

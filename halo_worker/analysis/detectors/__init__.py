@@ -63,13 +63,35 @@ __all__ = ["DETECTORS", "REPLACED", "Unit", "run_detectors"]
 
 
 def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft:
-    """Run every detector over the window and return what they found, the most frequent first.
+    """Run every detector over the window and return what they found, the most frequent first, with quotes.
 
-    Hits that a person called wrong (`exclusions`) do not count.
+    Hits that a person called wrong (`exclusions`) do not count. Makes the tables of `every_finding`.
+    """
+    started = time.monotonic()
+    findings = every_finding(reader, exclusions)
+    traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
+    captured = capture.captured(reader)
+    draft = Draft(
+        engine=Engine(
+            mode="detectors",
+            seconds=round(time.monotonic() - started, 3),
+            rules={unit.name: unit.version for unit in DETECTORS},
+        ),
+        findings=quotes.prove(reader, findings[:MAX_FINDINGS], _by_name()),
+        traces_examined=traces,
+        unsupported=capture.unsupported(captured),
+        detectors_off=capture.off(captured),
+    )
+    if len(findings) > MAX_FINDINGS:
+        draft.not_examined.append(f"{len(findings) - MAX_FINDINGS} rarer findings are left out of the report")
+    return draft
+
+
+def every_finding(reader: Reader, exclusions: Exclusions | None = None) -> list[DraftFinding]:
+    """Return all that the detectors find in the window, however rare; quotes are as sighted, not yet proven.
 
     Makes the shared tables `_s`, `_dimensions`, `_inner`, `_calls`, `_final`, `_errors` on the reader's connection.
     """
-    started = time.monotonic()
     overview.prepare(reader)
     tables.prepare(reader)
     final_answer.prepare(reader)
@@ -91,24 +113,9 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
     tables.blame(reader)
     _merge_alike(reader)
     findings = _findings(reader)
-    if exclusions is not None:
-        findings = [kept for found in findings if (kept := _without(reader, found, exclusions)) is not None]
-    traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
-    captured = capture.captured(reader)
-    draft = Draft(
-        engine=Engine(
-            mode="detectors",
-            seconds=round(time.monotonic() - started, 3),
-            rules={unit.name: unit.version for unit in DETECTORS},
-        ),
-        findings=quotes.prove(reader, findings[:MAX_FINDINGS], _by_name()),
-        traces_examined=traces,
-        unsupported=capture.unsupported(captured),
-        detectors_off=capture.off(captured),
-    )
-    if len(findings) > MAX_FINDINGS:
-        draft.not_examined.append(f"{len(findings) - MAX_FINDINGS} rarer findings are left out of the report")
-    return draft
+    if exclusions is None:
+        return findings
+    return [kept for found in findings if (kept := _without(reader, found, exclusions)) is not None]
 
 
 def _merge_alike(reader: Reader) -> None:
