@@ -23,7 +23,6 @@ from halo_worker.report.identity import mask
 from halo_worker.report.issue import Assessment, Releases, Seen
 from halo_worker.report.memory import IssueMemory, rule_name
 from halo_worker.report.model import (
-    SEVERITIES,
     Coverage,
     Detector,
     Finding,
@@ -37,7 +36,7 @@ from halo_worker.report.model import (
     Status,
 )
 from halo_worker.report.rows import told
-from halo_worker.report.severity import severity_of
+from halo_worker.report.severity import order_of, severity_of
 from halo_worker.report.states import UNKNOWN_RULE, Point, absent_windows
 from halo_worker.window import Window
 
@@ -94,7 +93,7 @@ def assemble(
         ]
         findings.append(_finding(item, fact, assessed, continues))
     totals = overview.totals(reader, sorted(set().union(*traces_of.values())), releases)
-    findings = in_groups(_ordered(findings), affected, known.leads)
+    findings = in_groups(sorted(findings, key=order_of), affected, known.leads)
     muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
     muted_traces = len(set().union(*(traces_of[issue_id] for issue_id in muted)))
     outcomes, contrasts = contrast.contrasts(reader)
@@ -192,17 +191,6 @@ def _first_seen(before: Releases, now: Sequence[Release]) -> dict[tuple[str, str
     return first
 
 
-def _ordered(findings: Sequence[Finding]) -> list[Finding]:
-    """What a person resolved and is not back stands behind what is going on; of the same traces, failed calls lead."""
-    return sorted(
-        findings,
-        key=lambda one: (
-            one.state == "resolved", SEVERITIES.index(one.severity), -one.prevalence.traces, one.calls is None,
-            one.issue_id,
-        ),
-    )  # fmt: skip
-
-
 def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:
     """Return failed for a question without an answer and without findings, partial for what stopped early."""
     if about.prompt and draft.answer is None and not findings:
@@ -219,6 +207,7 @@ def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues
         recovered_share=item.recovered_traces / max(1, prevalence.traces),
         state=assessed.state,
         hint=draft.severity_hint,
+        impact=fact.impact,
     )
     first = next((one for one in item.occurrences if one.trace_id == item.evidence[0].trace_id), item.occurrences[0])
     finding = Finding(
