@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import contrast, overview
 from halo_worker.analysis.affected_spans import MAX_SPANS_OF_TRACE
+from halo_worker.analysis.calibration import NOTE
 from halo_worker.analysis.decision_scope import traces_since
 from halo_worker.analysis.draft import Draft, Refuted
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
@@ -27,6 +28,7 @@ from halo_worker.report.model import (
     Detector,
     Finding,
     Fix,
+    Note,
     Release,
     Report,
     ReportWindow,
@@ -82,7 +84,9 @@ def assemble(
     seen_first = _first_seen(known.releases, releases)
     findings, history, affected = [], {}, []
     traces_of: dict[str, set[str]] = {}
-    for item, fact in zip(verified.findings, facts(reader, verified.findings), strict=True):
+    unsure = [item for item in verified.findings if _is_note(item)]
+    sure = [item for item in verified.findings if not _is_note(item)]
+    for item, fact in zip(sure, facts(reader, sure), strict=True):
         issue_id, continues = identity(item.draft, known)
         traces_of[issue_id] = {occurrence.trace_id for occurrence in item.occurrences}
         assessed = known.assess(issue_id, _seen(reader, item, traces_of[issue_id], seen_first))
@@ -98,7 +102,7 @@ def assemble(
     muted_traces = len(set().union(*(traces_of[issue_id] for issue_id in muted)))
     outcomes, contrasts = contrast.contrasts(reader)
     set_aside = [_set_aside(item, known) for item in draft.set_aside]
-    seen = {*history, *(item.issue_id for item in set_aside)}
+    seen = {*history, *(item.issue_id for item in set_aside), *(identity(item.draft, known)[0] for item in unsure)}
     resolved = known.resolved_now(seen, of=totals.traces, rules=draft.engine.rules)
     for issue in resolved:
         history[issue.issue_id] = issue.history
@@ -134,6 +138,7 @@ def assemble(
         contrasts=contrasts,
         left_out=draft.left_out,
         set_aside=set_aside,
+        notes=[_note(item) for item in unsure],
         rejected=verified.rejected,
     )
     line = headline(report)
@@ -151,6 +156,18 @@ def _beyond(findings: Sequence[VerifiedFinding]) -> list[str]:
         for item in findings
         if item.spans_left_out
     ]
+
+
+def _is_note(item: VerifiedFinding) -> bool:
+    return item.draft.source == "detector" and item.draft.confidence < NOTE
+
+
+def _note(item: VerifiedFinding) -> Note:
+    draft, seen = item.draft, item.prevalence
+    return Note(
+        detector=draft.detector_name, title=draft.title, category=draft.category, confidence=draft.confidence,
+        traces=seen.traces, of=seen.of, evidence=item.evidence,
+    )  # fmt: skip
 
 
 def _set_aside(item: Refuted, known: IssueMemory) -> SetAside:

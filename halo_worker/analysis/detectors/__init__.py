@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import capture, outcomes, overview, same_call
+from halo_worker.analysis import calibration, capture, outcomes, overview, same_call
 from halo_worker.analysis.detectors import (
     answers,
     arguments,
@@ -196,7 +196,7 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
         description=fill(unit.description),
         category=unit.category,
         source="detector",
-        confidence=unit.confidence,
+        confidence=calibration.confidence(unit.name, unit.confidence),
         key=str(row["key"]),
         detector_name=unit.name,
         occurrences=[Occurrence(item["t"], item["o"], item["s"]) for item in seen],
