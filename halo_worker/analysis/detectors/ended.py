@@ -33,7 +33,7 @@ def _told(error_class: str, category: str) -> Unit:
         sql=f"""
           SELECT '{error_class}' AS key, u.work AS subject, u.trace_id, u.span_id, NULL AS origin_span_id, 'name' AS field, s.name AS quote
           FROM _endings o JOIN _failed_work u USING (trace_id) JOIN _s s ON s.trace_id = u.trace_id AND s.span_id = u.span_id
-          JOIN _t t ON t.trace_id = u.trace_id LEFT JOIN _errors e ON e.trace_id = u.trace_id AND e.span_id = u.span_id
+          JOIN _t t ON t.trace_id = u.trace_id LEFT JOIN errors e ON e.trace_id = u.trace_id AND e.span_id = u.span_id
           WHERE o.outcome = 'told but not served' AND t.status_code = 'ERROR' AND u.last AND coalesce(e.class, 'other') = '{error_class}'
             AND u.trace_id NOT IN (SELECT trace_id FROM _hits WHERE detector NOT IN ({_named(_NO_CAUSE)}))
         """,

@@ -8,8 +8,6 @@ elsewhere, say nothing of their request.
 from __future__ import annotations
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis.detectors.detector import escaped
-from halo_worker.analysis.detectors.tables import ADMITS, ENDING
 
 ENDS = 0.9  # share of the runs with a tool whose last act it is, from which calling it ends a run
 MIN_RUNS = 3  # with that tool
@@ -40,7 +38,7 @@ _ACTS = """
       NOT does AND (coalesce(calls, 0) > 0 OR coalesce(finish_reason = 'tool_calls', false)) AS asks,
       CASE WHEN media THEN 1 ELSE coalesce(output_length, 0) END AS said_length, hash(output_head) AS said,
       CASE WHEN does THEN coalesce(tool_name, name) WHEN calls > 0 THEN tool_calls[-1]->>'name' END AS tool
-    FROM _s s ANTI JOIN _judging USING (trace_id, span_id) ANTI JOIN _asides USING (trace_id, span_id)
+    FROM _s s ANTI JOIN judging USING (trace_id, span_id) ANTI JOIN asides USING (trace_id, span_id)
       ANTI JOIN _inner USING (trace_id, span_id) LEFT JOIN busy b USING (trace_id, span_id)
     WHERE s.start_time IS NOT NULL AND s.control IS NULL AND (span_type IN ('llm', 'tool', 'retriever')
       OR span_type IN ('agent', 'workflow') AND b.span_id IS NULL AND output_length > 0 AND s.parent_span_id IS NOT NULL)
@@ -64,7 +62,7 @@ _ENDING = f"""
     SELECT service_name, trace_id, tool, bool_and(worked OR asks) AS fine FROM _acts WHERE tool IS NOT NULL GROUP BY ALL
   ) u LEFT JOIN _last l ON l.trace_id = u.trace_id AND l.tool = u.tool
   GROUP BY u.service_name, u.tool
-  HAVING regexp_matches(u.tool, '{ENDING}') AND NOT regexp_matches(u.tool, '{HANDS_OVER}')
+  HAVING ends_run(u.tool) AND NOT regexp_matches(u.tool, '{HANDS_OVER}')
     OR bool_and(u.fine) AND count(*) >= {MIN_RUNS} AND count(l.trace_id) >= {ENDS} * count(*)
 """
 # Who takes the turn after each of the others': that agent hands work out, and has to come back with the answer.
@@ -92,10 +90,10 @@ _OUTER_WORDS = r"""
 _FAILED_WORK = """
   WITH tries AS (
     SELECT a.trace_id, a.span_id, a.start_time, a.tool AS work, a.input_hash, a.failed OR b.span_id IS NOT NULL AS bad
-    FROM _acts a LEFT JOIN _bad_calls b USING (trace_id, span_id) WHERE a.does
+    FROM _acts a LEFT JOIN failed_steps b USING (trace_id, span_id) WHERE a.does
     UNION ALL
-    SELECT t.trace_id, t.span_id, t.start_time, t.tool_name, NULL, b.span_id IS NOT NULL
-    FROM _told t LEFT JOIN _bad_told b USING (trace_id, span_id)
+    SELECT t.trace_id, t.span_id, t.start_time, t.tool, NULL, b.span_id IS NOT NULL
+    FROM told_results t LEFT JOIN (FROM failed_results WHERE told) b USING (trace_id, span_id)
   ),
   some_ AS (FROM tries SEMI JOIN (SELECT DISTINCT trace_id FROM tries WHERE bad) USING (trace_id)),
   good AS (SELECT trace_id, max(start_time) AS at_ FROM some_ WHERE NOT bad GROUP BY ALL),
@@ -111,7 +109,7 @@ _FAILED_WORK = """
 """
 _CLASSES = f"""
   WITH unserved AS (SELECT trace_id, bool_or(last) AS last, max(start_time) AS at_ FROM _failed_work GROUP BY ALL),
-  limited AS (SELECT DISTINCT trace_id FROM _errors WHERE class IN ('turn_limit', 'context_length') AND NOT passed),
+  limited AS (SELECT DISTINCT trace_id FROM errors WHERE class IN ('turn_limit', 'context_length') AND NOT passed),
   agents AS (SELECT DISTINCT trace_id FROM _s WHERE span_type IN ('agent', 'workflow')),
   later AS (
     SELECT a.trace_id FROM _t a JOIN (SELECT session_id, max(start_time) AS at_ FROM _t WHERE session_id <> '' GROUP BY ALL) b
@@ -145,7 +143,7 @@ _CLASSES = f"""
     WHEN (asks OR does) AND regexp_matches(coalesce(tool, ''), '{TO_A_PERSON}') THEN 'gave up'
     WHEN says AND led AND NOT leads THEN 'ended in mid-work'
     WHEN says OR outer_words THEN CASE
-      WHEN failed_last OR failed_at IS NOT NULL AND regexp_matches(words, '{escaped(ADMITS)}') THEN 'told but not served' ELSE 'served' END
+      WHEN failed_last OR failed_at IS NOT NULL AND admits(words) THEN 'told but not served' ELSE 'served' END
     WHEN ends AND NOT failed THEN 'served'
     WHEN asks AND goes_on OR NOT speaks AND NOT asks AND NOT does THEN 'unknown'
     WHEN does AND models = 0 THEN 'unknown'
