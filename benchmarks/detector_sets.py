@@ -10,8 +10,10 @@ The figures, each where the labels allow it (else a dash):
     spans       labelled (span, category) pairs: F1; of runs with one decisive step, the share whose step is named
     false       runs known to be good that some finding names, in 1,000
     hard        hard negatives that some finding names, as a share
-    AUC         of the outcome: does what is flagged more surely go with the reward 0?
+    AUC         of the outcome: do runs with a greater risk by their outcome go with the reward 0?
+    flagged     the same of the findings: do runs that are flagged more surely?
     per cause   findings for one planted mode, and their purity
+    rows        rows of a report for one planted mode (findings grouped by cause), and their purity
 """
 
 from __future__ import annotations
@@ -33,13 +35,28 @@ from typing import Any
 
 from benchmarks.trail import LEAVES, NOT_IN_TRAIL
 from halo_worker.analysis.detectors import run_detectors
-from halo_worker.analysis.draft import Draft
+from halo_worker.analysis.draft import Draft, DraftFinding
+from halo_worker.report.groups import Member, grouped
+from halo_worker.report.identity import mask
 from tests.generator.load import reader_of, spans_of, store
 
 SEED, TRACES = 7301, 800  # of the generator
-SHOWN = ("recall", "category", "spans", "false", "hard", "AUC", "per cause", "purity", "findings")
+SHOWN = (
+    "recall",
+    "category",
+    "spans",
+    "false",
+    "hard",
+    "AUC",
+    "flagged",
+    "per cause",
+    "purity",
+    "rows",
+    "pure rows",
+    "findings",
+)
 FLAG_LEFT_BEHIND = "\\n\\n[error] tool reported failure"  # as JSON writes it
-BETTER_LOW = ("false", "hard", "per cause")
+BETTER_LOW = ("false", "hard", "per cause", "rows")
 Figures = dict[str, float]
 
 
@@ -49,6 +66,7 @@ class Set:
 
     gold: Mapping[str, list[dict[str, Any]]]
     draft: Draft
+    risk: Mapping[str, float]  # by trace, of its outcome
     suspicion: dict[str, float] = field(default_factory=dict)  # by trace, 0 to 1: how surely something is wrong with it
 
     def __post_init__(self) -> None:
@@ -76,10 +94,32 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line.strip()]
 
 
-def detect(paths: Iterable[Path]) -> Draft:
-    """Store trace files and run the detectors over them."""
+def detect(paths: Iterable[Path]) -> tuple[Draft, dict[str, float], frozenset[str]]:
+    """Store trace files and run the detectors over them.
+
+    Return their draft, the risk of each trace's outcome, and the names of agents, models and services.
+    """
     with tempfile.TemporaryDirectory() as folder, reader_of([store(spans_of(paths), Path(folder))]) as reader:
-        return run_detectors(reader)
+        draft = run_detectors(reader)
+        risk = {row["trace_id"]: row["risk"] for row in reader.query("SELECT trace_id, risk FROM _ended")}
+        named = "SELECT DISTINCT value FROM _dimensions WHERE dimension IN ('agent', 'model', 'service')"
+        return draft, risk, frozenset(row["value"] for row in reader.query(named))
+
+
+def rows_of_report(draft: Draft, names: frozenset[str], traces: int) -> list[list[DraftFinding]]:
+    """Group findings as a report does, the most frequent first."""
+    members = [
+        Member(
+            str(number), one.detector_name, one.category, mask(one.key), names,
+            frozenset(item.trace_id for item in one.occurrences),
+            frozenset(span for item in one.occurrences for span in (item.origin_span_id, item.symptom_span_id) if span),
+        )
+        for number, one in enumerate(draft.findings)
+    ]  # fmt: skip
+    groups = grouped(members, {}, of=traces)
+    led = {other for others in groups.values() for other in others}
+    leads = [one.issue_id for one in members if one.issue_id not in led]
+    return [[draft.findings[int(number)] for number in (lead, *groups.get(lead, ()))] for lead in leads]
 
 
 def auc(bad: list[float], good: list[float]) -> float:
@@ -87,6 +127,10 @@ def auc(bad: list[float], good: list[float]) -> float:
     if not bad or not good:
         return math.nan
     return sum((a > b) + (a == b) / 2 for a in bad for b in good) / (len(bad) * len(good))
+
+
+def _auc(score: Mapping[str, float], failed: list[str], good: list[str]) -> float:
+    return auc([score.get(trace, 0.0) for trace in failed], [score.get(trace, 0.0) for trace in good])
 
 
 def share(numbers: Iterable[bool]) -> float:
@@ -100,14 +144,15 @@ def labelled(folder: Path) -> Figures:
     gold: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows_of(folder / "gold.jsonl"):
         gold[row["trace_id"]].append(row)
-    known = Set(gold, detect([folder / "traces.otlp.jsonl.gz"]))
+    known = Set(gold, *detect([folder / "traces.otlp.jsonl.gz"])[:2])
     good = [trace for trace, rows in gold.items() if rows[0].get("reward") == 1]
     failed = [trace for trace in gold if trace not in set(good)]
     flagged = known.suspicion
     found: Figures = {
         "recall": share(trace in flagged for trace in failed),
         "false": 1000 * share(trace in flagged for trace in good),
-        "AUC": auc([flagged.get(trace, 0.0) for trace in failed], [flagged.get(trace, 0.0) for trace in good]),
+        "AUC": _auc(known.risk, failed, good),
+        "flagged": _auc(flagged, failed, good),
         "findings": len(known.draft.findings),
     }
     steps = [(trace, rows[0]) for trace, rows in gold.items() if rows[0].get("step") is not None]
@@ -144,38 +189,51 @@ def planted(folder: Path) -> Figures:
     with tempfile.TemporaryDirectory() as made:
         command = [sys.executable, str(folder / "planted.py"), "--seed", str(SEED), "--traces", str(TRACES)]
         subprocess.run([*command, "--prevalence", "high", "--out", made], check=True, capture_output=True)
-        draft = detect([Path(made, "traces.otlp.jsonl")])
+        draft, risk, names = detect([Path(made, "traces.otlp.jsonl")])
         manifest = json.loads(Path(made, "manifest.json").read_text())
-    report = {
-        "findings": [
-            {
-                "category": LEAVES.get(finding.category, finding.category),
-                "title": finding.detector_name,
-                "affected": [
-                    {
-                        "trace_id": item.trace_id,
-                        "span_ids": [*filter(None, (item.origin_span_id, item.symptom_span_id))],
-                    }
-                    for item in finding.occurrences
-                ],
-            }
-            for finding in draft.findings
-        ]
-    }
-    scored = _module(folder / "score_planted.py").score(manifest, report, folder, {})
+    scorer = _module(folder / "score_planted.py")
+    scored = scorer.score(manifest, _report([[one] for one in draft.findings]), folder, {})
+    in_rows = scorer.score(manifest, _report(rows_of_report(draft, names, TRACES)), folder, {})
     total, modes = scored["summary"], scored["modes"].values()
     per_cause = [row["findings"] for row in modes if row["findings"]]
+    rows = [row["findings"] for row in in_rows["modes"].values() if row["findings"]]
     weak = sorted(scored["modes"].items(), key=lambda item: item[1]["recall_cat"])[:6]
     print("weakest modes:", ", ".join(f"{name} {row['recall_trace']}/{row['recall_cat']}" for name, row in weak))
     print("hard negatives hit:", {kind: row["hit"] for kind, row in scored["hard_negatives"].items() if row["hit"]})
+    failed = [row["trace_id"] for row in manifest["failures"]]
+    good = [*manifest["healthy_trace_ids"], *(row["trace_id"] for row in manifest["hard_negatives"])]
     return {
+        "AUC": _auc(risk, sorted(set(failed)), good),
         "recall": total["macro_recall_trace"],
         "category": total["macro_recall_cat"],
         "false": total["fp_per_1000_healthy"],
         "hard": total["hard_negative_hit_rate"],
         "per cause": sum(per_cause) / len(per_cause) if per_cause else math.nan,
         "purity": total["purity"],
+        "rows": sum(rows) / len(rows) if rows else math.nan,
+        "pure rows": in_rows["summary"]["purity"],
         "findings": len(draft.findings),
+    }
+
+
+def _report(rows: Iterable[list[DraftFinding]]) -> dict[str, Any]:
+    """Write rows of findings as the scorer reads a report; a row has the category of its first."""
+    return {
+        "findings": [
+            {
+                "category": LEAVES.get(row[0].category, row[0].category),
+                "title": row[0].detector_name,
+                "affected": [
+                    {
+                        "trace_id": item.trace_id,
+                        "span_ids": [*filter(None, (item.origin_span_id, item.symptom_span_id))],
+                    }
+                    for finding in row
+                    for item in finding.occurrences
+                ],
+            }
+            for row in rows
+        ]
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import contrast, overview
 from halo_worker.analysis.affected_spans import MAX_SPANS_OF_TRACE
+from halo_worker.analysis.calibration import NOTE
 from halo_worker.analysis.decision_scope import traces_since
 from halo_worker.analysis.draft import Draft, Refuted
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
@@ -17,17 +18,17 @@ from halo_worker.display import cut
 from halo_worker.report import briefs, formats
 from halo_worker.report.affected import AffectedSpan
 from halo_worker.report.decisions import Decision
-from halo_worker.report.groups import grouped, seen_together
+from halo_worker.report.groups import in_groups
 from halo_worker.report.headline import headline
 from halo_worker.report.identity import mask
 from halo_worker.report.issue import Assessment, Releases, Seen
 from halo_worker.report.memory import IssueMemory, rule_name
 from halo_worker.report.model import (
-    SEVERITIES,
     Coverage,
     Detector,
     Finding,
     Fix,
+    Note,
     Release,
     Report,
     ReportWindow,
@@ -37,7 +38,7 @@ from halo_worker.report.model import (
     Status,
 )
 from halo_worker.report.rows import told
-from halo_worker.report.severity import severity_of
+from halo_worker.report.severity import order_of, severity_of
 from halo_worker.report.states import UNKNOWN_RULE, Point, absent_windows
 from halo_worker.window import Window
 
@@ -83,22 +84,25 @@ def assemble(
     seen_first = _first_seen(known.releases, releases)
     findings, history, affected = [], {}, []
     traces_of: dict[str, set[str]] = {}
-    for item, fact in zip(verified.findings, facts(reader, verified.findings), strict=True):
+    unsure = [item for item in verified.findings if _is_note(item)]
+    sure = [item for item in verified.findings if not _is_note(item)]
+    for item, fact in zip(sure, facts(reader, sure), strict=True):
         issue_id, continues = identity(item.draft, known)
         traces_of[issue_id] = {occurrence.trace_id for occurrence in item.occurrences}
         assessed = known.assess(issue_id, _seen(reader, item, traces_of[issue_id], seen_first))
         history[issue_id] = assessed.history
         affected += [
-            AffectedSpan(issue_id, one.trace_id, one.origin_span_id, one.symptom_span_id) for one in item.occurrences
+            AffectedSpan(issue_id, one.trace_id, one.origin_span_id, one.symptom_span_id, item.draft.category)
+            for one in item.occurrences
         ]
         findings.append(_finding(item, fact, assessed, continues))
     totals = overview.totals(reader, sorted(set().union(*traces_of.values())), releases)
-    findings = _in_groups(_ordered(findings), traces_of, known.leads)
+    findings = in_groups(sorted(findings, key=order_of), affected, known.leads)
     muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
     muted_traces = len(set().union(*(traces_of[issue_id] for issue_id in muted)))
     outcomes, contrasts = contrast.contrasts(reader)
     set_aside = [_set_aside(item, known) for item in draft.set_aside]
-    seen = {*history, *(item.issue_id for item in set_aside)}
+    seen = {*history, *(item.issue_id for item in set_aside), *(identity(item.draft, known)[0] for item in unsure)}
     resolved = known.resolved_now(seen, of=totals.traces, rules=draft.engine.rules)
     for issue in resolved:
         history[issue.issue_id] = issue.history
@@ -134,6 +138,7 @@ def assemble(
         contrasts=contrasts,
         left_out=draft.left_out,
         set_aside=set_aside,
+        notes=[_note(item) for item in unsure],
         rejected=verified.rejected,
     )
     line = headline(report)
@@ -151,6 +156,18 @@ def _beyond(findings: Sequence[VerifiedFinding]) -> list[str]:
         for item in findings
         if item.spans_left_out
     ]
+
+
+def _is_note(item: VerifiedFinding) -> bool:
+    return item.draft.source == "detector" and item.draft.confidence < NOTE
+
+
+def _note(item: VerifiedFinding) -> Note:
+    draft, seen = item.draft, item.prevalence
+    return Note(
+        detector=draft.detector_name, title=draft.title, category=draft.category, confidence=draft.confidence,
+        traces=seen.traces, of=seen.of, evidence=item.evidence,
+    )  # fmt: skip
 
 
 def _set_aside(item: Refuted, known: IssueMemory) -> SetAside:
@@ -191,36 +208,6 @@ def _first_seen(before: Releases, now: Sequence[Release]) -> dict[tuple[str, str
     return first
 
 
-def _ordered(findings: Sequence[Finding]) -> list[Finding]:
-    """What a person resolved and is not back stands behind what is going on; of the same traces, failed calls lead."""
-    return sorted(
-        findings,
-        key=lambda one: (
-            one.state == "resolved", SEVERITIES.index(one.severity), -one.prevalence.traces, one.calls is None,
-            one.issue_id,
-        ),
-    )  # fmt: skip
-
-
-def _in_groups(
-    findings: Sequence[Finding], traces_of: Mapping[str, set[str]], leads: Mapping[str, str]
-) -> list[Finding]:
-    """Say of each finding which others are seen in its traces, and who leads them."""
-    together = seen_together({item.issue_id: traces_of[item.issue_id] for item in findings})
-    groups = grouped(together, [item.issue_id for item in findings], leads)
-    lead_of = {member: lead for lead, symptoms in groups.items() for member in (lead, *symptoms)}
-    return [
-        item.model_copy(
-            update={
-                "seen_with": together.get(item.issue_id, []),
-                "group_id": lead_of.get(item.issue_id),
-                "symptoms": groups.get(item.issue_id, []),
-            }
-        )
-        for item in findings
-    ]
-
-
 def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:
     """Return failed for a question without an answer and without findings, partial for what stopped early."""
     if about.prompt and draft.answer is None and not findings:
@@ -237,6 +224,7 @@ def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues
         recovered_share=item.recovered_traces / max(1, prevalence.traces),
         state=assessed.state,
         hint=draft.severity_hint,
+        impact=fact.impact,
     )
     first = next((one for one in item.occurrences if one.trace_id == item.evidence[0].trace_id), item.occurrences[0])
     finding = Finding(

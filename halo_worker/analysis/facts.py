@@ -14,6 +14,7 @@ from halo_receiver.store.reader import Reader
 from halo_worker.analysis import call_samples, common_traits
 from halo_worker.analysis.detectors import claims
 from halo_worker.analysis.evidence import VerifiedFinding
+from halo_worker.analysis.impact import impacts
 from halo_worker.display import NAME_CHARACTERS, VALUE_CHARACTERS, one_line
 from halo_worker.report.facts import Calls, Common, Impact, Place, ToldOtherwise
 
@@ -52,13 +53,6 @@ _WHERE = """
     list(agent_name) AS agents, list(version) AS versions
   FROM _hit_calls GROUP BY finding
 """
-_IMPACT = """
-  SELECT finding, coalesce(sum(input_tokens), 0)::BIGINT + coalesce(sum(output_tokens), 0)::BIGINT AS tokens,
-    sum(cost_usd) AS cost_usd, coalesce(sum(duration_ns), 0) / 1e9 AS seconds,
-    count(DISTINCT nullif(user_id, '')) AS users, count(nullif(user_id, '')) AS with_user, count(*) AS traces,
-    count(DISTINCT nullif(session_id, '')) AS sessions, epoch_ns(min(start_time)) AS first_ns
-  FROM _named JOIN _t USING (trace_id) GROUP BY finding
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +70,36 @@ class Facts:
 def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
     """Return the facts of each finding. Needs `_named` of `evidence.verify` and the tables of `run_detectors`."""
     execute = reader.connection.execute
-    execute("CREATE OR REPLACE TEMP TABLE _hit (finding INTEGER, trace_id VARCHAR, span_id VARCHAR)")
+    execute(
+        "CREATE OR REPLACE TEMP TABLE _hit (finding INTEGER, trace_id VARCHAR, span_id VARCHAR, origin_span_id VARCHAR)"
+    )
     execute("CREATE OR REPLACE TEMP TABLE _named (finding INTEGER, trace_id VARCHAR)")
+    insert = "INSERT INTO _hit SELECT ?::INTEGER, unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[])"
     for number, item in enumerate(findings):
-        shown = [(one.trace_id, one.symptom_span_id or one.origin_span_id) for one in item.occurrences]
+        shown = [
+            (one.trace_id, one.symptom_span_id or one.origin_span_id, one.origin_span_id) for one in item.occurrences
+        ]
         columns = [list(column) for column in zip(*shown, strict=True)]
-        execute("INSERT INTO _hit SELECT ?::INTEGER, unnest(?::VARCHAR[]), unnest(?::VARCHAR[])", [number, *columns])
+        execute(insert, [number, *columns])
     execute("INSERT INTO _named SELECT DISTINCT finding, trace_id FROM _hit")
     execute(_HITS)
     where = {row["finding"]: row for row in reader.query(_WHERE)}
-    impact = {row["finding"]: row for row in reader.query(_IMPACT)}
+    taken = impacts(reader)
     sizes, versions = _sizes(reader), _versions(reader)
     all_calls = {number: calls for number, row in where.items() if (calls := _calls(row, sizes))}
     first = sorted(all_calls)[:MAX_COMPARED]
     call_samples.prepare(reader, {number: where[number]["called"] for number in first})
     found = []
     for number, item in enumerate(findings):
-        calls, taken = all_calls.get(number), impact.get(number)
+        calls, (impact, first_ns) = all_calls.get(number), taken.get(number, (None, None))
         found.append(
             Facts(
                 calls=calls,
                 place=_place(where.get(number), calls, versions),
                 told_otherwise=_told(reader, item, calls, findings),
                 common=call_samples.shared(reader, number, calls) if calls and number in first else [],
-                impact=_impact(taken) if taken else None,
-                seen_from=taken["first_ns"] if taken else None,
+                impact=impact,
+                seen_from=first_ns,
             )
         )
     return found
@@ -208,13 +207,3 @@ def _told(
         [traces],
     )[0]
     return ToldOtherwise(users=users["users"] if users["known"] == len(traces) else None, traces=len(traces))
-
-
-def _impact(row: dict[str, Any]) -> Impact:
-    return Impact(
-        tokens=row["tokens"],
-        cost_usd=row["cost_usd"],
-        seconds=round(row["seconds"], 3),
-        users=row["users"] if row["with_user"] == row["traces"] else None,
-        sessions=row["sessions"] or None,
-    )

@@ -1,7 +1,8 @@
-"""How runs ended, as far as somebody recorded it: the status of the root, what evaluators and users said.
+"""How runs ended: as somebody recorded it (root status, evaluators, users), else by the structure of the run.
 
 What a detector found is no outcome. A root whose status is UNSET says nothing by itself; where the roots of the same
-service do say when they fail, it did not. Control flow is neither success nor failure.
+service do say when they fail, it did not. Control flow is neither success nor failure. A recorded failure, and what an
+evaluation says, stand; that a root did not fail says less than how its run ends (`detectors.endings`).
 """
 
 from __future__ import annotations
@@ -76,18 +77,49 @@ _ROOTS = """
   )
 """
 
+# Classes of outcomes, with the share of such runs that fail their request: a prior for ranking runs, not a finding.
+CLASSES = {
+    "error": 0.95, "limit reached": 0.8, "ended in mid-work": 0.8, "told but not served": 0.7, "gave up": 0.6,
+    "cancelled": 0.5, "unknown": 0.3, "paused": 0.2, "served": 0.2,
+}  # fmt: skip
+EFFORT = 0.15  # what the share of peers with fewer acts adds to a run that ends with an answer: long work fails more
+MIN_PEERS = 15  # runs of a service, from which efforts are compared
+
 _ENDED = """
   CREATE OR REPLACE TEMP TABLE _ended AS
-  WITH told AS (SELECT trace_id, bool_or(failed) AS failed FROM _outcomes GROUP BY trace_id),
+  WITH told AS (
+    SELECT trace_id, bool_or(failed) AS failed, bool_or(source = 'evaluation') AS evaluated FROM _outcomes
+    GROUP BY trace_id
+  ),
   paused AS (SELECT DISTINCT trace_id FROM _s WHERE control = 'paused')
   SELECT t.trace_id, CASE
     WHEN o.failed THEN 'error'
     WHEN p.trace_id IS NOT NULL THEN 'paused'
     WHEN r.control IN ('aborted', 'closed') THEN 'cancelled'
-    WHEN o.failed = false OR r.control <> '' THEN 'ok'
-    ELSE 'unknown' END AS outcome
+    WHEN o.failed = false OR r.control <> '' THEN 'served'
+    ELSE 'unknown' END AS outcome,
+    CASE WHEN outcome <> 'unknown' THEN 'recorded' END AS basis,
+    outcome = 'unknown' OR outcome = 'served' AND NOT coalesce(o.evaluated, false) AND coalesce(r.control, '') = ''
+      AS open,
+    NULL::DOUBLE AS risk
   FROM _t t LEFT JOIN told o USING (trace_id) LEFT JOIN _roots r USING (trace_id)
     LEFT JOIN paused p USING (trace_id)
+"""
+# What the structure says where the record leaves it open: a root that did not fail may stand above a run that came to
+# nothing; where both say "served", somebody recorded it.
+_BY_STRUCTURE = """
+  UPDATE _ended SET outcome = e.outcome, basis = 'structure' FROM _endings e
+  WHERE e.trace_id = _ended.trace_id AND _ended.open AND e.outcome NOT IN ('unknown', _ended.outcome)
+"""
+_WHEN = " ".join(f"WHEN '{name}' THEN {risk}" for name, risk in CLASSES.items())
+_BY_CLASS = f"CASE outcome {_WHEN} END"
+_RISK = f"""
+  UPDATE _ended SET risk = risk + coalesce(p.more, 0) FROM (
+    SELECT trace_id, CASE WHEN n >= {MIN_PEERS} THEN {EFFORT} * (rank - 0.5) END AS more FROM (
+      SELECT trace_id, count(*) OVER w AS n, percent_rank() OVER (w ORDER BY acts) AS rank
+      FROM _endings WHERE outcome IN ('served', 'told but not served') WINDOW w AS (PARTITION BY service_name)
+    )
+  ) p WHERE p.trace_id = _ended.trace_id
 """
 
 ROOT_STATUS = "root status"
@@ -98,8 +130,8 @@ ROOT_UNKNOWN = "no root span says how its run ended (status OK or ERROR)"
 def prepare(reader: Reader) -> None:
     """Make `_outcomes` (trace_id, source, failed, note), a row for each trace and source that tells, and `_ended`.
 
-    `_ended` (trace_id, outcome): how each trace of `_t` ended: error, ok, paused, cancelled or unknown. Needs `_t`,
-    and `_s` with its control flow.
+    `_ended` (trace_id, outcome, basis, open, risk): how each trace of `_t` ended, one of `CLASSES`. Needs `_t`, and
+    `_s` with its control flow.
     """
     execute = reader.connection.execute
     execute(f"CREATE OR REPLACE TEMP TABLE _roots AS {_ROOTS}")
@@ -115,11 +147,17 @@ def prepare(reader: Reader) -> None:
     execute(_ENDED)
 
 
+def by_structure(reader: Reader) -> None:
+    """Settle in `_ended` what was left open, and fill in `risk`. Needs `_endings`."""
+    reader.connection.execute(_BY_STRUCTURE)
+    reader.connection.execute(f"UPDATE _ended SET risk = {_BY_CLASS}")
+    reader.connection.execute(_RISK)
+
+
 def run_outcomes(reader: Reader) -> list[RunOutcome]:
     """Count the traces by how they ended, the most frequent first; together they are all traces. Needs `prepare`."""
     rows = reader.query(
-        "SELECT outcome, CASE WHEN outcome <> 'unknown' THEN 'recorded' END AS basis, count(*) AS traces "
-        "FROM _ended GROUP BY outcome ORDER BY traces DESC, outcome"
+        "SELECT outcome, basis, count(*) AS traces FROM _ended GROUP BY ALL ORDER BY traces DESC, outcome, basis"
     )
     return [RunOutcome(**row) for row in rows]
 

@@ -14,6 +14,7 @@ class AffectedSpan:
     trace_id: str
     origin_span_id: str | None = None
     symptom_span_id: str | None = None
+    category: str = ""  # of the finding
 
     @property
     def span_id(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What was found and does not count: by the word of a person, or by a model's with quotes."""
+"""What was found and does not count: by the word of a person, by a model's with quotes, or for want of certainty."""
 
 from __future__ import annotations
 
@@ -31,4 +31,16 @@ class SetAside(Model):
     traces: int = Field(ge=0)  # that do not count
     of: int = Field(ge=0)  # that the detector named
     why: str
+    evidence: list[Evidence]
+
+
+class Note(Model):
+    """What a detector found whose precision on labelled sets is below one half: neither remembered nor delivered."""
+
+    detector: str
+    title: str
+    category: str
+    confidence: float = Field(ge=0, le=1)
+    traces: int = Field(ge=0)
+    of: int = Field(ge=0)
     evidence: list[Evidence]

@@ -11,6 +11,7 @@ from halo_worker.report.model import SEVERITIES, Finding, Report
 from halo_worker.report.rows import Row, told
 
 CAUSES = 3  # that are told in a line each
+SYMPTOMS = 3  # of a cause, that are named
 DAY_NS = 86_400 * 10**9
 
 
@@ -47,7 +48,7 @@ def cause(row: Row, report: Report) -> Cause:
         state=finding.state,
         counted=f"{headline.counted_of(finding)} {noun or headline.noun_of(finding)}",
         facts=tuple(_facts(finding, report)),
-        symptoms=tuple(_symptom(one, finding) for one in row.symptoms),
+        symptoms=_symptoms(row),
     )
 
 
@@ -76,6 +77,12 @@ def _absent(finding: Finding, report: Report) -> str:
         return ""
     daily = abs((report.window.end - report.window.start) / DAY_NS - 1) < 0.02
     return f"absent for {formats.plural(finding.absent_windows, 'day' if daily else 'window')}"
+
+
+def _symptoms(row: Row) -> tuple[str, ...]:
+    first = tuple(_symptom(one, row.lead) for one in row.symptoms[:SYMPTOMS])
+    more = len(row.symptoms) - SYMPTOMS
+    return (*first, f"{more} more") if more > 0 else first
 
 
 def _symptom(finding: Finding, lead: Finding) -> str:

@@ -63,10 +63,20 @@ class Common(Timed):
 
 
 class Impact(Model):
-    """What the affected traces took, all together; null where it is not recorded."""
+    """What the affected traces took, all together, and what of it was for nothing; null where it is not recorded.
+
+    Wasted are tokens and dollars of the model calls from the finding's origin on in runs that were not served, and of
+    the affected calls themselves in the others; people waited that long. Abandoned: ended in mid-work, given up or
+    cancelled.
+    """
 
     tokens: int = Field(ge=0)
     cost_usd: float | None = None
     seconds: float = Field(ge=0)
     users: int | None = None
     sessions: int | None = None
+    wasted_tokens: int = 0
+    wasted_cost_usd: float | None = None
+    waited_seconds: float = 0.0
+    not_served: int = 0
+    abandoned: int = 0

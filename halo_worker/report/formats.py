@@ -174,11 +174,18 @@ def change(finding: Finding) -> str:
 
 
 def impact(taken: Impact) -> str:
-    """Write what the affected traces took together."""
+    """Write what the affected traces took together, and what of it was for nothing."""
     parts = [plural(taken.tokens, "token"), dollars(taken.cost_usd) if taken.cost_usd is not None else ""]
     parts.append(duration(taken.seconds * 1e9))
     parts += [plural(number, name) for number, name in ((taken.users, "user"), (taken.sessions, "session")) if number]
-    return ", ".join(filter(None, parts))
+    wasted = [
+        plural(taken.wasted_tokens, "token") if taken.wasted_tokens else "",
+        dollars(taken.wasted_cost_usd) if taken.wasted_cost_usd else "",
+        f"{duration(taken.waited_seconds * 1e9)} of waiting" if taken.waited_seconds >= 1 else "",
+        f"{plural(taken.not_served, 'run')} not served" if taken.not_served else "",
+    ]
+    lost = ", ".join(filter(None, wasted))
+    return ", ".join(filter(None, parts)) + (f"; for nothing: {lost}" if lost else "")
 
 
 def nothing(report: Report) -> str:

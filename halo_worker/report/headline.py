@@ -18,6 +18,7 @@ from halo_worker.report.model import SEVERITIES, Finding, Report, iso_nano
 from halo_worker.report.rows import Row, Told, told
 
 FEW = 0.5  # share of the detectors that are off, from which a window could not be judged
+OPEN_ROWS = 10  # causes that are shown open; a reader of a long report looks for one
 BY_CHANCE = 0.05  # that no earlier trace of a first window is affected, up to which the first one is a beginning
 NO_TRAFFIC = "No agent traffic in this window."
 NO_OUTCOME = "no root status, evaluation or feedback says how a run ended"
@@ -90,7 +91,7 @@ def could_not_judge(report: Report) -> str:
     reasons = []
     if coverage.detectors and len(coverage.detectors_off) >= FEW * coverage.detectors:
         reasons.append(formats.checks(coverage))
-    if totals.outcomes and not totals.known_outcomes:
+    if totals.outcomes and not totals.known_outcomes and not any(one.known for one in report.outcomes):
         reasons.append(NO_OUTCOME)
     return "; ".join(reasons)
 
@@ -114,14 +115,12 @@ def open_rows(report: Report) -> int:
 
 
 def unfolded(report: Report) -> tuple[list[Finding], list[Finding]]:
-    """Return the findings that are shown open, row by row, and those that are folded, what is resolved last."""
+    """Return the findings that lead the first OPEN_ROWS open rows, and the others, what is resolved last."""
     said = told(report.findings)
     rows = ordered(report, said)
-    both: tuple[list[Finding], list[Finding]] = ([], [])
-    for row in rows:
-        both[not is_open(row, report)].extend((row.lead, *row.symptoms))
-    both[1].extend(said.resolved)
-    return both
+    shown = [row.lead for row in rows if is_open(row, report)][:OPEN_ROWS]
+    rest = [one for row in rows for one in (row.lead, *row.symptoms) if one not in shown]
+    return shown, [*rest, *said.resolved]
 
 
 def leading(report: Report, said: Told) -> Finding:

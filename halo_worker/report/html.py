@@ -33,7 +33,6 @@ MAX_STRING = 8000  # of any one text on the page; report.json holds it whole
 MAX_WHERE = 6
 MAX_CHARTED = 10  # agents, models in a chart; the tables have more
 Q_STANDS_OUT = 0.05
-MAX_OPEN = 10  # of those that are not folded: a reader of a long report looks for one, and prints what is open
 FILTER_FROM = 8  # findings from which on a filter is offered
 INDEX_REPORTS = 500
 _SETTLED = ("resolved", "muted", "wrong")
@@ -106,7 +105,7 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
         nothing=formats.nothing(report),
         checks=formats.checks(report.coverage) if report.coverage.detectors else "",
         findings=[
-            *(_finding(finding, page, is_open=number < MAX_OPEN) for number, finding in enumerate(shown)),
+            *(_finding(finding, page, is_open=True) for finding in shown),
             *(_finding(finding, page, is_open=False) for finding in folded),
         ],
         shown=len(shown),

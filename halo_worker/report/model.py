@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from halo_worker.report.aside import LeftOut as LeftOut
+from halo_worker.report.aside import Note as Note
 from halo_worker.report.aside import SetAside as SetAside
 from halo_worker.report.base import MaybeMoment, Moment, Timed
 from halo_worker.report.base import Model as Model
@@ -255,6 +256,7 @@ class Report(Timed):
     contrasts: list[Contrast] = []
     left_out: list[LeftOut] = []
     set_aside: list[SetAside] = []
+    notes: list[Note] = []
     rejected: Rejected = Rejected()
 
     @property

@@ -33,8 +33,10 @@ class Release(Timed):
 class RunOutcome(Model):
     """How many traces ended one way.
 
-    `outcome` is error, ok, paused (for a person or an event), cancelled or unknown; `basis` is recorded where a root
-    status, an evaluation or a user says it, and null where nobody does.
+    `outcome` is served, told but not served (work failed, and an answer came after it), error, ended in mid-work (the
+    last act is a call of a tool or a hand-off), limit reached, gave up (refused, or handed to a person), cancelled,
+    paused (for a person or an event) or unknown. `basis` is recorded where a root status, an evaluation or a user says
+    it, structure where the run itself shows it, judged where a model says it, and null where nobody does.
     """
 
     outcome: str
@@ -76,4 +78,4 @@ class Totals(Model):
     @property
     def known_outcomes(self) -> int:
         """Traces of which somebody recorded how they ended."""
-        return sum(one.traces for one in self.outcomes if one.basis is not None)
+        return sum(one.traces for one in self.outcomes if one.basis == "recorded")

@@ -67,7 +67,7 @@ def test_every_trace_ended_in_one_way_and_unknown_is_one(tmp_path: Path) -> None
     ]  # fmt: skip
     made = totals(spans, tmp_path)
     assert {one.outcome: (one.traces, one.basis) for one in made.outcomes} == {
-        "ok": (2, "recorded"), "error": (2, "recorded"), "cancelled": (1, "recorded"), "paused": (1, "recorded"),
+        "served": (2, "recorded"), "error": (2, "recorded"), "cancelled": (1, "recorded"), "paused": (1, "recorded"),
         "unknown": (1, None),
     }  # fmt: skip
     assert sum(one.traces for one in made.outcomes) == made.traces

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import capture
-from halo_worker.analysis.detectors import blame, quotes, rules, trial
+from halo_worker.analysis import calibration, capture, outcomes
+from halo_worker.analysis.detectors import blame, ended, endings, quotes, rules, trial
 from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.analysis.detectors.own import Own, Ran
 from halo_worker.analysis.detectors.own import run as run_own
@@ -23,7 +23,7 @@ from halo_worker.display import named
 from halo_worker.report.identity import alike, tokens
 from halo_worker.report.model import Engine, Evidence
 
-DETECTORS: tuple[Unit, ...] = rules.built_in()
+DETECTORS: tuple[Unit, ...] = (*rules.built_in(), *ended.UNITS)  # these last: they look at what the others found
 
 REPLACED: dict[str, str] = {old: unit.name for unit in DETECTORS for old in unit.replaces}
 
@@ -78,6 +78,8 @@ def every_finding(reader: Reader, exclusions: Exclusions | None = None) -> list[
 def _run(reader: Reader, own: Own | None) -> Ran:
     """Make `_blamed` from the hits of all detectors; return which ran, and why others did not."""
     trial.prepare(reader)
+    endings.prepare(reader)
+    outcomes.by_structure(reader)
     units = [unit for unit in DETECTORS if own is None or unit.name not in own.mute]
     for unit in units:
         trial.insert(reader, unit)
@@ -170,7 +172,7 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
         description=fill(unit.description),
         category=unit.category,
         source="detector",
-        confidence=unit.confidence,
+        confidence=calibration.confidence(unit.name, unit.confidence),
         key=str(row["key"]),
         detector_name=unit.name,
         occurrences=[Occurrence(item["t"], item["o"], item["s"]) for item in seen],

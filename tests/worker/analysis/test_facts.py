@@ -77,6 +77,8 @@ def test_all_facts_of_a_tool_that_refuses_and_an_agent_that_says_it_did(tmp_path
     assert {one.kind for one in found.common} == {"ratio", "since"}, "a quarter of the calls that work are of 2.4.0 too"
     assert found.impact is not None
     assert (found.impact.users, found.impact.seconds) == (11, 28.0)
+    assert (found.impact.not_served, found.impact.abandoned) == (14, 0), "what is said to be done is not served"
+    assert 0 < found.impact.waited_seconds < 28
     assert made.headline == (
         "Since 21 Sep issue_refund fails in support 2.4.0: 14 of 41 calls (amount 100 times the order total); "
         "11 users were told it succeeded."

@@ -33,7 +33,8 @@ def test_a_published_report_is_a_folder_with_everything_in_it(tmp_path: Path) ->
     folder = archive.publish(report(finding()), {"report.md": "# x"}, affected=affected, sinks=["ops"])
     assert {path.name for path in folder.iterdir()} == {"report.json", "report.md", "affected.jsonl", "receipts"}
     assert json.loads((folder / "affected.jsonl").read_text()) == {
-        "issue_id": "i", "trace_id": "t", "origin_span_id": None, "symptom_span_id": "s", "span_id": "s",
+        "issue_id": "i", "trace_id": "t", "origin_span_id": None, "symptom_span_id": "s", "category": "",
+        "span_id": "s",
     }  # fmt: skip
     assert json.loads((folder / "receipts" / "ops.json").read_text())["state"] == "waiting"
     assert archive.load(report().id[:10]) == report(finding())

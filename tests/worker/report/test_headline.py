@@ -151,8 +151,8 @@ def test_the_first_screen_of_a_terminal() -> None:
 
 def test_what_is_new_back_or_severe_is_open_and_the_rest_is_folded() -> None:
     shown, folded = headline.unfolded(ROWS)
-    assert [one.issue_id[-1] for one in shown] == ["1", "9", "2", "3"]
-    assert [one.issue_id[-1] for one in folded] == ["4", "5"]
+    assert [one.issue_id[-1] for one in shown] == ["1", "2", "3"]
+    assert [one.issue_id[-1] for one in folded] == ["9", "4", "5"]
     page = render_html(ROWS)
     assert page.count('<details class="card finding') == 6
     for one in (*shown, *folded):

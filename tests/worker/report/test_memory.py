@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halo_worker.report.decisions import Decision
+from halo_worker.report.facts import Impact
 from halo_worker.report.formats import since
 from halo_worker.report.identity import fingerprint
 from halo_worker.report.issue import Seen
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Detector, Report, SetAside
-from halo_worker.report.severity import severity_of
+from halo_worker.report.severity import order_of, severity_of
 from halo_worker.report.statistics import benjamini_hochberg, fisher_exact, wilson
 from tests.builders import DAY, START, finding, report
 
@@ -148,6 +149,19 @@ def test_severity_weighs_prevalence_outcome_trend_and_recovery() -> None:
     level, reason = severity(failed_share=0.0, recovered_share=1.0, state="new")
     assert (level, "the runs continue" in reason) == ("high", True)
     assert "no error status shows it" in severity(failed_share=0.0)[1]
+
+
+def test_what_each_run_costs_outranks_how_many_runs_there_are() -> None:
+    loop = Impact(tokens=9, seconds=29_000, waited_seconds=8 * 3600, not_served=1)
+    cheap = Impact(tokens=9, seconds=500, waited_seconds=50)
+    rare = severity_of(rate=0.001, traces=1, failed_share=0, state="ongoing", hint="low", impact=loop)
+    assert rare[0] == "critical"
+    assert rare[1].endswith("each affected run costs 480 minutes of waiting for nothing")
+    stumbles = severity_of(rate=0.05, traces=50, failed_share=0, state="ongoing", hint="low", impact=cheap)
+    assert stumbles[0] == "low"
+    one = finding("HALO-00000001", severity="high", traces=1, impact=loop)
+    many = finding("HALO-00000002", severity="high", traces=50, impact=cheap)
+    assert sorted([many, one], key=order_of) == [one, many]
 
 
 def test_schedules_that_look_at_different_agents_do_not_resolve_each_other_s_issues() -> None:

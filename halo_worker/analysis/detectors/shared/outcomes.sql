@@ -3,7 +3,7 @@ about = "How each trace ended, as far as it is recorded."
 
 [columns]
 trace_id = "the trace"
-outcome = "error, ok, paused, cancelled or unknown"
+outcome = "error, served, paused, cancelled or unknown"
 stopped = "it ended on purpose in the middle of its work"
 root_name = "the root span's name"
 status_code = "the root span's"

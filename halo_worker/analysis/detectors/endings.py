@@ -1,0 +1,166 @@
+"""How runs ended, read from their structure: what the last act was, and whether an answer came after it.
+
+Acts are calls of models and tools, and the turns of agents that show no more of themselves; each once, without what
+ran beside or after the run (`_asides`, evaluators). A single model call, and one step of a client that runs its tools
+elsewhere, say nothing of their request.
+"""
+
+from __future__ import annotations
+
+from halo_receiver.store.reader import Reader
+
+ENDS = 0.9  # share of the runs with a tool whose last act it is, from which calling it ends a run
+MIN_RUNS = 3  # with that tool
+LEADS = 0.9  # share of the other agents' turns after which one agent takes the next, from which it leads the run
+MIN_TURNS = 5  # of other agents in a service, below which nobody is said to lead
+MIN_LED = 2  # other agents: of two that take turns, neither leads
+SHORT = 400  # characters of an answer that may be nothing but the notice of a limit
+
+# Tools that hand a request to a person.
+TO_A_PERSON = (
+    r"(?i)(transfer|escalat|hand_?(off|over)|forward|connect)\w*[_-](human|person|operator|support|staff|representative)"
+    r"|(human|person|operator)\w*(hand_?off|transfer|escalation)"
+)
+HANDS_OVER = r"(?i)^(transfer|hand_?off|hand_?over|delegate)"  # to another agent, which has to go on
+# A limit that speaks in place of an answer: "Agent stopped due to max iterations.", "Max time (60s) reached."
+LIMIT_NOTICE = (
+    r"(?i)^\W*(\w+\W+){0,5}(max(imum)?|limit|iterations?|steps?|turns?|budget)\W+(\w+\W+){0,6}(limit|reached|exceeded|exhausted|hit)\b"
+    r"|^\W*\w+\W+stopped due to\b"
+)
+
+# `asks`: a model's turn that wants a tool. `says`: a turn with words or media. `worked`: a tool came back with a result.
+_ACTS = """
+  WITH busy AS (SELECT DISTINCT trace_id, parent_span_id AS span_id FROM _s WHERE span_type IS NOT NULL)
+  SELECT *, NOT does AND NOT asks AND said_length > 0 AS says, does AND NOT failed AND (said_length > 0 OR status_code = 'OK') AS worked FROM (
+    SELECT s.trace_id, s.span_id, s.service_name, s.agent_name, s.span_type, s.status_code, s.failed, s.finish_reason,
+      s.start_time, coalesce(s.end_time, s.start_time) AS end_time, s.input_hash,
+      span_type IN ('tool', 'retriever') AS does,
+      NOT does AND (coalesce(calls, 0) > 0 OR coalesce(finish_reason = 'tool_calls', false)) AS asks,
+      CASE WHEN media THEN 1 ELSE coalesce(output_length, 0) END AS said_length, hash(output_head) AS said,
+      CASE WHEN does THEN coalesce(tool_name, name) WHEN calls > 0 THEN tool_calls[-1]->>'name' END AS tool
+    FROM _s s ANTI JOIN judging USING (trace_id, span_id) ANTI JOIN asides USING (trace_id, span_id)
+      ANTI JOIN _inner USING (trace_id, span_id) LEFT JOIN busy b USING (trace_id, span_id)
+    WHERE s.start_time IS NOT NULL AND s.control IS NULL AND (span_type IN ('llm', 'tool', 'retriever')
+      OR span_type IN ('agent', 'workflow') AND b.span_id IS NULL AND output_length > 0 AND s.parent_span_id IS NOT NULL)
+  )
+"""
+# The last act of each run. Where models' wishes are captured, a tool after the answer is the program's own.
+_LAST = """
+  WITH runs AS (
+    SELECT trace_id, count(*) FILTER (span_type = 'llm') AS models, count(*) FILTER (does) AS tools, count(*) AS acts,
+      arg_max(span_id, (end_time, start_time, span_id)) AS last_id,
+      arg_max(span_id, (end_time, start_time, span_id)) FILTER (NOT does) AS turn_id,
+      bool_or(asks) AND coalesce(arg_max(says, (end_time, start_time, span_id)) FILTER (NOT does), false) AS answered
+    FROM _acts GROUP BY trace_id
+  )
+  SELECT a.* EXCLUDE (span_type, input_hash), r.models, r.tools, r.acts, r.turn_id FROM runs r JOIN _acts a
+    ON a.trace_id = r.trace_id AND a.span_id = CASE WHEN r.answered THEN r.turn_id ELSE r.last_id END
+"""
+# Tools by which runs end: by their name, or because they stand there, with a result, in nearly all runs.
+_ENDING = f"""
+  SELECT u.service_name, u.tool FROM (
+    SELECT service_name, trace_id, tool, bool_and(worked OR asks) AS fine FROM _acts WHERE tool IS NOT NULL GROUP BY ALL
+  ) u LEFT JOIN _last l ON l.trace_id = u.trace_id AND l.tool = u.tool
+  GROUP BY u.service_name, u.tool
+  HAVING ends_run(u.tool) AND NOT regexp_matches(u.tool, '{HANDS_OVER}')
+    OR bool_and(u.fine) AND count(*) >= {MIN_RUNS} AND count(l.trace_id) >= {ENDS} * count(*)
+"""
+# Who takes the turn after each of the others': that agent hands work out, and has to come back with the answer.
+_LEADERS = f"""
+  WITH turns AS (
+    SELECT service_name, agent_name,
+      lead(agent_name) OVER (PARTITION BY trace_id ORDER BY end_time, start_time, span_id) AS following
+    FROM _acts WHERE NOT does AND agent_name IS NOT NULL
+  ),
+  handed AS (SELECT service_name, following AS agent_name, count(*) AS n FROM turns WHERE following <> agent_name GROUP BY ALL)
+  SELECT h.service_name, h.agent_name FROM handed h
+  JOIN turns o ON o.service_name = h.service_name AND o.agent_name <> h.agent_name AND o.following IS NOT NULL
+  GROUP BY h.service_name, h.agent_name, h.n
+  HAVING h.n >= {MIN_TURNS} AND h.n >= {LEADS} * count(*) AND count(DISTINCT o.agent_name) >= {MIN_LED}
+"""
+# Runs of which an outer span returns words of its own after the last act: not what the last turn said, nor a state.
+_OUTER_WORDS = r"""
+  SELECT DISTINCT l.trace_id FROM _last l JOIN _s s USING (trace_id)
+  ANTI JOIN _acts a ON a.trace_id = s.trace_id AND a.span_id = s.span_id
+  WHERE NOT l.says AND s.output_length > 0 AND (s.end_time IS NULL OR s.end_time >= l.end_time)
+    AND (span_type IN ('agent', 'workflow') OR s.parent_span_id IS NULL AND coalesce(span_type, '') NOT IN ('llm', 'tool', 'retriever'))
+    AND (l.does OR hash(s.output_head) <> l.said) AND NOT regexp_matches(s.output_head, '^\s*[{\[](?s:.)*"(messages|tool_calls)"')
+"""
+# Work whose last attempt failed, in calls of tools or in what models were told; `last`: no work succeeded after it.
+_FAILED_WORK = """
+  WITH tries AS (
+    SELECT a.trace_id, a.span_id, a.start_time, a.tool AS work, a.input_hash, a.failed OR b.span_id IS NOT NULL AS bad
+    FROM _acts a LEFT JOIN failed_steps b USING (trace_id, span_id) WHERE a.does
+    UNION ALL
+    SELECT t.trace_id, t.span_id, t.start_time, t.tool, NULL, b.span_id IS NOT NULL
+    FROM told_results t LEFT JOIN (FROM failed_results WHERE told) b USING (trace_id, span_id)
+  ),
+  some_ AS (FROM tries SEMI JOIN (SELECT DISTINCT trace_id FROM tries WHERE bad) USING (trace_id)),
+  good AS (SELECT trace_id, max(start_time) AS at_ FROM some_ WHERE NOT bad GROUP BY ALL),
+  same AS (SELECT trace_id, input_hash, max(start_time) AS at_ FROM some_ WHERE NOT bad AND input_hash IS NOT NULL GROUP BY ALL),
+  latest AS (
+    SELECT trace_id, work, max(start_time) AS start_time, arg_max(span_id, start_time) AS span_id,
+      arg_max(input_hash, start_time) AS input_hash
+    FROM some_ GROUP BY ALL HAVING arg_max(bad, start_time)
+  )
+  SELECT l.trace_id, l.span_id, l.work, l.start_time, coalesce(g.at_ < l.start_time, true) AS last
+  FROM latest l LEFT JOIN good g USING (trace_id) LEFT JOIN same s USING (trace_id, input_hash)
+  WHERE coalesce(s.at_ < l.start_time, true)
+"""
+_CLASSES = f"""
+  WITH unserved AS (SELECT trace_id, bool_or(last) AS last, max(start_time) AS at_ FROM _failed_work GROUP BY ALL),
+  limited AS (SELECT DISTINCT trace_id FROM errors WHERE class IN ('turn_limit', 'context_length') AND NOT passed),
+  agents AS (SELECT DISTINCT trace_id FROM _s WHERE span_type IN ('agent', 'workflow')),
+  later AS (
+    SELECT a.trace_id FROM _t a JOIN (SELECT session_id, max(start_time) AS at_ FROM _t WHERE session_id <> '' GROUP BY ALL) b
+      ON b.session_id = a.session_id WHERE b.at_ > a.start_time
+  ),
+  spoken AS (SELECT service_name FROM _acts WHERE says GROUP BY ALL),
+  facts AS (
+    SELECT l.*, s.output_head AS words, s.output_length AS words_length, o.trace_id IS NOT NULL AS outer_words,
+      e.tool IS NOT NULL AS ends, p.service_name IS NOT NULL AS speaks, lim.trace_id IS NOT NULL AS limited,
+      later.trace_id IS NOT NULL AS goes_on, coalesce(u.last, false) AS failed_last, u.at_ AS failed_at,
+      led.trace_id IS NOT NULL AS led, x.agent_name IS NOT NULL AS leads, ag.trace_id IS NOT NULL OR l.tools > 0 OR l.models > 1 AS whole,
+      l.trace_id IN (FROM _stopped) AS stopped
+    FROM _last l JOIN _s s USING (trace_id, span_id) LEFT JOIN _outer_words o USING (trace_id)
+    LEFT JOIN _ending_tools e ON e.service_name IS NOT DISTINCT FROM l.service_name AND e.tool = l.tool
+    LEFT JOIN spoken p ON p.service_name IS NOT DISTINCT FROM l.service_name
+    LEFT JOIN limited lim USING (trace_id) LEFT JOIN later USING (trace_id) LEFT JOIN unserved u USING (trace_id)
+    LEFT JOIN agents ag USING (trace_id)
+    LEFT JOIN (SELECT DISTINCT a.trace_id FROM _acts a SEMI JOIN _leaders USING (service_name, agent_name)) led USING (trace_id)
+    LEFT JOIN _leaders x ON x.service_name = l.service_name AND x.agent_name = l.agent_name
+  )
+  SELECT trace_id, span_id, service_name, agent_name, tool, acts, finish_reason,
+    CASE WHEN asks THEN 'a call of a tool' WHEN does THEN 'the result of a tool' WHEN led AND NOT leads THEN 'a hand-off'
+      WHEN NOT says THEN 'an empty turn' END AS last_act,
+    CASE
+    WHEN stopped THEN 'unknown'
+    WHEN limited OR says AND words_length <= {SHORT} AND regexp_matches(words, '{LIMIT_NOTICE}')
+      OR finish_reason = 'length' AND NOT outer_words THEN 'limit reached'
+    WHEN finish_reason = 'content_filter' THEN 'gave up'
+    WHEN NOT whole THEN CASE WHEN says THEN 'served' ELSE 'unknown' END
+    WHEN failed AND NOT outer_words AND NOT does THEN 'error'
+    WHEN (asks OR does) AND regexp_matches(coalesce(tool, ''), '{TO_A_PERSON}') THEN 'gave up'
+    WHEN says AND led AND NOT leads THEN 'ended in mid-work'
+    WHEN says OR outer_words THEN CASE
+      WHEN failed_last OR failed_at IS NOT NULL AND admits(words) THEN 'told but not served' ELSE 'served' END
+    WHEN ends AND NOT failed THEN 'served'
+    WHEN asks AND goes_on OR NOT speaks AND NOT asks AND NOT does THEN 'unknown'
+    WHEN does AND models = 0 THEN 'unknown'
+    ELSE 'ended in mid-work' END AS outcome
+  FROM facts
+"""
+
+
+def prepare(reader: Reader) -> None:
+    """Make `_acts`, `_last`, `_failed_work` and `_endings` (trace_id, span_id of the last act, last_act, outcome …).
+
+    Needs the tables of `tables`, `final_answer` and `same_call`.
+    """
+    reader.scratch.table("_acts", _ACTS)
+    reader.scratch.table("_last", _LAST)
+    for name, sql in (
+        ("_ending_tools", _ENDING), ("_leaders", _LEADERS), ("_outer_words", _OUTER_WORDS),
+        ("_failed_work", _FAILED_WORK), ("_endings", _CLASSES),
+    ):  # fmt: skip
+        reader.scratch.table(name, sql)
