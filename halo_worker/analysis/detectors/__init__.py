@@ -15,6 +15,7 @@ from halo_worker.analysis import capture, overview, same_call
 from halo_worker.analysis.detectors import (
     answers,
     arguments,
+    baselines,
     calls,
     choices,
     claims,
@@ -43,6 +44,7 @@ DETECTORS: tuple[Unit, ...] = (
     *plans.UNITS,
     *choices.UNITS,
     *structure.UNITS,
+    *baselines.UNITS,
 )
 
 REPLACED: dict[str, str] = {old: unit.name for unit in DETECTORS for old in unit.replaces}
@@ -75,6 +77,7 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
     execute(plans.PREPARE)
     execute(claims.PREPARE)
     structure.prepare(reader)
+    baselines.prepare(reader)
     execute(choices.PREPARE)
     arguments.prepare(reader)
     execute(

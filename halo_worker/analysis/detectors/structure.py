@@ -1,4 +1,4 @@
-"""Shape of a trace: runs that never end, context that fills up, latency, token and cost outliers, broken telemetry."""
+"""Shape of a trace: runs that never end, context that fills up, broken telemetry."""
 
 from __future__ import annotations
 
@@ -7,25 +7,17 @@ from halo_receiver.store.reader import Reader
 from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.analysis.models import without_release
 
-MIN_SAMPLE = 40  # spans of one kind, below which nothing is an outlier
-ROBUST_Z = 8.0  # median absolute deviations of the logarithm
-MIN_RATIO = 5.0  # times the median
-VAST_RATIO = 30.0  # times the median, from which half the deviations are enough: latencies are skewed
-MAX_SHARE = 0.03  # of the kind; what is more frequent is another way of working, not an outlier
 PRESSURE = 0.9  # of the model's context window
 GROWN_TOKENS, GROWN_TIMES = 30_000, 8  # a prompt that grows to that, of an agent whose prompts seldom do
 MOSTLY_ROOTED = 0.8  # share of a service's traces with a root, from which a trace without one says something of its run
 
 
 def prepare(reader: Reader) -> None:
-    """Make `_windows`, the context window of each model that has a known one, `_token_outliers` and `_rootless`."""
+    """Make `_windows`, the context window of each model that has a known one, and `_rootless`."""
     reader.connection.execute("CREATE OR REPLACE TEMP TABLE _windows (served_model VARCHAR, size BIGINT)")
     if known := _windows(reader):
         reader.connection.executemany("INSERT INTO _windows VALUES (?, ?)", known)
     reader.connection.execute(f"CREATE OR REPLACE TEMP TABLE _rootless AS {_ROOTLESS}")
-    reader.connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE _token_outliers AS {_outliers('gained', 8000, _LLM, source=_GAINS)}"
-    )
 
 
 # The largest prompt of each model that was answered.
@@ -47,38 +39,6 @@ def _windows(reader: Reader) -> list[tuple[str, int]]:
     return [(model, size) for model, size in sizes if size and size >= taken[without_release(model)]]
 
 
-def _outliers(measure: str, least: float, kinds: str, *, source: str = "_s") -> str:
-    """Spans far from the others of their agent, name and model; of nested ones the deepest."""
-    # Few spans measure enough: a table is read twice for less than its measures are kept for.
-    kept = "NOT MATERIALIZED" if source == "_s" else "MATERIALIZED"
-    return f"""
-      WITH measured AS {kept} (
-        SELECT trace_id, span_id, ln({measure}) AS x, {measure} >= {least} AS enough, concat_ws('|', agent_name, name, tool_name, model) AS kind_key
-        FROM {source} WHERE {measure} > 0 AND NOT failed AND span_type IN ({kinds})
-      ),
-      kinds AS (
-        SELECT kind_key, median(x) AS m, greatest(mad(x), 0.05) AS d, count(*) AS n FROM measured GROUP BY ALL HAVING n >= {MIN_SAMPLE}
-      ),
-      far AS (
-        SELECT trace_id, span_id FROM measured g JOIN kinds s USING (kind_key)
-        WHERE g.enough AND g.x - s.m > ln({MIN_RATIO}) AND ((g.x - s.m) / (1.4826 * s.d) > {ROBUST_Z}
-            OR g.x - s.m > ln({VAST_RATIO}) AND (g.x - s.m) / (1.4826 * s.d) > {ROBUST_Z} / 2)
-        QUALIFY count(*) OVER (PARTITION BY kind_key) <= {MAX_SHARE} * n
-      ),
-      found AS (SELECT trace_id, span_id, parent_span_id, name, coalesce(tool_name, agent_name, name) AS subject FROM _s SEMI JOIN far USING (trace_id, span_id))
-      SELECT f.subject || '|' || f.name AS key, f.subject, f.trace_id, f.span_id, f.span_id AS origin_span_id, 'name' AS field, f.name AS quote
-      FROM found f ANTI JOIN found c ON c.trace_id = f.trace_id AND c.parent_span_id = f.span_id
-      ANTI JOIN (SELECT trace_id, outer_span_id FROM _inner SEMI JOIN found USING (trace_id, span_id)) i
-        ON i.trace_id = f.trace_id AND i.outer_span_id = f.span_id
-    """
-
-
-# What a model call reads beyond the one before it: the steady growth of long work is no outlier, a page pasted in is.
-_GAINS = """(SELECT trace_id, span_id, span_type, failed, agent_name, name, tool_name, model,
-    input_tokens - coalesce(lag(input_tokens) OVER (PARTITION BY trace_id, agent_name, model ORDER BY start_time, span_id), 0) AS gained
-  FROM _s WHERE span_type = 'llm' AND input_tokens > 0)"""
-_LLM = "'llm'"
-_LEAVES = "'llm', 'tool', 'retriever', 'embedding', 'reranker'"
 # Traces without a root, and whether their service's traces mostly have one.
 _ROOTLESS = f"""
   WITH rooted AS (
@@ -98,55 +58,6 @@ _DIED = """
 
 
 UNITS = (
-    Unit(
-        name="latency_outlier",
-        version=2,
-        category="Latency Outlier",
-        definition=f"A span takes more than {MIN_RATIO:g} times the median of its agent, name and model, and more than {ROBUST_Z:g} robust standard deviations (half of them from {VAST_RATIO:g} times on)",
-        source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
-        limits=f"model, tool and retrieval calls, at least {MIN_SAMPLE} of the kind, of which {MAX_SHARE:.0%} at most; the deepest slow span only; five seconds at least",
-        sql=_outliers("duration_ns", 5e9, _LEAVES),
-        title="{subject} is occasionally far slower than usual",
-        description="{subject} takes many times its median duration in some traces; the deepest slow span is named.",
-        fix="Look at what differs in these calls: argument size, cold starts, retries inside the tool, provider latency. Set a timeout.",
-        validation="The 99th percentile of this span should come near its median.",
-        confidence=0.7,
-        severity="low",
-    ),
-    Unit(
-        name="token_outlier",
-        version=2,
-        speaks=("input_tokens",),
-        category="Resource Abuse",
-        definition=f"A model call reads more than the one before it, by over {MIN_RATIO:g} times the median such gain of its agent, name and model",
-        source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
-        limits=f"at least {MIN_SAMPLE} calls of the kind, and 8,000 tokens; prompts that grow steadily are left to context_pressure",
-        sql="FROM _token_outliers",
-        title="{subject} is occasionally sent far more tokens than usual",
-        description="Some calls of {subject} have many times the median prompt size; they cost more and crowd the task out of the context.",
-        fix="Cap tool results and history before they enter the prompt; look for a document or an error page that is passed on whole.",
-        validation="The largest prompts of this agent should shrink to a few times the median.",
-        confidence=0.7,
-        severity="low",
-    ),
-    Unit(
-        name="cost_outlier",
-        version=2,
-        speaks=("cost", "output_tokens", "input_tokens"),
-        category="Resource Abuse",
-        definition=f"A model call costs more than {MIN_RATIO:g} times the median of its agent, name and model",
-        source="median and MAD of the logarithm (Iglewicz and Hoaglin 1993)",
-        limits=f"at least {MIN_SAMPLE} calls of the kind, and 5 cents; costs as sent or estimated; calls whose prompts explain it are token outliers",
-        sql=f"""
-          SELECT o.* FROM ({_outliers("cost_usd", 0.05, _LLM)}) o ANTI JOIN _token_outliers t ON t.trace_id = o.trace_id AND t.span_id = o.span_id
-        """,
-        title="{subject} occasionally costs far more than usual",
-        description="Some calls of {subject} cost many times the median, and their prompts are not longer: their answers or reasoning are.",
-        fix="Cap output and reasoning tokens for this call, and look at what the expensive ones were asked.",
-        validation="The most expensive calls of this agent should cost a few times the median.",
-        confidence=0.7,
-        severity="low",
-    ),
     Unit(
         name="context_pressure",
         version=2,
