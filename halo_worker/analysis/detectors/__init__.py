@@ -19,6 +19,7 @@ from halo_worker.analysis.detectors import (
     calls,
     choices,
     claims,
+    corruption,
     errors,
     final_answer,
     leaks,
@@ -45,6 +46,7 @@ DETECTORS: tuple[Unit, ...] = (
     *choices.UNITS,
     *structure.UNITS,
     *baselines.UNITS,
+    *corruption.UNITS,
 )
 
 REPLACED: dict[str, str] = {old: unit.name for unit in DETECTORS for old in unit.replaces}
@@ -76,6 +78,7 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
     execute = reader.connection.execute
     execute(plans.PREPARE)
     execute(claims.PREPARE)
+    execute(corruption.PREPARE)
     structure.prepare(reader)
     baselines.prepare(reader)
     execute(choices.PREPARE)
