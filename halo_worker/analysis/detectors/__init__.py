@@ -11,23 +11,8 @@ import time
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import capture, overview, same_call
-from halo_worker.analysis.detectors import (
-    answers,
-    arguments,
-    baselines,
-    calls,
-    choices,
-    claims,
-    corruption,
-    errors,
-    final_answer,
-    leaks,
-    plans,
-    quotes,
-    structure,
-    tables,
-)
+from halo_worker.analysis import capture, overview
+from halo_worker.analysis.detectors import blame, quotes, rules, tables
 from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.analysis.exclusions import Exclusions
@@ -35,19 +20,7 @@ from halo_worker.display import named
 from halo_worker.report.identity import alike, tokens
 from halo_worker.report.model import Engine, Evidence
 
-DETECTORS: tuple[Unit, ...] = (
-    *errors.UNITS,
-    *calls.UNITS,
-    *arguments.UNITS,
-    *answers.UNITS,
-    *leaks.UNITS,
-    *claims.UNITS,
-    *plans.UNITS,
-    *choices.UNITS,
-    *structure.UNITS,
-    *baselines.UNITS,
-    *corruption.UNITS,
-)
+DETECTORS: tuple[Unit, ...] = rules.built_in()
 
 REPLACED: dict[str, str] = {old: unit.name for unit in DETECTORS for old in unit.replaces}
 
@@ -68,28 +41,19 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
 
     Hits that a person called wrong (`exclusions`) do not count.
 
-    Makes the shared tables `_s`, `_dimensions`, `_inner`, `_calls`, `_final`, `_errors` on the reader's connection.
+    Makes the tables of `overview` and `tables` on the reader's connection.
     """
     started = time.monotonic()
     overview.prepare(reader)
     tables.prepare(reader)
-    final_answer.prepare(reader)
-    same_call.innermost(reader)
     execute = reader.connection.execute
-    execute(plans.PREPARE)
-    execute(claims.PREPARE)
-    execute(corruption.PREPARE)
-    structure.prepare(reader)
-    baselines.prepare(reader)
-    execute(choices.PREPARE)
-    arguments.prepare(reader)
     execute(
         "CREATE OR REPLACE TEMP TABLE _hits (detector VARCHAR, key VARCHAR, subject VARCHAR, trace_id VARCHAR, "
         "span_id VARCHAR, origin_span_id VARCHAR, field VARCHAR, quote VARCHAR, also VARCHAR[])"
     )
     for unit in DETECTORS:
-        execute(f"INSERT INTO _hits BY NAME SELECT '{unit.name}' AS detector, * FROM ({unit.sql})")
-    tables.blame(reader)
+        execute(f"INSERT INTO _hits BY NAME SELECT '{unit.name}' AS detector, * FROM (\n{unit.sql}\n)")
+    blame.prepare(reader)
     _merge_alike(reader)
     findings = _findings(reader)
     if exclusions is not None:
@@ -115,7 +79,8 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
 def _merge_alike(reader: Reader) -> None:
     """Give nearly equal keys of one detector the commonest of them: one failure mode, one finding."""
     rows = reader.query(
-        "SELECT detector, key, count(*) AS n FROM _blamed WHERE key IS NOT NULL GROUP BY ALL ORDER BY detector, n DESC, key"
+        "SELECT detector, key, count(*) AS n FROM _blamed WHERE key IS NOT NULL "
+        "GROUP BY ALL ORDER BY detector, n DESC, key"
     )
     kept: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     merged: list[tuple[str, str, str]] = []
@@ -161,7 +126,8 @@ def _findings(reader: Reader) -> list[DraftFinding]:
             FILTER (nth_of_trace = 1 AND nth <= {QUOTES}) AS quotes
         FROM (SELECT *, mode(subject) OVER (PARTITION BY detector, key) AS usual,
           row_number() OVER (PARTITION BY detector, key, nth_of_trace ORDER BY trace_id) AS nth FROM (
-          SELECT *, row_number() OVER (PARTITION BY detector, key, trace_id ORDER BY span_id) AS nth_of_trace FROM _blamed
+          SELECT *, row_number() OVER (PARTITION BY detector, key, trace_id ORDER BY span_id) AS nth_of_trace
+          FROM _blamed
         ))
         GROUP BY detector, key ORDER BY traces DESC, detector, key
     """)

@@ -1,0 +1,19 @@
+---
+name = "answer_from_memory"
+category = "Language-only"
+version = 1
+scope = "trace"
+confidence = 0.6
+needs = ["message content"]
+
+title = "Agents answer without looking up what they planned to"
+description = "The plan says what to look up; the answer is given without it, so nothing in the trace supports it."
+definition = "An agent that planned to look things up answers from what the model remembers"
+fix = "Require a source from a tool result for every fact in the answer."
+validation = "Answers in traces without any tool call should fall."
+source = "TRAIL, language-only hallucination: states facts nobody gave it, with no tool involved"
+limits = "as planned_tool_unused; the answer may happen to be right"
+---
+SELECT 'memory' AS key, 'the agent' AS subject, trace_id, next_id AS span_id, next_id AS origin_span_id, field,
+  quote
+FROM dropped_plans

@@ -1,0 +1,17 @@
+---
+name = "error_turn_limit"
+category = "Task Orchestration"
+version = 2
+scope = "trace"
+confidence = 0.9
+
+title = "{subject} hits its turn limit"
+description = "{subject} hits its turn limit and was never retried successfully: {key}"
+definition = "A call failed with an error of class 'turn_limit' and no later call in the trace succeeded"
+fix = "Give the agent a stopping rule, and look at what it repeats before the limit."
+validation = "Replay the affected traces, or check the next window: this error should no longer occur."
+source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"
+limits = "classes are told by type and message; an error that no instrumentation records is not seen"
+---
+SELECT key, subject, trace_id, span_id, NULL AS origin_span_id, field, quote
+FROM errors e WHERE class = 'turn_limit' AND NOT passed
