@@ -23,8 +23,8 @@ ORDER: tuple[str | Callable[[Reader], None], ...] = (
     "steps", "nested", "calls", "told_results", "results", "failed_results", "failed_steps", "errors",
     same_call.innermost, final_answer.prepare, "answers", "asides", "judging", "turns", "outcomes",
     "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests", "request_forms",
-    "rootless", "damaged_arguments",
-    "measures", "baseline_bins", "baselines", "long_inputs", "outliers", "shifts", "shifted_calls", windows.prepare, "context_windows",
+    "rootless", "damaged_arguments", "measures", "baseline_bins", "baselines", "long_inputs", "outliers", "shifts",
+    "shifted_calls", windows.prepare, "context_windows",
     arguments.prepare, "schema_violations", "schema_enums", "schema_described",
 )  # fmt: skip
 

@@ -10,19 +10,19 @@ needs = ["message content"]
 
 title = "{subject} returns corrupted output"
 description = """
-Calls of {subject} hold fragments of its chat template or of another call: the text was damaged before it was read as \
-an answer, by the serving stack, the template or the parser of tool calls."""
+Calls of {subject} hold fragments of its chat template or of another call: the text was damaged before it was read \
+as an answer, by the serving stack, the template or the parser of tool calls."""
 definition = """
 A model's text or arguments hold markup of a chat template that it had not read, the start or end of a call inside a \
 value, a value without a letter or digit where others have some, or scripts glued together"""
 fix = """
-Compare the server's chat template and tool-call parser with the model's own, lower the temperature, and reject calls \
-whose arguments hold control tokens or punctuation alone."""
+Compare the server's chat template and tool-call parser with the model's own, lower the temperature, and reject \
+calls whose arguments hold control tokens or punctuation alone."""
 validation = "No call of this model should hold control tokens or arguments without a letter or digit."
 source = "tokenizer_config.json of open models; RFC 8259; Unicode Technical Standard 39"
 limits = """
-an argument needs five values before one can be told from the others; of long answers the first 2,000 characters; two \
-traces of a model"""
+an argument needs five values before one can be told from the others; of long answers the first 2,000 characters; \
+two traces of a model"""
 ---
 WITH damaged AS (
   SELECT trace_id, span_id, source, CASE mark WHEN 'markup' THEN holds_call_markup_text(value)

@@ -10,17 +10,17 @@ title = "{subject} is occasionally far slower than usual"
 description = """
 {subject} takes many times its usual duration in some traces; the deepest slow span is named."""
 definition = """
-A call takes more than 5 times what is usual for its agent and tool or model, and more than 6 robust standard deviations (3 of them \
-from 30 times on); or ten minutes and more"""
+A call takes more than 5 times what is usual for its agent and tool or model, and more than 6 robust standard \
+deviations (3 of them from 30 times on); or ten minutes and more"""
 fix = """
 Look at what differs in these calls: argument size, cold starts, retries inside the tool, provider latency. Set a \
 timeout."""
 validation = "The 99th percentile of this span should come near its median."
 source = "median and MAD of the logarithm (Iglewicz and Hoaglin 1993), drawn towards the level above (empirical Bayes)"
 limits = """
-model calls by the length of their answers; at least 15 calls of the tool or model; inputs of users that are as long explain it; at most a tenth of an agent's calls, \
-for more is a shift; the deepest \
-slow span only; five seconds at least"""
+model calls by the length of their answers; at least 15 calls of the tool or model; inputs of users that are as long \
+explain it; at most a tenth of an agent's calls, for more is a shift; the deepest slow span only; five seconds at \
+least"""
 ---
 SELECT subject || '|' || span_type AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
   name AS quote

@@ -1,8 +1,8 @@
 ---
 about = """
 What is usual of a measure for a service, agent and tool or model: median and MAD of the logarithm (Iglewicz and \
-Hoaglin 1993). Where its calls are few they are drawn by ten calls towards those of the service, and these towards all \
-calls of the tool or model (empirical Bayes)."""
+Hoaglin 1993). Where its calls are few they are drawn by ten calls towards those of the service, and these towards \
+all calls of the tool or model (empirical Bayes)."""
 kind = "table"
 
 [columns]

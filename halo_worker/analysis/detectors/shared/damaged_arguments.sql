@@ -1,7 +1,7 @@
 ---
 about = """
-Values of arguments with marks of damage: no letter or digit where four of five values have some, the start or the end \
-of a call, markup of calls, scripts glued together."""
+Values of arguments with marks of damage: no letter or digit where four of five values have some, the start or the \
+end of a call, markup of calls, scripts glued together."""
 kind = "table"
 
 [columns]

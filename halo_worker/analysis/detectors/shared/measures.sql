@@ -1,14 +1,14 @@
 ---
 about = """
-What is measured of the calls that did not fail, by bins of the logarithm 5 % wide: counts of bins can be made of parts \
-of a window and added."""
+What is measured of the calls that did not fail, by bins of the logarithm 5 % wide: counts of bins can be made of \
+parts of a window and added."""
 kind = "scratch"
 
 [columns]
 measure = """
 'duration' (of model calls for each 50 tokens of the answer: long answers are not slow), 'first prompt' (tokens), \
-'later prompt' (tokens beyond the call before it: the steady growth of long work is no outlier, a page pasted in is), \
-'cost' (USD, of model calls)"""
+'later prompt' (tokens beyond the call before it: the steady growth of long work is no outlier, a page pasted in \
+is), 'cost' (USD, of model calls)"""
 trace_id = "the trace"
 span_id = "the span"
 service = "'' where it has no name"

@@ -1,8 +1,8 @@
 ---
 about = """
-Calls far from what is usual of a measure: above 5 times and 6 robust standard deviations (3 of them from 30 times on), \
-where there are 15 calls of the tool or model, at most a tenth of the agent's calls (more is a shift), and not explained \
-by a long input; also calls of ten minutes and more. Of nested ones the deepest."""
+Calls far from what is usual of a measure: above 5 times and 6 robust standard deviations (3 of them from 30 times \
+on), where there are 15 calls of the tool or model, at most a tenth of the agent's calls (more is a shift), and not \
+explained by a long input; also calls of ten minutes and more. Of nested ones the deepest."""
 kind = "table"
 
 [columns]
