@@ -37,6 +37,7 @@ COMMANDS = {
     "traces": "data",
     "trace": "data",
     "query": "data",
+    "detectors": "detectors",
     "doctor": "doctor",
     "ping": "ping",
 }
@@ -56,6 +57,7 @@ SUMMARIES = {
     "traces": "list traces: root, agents, duration, errors, tokens, cost",
     "trace": "one trace as a tree",
     "query": "one SELECT over spans, traces and logs",
+    "detectors": "the rules: list, show, test, and write your own",
     "doctor": "what is set up, reachable, and supported by the captured spans",
     "ping": "whether the receiver takes requests, for health checks",
 }

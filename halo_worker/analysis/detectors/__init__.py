@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import capture, overview
-from halo_worker.analysis.detectors import blame, quotes, rules, tables
+from halo_worker.analysis import capture
+from halo_worker.analysis.detectors import blame, quotes, rules, trial
 from halo_worker.analysis.detectors.detector import Unit
+from halo_worker.analysis.detectors.own import Own, Ran
+from halo_worker.analysis.detectors.own import run as run_own
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.analysis.exclusions import Exclusions
 from halo_worker.display import named
@@ -33,29 +36,27 @@ OURS = ("an agent", "the agent", "a tool")  # subjects that detectors name thems
 
 _FILLED = re.compile(r"\{(subject|key|what)\}")
 
-__all__ = ["DETECTORS", "REPLACED", "Unit", "run_detectors"]
+__all__ = ["DETECTORS", "REPLACED", "Own", "Unit", "run_detectors"]
 
 
-def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft:
+def run_detectors(reader: Reader, exclusions: Exclusions | None = None, own: Own | None = None) -> Draft:
     """Run every detector over the window and return what they found, the most frequent first.
 
-    Hits that a person called wrong (`exclusions`) do not count.
+    Hits that a person called wrong (`exclusions`) do not count. `own`: detectors that the user adds, and mutes.
 
     Makes the tables of `overview` and `tables` on the reader's connection.
     """
     started = time.monotonic()
-    overview.prepare(reader)
-    tables.prepare(reader)
-    execute = reader.connection.execute
-    execute(
-        "CREATE OR REPLACE TEMP TABLE _hits (detector VARCHAR, key VARCHAR, subject VARCHAR, trace_id VARCHAR, "
-        "span_id VARCHAR, origin_span_id VARCHAR, field VARCHAR, quote VARCHAR, also VARCHAR[])"
-    )
-    for unit in DETECTORS:
-        execute(f"INSERT INTO _hits BY NAME SELECT '{unit.name}' AS detector, * FROM (\n{unit.sql}\n)")
+    trial.prepare(reader)
+    units = [unit for unit in DETECTORS if own is None or unit.name not in own.mute]
+    for unit in units:
+        trial.insert(reader, unit)
+    ran = Ran() if own is None else run_own(reader, own)
+    units += ran.units
     blame.prepare(reader)
     _merge_alike(reader)
-    findings = _findings(reader)
+    by_name = {unit.name: unit for unit in units}
+    findings = _findings(reader, by_name)
     if exclusions is not None:
         findings = [kept for found in findings if (kept := _without(reader, found, exclusions)) is not None]
     traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
@@ -64,12 +65,13 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft
         engine=Engine(
             mode="detectors",
             seconds=round(time.monotonic() - started, 3),
-            rules={unit.name: unit.version for unit in DETECTORS},
+            rules={unit.name: unit.version for unit in units},
         ),
-        findings=quotes.prove(reader, findings[:MAX_FINDINGS], _by_name()),
+        findings=quotes.prove(reader, findings[:MAX_FINDINGS], by_name),
         traces_examined=traces,
         unsupported=capture.unsupported(captured),
         detectors_off=capture.off(captured),
+        not_examined=ran.problems,
     )
     if len(findings) > MAX_FINDINGS:
         draft.not_examined.append(f"{len(findings) - MAX_FINDINGS} rarer findings are left out of the report")
@@ -112,11 +114,7 @@ def _without(reader: Reader, found: DraftFinding, exclusions: Exclusions) -> Dra
     return replace(kept, evidence=[Evidence(**row) for row in rows])
 
 
-def _by_name() -> dict[str, Unit]:
-    return {unit.name: unit for unit in DETECTORS}
-
-
-def _findings(reader: Reader) -> list[DraftFinding]:
+def _findings(reader: Reader, units: Mapping[str, Unit]) -> list[DraftFinding]:
     rows = reader.query(f"""
         SELECT detector, key, mode(subject ORDER BY subject) AS subject, count(DISTINCT subject) AS subjects,
           count(*) FILTER (subject = usual) / count(*) AS share,
@@ -131,7 +129,6 @@ def _findings(reader: Reader) -> list[DraftFinding]:
         ))
         GROUP BY detector, key ORDER BY traces DESC, detector, key
     """)
-    units = _by_name()
     return [_finding(units[row["detector"]], row) for row in rows if row["traces"] >= units[row["detector"]].min_traces]
 
 

@@ -105,14 +105,19 @@ def _number(head: Mapping[str, Any], key: str, default: float, refuse: Any) -> f
     return float(value)
 
 
-def wrong_sql(unit: Unit, message: str, *, before: int = 0) -> RuleError:
-    """Say where in the file DuckDB found something wrong; `before`: lines of ours around the SQL."""
-    found = _SQL_LINE.search(message)
+def wrong_sql(unit: Unit, message: str) -> RuleError:
+    """Say where in the file DuckDB found something wrong."""
     said = " ".join(message.split("\n")[0].split())[:300]
+    found = _SQL_LINE.search(message)
     if found is None:
         return RuleError(unit.path, unit.line, 1, said)
-    column = max(1, len(found[3]) - len(f"LINE {found[1]}: ") + 1)
-    return RuleError(unit.path, unit.line + int(found[1]) - 1 - before, column, said)
+    # DuckDB shows a part of a long line; of the first one, with what stood before the SQL.
+    number, shown, caret = int(found[1]), found[2], len(found[3]) - len(f"LINE {found[1]}: ")
+    cut = 3 * shown.startswith("...")
+    part = shown[cut:].removesuffix("...")
+    line = unit.sql.split("\n")[number - 1] if number <= unit.sql.count("\n") + 1 else ""
+    begins = line.find(part) if part in line else min(0, -part.find(line[:20])) if line[:20] in part else 0
+    return RuleError(unit.path, unit.line + number - 1, max(1, begins + caret - cut + 1), said)
 
 
 @cache
@@ -144,3 +149,11 @@ def _new(file: Path, taken: set[str]) -> Unit:
     if unit.name in taken:
         raise RuleError(str(file), 2, 1, f"there is a detector '{unit.name}' already", hint="choose another name")
     return unit
+
+
+def text_of(unit: Unit) -> str:
+    """Return the file of a detector."""
+    if unit in built_in():
+        folder = resources.files("halo_worker.analysis.detectors").joinpath("catalogue")
+        return folder.joinpath(f"{unit.name}.sql").read_text(encoding="utf-8")
+    return Path(unit.path).read_text(encoding="utf-8")

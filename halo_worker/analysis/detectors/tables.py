@@ -58,13 +58,18 @@ def _read(name: str) -> Table:
 
 def prepare(reader: Reader) -> None:
     """Make the analysis tables and the macros. Needs what `overview.prepare` makes."""
-    lexicon.prepare(reader)
-    reader.connection.execute(_text("macros.sql"))
+    for statement in macros():
+        reader.connection.execute(statement)
     for item in ORDER:
         if isinstance(item, str):
             _make(reader, known()[item])
         else:
             item(reader)
+
+
+def macros() -> tuple[str, ...]:
+    """Return the statements that make the macros of texts, and those of the tables."""
+    return (*lexicon.macros(), _text("macros.sql"))
 
 
 def _make(reader: Reader, table: Table) -> None:

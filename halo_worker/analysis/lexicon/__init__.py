@@ -7,12 +7,11 @@ no regular expression longer than a line stands in a detector.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from halo_receiver.store.reader import Reader
 from halo_worker.analysis.lexicon import recognisers
 from halo_worker.analysis.lexicon.files import quoted, read
 
@@ -71,15 +70,15 @@ def inspects(column: str) -> str:
     return f"regexp_matches({spelled}, '^_?({'|'.join(forms)})')"
 
 
-def prepare(reader: Reader) -> None:
-    """Make the macros of all recognisers on the reader's connection."""
+def macros() -> Iterator[str]:
+    """Give the statements that make the macros of all recognisers."""
     failed = entries("failed_result")
-    macros = {
+    forms = {
         "inspects": inspects("said"),
         "starts_as_failed": matches("said", (entry for entry in failed if entry.sure and entry.place == "start")),
         "ends_as_failed": matches("said", (entry for entry in failed if entry.sure and entry.place == "end")),
         "speaks_of_failure": matches("said", (entry for entry in failed if not entry.sure)),
     }
-    for name, expression in macros.items():
-        reader.connection.execute(f"CREATE OR REPLACE TEMP MACRO {name}(said) AS {expression}")
-    recognisers.prepare(reader)
+    for name, expression in forms.items():
+        yield f"CREATE OR REPLACE TEMP MACRO {name}(said) AS {expression}"
+    yield from recognisers.macros()

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from halo_receiver.store.reader import Reader
 from halo_worker.analysis.lexicon.files import quoted, read
 
 FILES = ("answers", "requests", "results", "arguments", "corruption", "secrets", "tools")
@@ -80,11 +79,6 @@ def recognisers() -> tuple[Recogniser, ...]:
     )
 
 
-def pattern_of(name: str) -> str:
-    """Return the pattern of one recogniser."""
-    return next(one.pattern for one in recognisers() if one.name == name)
-
-
 def _status(numbers: str) -> str:
     """Match an HTTP status where it stands as one: after a word for it, at the start of a line, or before its name."""
     words = r"(https?|status|code|error|response|returned|answered)(/[\d.]+)?"
@@ -118,9 +112,3 @@ def macros() -> Iterator[str]:
     yield f"CREATE OR REPLACE TEMP MACRO error_class(said) AS CASE {' '.join(tests)} ELSE 'other' END"
     unknown = quoted("(?i)" + dict(error_classes())["unknown_tool"].pattern)
     yield f"CREATE OR REPLACE TEMP MACRO denies_tool(said) AS regexp_matches(said, {unknown})"
-
-
-def prepare(reader: Reader) -> None:
-    """Make the macros on the reader's connection."""
-    for statement in macros():
-        reader.connection.execute(statement)
