@@ -43,8 +43,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "opentelemetry.context": ("halo_worker.demo.", "halo_worker.telemetry"),
     "opentelemetry.exporter": ("halo_worker.demo.", "halo_worker.telemetry"),
     "opentelemetry.proto": ("halo_receiver.answers", "halo_receiver.otlp_messages"),
-    "opentelemetry.sdk": ("halo_worker.demo.", "halo_worker.telemetry"),
-    "opentelemetry.trace": ("halo_worker.demo.", "halo_worker.telemetry"),
+    "opentelemetry.sdk": ("halo_worker.cases.recording", "halo_worker.demo.", "halo_worker.telemetry"),
+    "opentelemetry.trace": ("halo_worker.cases.recording", "halo_worker.demo.", "halo_worker.telemetry"),
     "opentelemetry.util": ("halo_worker.demo.",),
     "orjson": ("halo_receiver.", "halo_worker."),  # JSON is everywhere
     "prometheus_client": ("halo_receiver.metrics", "halo_worker.metrics"),

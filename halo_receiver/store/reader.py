@@ -85,12 +85,13 @@ class Reader:
         end_ns: int | None = None,
         trace_id: str | None = None,
         service: str | None = None,
+        beside: Sequence[Path] = (),
         **options: Any,
     ) -> Reader:
         """Open the sealed segments of a data directory that may hold spans that arrived in `[start_ns, end_ns)`.
 
         `trace_id` (whole) and `service` leave out segments that hold nothing of them; what else lies in the segments
-        that are opened is shown as well.
+        that are opened is shown as well. `beside` are further segments, of files, that are opened whatever they hold.
         """
         directory = data_dir / "segments"
         settle: Settle | None = options.get("settle")
@@ -113,7 +114,7 @@ class Reader:
                     directory / entry.name for entry in current if entry.may_hold(since - JUDGED_BEFORE_NS, since)
                 ]
                 options["judged"] = [path for path in before if path not in wanted]
-            reader = cls([*wanted, *damaged], start_ns=start_ns, end_ns=end_ns, **options)
+            reader = cls([*wanted, *damaged, *beside], start_ns=start_ns, end_ns=end_ns, **options)
             if all(item.path.exists() for item in reader.set_aside):
                 return reader
             reader.close()

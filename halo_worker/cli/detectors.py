@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from halo_worker.analysis.detectors import DETECTORS, Own, Unit, rules, trial
-from halo_worker.cli.common import everywhere, fail, nearest, open_reader, print_rows, settings, talk, window_of
+from halo_worker.cli.common import everywhere, nearest, open_reader, print_rows, settings, window_of
+from halo_worker.cli.console import fail, talk
 from halo_worker.errors import HaloError, InputError
 
 NEW = """---

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
@@ -40,34 +40,23 @@ __all__ = ["DETECTORS", "REPLACED", "Own", "Unit", "run_detectors"]
 
 
 def run_detectors(reader: Reader, exclusions: Exclusions | None = None, own: Own | None = None) -> Draft:
-    """Run every detector over the window and return what they found, the most frequent first.
+    """Run every detector over the window and return what they found, the most frequent first, with quotes.
 
     Hits that a person called wrong (`exclusions`) do not count. `own`: detectors that the user adds, and mutes.
-
     Makes the tables of `overview` and `tables` on the reader's connection.
     """
     started = time.monotonic()
-    trial.prepare(reader)
-    units = [unit for unit in DETECTORS if own is None or unit.name not in own.mute]
-    for unit in units:
-        trial.insert(reader, unit)
-    ran = Ran() if own is None else run_own(reader, own)
-    units += ran.units
-    blame.prepare(reader)
-    _merge_alike(reader)
-    by_name = {unit.name: unit for unit in units}
-    findings = _findings(reader, by_name)
-    if exclusions is not None:
-        findings = [kept for found in findings if (kept := _without(reader, found, exclusions)) is not None]
+    ran = _run(reader, own)
+    findings = _found(reader, ran.units, exclusions)
     traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
     captured = capture.captured(reader)
     draft = Draft(
         engine=Engine(
             mode="detectors",
             seconds=round(time.monotonic() - started, 3),
-            rules={unit.name: unit.version for unit in units},
+            rules={unit.name: unit.version for unit in ran.units},
         ),
-        findings=quotes.prove(reader, findings[:MAX_FINDINGS], by_name),
+        findings=quotes.prove(reader, findings[:MAX_FINDINGS], {unit.name: unit for unit in ran.units}),
         traces_examined=traces,
         unsupported=capture.unsupported(captured),
         detectors_off=capture.off(captured),
@@ -76,6 +65,34 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None, own: Own
     if len(findings) > MAX_FINDINGS:
         draft.not_examined.append(f"{len(findings) - MAX_FINDINGS} rarer findings are left out of the report")
     return draft
+
+
+def every_finding(reader: Reader, exclusions: Exclusions | None = None) -> list[DraftFinding]:
+    """Return all that halo's own detectors find in the window, however rare; quotes are as sighted, not yet proven.
+
+    Makes the tables of `run_detectors`.
+    """
+    return _found(reader, _run(reader, None).units, exclusions)
+
+
+def _run(reader: Reader, own: Own | None) -> Ran:
+    """Make `_blamed` from the hits of all detectors; return which ran, and why others did not."""
+    trial.prepare(reader)
+    units = [unit for unit in DETECTORS if own is None or unit.name not in own.mute]
+    for unit in units:
+        trial.insert(reader, unit)
+    ran = Ran() if own is None else run_own(reader, own)
+    ran.units = [*units, *ran.units]
+    blame.prepare(reader)
+    _merge_alike(reader)
+    return ran
+
+
+def _found(reader: Reader, units: Sequence[Unit], exclusions: Exclusions | None) -> list[DraftFinding]:
+    findings = _findings(reader, {unit.name: unit for unit in units})
+    if exclusions is None:
+        return findings
+    return [kept for found in findings if (kept := _without(reader, found, exclusions)) is not None]
 
 
 def _merge_alike(reader: Reader) -> None:

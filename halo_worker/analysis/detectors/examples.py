@@ -11,17 +11,19 @@ After the SQL of a detector's file, in TOML. Each `[[example]]` is a trace under
     ]
 
 Spans lie one after another. A span's kind is the key with its name: `llm` (the model), `tool`, `retriever`, `agent`,
-`span` (plain code). Others: `input`, `output`; `calls` (names of tools that a model call asks for, or tables of name,
-arguments and id); `tools` (names on offer); `error` (a message; the status is then ERROR), `error_type`; `finish`;
-`tokens` (input, output); `id` (of the call, on a tool); `seconds` (1); `times` (1); `attributes` (raw ones). An example
-may have `times`, for detectors that compare: that many traces alike.
+`span` (plain code). Others: `input`, `output`; `system` (the prompt); `calls` (names of tools that a model call asks
+for, or tables of name, arguments and id); `tools` (on offer: names, or tables of name and parameters); `error` (a
+message; the status is then ERROR), `error_type`; `finish`; `tokens` (input, output); `id` (of the call, on a tool);
+`seconds` (1); `times` (1); `attributes` (raw ones). An example may have `times`, for detectors that compare: that many
+traces alike; and `root`: "open" (it has no end) or "missing".
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,21 @@ APART = 60 * SECOND  # between the beginnings of two traces
 KINDS = ("llm", "tool", "retriever", "agent", "span")
 _OPERATIONS = {"llm": "chat", "tool": "execute_tool", "retriever": "retrieval", "agent": "invoke_agent"}
 KEYS = frozenset(
-    {*KINDS, "input", "output", "calls", "tools", "error", "error_type", "finish", "tokens", "id", "seconds", "times"}
+    {
+        *KINDS,
+        "input",
+        "output",
+        "system",
+        "calls",
+        "tools",
+        "error",
+        "error_type",
+        "finish",
+        "tokens",
+        "id",
+        "seconds",
+        "times",
+    }
     | {"attributes"}
 )
 
@@ -63,10 +79,10 @@ def stored(units: Sequence[Unit], folder: Path) -> tuple[Path, list[Case]]:
     folder.mkdir(parents=True, exist_ok=True)
     writer = SegmentWriter(folder, SegmentName.at(START, 1))
     spans: list[Span] = []
-    cases = []
+    cases, numbers = [], itertools.count(1)
     for unit in units:
         for number, example in enumerate(unit.examples, 1):
-            made = list(_traces(unit, number, example, len(spans)))
+            made = list(_traces(unit, number, example, numbers))
             cases.append(
                 Case(
                     unit.name, number, bool(example.get("fires")), str(example.get("why", "")),
@@ -74,21 +90,22 @@ def stored(units: Sequence[Unit], folder: Path) -> tuple[Path, list[Case]]:
                 )
             )  # fmt: skip
             spans += made
-    rows = [(span, conventions.canonical(span), span.end_unix_nano) for span in spans]
+    rows = [(span, conventions.canonical(span), span.end_unix_nano or START) for span in spans]
     writer.append(spans=columns.span_table(rows), logs=None)
     return writer.seal(), cases
 
 
-def _traces(unit: Unit, number: int, example: Mapping[str, Any], made: int) -> Iterator[Span]:
+def _traces(unit: Unit, number: int, example: Mapping[str, Any], numbers: Iterator[int]) -> Iterator[Span]:
     spans = example.get("spans")
     if not isinstance(spans, list) or not spans or "fires" not in example:
         raise InputError(f"{unit.path}: example {number} needs 'fires' and 'spans', a list of tables")
-    for copy in range(int(example.get("times", 1))):
-        yield from _trace(unit, number, spans, made + copy * 1000)
+    for _ in range(int(example.get("times", 1))):
+        yield from _trace(unit, number, spans, next(numbers), str(example.get("root", "whole")))
 
 
-def _trace(unit: Unit, number: int, spans: Sequence[Mapping[str, Any]], made: int) -> Iterator[Span]:
-    trace_id, at, count = f"{made + 1:032x}", START + made * APART, 1
+def _trace(unit: Unit, number: int, spans: Sequence[Mapping[str, Any]], nth: int, root_is: str) -> Iterator[Span]:
+    trace_id, at, count = f"{nth:032x}", START + nth * APART, 1
+    begun = at
     root = f"{1:016x}"
     children = []
     for about in spans:
@@ -104,9 +121,9 @@ def _trace(unit: Unit, number: int, spans: Sequence[Mapping[str, Any]], made: in
             lasts = round(float(about.get("seconds", 1)) * SECOND)
             children.append(_span(unit, trace_id, f"{count:016x}", root, kind, about, at, lasts))
             at += lasts
-    yield _span(
-        unit, trace_id, root, "", "agent", {"agent": unit.name}, START + made * APART, at - START - made * APART
-    )
+    if root_is != "missing":
+        whole = _span(unit, trace_id, root, "", "agent", {"agent": unit.name}, begun, at - begun)
+        yield replace(whole, end_unix_nano=0) if root_is == "open" else whole
     yield from children
 
 
@@ -143,13 +160,16 @@ def _attributes(kind: str, name: str, about: Mapping[str, Any], span_id: str) ->
         return found | {key: _text(value) for key, value in texts.items() if value is not None}
     if kind in ("agent", "llm"):
         found["gen_ai.agent.name" if kind == "agent" else "gen_ai.request.model"] = name
-        if "input" in about:
-            found["gen_ai.input.messages"] = _message("user", [{"type": "text", "content": _text(about["input"])}])
+        asked = [(role, about[key]) for role, key in (("system", "system"), ("user", "input")) if key in about]
+        if asked:
+            said = [{"role": role, "parts": [{"type": "text", "content": _text(text)}]} for role, text in asked]
+            found["gen_ai.input.messages"] = json.dumps(said)
         parts = [{"type": "text", "content": _text(about["output"])}] if "output" in about else []
         parts += [_call(call, span_id, number) for number, call in enumerate(about.get("calls", ()))]
         if parts or "finish" in about:
             reason = about.get("finish", "tool_call" if about.get("calls") else "stop")
-            found["gen_ai.output.messages"] = _message("assistant", parts, finish_reason=reason)
+            message = {"role": "assistant", "parts": parts, "finish_reason": reason}
+            found["gen_ai.output.messages"] = json.dumps([message])
             found["gen_ai.response.finish_reasons"] = [reason]
         if "tools" in about:
             offered = [
@@ -165,10 +185,6 @@ def _attributes(kind: str, name: str, about: Mapping[str, Any], span_id: str) ->
         if key in about:
             found[f"{key}.value"] = _text(about[key])
     return found
-
-
-def _message(role: str, parts: list[dict[str, Any]], **more: Any) -> str:
-    return json.dumps([{"role": role, "parts": parts, **more}])
 
 
 def _call(call: Any, span_id: str, number: int) -> dict[str, Any]:

@@ -24,3 +24,19 @@ FROM steps s SEMI JOIN (FROM rootless WHERE last_span_id IS NULL) r USING (trace
 WHERE s.span_type IS NOT NULL AND s.parent_span_id IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM steps p WHERE p.trace_id = s.trace_id AND p.span_id = s.parent_span_id)
 GROUP BY service_name, s.trace_id
+---
+[[example]]
+fires = true
+why = "the root never came"
+times = 3
+root = "missing"
+spans = [
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "it did"
+spans = [
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

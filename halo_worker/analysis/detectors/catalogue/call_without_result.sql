@@ -37,3 +37,21 @@ WHERE (c.service_name, c.call_name) IN (SELECT DISTINCT (service_name, tool_name
   AND NOT EXISTS (SELECT 1 FROM beside t WHERE t.trace_id = c.trace_id AND t.tool_call_id = c.call_id)
   AND NOT EXISTS (SELECT 1 FROM beside t WHERE t.trace_id = c.trace_id AND t.span_type = 'tool'
     AND t.tool_name = c.call_name AND t.start_time >= c.start_time)
+---
+[[example]]
+fires = true
+why = "asked for, never run"
+spans = [
+  { llm = "gpt-5", calls = ["search"] },
+  { tool = "search", input = '{"q": 1}', output = "3" },
+  { llm = "gpt-5", calls = ["search"] },
+]
+
+[[example]]
+fires = false
+why = "each call runs"
+spans = [
+  { llm = "gpt-5", calls = ["search"] },
+  { tool = "search", input = '{"q": 1}', output = "3" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

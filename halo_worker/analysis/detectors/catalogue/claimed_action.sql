@@ -55,3 +55,27 @@ WHERE claims_lookup(answer)
       AND (t.span_type IN ('tool', 'retriever', 'embedding', 'reranker', 'memory')
         OR t.span_type IS NULL AND t.parent_span_id IS NOT NULL))
   AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.trace_id = f.trace_id)
+---
+[[example]]
+fires = true
+why = "no call did it"
+spans = [
+  { tool = "search", input = '{"q": 1}', output = "3" },
+  { llm = "gpt-5", output = "I have cancelled your subscription." },
+]
+
+[[example]]
+fires = false
+why = "a call did"
+spans = [
+  { tool = "cancel_subscription", input = '{"id": 1}', output = "done" },
+  { llm = "gpt-5", output = "I have cancelled your subscription." },
+]
+
+[[example]]
+fires = false
+why = "of what may come"
+spans = [
+  { tool = "search", input = '{"q": 1}', output = "3" },
+  { llm = "gpt-5", output = "Once I have cancelled the booking, you will get an email." },
+]

@@ -21,3 +21,17 @@ speaks = ["output_text", "finish_reason"]
 SELECT actor AS key, actor AS subject, trace_id, span_id,
   span_id AS origin_span_id, 'name' AS field, name AS quote
 FROM steps WHERE span_type = 'llm' AND finish_reason = 'content_filter'
+---
+[[example]]
+fires = true
+why = "filtered"
+spans = [
+  { llm = "gpt-5", output = "", finish = "content_filter" },
+]
+
+[[example]]
+fires = false
+why = "not"
+spans = [
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

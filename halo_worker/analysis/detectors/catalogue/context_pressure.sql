@@ -42,3 +42,17 @@ SELECT who AS key, who AS subject, trace_id, arg_max(span_id, input_tokens) AS s
 FROM (SELECT who, trace_id, span_id, input_tokens, name FROM full_ UNION ALL SELECT who, trace_id, span_id,
   input_tokens, name FROM grown SEMI JOIN seldom USING (who))
 GROUP BY who, trace_id
+---
+[[example]]
+fires = true
+why = "nearly full"
+spans = [
+  { llm = "gpt-4", output = "fine", tokens = [8000, 10] },
+]
+
+[[example]]
+fires = false
+why = "half full"
+spans = [
+  { llm = "gpt-4", output = "fine", tokens = [4000, 10] },
+]

@@ -6,7 +6,6 @@ scope = "group"
 severity = "high"
 confidence = 0.9
 min_traces = 2
-needs = ["message content"]
 
 title = "{subject} returns corrupted output"
 description = """
@@ -40,3 +39,29 @@ WHERE copied IS NULL OR NOT EXISTS (
   SELECT 1 FROM spans r WHERE r.trace_id = d.trace_id AND (r.span_id = d.span_id OR r.parent_span_id IS NULL)
     AND (contains(r.input_messages::VARCHAR, copied) OR contains(r.input_text, copied)))
 GROUP BY source, trace_id, span_id
+---
+[[example]]
+fires = false
+why = "commands"
+times = 12
+spans = [
+  { llm = "k2", calls = [{ name = "bash", arguments = { command = "ls -la" } }] },
+  { tool = "bash", input = '{"command": "ls -la"}', output = "total 0" },
+]
+
+[[example]]
+fires = true
+why = "the end of a call as the command"
+times = 2
+spans = [
+  { llm = "k2", calls = [{ name = "bash", arguments = { command = "]}" } }] },
+  { tool = "bash", input = '{"command": "]}"}', output = "bash: ]}: command not found" },
+]
+
+[[example]]
+fires = true
+why = "control tokens in the answer"
+times = 2
+spans = [
+  { llm = "k2", output = "It is done.<|im_end|>" },
+]

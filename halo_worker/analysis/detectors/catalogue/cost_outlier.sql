@@ -28,3 +28,18 @@ SELECT subject || '|' || span_type AS key, subject, trace_id, span_id, span_id A
   name AS quote
 FROM (FROM outliers WHERE measure = 'cost') ANTI
   JOIN (FROM outliers WHERE measure IN ('first prompt', 'later prompt')) t USING (trace_id, span_id)
+---
+[[example]]
+fires = false
+why = "usual"
+times = 60
+spans = [
+  { llm = "gpt-5", output = "fine", tokens = [1000, 100] },
+]
+
+[[example]]
+fires = true
+why = "a very long answer"
+spans = [
+  { llm = "gpt-5", output = "fine", tokens = [1000, 30000] },
+]

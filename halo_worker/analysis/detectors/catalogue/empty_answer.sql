@@ -35,3 +35,17 @@ WHERE s.span_type = 'llm' AND NOT s.failed AND s.calls = 0 AND coalesce(s.output
       AND (n.trace_id, n.span_id, s.span_id) NOT IN (SELECT (trace_id, span_id, of_span_id) FROM asides)
       AND (n.span_type = 'llm' AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0 OR n.media)
         OR n.span_type = 'tool'))
+---
+[[example]]
+fires = true
+why = "nothing at all"
+spans = [
+  { llm = "gpt-5", output = "", finish = "stop" },
+]
+
+[[example]]
+fires = false
+why = "something"
+spans = [
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

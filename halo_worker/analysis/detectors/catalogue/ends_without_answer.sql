@@ -48,3 +48,21 @@ WHERE e.calls > 0 AND e.known AND NOT e.failed AND e.status_code IS DISTINCT FRO
   AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.trace_id = e.trace_id AND c.span_id = e.span_id
     AND (ends_run(c.call_name)
     OR (c.service_name, c.call_name) NOT IN (SELECT (service_name, call_name) FROM followed)))
+---
+[[example]]
+fires = true
+why = "the last turn asks for a tool"
+spans = [
+  { llm = "gpt-5", calls = ["search"], finish = "tool_call" },
+  { tool = "search", input = '{"q": 1}', output = "3" },
+]
+
+[[example]]
+fires = false
+why = "as most runs: an answer"
+times = 30
+spans = [
+  { llm = "gpt-5", calls = ["search"], finish = "tool_call" },
+  { tool = "search", input = '{"q": 1}', output = "3" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

@@ -15,3 +15,20 @@ limits = "classes are told by type and message; an error that no instrumentation
 ---
 SELECT key, subject, trace_id, span_id, NULL AS origin_span_id, field, quote
 FROM errors e WHERE class = 'context_length' AND NOT passed
+---
+[[example]]
+fires = true
+why = "fails, and nothing later works"
+spans = [
+  { tool = "summarise", input = '{"id": 7}', error = "This model's maximum context length is 8192 tokens" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the same work succeeds later"
+spans = [
+  { tool = "summarise", input = '{"id": 7}', error = "This model's maximum context length is 8192 tokens" },
+  { tool = "summarise", input = '{"id": 7}', output = "fine" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

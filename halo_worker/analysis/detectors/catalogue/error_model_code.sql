@@ -17,3 +17,19 @@ limits = "classes are told by type and message; an error that no instrumentation
 ---
 SELECT key, subject, trace_id, span_id, NULL AS origin_span_id, field, quote
 FROM errors e WHERE class = 'model_code'
+---
+[[example]]
+fires = true
+why = "fails, and nothing later works"
+spans = [
+  { tool = "run_code", input = '{"id": 7}', error = "invalid syntax", error_type = "SyntaxError" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "another class of error"
+spans = [
+  { tool = "run_code", input = '{"id": 7}', error = "Read timed out" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

@@ -19,3 +19,28 @@ SELECT key, subject, trace_id, span_id, NULL AS origin_span_id, field, quote
 FROM errors e WHERE class = 'no_results' AND NOT passed
   AND NOT EXISTS (
     SELECT 1 FROM answers a WHERE a.trace_id = e.trace_id AND a.end_time > e.start_time AND admits(a.answer))
+---
+[[example]]
+fires = true
+why = "fails, and nothing later works"
+spans = [
+  { tool = "find_flights", input = '{"id": 7}', error = "returned no results" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the same work succeeds later"
+spans = [
+  { tool = "find_flights", input = '{"id": 7}', error = "returned no results" },
+  { tool = "find_flights", input = '{"id": 7}', output = "fine" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the answer tells the user"
+spans = [
+  { tool = "find_flights", input = '{"id": 7}', error = "returned no results" },
+  { llm = "gpt-5", output = "There are no flights on that day, unfortunately." },
+]

@@ -19,3 +19,28 @@ SELECT key, subject, trace_id, span_id, NULL AS origin_span_id, field, quote
 FROM errors e WHERE class = 'not_found' AND NOT passed
   AND NOT EXISTS (
     SELECT 1 FROM answers a WHERE a.trace_id = e.trace_id AND a.end_time > e.start_time AND admits(a.answer))
+---
+[[example]]
+fires = true
+why = "fails, and nothing later works"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', error = "404 Not Found" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the same work succeeds later"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', error = "404 Not Found" },
+  { tool = "get_invoice", input = '{"id": 7}', output = "fine" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the answer tells the user"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', error = "404 Not Found" },
+  { llm = "gpt-5", output = "I could not find that invoice." },
+]

@@ -17,3 +17,20 @@ limits = "classes are told by type and message; an error that no instrumentation
 ---
 SELECT key, subject, trace_id, span_id, NULL AS origin_span_id, field, quote
 FROM errors e WHERE class = 'other' AND NOT passed
+---
+[[example]]
+fires = true
+why = "fails, and nothing later works"
+spans = [
+  { tool = "get_weather", input = '{"id": 7}', error = "the gremlin ate it" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the same work succeeds later"
+spans = [
+  { tool = "get_weather", input = '{"id": 7}', error = "the gremlin ate it" },
+  { tool = "get_weather", input = '{"id": 7}', output = "fine" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

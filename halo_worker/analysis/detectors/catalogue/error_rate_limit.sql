@@ -15,3 +15,20 @@ limits = "classes are told by type and message; an error that no instrumentation
 ---
 SELECT key, subject, trace_id, span_id, span_id AS origin_span_id, field, quote
 FROM errors e WHERE class = 'rate_limit' AND NOT passed
+---
+[[example]]
+fires = true
+why = "fails, and nothing later works"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', error = "429 Too Many Requests" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the same work succeeds later"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', error = "429 Too Many Requests" },
+  { tool = "get_invoice", input = '{"id": 7}', output = "fine" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

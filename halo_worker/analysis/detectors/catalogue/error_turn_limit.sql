@@ -15,3 +15,36 @@ limits = "classes are told by type and message; an error that no instrumentation
 ---
 SELECT key, subject, trace_id, span_id, NULL AS origin_span_id, field, quote
 FROM errors e WHERE class = 'turn_limit' AND NOT passed
+---
+[[example]]
+fires = true
+why = "fails, and nothing later works"
+
+[[example.spans]]
+tool = "research"
+input = '{"id": 7}'
+error = "Recursion limit of 25 reached without hitting a stop condition"
+error_type = "GraphRecursionError"
+
+[[example.spans]]
+llm = "gpt-5"
+output = "Your order arrives on Tuesday."
+
+[[example]]
+fires = false
+why = "the same work succeeds later"
+
+[[example.spans]]
+tool = "research"
+input = '{"id": 7}'
+error = "Recursion limit of 25 reached without hitting a stop condition"
+error_type = "GraphRecursionError"
+
+[[example.spans]]
+tool = "research"
+input = '{"id": 7}'
+output = "fine"
+
+[[example.spans]]
+llm = "gpt-5"
+output = "Your order arrives on Tuesday."

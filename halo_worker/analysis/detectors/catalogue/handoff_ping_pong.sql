@@ -47,3 +47,38 @@ FROM rounds r WHERE NOT EXISTS (
     AND t.start_time BETWEEN r.began AND r.start_time
     AND NOT routes_work(t.work))
 GROUP BY ALL
+---
+[[example]]
+fires = true
+why = "three rounds"
+spans = [
+  { agent = "writer" },
+  { agent = "critic" },
+  { agent = "writer" },
+  { agent = "critic" },
+  { agent = "writer" },
+  { agent = "critic" },
+]
+
+[[example]]
+fires = false
+why = "one round"
+spans = [
+  { agent = "writer" },
+  { agent = "critic" },
+]
+
+[[example]]
+fires = false
+why = "with work between"
+spans = [
+  { agent = "writer" },
+  { tool = "search", input = '{"q": 0}', output = "3" },
+  { agent = "critic" },
+  { agent = "writer" },
+  { tool = "search", input = '{"q": 1}', output = "3" },
+  { agent = "critic" },
+  { agent = "writer" },
+  { tool = "search", input = '{"q": 2}', output = "3" },
+  { agent = "critic" },
+]

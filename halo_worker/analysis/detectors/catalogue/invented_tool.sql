@@ -68,3 +68,20 @@ UNION ALL
 SELECT called AS key, called AS subject, d.trace_id, d.span_id, NULL AS origin_span_id, 'name' AS field,
   s.name AS quote
 FROM denied d JOIN steps s USING (trace_id, span_id)
+---
+[[example]]
+fires = true
+why = "not on offer"
+spans = [
+  { llm = "gpt-5", tools = ["search"], calls = ["lookup_everything"] },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "on offer"
+spans = [
+  { llm = "gpt-5", tools = ["search"], calls = ["search"] },
+  { tool = "search", input = '{"q": 1}', output = "3" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

@@ -25,3 +25,18 @@ least"""
 SELECT subject || '|' || span_type AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
   name AS quote
 FROM outliers WHERE measure = 'duration'
+---
+[[example]]
+fires = false
+why = "usual"
+times = 60
+spans = [
+  { tool = "export", input = '{"n": 1}', output = "x", seconds = 1 },
+]
+
+[[example]]
+fires = true
+why = "90 times as long"
+spans = [
+  { tool = "export", input = '{"n": 1}', output = "x", seconds = 90 },
+]

@@ -21,3 +21,19 @@ at least five traces, and as many calls of others; model calls by the length of 
 SELECT key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, name AS quote
 FROM shifted_calls JOIN (SELECT trace_id, span_id, name FROM steps) USING (trace_id, span_id)
 WHERE measure = 'duration'
+---
+[[example]]
+fires = false
+why = "usual"
+times = 20
+spans = [
+  { llm = "gpt-5", system = "Answer.", output = "fine", tokens = [1000, 10], seconds = 1 },
+]
+
+[[example]]
+fires = true
+why = "another prompt, four times as slow"
+times = 6
+spans = [
+  { llm = "gpt-5", system = "Answer, and think.", output = "fine", tokens = [1000, 10], seconds = 4 },
+]

@@ -18,3 +18,21 @@ limits = "the first 40 to 80 characters; paraphrases and later parts are not see
 SELECT actor AS key, actor AS subject, trace_id, span_id,
   span_id AS origin_span_id, 'output_text' AS field, system_head AS quote
 FROM steps WHERE span_type = 'llm' AND length(system_head) >= 40 AND contains(output_head, system_head)
+---
+[[example]]
+fires = true
+why = "word for word"
+
+[[example.spans]]
+llm = "gpt-5"
+output = "You are Vera of the harbour office, and speak of ships alone."
+system = "You are Vera of the harbour office, and speak of ships alone."
+
+[[example]]
+fires = false
+why = "an answer"
+
+[[example.spans]]
+llm = "gpt-5"
+output = "The ship is late."
+system = "You are Vera of the harbour office, and speak of ships alone."

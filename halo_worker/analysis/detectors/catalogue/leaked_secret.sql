@@ -30,3 +30,17 @@ WHERE NOT sample_secret(secret)
   -- The user's own words said back to them are no leak.
   AND NOT EXISTS (SELECT 1 FROM spans u WHERE u.trace_id = s.trace_id AND u.parent_span_id IS NULL
     AND contains(u.input_text, s.secret))
+---
+[[example]]
+fires = true
+why = "a key"
+spans = [
+  { llm = "gpt-5", output = "Use ghp_16C7e42F292c6912E7710c838347Ae178B4a for it." },
+]
+
+[[example]]
+fires = false
+why = "an example"
+spans = [
+  { llm = "gpt-5", output = "AKIAIOSFODNN7EXAMPLE is the key that the documentation shows." },
+]

@@ -34,3 +34,17 @@ SELECT call_name || '|arguments', call_name, c.trace_id, c.span_id, c.span_id, '
 FROM calls c JOIN steps s USING (trace_id, span_id)
 WHERE c.arguments_type = 'VARCHAR' AND call_name <> '' AND coalesce(s.finish_reason, '') <> 'length'
   AND regexp_matches(c.arguments->>'$', '^\s*\{') AND NOT json_valid(c.arguments->>'$')
+---
+[[example]]
+fires = true
+why = "a comma too many"
+spans = [
+  { llm = "gpt-5", output = '{"a": 1,, "b": 2}' },
+]
+
+[[example]]
+fires = false
+why = "valid"
+spans = [
+  { llm = "gpt-5", output = '{"a": 1, "b": 2}' },
+]

@@ -21,3 +21,19 @@ ASOF JOIN (
     AND trace_id IN (SELECT trace_id FROM steps WHERE finish_reason = 'length')
 ) c ON c.trace_id = e.trace_id AND c.end_time <= e.start_time
 WHERE c.finish_reason = 'length'
+---
+[[example]]
+fires = true
+why = "truncated, then unparsable"
+spans = [
+  { llm = "gpt-5", output = '{"a": [1, 2', finish = "length" },
+  { span = "parse answer", error = "Unterminated string in JSON at position 11" },
+]
+
+[[example]]
+fires = false
+why = "unparsable, but complete"
+spans = [
+  { llm = "gpt-5", output = "hello", finish = "stop" },
+  { span = "parse answer", error = "Unterminated string in JSON at position 11" },
+]

@@ -35,3 +35,19 @@ SELECT b.call_name || '|' || b.problem AS key, b.call_name AS subject, b.trace_i
 FROM b JOIN steps l ON l.trace_id = b.trace_id AND l.span_id = b.span_id
 LEFT JOIN t ON t.trace_id = b.trace_id AND t.span_id = b.span_id AND t.call_id IS NOT DISTINCT FROM b.call_id
   AND t.call_name = b.call_name
+---
+[[example]]
+fires = true
+why = "a placeholder"
+spans = [
+  { llm = "gpt-5", calls = [{ name = "get_order", arguments = { id = "<order_id>" } }] },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "a value"
+spans = [
+  { llm = "gpt-5", calls = [{ name = "get_order", arguments = { id = "A-7" } }] },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

@@ -19,3 +19,42 @@ two answers"""
 SELECT coalesce(named, 'a tool') AS key, coalesce(named, 'a tool') AS subject, trace_id, next_id AS span_id,
   next_id AS origin_span_id, field, quote
 FROM dropped_plans
+---
+[[example]]
+fires = true
+why = "planned, not called"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+input = "Write a plan first."
+output = "1. Call web_search for the tide.\n2. Answer with the time."
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+output = "High tide is at noon."
+
+[[example]]
+fires = false
+why = "planned and called"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+input = "Write a plan first."
+output = "1. Call web_search for the tide.\n2. Answer with the time."
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+calls = ["web_search"]
+
+[[example.spans]]
+tool = "web_search"
+input = '{"q": 1}'
+output = "noon"
+
+[[example.spans]]
+llm = "gpt-5"
+output = "High tide is at noon."

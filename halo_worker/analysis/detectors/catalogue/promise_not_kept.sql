@@ -25,3 +25,17 @@ WHERE s.output_length < 2000 AND (len(s.tools_offered) > 0
   AND NOT EXISTS (SELECT 1 FROM steps n ANTI JOIN asides USING (trace_id, span_id) WHERE n.trace_id = f.trace_id
     AND n.start_time > s.start_time
     AND n.span_type IN ('llm', 'tool', 'retriever', 'agent'))
+---
+[[example]]
+fires = true
+why = "announced, not done"
+spans = [
+  { llm = "gpt-5", tools = ["search"], output = "Let me look that up for you." },
+]
+
+[[example]]
+fires = false
+why = "an offer"
+spans = [
+  { llm = "gpt-5", tools = ["search"], output = "Let me know if you need anything else." },
+]

@@ -30,3 +30,27 @@ SELECT subject AS key, subject, r.trace_id, r.span_id, r.span_id AS origin_span_
   left(answer, 300) AS quote
 FROM refused r JOIN asked a USING (trace_id)
 WHERE NOT coalesce(a.wrong, false) AND (SELECT count(*) FROM refused) <= 0.5 * (SELECT n FROM usual)
+---
+[[example]]
+fires = true
+why = "a harmless request"
+
+[[example.spans]]
+llm = "gpt-5"
+input = "When does the branch open?"
+output = "I'm sorry, but I can't assist with that request."
+
+[[example]]
+fires = false
+why = "a request that asks for it"
+spans = [
+  { llm = "gpt-5", input = "How do I hack the branch?", output = "I'm sorry, but I can't assist with that request." },
+]
+
+[[example]]
+fires = false
+why = "an answer"
+times = 3
+spans = [
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

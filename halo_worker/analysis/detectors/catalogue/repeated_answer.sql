@@ -21,3 +21,17 @@ FROM steps WHERE span_type = 'llm' AND NOT failed AND calls = 0 AND output_lengt
   AND hash(trace_id, output_hash) IN (SELECT hash(trace_id, output_hash) AS h FROM steps WHERE span_type = 'llm'
     AND calls = 0 GROUP BY h HAVING count(*) >= 3)
 GROUP BY trace_id, output_hash, actor HAVING count(*) >= 3
+---
+[[example]]
+fires = true
+why = "three times"
+spans = [
+  { llm = "gpt-5", output = "I still need the number of your booking, please.", times = 3 },
+]
+
+[[example]]
+fires = false
+why = "twice"
+spans = [
+  { llm = "gpt-5", output = "I still need the number of your booking, please.", times = 2 },
+]

@@ -46,3 +46,29 @@ FROM (
       HAVING count(*) >= 3)
   GROUP BY trace_id, call_name, said_hash HAVING count(*) >= 4
 ) r JOIN steps s USING (trace_id, span_id)
+---
+[[example]]
+fires = true
+why = "three times the same"
+spans = [
+  { tool = "search", input = '{"q": "tide"}', output = "[3]", times = 3 },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "twice"
+spans = [
+  { tool = "search", input = '{"q": "tide"}', output = "[3]", times = 2 },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "its result changes"
+spans = [
+  { tool = "read_sensor", input = '{"s": 1}', output = "1" },
+  { tool = "read_sensor", input = '{"s": 1}', output = "2" },
+  { tool = "read_sensor", input = '{"s": 1}', output = "3" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

@@ -29,3 +29,20 @@ WHERE span_type = 'tool' AND NOT failed AND length(arguments) > 2
   AND NOT makes_a_draft(work)
   AND NOT (only_reads(work) OR hands_over(work))
 GROUP BY trace_id, work, input_hash HAVING count(*) >= 2
+---
+[[example]]
+fires = true
+why = "sent twice"
+spans = [
+  { tool = "send_invoice", input = '{"to": "ann"}', output = "sent", times = 2 },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "to two people"
+spans = [
+  { tool = "send_invoice", input = '{"to": "ann"}', output = "sent" },
+  { tool = "send_invoice", input = '{"to": "bo"}', output = "sent" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

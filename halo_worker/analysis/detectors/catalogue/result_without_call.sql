@@ -27,3 +27,23 @@ ANTI JOIN nested i ON i.trace_id = s.trace_id AND i.span_id = s.span_id
 ANTI JOIN calls c ON c.trace_id = s.trace_id AND (c.call_id = s.tool_call_id)
 ANTI JOIN calls n ON n.trace_id = s.trace_id AND n.call_name = s.tool_name
 WHERE s.span_type = 'tool' AND s.tool_call_id IS NOT NULL
+---
+[[example]]
+fires = true
+why = "an id that no call has"
+times = 3
+spans = [
+  { llm = "gpt-5", calls = [{ name = "search", id = "c1" }] },
+  { tool = "search", input = '{"q": 1}', id = "c1", output = "3" },
+  { tool = "pay_bill", input = '{"q": 1}', id = "c9", output = "3" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the id of its call"
+spans = [
+  { llm = "gpt-5", calls = [{ name = "search", id = "c1" }] },
+  { tool = "search", input = '{"q": 1}', id = "c1", output = "3" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

@@ -29,3 +29,20 @@ FROM (
     AND (span_type IN ('tool', 'llm', 'retriever', 'embedding') OR span_type IS NULL AND kind = 'CLIENT')
   GROUP BY trace_id, work
 ) WHERE times >= 4 OR times = 3 AND coalesce(last_good < last_bad, true)
+---
+[[example]]
+fires = true
+why = "fails four times"
+spans = [
+  { tool = "charge", input = '{"n": 1}', error = "503 Service Unavailable", times = 4 },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "works the third time"
+spans = [
+  { tool = "charge", input = '{"n": 1}', error = "503 Service Unavailable", times = 2 },
+  { tool = "charge", input = '{"n": 1}', output = "ok" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

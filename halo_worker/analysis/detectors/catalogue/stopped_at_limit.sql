@@ -23,3 +23,17 @@ SELECT coalesce(agent_name, name) AS key, coalesce(agent_name, name) AS subject,
 FROM steps WHERE span_type IN ('llm', 'agent', 'workflow', 'chain') AND NOT failed AND output_length < 300
   AND stopped_by_limit(output_head)
 GROUP BY ALL
+---
+[[example]]
+fires = true
+why = "LangChain's words"
+spans = [
+  { llm = "gpt-5", output = "Agent stopped due to iteration limit or time limit." },
+]
+
+[[example]]
+fires = false
+why = "a bus stop"
+spans = [
+  { llm = "gpt-5", output = "The bus stopped at the corner." },
+]

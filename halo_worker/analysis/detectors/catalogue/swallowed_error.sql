@@ -54,3 +54,36 @@ WHERE NOT coalesce(admits(f.answer) OR b.weak AND denies(f.answer), false)
       AND (g.work = b.tool OR g.input_hash = b.input_hash AND length(b.arguments) > 2)))
   AND NOT (b.told AND EXISTS (
     SELECT 1 FROM good_told g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time AND g.tool = b.tool))
+---
+[[example]]
+fires = true
+why = "the result is an error, the answer does not tell"
+spans = [
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
+  { llm = "gpt-5", output = "Your balance is 12 NOK." },
+]
+
+[[example]]
+fires = false
+why = "the answer tells"
+spans = [
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
+  { llm = "gpt-5", output = "I could not reach the ledger. Please try again later." },
+]
+
+[[example]]
+fires = false
+why = "a later call works"
+spans = [
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"balance": 12}' },
+  { llm = "gpt-5", output = "Your balance is 12 NOK." },
+]
+
+[[example]]
+fires = false
+why = "a member for errors says there is none"
+spans = [
+  { tool = "get_balance", input = "{}", output = '{"error": null, "balance": 3}' },
+  { llm = "gpt-5", output = "The balance is 3 NOK." },
+]

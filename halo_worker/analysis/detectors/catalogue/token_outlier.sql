@@ -26,3 +26,18 @@ speaks = ["input_tokens"]
 SELECT subject || '|' || span_type AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
   name AS quote
 FROM outliers WHERE measure IN ('first prompt', 'later prompt')
+---
+[[example]]
+fires = false
+why = "usual"
+times = 60
+spans = [
+  { llm = "gpt-5", output = "fine", tokens = [1000, 10] },
+]
+
+[[example]]
+fires = true
+why = "40 times as many"
+spans = [
+  { llm = "gpt-5", output = "fine", tokens = [40000, 10] },
+]

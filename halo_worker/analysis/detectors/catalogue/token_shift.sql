@@ -23,3 +23,19 @@ speaks = ["input_tokens"]
 SELECT key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, name AS quote
 FROM shifted_calls JOIN (SELECT trace_id, span_id, name FROM steps) USING (trace_id, span_id)
 WHERE measure = 'first prompt'
+---
+[[example]]
+fires = false
+why = "usual"
+times = 20
+spans = [
+  { llm = "gpt-5", system = "Answer.", output = "fine", tokens = [1000, 10] },
+]
+
+[[example]]
+fires = true
+why = "another prompt, three times as long"
+times = 6
+spans = [
+  { llm = "gpt-5", system = "Answer, and follow these rules.", output = "fine", tokens = [3000, 10] },
+]

@@ -28,3 +28,17 @@ FROM steps WHERE span_type = 'llm' AND coalesce(max_output_tokens, 1000) > 16 AN
   OR finish_reason IS NULL AND max_output_tokens IS NULL
     AND output_tokens IN (256, 512, 1000, 1024, 2000, 2048, 4000, 4096, 8192)
     AND output_length < 2000 AND regexp_matches(output_head, '[A-Za-z,]\s*$'))
+---
+[[example]]
+fires = true
+why = "its limit ended it"
+spans = [
+  { llm = "gpt-5", output = "The three main reasons are", finish = "length" },
+]
+
+[[example]]
+fires = false
+why = "it ended"
+spans = [
+  { llm = "gpt-5", output = "The three main reasons are", finish = "stop" },
+]

@@ -27,3 +27,18 @@ SELECT coalesce(agent_name, service_name) AS key, coalesce(agent_name, service_n
   s.span_id,
   s.span_id AS origin_span_id, 'name' AS field, s.name AS quote
 FROM rootless r JOIN steps s ON s.trace_id = r.trace_id AND s.span_id = r.last_span_id
+---
+[[example]]
+fires = true
+why = "the root has no end"
+root = "open"
+spans = [
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "it has"
+spans = [
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

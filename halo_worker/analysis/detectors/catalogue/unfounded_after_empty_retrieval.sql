@@ -48,3 +48,27 @@ FROM (
   HAVING bool_and(is_empty_result(text, length)) AND bool_and(retrieves_plainly(tool))
 ) r JOIN answers f ON f.trace_id = r.trace_id AND f.end_time > r.at_
 WHERE length(f.answer) >= 40 AND NOT admits(f.answer)
+---
+[[example]]
+fires = true
+why = "nothing found, answered"
+spans = [
+  { tool = "kb_search", input = '{"q": 1}', output = '{"results": []}' },
+  { llm = "gpt-5", output = "Late arrivals pay a fee of 25 dollars, and breakfast ends at half past ten." },
+]
+
+[[example]]
+fires = false
+why = "found"
+spans = [
+  { tool = "kb_search", input = '{"q": 1}', output = '{"results": ["fees: 25 dollars"]}' },
+  { llm = "gpt-5", output = "Late arrivals pay a fee of 25 dollars, and breakfast ends at half past ten." },
+]
+
+[[example]]
+fires = false
+why = "says so"
+spans = [
+  { tool = "kb_search", input = '{"q": 1}', output = "[]" },
+  { llm = "gpt-5", output = "I found no document about fees, so I cannot say what they are." },
+]

@@ -53,3 +53,32 @@ SELECT any_value(o.usual) || '|' || any_value(o.tool) AS key, any_value(o.tool) 
 FROM plain o JOIN steps s ON s.trace_id = o.trace_id
   AND (s.span_type = 'tool' AND s.work = o.tool OR s.span_type = 'llm' AND s.calls > 0)
 GROUP BY o.trace_id
+---
+[[example]]
+fires = false
+why = "the usual tool of its form"
+times = 40
+spans = [
+  { llm = "gpt-5", input = "Where is the parcel with number A7 now please", calls = ["track_parcel"] },
+  { tool = "track_parcel", input = '{"id": 1}', output = "fine" },
+  { llm = "gpt-5", output = "It is done." },
+]
+
+[[example]]
+fires = false
+why = "the usual tool of another form"
+times = 40
+spans = [
+  { llm = "gpt-5", input = "What is the exchange rate of the krone today", calls = ["get_rate"] },
+  { tool = "get_rate", input = '{"id": 1}', output = "fine" },
+  { llm = "gpt-5", output = "It is done." },
+]
+
+[[example]]
+fires = true
+why = "the other form's tool"
+spans = [
+  { llm = "gpt-5", input = "Where is the parcel with number A8 now please", calls = ["get_rate"] },
+  { tool = "get_rate", input = '{"id": 1}', output = "fine" },
+  { llm = "gpt-5", output = "It is done." },
+]

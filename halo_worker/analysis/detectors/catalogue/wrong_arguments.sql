@@ -49,3 +49,48 @@ SELECT b.call_name || '|' || b.problem AS key, b.call_name AS subject, b.trace_i
 FROM b JOIN steps l ON l.trace_id = b.trace_id AND l.span_id = b.span_id
 LEFT JOIN t ON t.trace_id = b.trace_id AND t.span_id = b.span_id AND t.call_id IS NOT DISTINCT FROM b.call_id
   AND t.call_name = b.call_name
+---
+[[example]]
+fires = true
+why = "a required argument is missing"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = [
+  { name = "pay", parameters = { type = "object", required = ["sum"], properties = { sum = { type = "number" } } } },
+]
+calls = [{ name = "pay", arguments = {} }]
+
+[[example.spans]]
+llm = "gpt-5"
+output = "Your order arrives on Tuesday."
+
+[[example]]
+fires = true
+why = "of another type"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = [
+  { name = "pay", parameters = { type = "object", required = ["sum"], properties = { sum = { type = "number" } } } },
+]
+calls = [{ name = "pay", arguments = { sum = "three" } }]
+
+[[example.spans]]
+llm = "gpt-5"
+output = "Your order arrives on Tuesday."
+
+[[example]]
+fires = false
+why = "as the schema says"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = [
+  { name = "pay", parameters = { type = "object", required = ["sum"], properties = { sum = { type = "number" } } } },
+]
+calls = [{ name = "pay", arguments = { sum = 3 } }]
+
+[[example.spans]]
+llm = "gpt-5"
+output = "Your order arrives on Tuesday."
