@@ -41,7 +41,7 @@ FACTS = (
     Fact("message content", "llm", "has_output", "empty, refused, leaking, claimed and unfounded answers", _CONTENT),
     Fact("tool definitions", "llm", "len(tools_offered) > 0", "invented tools and arguments that violate their schema", ("invented_tool", "wrong_arguments")),
     Fact("finish reasons", "llm", "finish_reason IS NOT NULL", "truncated and filtered output", ("truncated_output", "parse_failure_after_truncation", "content_filter")),
-    Fact("token counts", "llm", "input_tokens IS NOT NULL", "full contexts, and outliers of tokens and cost", ("token_outlier", "cost_outlier", "context_pressure")),
+    Fact("token counts", "llm", "input_tokens IS NOT NULL", "full contexts, and outliers of tokens and cost", ("token_outlier", "token_shift", "cost_outlier", "context_pressure")),
     Fact("model names", "llm", "model IS NOT NULL", "costs, context windows and differences between models", ("cost_outlier", "context_pressure")),
     Fact("tool calls of models", "calling", "calls > 0", "calls without a result, and which model call is to blame", ("call_without_result", "ends_without_answer", "invented_tool", "wrong_arguments")),
     Fact("tool spans", "calls", "tools > 0", "swallowed errors, repeated calls and double side effects", ("swallowed_error", "repeated_side_effect", "call_without_result", "ends_without_answer", "result_without_call")),

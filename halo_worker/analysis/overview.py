@@ -64,6 +64,8 @@ _SPANS = rf"""
     CASE WHEN span_type = 'tool' THEN left(input_text, 2000) END AS arguments,
     CASE WHEN parent_span_id IS NULL OR span_type IN ('agent', 'workflow', 'chain', 'llm')
       THEN left(input_text, 300) END AS asked,
+    CASE WHEN parent_span_id IS NULL OR span_type IN ('agent', 'workflow', 'chain')
+      THEN length(input_text) END AS asked_length,
     CASE WHEN span_type = 'llm' AND contains(output_messages, '"tool_calls"')
       THEN output_messages->'$[*].tool_calls[*]' END AS tool_calls,
     CASE WHEN span_type = 'llm'

@@ -16,22 +16,22 @@ from halo_receiver.store.reader import Reader
 from halo_worker.analysis import lexicon, same_call
 from halo_worker.analysis.detectors import arguments, claims, final_answer, windows
 
-Kind = Literal["view", "table", "scratch", "by measure"]
-MEASURES = ("duration", "gained", "cost")
+Kind = Literal["view", "table", "scratch"]
 
 # A table after those it reads, and what Python makes before those that show it.
 ORDER: tuple[str | Callable[[Reader], None], ...] = (
     "steps", "nested", "calls", "told_results", "results", "failed_results", "failed_steps", "errors",
     same_call.innermost, final_answer.prepare, "answers", "asides", "judging", "turns", "outcomes",
     "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests", "request_forms",
-    "rootless", "measures", "baselines", "outliers", windows.prepare, "context_windows",
+    "rootless", "damaged_arguments", "measures", "baseline_bins", "baselines", "long_inputs", "outliers", "shifts",
+    "shifted_calls", windows.prepare, "context_windows",
     arguments.prepare, "schema_violations", "schema_enums", "schema_described",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One of them. `scratch`: a table as large as the window; `by measure`: filled for one measure after another."""
+    """One of them. `scratch`: a table as large as the window."""
 
     name: str
     about: str
@@ -76,10 +76,5 @@ def _make(reader: Reader, table: Table) -> None:
     execute = reader.connection.execute
     if table.kind == "scratch":
         reader.scratch.table(table.name, table.sql)
-    elif table.kind == "by measure":  # one at a time: a median keeps all its values
-        for number, measure in enumerate(MEASURES):
-            sql = table.sql.replace("$measure", f"'{measure}'")
-            into = f"INSERT INTO {table.name}" if number else f"CREATE OR REPLACE TEMP TABLE {table.name} AS"
-            execute(f"{into} {sql}")
     else:
         execute(f"CREATE OR REPLACE TEMP {table.kind.upper()} {table.name} AS {table.sql}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from halo_worker.analysis.lexicon.files import quoted, read
 
-FILES = ("answers", "requests", "results", "arguments", "secrets", "tools")
+FILES = ("answers", "requests", "results", "arguments", "corruption", "secrets", "tools")
 
 
 @dataclass(frozen=True, slots=True)

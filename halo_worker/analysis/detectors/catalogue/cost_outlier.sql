@@ -1,7 +1,7 @@
 ---
 name = "cost_outlier"
 category = "Resource Abuse"
-version = 2
+version = 3
 scope = "group"
 severity = "low"
 confidence = 0.7
@@ -9,22 +9,25 @@ needs = ["token counts", "model names"]
 
 title = "{subject} occasionally costs far more than usual"
 description = """
-Some calls of {subject} cost many times the median, and their prompts are not longer: their answers or reasoning \
-are."""
-definition = "A model call costs more than 5 times the median of its agent, name and model"
-fix = "Cap output and reasoning tokens for this call, and look at what the expensive ones were asked."
+Some calls of {subject} cost many times the usual, and their prompts are not longer: their answers or reasoning are."""
+definition = """
+A model call costs more than 5 times what is usual for its agent and tool or model, and more than 6 robust standard \
+deviations (3 of them from 30 times on)"""
+fix = """
+Cap output and reasoning tokens for this call, and look at what the expensive ones were asked."""
 validation = "The most expensive calls of this agent should cost a few times the median."
-source = "median and MAD of the logarithm (Iglewicz and Hoaglin 1993)"
+source = "median and MAD of the logarithm (Iglewicz and Hoaglin 1993), drawn towards the level above (empirical Bayes)"
 limits = """
-at least 40 calls of the kind, and 5 cents; costs as sent or estimated; calls whose prompts explain it are token \
-outliers"""
+at least 15 calls of the tool or model; inputs of users that are as long explain it; at most a tenth of an agent's \
+calls, for more is a shift; five cents at least; costs as sent or estimated; calls whose prompts explain it are \
+token outliers"""
 speaks = ["cost", "output_tokens", "input_tokens"]
 ---
 -- What a long prompt explains is a token outlier.
-SELECT subject || '|' || name AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
+SELECT subject || '|' || span_type AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
   name AS quote
 FROM (FROM outliers WHERE measure = 'cost') ANTI
-  JOIN (FROM outliers WHERE measure = 'gained') t USING (trace_id, span_id)
+  JOIN (FROM outliers WHERE measure IN ('first prompt', 'later prompt')) t USING (trace_id, span_id)
 ---
 [[example]]
 fires = false

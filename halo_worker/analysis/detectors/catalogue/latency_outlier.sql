@@ -1,26 +1,28 @@
 ---
 name = "latency_outlier"
 category = "Latency Outlier"
-version = 2
+version = 3
 scope = "group"
 severity = "low"
 confidence = 0.7
 
 title = "{subject} is occasionally far slower than usual"
-description = "{subject} takes many times its median duration in some traces; the deepest slow span is named."
+description = """
+{subject} takes many times its usual duration in some traces; the deepest slow span is named."""
 definition = """
-A span takes more than 5 times the median of its agent, name and model, and more than 8 robust standard \
-deviations (half of them from 30 times on)"""
+A call takes more than 5 times what is usual for its agent and tool or model, and more than 6 robust standard \
+deviations (3 of them from 30 times on); or ten minutes and more"""
 fix = """
-Look at what differs in these calls: argument size, cold starts, retries inside the tool, provider latency. Set \
-a timeout."""
+Look at what differs in these calls: argument size, cold starts, retries inside the tool, provider latency. Set a \
+timeout."""
 validation = "The 99th percentile of this span should come near its median."
-source = "median and MAD of the logarithm (Iglewicz and Hoaglin 1993)"
+source = "median and MAD of the logarithm (Iglewicz and Hoaglin 1993), drawn towards the level above (empirical Bayes)"
 limits = """
-model, tool and retrieval calls, at least 40 of the kind, of which 3% at most; the deepest slow span only; five \
-seconds at least"""
+model calls by the length of their answers; at least 15 calls of the tool or model; inputs of users that are as long \
+explain it; at most a tenth of an agent's calls, for more is a shift; the deepest slow span only; five seconds at \
+least"""
 ---
-SELECT subject || '|' || name AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
+SELECT subject || '|' || span_type AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
   name AS quote
 FROM outliers WHERE measure = 'duration'
 ---

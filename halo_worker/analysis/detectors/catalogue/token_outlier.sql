@@ -1,7 +1,7 @@
 ---
 name = "token_outlier"
 category = "Resource Abuse"
-version = 2
+version = 3
 scope = "group"
 severity = "low"
 confidence = 0.7
@@ -9,22 +9,23 @@ needs = ["token counts"]
 
 title = "{subject} is occasionally sent far more tokens than usual"
 description = """
-Some calls of {subject} have many times the median prompt size; they cost more and crowd the task out of the \
-context."""
+Some calls of {subject} have many times the usual prompt size; they cost more and crowd the task out of the context."""
 definition = """
-A model call reads more than the one before it, by over 5 times the median such gain of its agent, name and \
-model"""
+The prompt of a model call, or what it reads beyond the call before it, has more than 5 times the tokens usual for \
+its agent and tool or model, and more than 6 robust standard deviations (3 of them from 30 times on)"""
 fix = """
-Cap tool results and history before they enter the prompt; look for a document or an error page that is passed \
-on whole."""
+Cap tool results and history before they enter the prompt; look for a document or an error page that is passed on \
+whole."""
 validation = "The largest prompts of this agent should shrink to a few times the median."
-source = "median and MAD of the logarithm (Iglewicz and Hoaglin 1993)"
-limits = "at least 40 calls of the kind, and 8,000 tokens; prompts that grow steadily are left to context_pressure"
+source = "median and MAD of the logarithm (Iglewicz and Hoaglin 1993), drawn towards the level above (empirical Bayes)"
+limits = """
+at least 15 calls of the tool or model; inputs of users that are as long explain it; at most a tenth of an agent's \
+calls, for more is a shift; 8,000 tokens at least; prompts that grow steadily are left to context_pressure"""
 speaks = ["input_tokens"]
 ---
-SELECT subject || '|' || name AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
+SELECT subject || '|' || span_type AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
   name AS quote
-FROM outliers WHERE measure = 'gained'
+FROM outliers WHERE measure IN ('first prompt', 'later prompt')
 ---
 [[example]]
 fires = false

@@ -1,8 +1,9 @@
 ---
 about = """
-Spans far from the baseline of their kind: above 5 times the median and 8 robust standard deviations (4 of them \
-from 30 times on), 3 in 100 of the kind at most; of nested ones the deepest."""
-kind = "by measure"
+Calls far from what is usual of a measure: above 5 times and 6 robust standard deviations (3 of them from 30 times \
+on), where there are 15 calls of the tool or model, at most a tenth of the agent's calls (more is a shift), and not \
+explained by a long input; also calls of ten minutes and more. Of nested ones the deepest."""
+kind = "table"
 
 [columns]
 measure = "as in measures"
@@ -10,19 +11,32 @@ trace_id = "the trace"
 span_id = "the span"
 subject = "tool, agent or name"
 name = "the span's name"
+span_type = ""
 ---
-WITH far AS (
-  SELECT trace_id, span_id FROM measures JOIN baselines b USING (measure, kind)
-  WHERE measure = $measure AND enough AND ln(value) - median > ln(5.0)
-    AND ((ln(value) - median) / (1.4826 * deviation) > 8.0
-      OR ln(value) - median > ln(30.0) AND (ln(value) - median) / (1.4826 * deviation) > 4.0)
-  QUALIFY count(*) OVER (PARTITION BY kind) <= 0.03 * n
+WITH above AS (
+  SELECT m.measure, m.trace_id, m.span_id, (m.bin - b.usual) / 20 AS times_ln, (m.bin - b.usual) / b.spread AS z,
+    b.calls, hash(m.measure, m.service, m.agent, m.what) AS kind
+  FROM measures m JOIN baselines b USING (measure, service, agent, what)
+  WHERE m.enough AND b.peers >= 15
+),
+far AS (
+  SELECT measure, trace_id, span_id FROM above
+  WHERE times_ln > ln(5.0) AND (z > 6 OR times_ln > ln(30.0) AND z > 3)
+  QUALIFY count(*) OVER (PARTITION BY kind) <= greatest(2, calls / 10)
+),
+chosen AS (
+  FROM far WHERE measure = 'later prompt' OR trace_id NOT IN (FROM long_inputs)
+  UNION
+  SELECT 'duration', trace_id, span_id FROM steps
+  WHERE span_type IN ('llm', 'tool', 'retriever') AND NOT failed AND duration_ns >= 600e9
 ),
 found AS (
-  SELECT trace_id, span_id, parent_span_id, name, coalesce(tool_name, agent_name, name) AS subject
-  FROM steps SEMI JOIN far USING (trace_id, span_id)
+  SELECT measure, trace_id, span_id, parent_span_id, name, span_type, coalesce(tool_name, agent_name, name) AS subject
+  FROM steps JOIN chosen USING (trace_id, span_id)
 )
-SELECT $measure AS measure, f.trace_id, f.span_id, f.subject, f.name
-FROM found f ANTI JOIN found c ON c.trace_id = f.trace_id AND c.parent_span_id = f.span_id
-ANTI JOIN (SELECT trace_id, outer_span_id FROM nested SEMI JOIN found USING (trace_id, span_id)) i
-  ON i.trace_id = f.trace_id AND i.outer_span_id = f.span_id
+SELECT f.measure, f.trace_id, f.span_id, f.subject, f.name, f.span_type
+FROM found f
+ANTI JOIN found c ON c.measure = f.measure AND c.trace_id = f.trace_id AND c.parent_span_id = f.span_id
+ANTI JOIN (
+  SELECT f.measure, trace_id, outer_span_id FROM nested n JOIN found f USING (trace_id, span_id)
+) i ON i.measure = f.measure AND i.trace_id = f.trace_id AND i.outer_span_id = f.span_id

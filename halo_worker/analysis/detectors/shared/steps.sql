@@ -41,8 +41,10 @@ calls = "their number"
 plans = "a model call that was asked for a plan and wrote one"
 has_output = "messages were captured"
 media = "the output is an image, a file or audio"
+prompt = "hash of the system prompt, and its beginning"
 system_head = "the beginning of the system prompt, 80 characters"
 asked = "the beginning of the input, 300 characters"
+asked_length = "characters of the whole input; of roots, agents, workflows and chains"
 output_head = "the beginning of the output, 2,000 characters"
 output_length = "characters of the whole output"
 output_hash = "equal for equal outputs; times and ids in results of tools do not count"
@@ -55,6 +57,6 @@ SELECT trace_id, span_id, parent_span_id, name, span_type, kind, status_code, fa
   duration_ns, service_name, version, convention, agent_name, coalesce(tool_name, name) AS work,
   coalesce(agent_name, model, name) AS actor, tool_name, tool_call_id, arguments, input_hash, model, served_model,
   provider, finish_reason, max_output_tokens, input_tokens, output_tokens, cost_usd, tools_offered, definitions,
-  tool_calls, calls, plans, has_output, media, system_head, asked, output_head, output_length, output_hash, error_type,
-  error_message, status_message, error_signature
+  tool_calls, calls, plans, has_output, media, prompt, system_head, asked, asked_length, output_head, output_length,
+  output_hash, error_type, error_message, status_message, error_signature
 FROM _s
