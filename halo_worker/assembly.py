@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from halo_receiver.store.reader import Reader
+from halo_worker import resolutions
 from halo_worker.analysis import contrast, overview
 from halo_worker.analysis.decision_scope import traces_since
 from halo_worker.analysis.draft import Draft
@@ -28,7 +29,6 @@ from halo_worker.report.model import (
     Release,
     Report,
     ReportWindow,
-    Resolution,
     SpanRef,
     Status,
 )
@@ -90,7 +90,7 @@ def assemble(
             (issue_id, occurrence.trace_id, occurrence.symptom_span_id or occurrence.origin_span_id or "")
             for occurrence in item.occurrences
         ]
-        findings.append(_finding(item, fact, assessed, continues))
+        findings.append(_finding(item, fact, assessed, continues, known.issues.get(issue_id)))
     totals = overview.totals(reader, sorted(set().union(*traces_of.values())), releases)
     findings = _in_groups(_ordered(findings), traces_of, known.leads)
     muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
@@ -99,7 +99,7 @@ def assemble(
     resolved = known.resolved_now(set(history), of=totals.traces, rules=draft.engine.rules)
     for issue in resolved:
         history[issue.issue_id] = issue.history
-    findings += [_resolved(issue, totals.traces) for issue in resolved]
+    findings += [resolutions.gone(issue, totals.traces) for issue in resolved]
     report = Report(
         id=about.run_id,
         window=ReportWindow(start=about.window.start_ns, end=about.window.end_ns),
@@ -130,6 +130,7 @@ def assemble(
         outcomes=outcomes,
         contrasts=contrasts,
         left_out=draft.left_out,
+        fixes=resolutions.fix_checks(reader, known, traces_of, draft.engine.rules, seen_first),
         rejected=verified.rejected,
     )
     line = headline(report)
@@ -210,7 +211,9 @@ def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:
     return "partial" if draft.stopped_by or draft.unanswered is not None else "complete"
 
 
-def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues: list[str]) -> Finding:
+def _finding(
+    item: VerifiedFinding, fact: Facts, assessed: Assessment, continues: list[str], before: Issue | None
+) -> Finding:
     draft, prevalence = item.draft, item.prevalence
     severity, reason = severity_of(
         rate=prevalence.rate,
@@ -233,6 +236,8 @@ def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues
         state=assessed.state,
         first_seen=assessed.first_seen,
         last_seen=item.last_seen_ns,
+        first_release=(before.finding.first_release if before else None) or fact.first_release,
+        last_release=fact.last_release or (before.finding.last_release if before else None),
         detector=Detector(name=draft.detector_name, sql=draft.sql, version=draft.rule_version),
         signature=cut(mask(draft.key), SIGNATURE_CHARACTERS),
         prevalence=prevalence.model_copy(
@@ -244,7 +249,7 @@ def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues
         ),
         comparable=assessed.derived.comparable,
         muted=assessed.muted,
-        resolution=_resolution(assessed),
+        resolution=resolutions.resolution(assessed),
         replaces=continues,
         seen_from=fact.seen_from,
         absent_windows=absent_windows(assessed.history),
@@ -266,36 +271,5 @@ def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues
     return finding.model_copy(update={"fix": finding.fix.model_copy(update={"brief": brief})})
 
 
-def _resolution(assessed: Assessment) -> Resolution | None:
-    decision = assessed.resolution
-    if decision is None:
-        return None
-    return Resolution(
-        at=decision.at_ns, by=decision.by, note=decision.note, release=decision.release, traces=assessed.since
-    )
-
-
 def _ref(trace_id: str, span_id: str | None) -> SpanRef | None:
     return SpanRef(trace_id=trace_id, span_id=span_id) if span_id else None
-
-
-def _resolved(issue: Issue, traces: int) -> Finding:
-    """Say of an issue of the last window that it is gone from this one; its evidence is that of then."""
-    last = issue.finding
-    return last.model_copy(
-        update={
-            "state": "resolved",
-            "severity_reason": f"{last.severity} when it was seen last",
-            "prevalence": last.prevalence.model_copy(
-                update={
-                    "traces": 0, "of": traces, "rate": 0.0, "low": 0.0,
-                    "high": min(1.0, 3 / traces) if traces else 1.0,
-                    "previous_rate": last.prevalence.rate, "p_value": None,
-                }
-            ),
-            "muted": False, "resolution": None, "group_id": None, "symptoms": [], "replaces": [], "comparable": True,
-            "affected": [], "breakdown": [], "seen_with": [], "evidence": [], "counter_evidence": [],
-            "seen_from": None, "absent_windows": 0, "calls": None, "place": None, "told_otherwise": None, "common": [],
-            "impact": None,
-        }
-    )  # fmt: skip

@@ -231,3 +231,17 @@ def test_a_release_that_is_still_to_come_is_waited_for(shop: Shop) -> None:
     plan = by_decision(run.memory(shop.settings).find(issue_id), None, NOW)
     assert sizes(shop, plan)[1] == 0
     assert sizes(shop, replace(plan, value="2.1", later=False))[1] == 100
+
+
+def test_a_resolution_is_checked_by_the_windows_after_it(shop: Shop, halo: Halo) -> None:
+    """And the report says in which releases the issue was seen."""
+    issue_id = issue_of(shop)
+    seen = run.memory(shop.settings).find(issue_id).finding
+    assert [one and one.version for one in (seen.first_release, seen.last_release)] == ["1.0", "1.0"]
+    shop.decide(2, "resolve", issue_id, release="2.1")
+    checked = run.run_schedule(shop.settings, "daily", window(3), now_ns=window(3).end_ns + SECOND)
+    [fix] = checked.report.fixes
+    assert (fix.issue_id, fix.verdict, fix.release) == (issue_id, "fixed", "2.1")
+    assert [(one.traces, one.of) for one in (fix.before, fix.window, fix.after)] == [(22, 200), (0, 100), (0, 100)]
+    assert "fixed: 0 of 100 traces in release 2.1, 22 of 200 before" in (checked.folder / "report.md").read_text()
+    assert "Fixes checked" in (checked.folder / "report.html").read_text()
