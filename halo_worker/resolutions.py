@@ -1,4 +1,4 @@
-"""What a window says of issues that are taken to be gone: by a person's decision, or by windows without them."""
+"""What a window says of the issues that a person resolved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from halo_worker.report.fixes import Affected, FixCheck, Resolution
 from halo_worker.report.headline import titled
 from halo_worker.report.issue import Assessment, Issue
 from halo_worker.report.memory import IssueMemory
-from halo_worker.report.model import Finding
 from halo_worker.report.states import MAX_POOLED, UNKNOWN_RULE, not_all_false, same_rule
 
 
@@ -24,28 +23,6 @@ def resolution(assessed: Assessment) -> Resolution | None:
     return Resolution(
         at=decision.at_ns, by=decision.by, note=decision.note, release=decision.release, traces=assessed.since
     )
-
-
-def gone(issue: Issue, traces: int) -> Finding:
-    """Say of an issue of the last window that it is gone from this one; its evidence is that of then."""
-    last = issue.finding
-    return last.model_copy(
-        update={
-            "state": "resolved",
-            "severity_reason": f"{last.severity} when it was seen last",
-            "prevalence": last.prevalence.model_copy(
-                update={
-                    "traces": 0, "of": traces, "rate": 0.0, "low": 0.0,
-                    "high": min(1.0, 3 / traces) if traces else 1.0,
-                    "previous_rate": last.prevalence.rate, "p_value": None,
-                }
-            ),
-            "muted": False, "resolution": None, "group_id": None, "symptoms": [], "replaces": [], "comparable": True,
-            "affected": [], "breakdown": [], "seen_with": [], "evidence": [], "counter_evidence": [],
-            "seen_from": None, "absent_windows": 0, "calls": None, "place": None, "told_otherwise": None, "common": [],
-            "impact": None,
-        }
-    )  # fmt: skip
 
 
 def fix_checks(

@@ -14,9 +14,10 @@ from types import EllipsisType
 from halo_receiver import permissions
 from halo_receiver.store.reader import Reader
 from halo_worker import assembly, inputs, issues, window_reader
-from halo_worker.analysis import analyst, detectors, evidence, learned_detectors, page_data
+from halo_worker.analysis import analyst, detectors, evidence, identities, learned_detectors, page_data
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
+from halo_worker.analysis.work import Work
 from halo_worker.config import Settings
 from halo_worker.config_schedules import BudgetConfig
 from halo_worker.delivery.courier import Courier, Delivery
@@ -137,6 +138,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             known = issues.open_memory(home, scope=scope, window=window, by_hand=request.schedule is None)
         begun = _Begun(current, request, reader, window, known, Exclusions(known), run_id, work_dir, now_ns)
         draft = _draft(begun)
+        draft.findings = identities.joined(draft.findings, known)
         verified = evidence.verify(reader, draft)
         assembled = assembly.assemble(
             reader,
@@ -207,11 +209,11 @@ def _draft(begun: _Begun) -> Draft:
     return draft
 
 
-def _work(begun: _Begun) -> analyst.Work:
+def _work(begun: _Begun) -> Work:
     current, request, analysis = begun.current, begun.request, begun.current.analysis
     if told := begun.exclusions.told():
         analysis = analysis.model_copy(update={"context": "\n".join(filter(None, (analysis.context, told)))})
-    return analyst.Work(
+    return Work(
         prompt=request.prompt,
         model=current.model,
         budget=current.budget,

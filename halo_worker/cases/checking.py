@@ -13,9 +13,10 @@ from typing import Any
 from halo_receiver.store.reader import Reader
 from halo_worker import inputs
 from halo_worker.analysis import capture, detectors
-from halo_worker.analysis.claim_verification import occurrences
+from halo_worker.analysis.affected_spans import of_rule
 from halo_worker.analysis.draft import DraftFinding
 from halo_worker.analysis.questions import Questions
+from halo_worker.analysis.tools import Desk
 from halo_worker.display import one_line
 from halo_worker.errors import HaloError, InputError
 from halo_worker.report.identity import alike, mask, tokens
@@ -75,11 +76,12 @@ def _by_sql(sql: str, reader: Reader, work_dir: Path) -> list[str]:
     async def named() -> list[str]:
         questions = Questions.of(reader, work_dir)
         try:
-            found = await occurrences(questions, sql)
+            found = await of_rule(Desk(questions), sql, 0)
         finally:
             await questions.close()
         if isinstance(found, str):
             raise InputError(found)
-        return [f"the rule's SQL names span {one.symptom_span_id} of trace {one.trace_id}" for one in found[:MAX_SAID]]
+        named = found.occurrences[:MAX_SAID]
+        return [f"the rule's SQL names span {one.symptom_span_id} of trace {one.trace_id}" for one in named]
 
     return asyncio.run(named())

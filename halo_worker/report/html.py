@@ -39,8 +39,8 @@ INDEX_REPORTS = 500
 _SETTLED = ("resolved", "muted", "wrong")
 
 _FILTERS = (
-    "count", "short", "dollars", "duration", "minute", "day", "plural", "cut", "chance", "left_out", "released",
-    "fix_check",
+    "count", "short", "dollars", "duration", "minute", "day", "plural", "cut", "chance", "left_out", "set_aside",
+    "released", "fix_check",
 )  # fmt: skip
 
 

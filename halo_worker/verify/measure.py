@@ -8,9 +8,11 @@ from pathlib import Path
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import capture, detectors, overview
-from halo_worker.analysis.claim_verification import occurrences
+from halo_worker.analysis.affected_spans import of_rule
 from halo_worker.analysis.exclusions import Exclusions
+from halo_worker.analysis.identities import identity
 from halo_worker.analysis.questions import Questions
+from halo_worker.analysis.tools import Desk
 from halo_worker.errors import InputError
 from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
@@ -81,7 +83,7 @@ def by_detectors(reader: Reader, known: IssueMemory) -> dict[str, Found]:
     """Run the detectors over the window, and return what they find by issue id."""
     found: dict[str, Found] = {}
     for draft in detectors.every_finding(reader, Exclusions(known)):
-        issue_id, _ = known.identify(draft.category, draft.detector_name, draft.key)
+        issue_id, _ = identity(draft, known)
         issue_id = known.continued.get(issue_id, issue_id)
         one = found.setdefault(
             issue_id, Found(issue_id, draft.title, rule_name(draft.detector_name, draft.rule_version))
@@ -104,13 +106,14 @@ async def _by_sql(
     try:
         for issue in issues:
             detector = issue.finding.detector
-            named = await occurrences(questions, (detector.sql if detector else None) or "")
+            # Without the number of traces: a rule may name nearly all of them, on one side.
+            named = await of_rule(Desk(questions), (detector.sql if detector else None) or "", 0)
             if isinstance(named, str):
                 problems.append(f"{issue.issue_id} was not measured: {named}")
                 continue
             wrong = {trace for decision in issue.standing.wrong for trace in decision.traces}
             one = found[issue.issue_id] = Found(issue.issue_id, titled(issue.finding), "sql")
-            for seen in named:
+            for seen in named.occurrences:
                 if seen.trace_id not in wrong:
                     one.add(seen.trace_id, seen.symptom_span_id)
     finally:
