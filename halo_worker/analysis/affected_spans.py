@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.draft import DraftFinding, Occurrence
+from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.tools import Desk
 from halo_worker.rlm.tool import ToolError
 
@@ -74,18 +75,23 @@ def first_of_traces(occurrences: Sequence[Occurrence]) -> list[Occurrence]:
     return list({one.trace_id: one for one in reversed(occurrences)}.values())[::-1]
 
 
-async def of_rule(desk: Desk, sql: str, traces: int) -> Affected | str:
-    """Run a rule's SQL over the whole window of `traces` traces; return the problem when it cannot be used."""
+async def named_by(questions: Questions, sql: str) -> Affected | str:
+    """Run a rule's SQL over the whole window; return the problem when it cannot be run."""
     try:
-        rows = await desk.questions.select(
+        rows = await questions.select(
             sql, within=_NAMED, needs=("trace_id", "span_id"), max_rows=MAX_SPANS, max_bytes=2**26, count=False
         )
     except ToolError as error:
         return f"its detector cannot be run: {error}"
     if rows.more:
         return f"its detector names more than {len(rows.rows)} spans"
-    found = _read(rows.rows)
-    if traces >= FEW_TRACES and len(found.traces) > traces * TOO_WIDE:
+    return _read(rows.rows)
+
+
+async def of_rule(desk: Desk, sql: str, traces: int) -> Affected | str:
+    """Run a rule over the window of `traces` traces; return the problem, also that it tells nothing apart."""
+    found = await named_by(desk.questions, sql)
+    if isinstance(found, Affected) and traces >= FEW_TRACES and len(found.traces) > traces * TOO_WIDE:
         return f"its detector names {len(found.traces)} of {traces} traces: it tells nothing apart"
     return found
 

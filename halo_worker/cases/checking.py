@@ -12,11 +12,9 @@ from typing import Any
 
 from halo_receiver.store.reader import Reader
 from halo_worker import inputs
-from halo_worker.analysis import capture, detectors
-from halo_worker.analysis.affected_spans import of_rule
+from halo_worker.analysis import affected_spans, capture, detectors
 from halo_worker.analysis.draft import DraftFinding
 from halo_worker.analysis.questions import Questions
-from halo_worker.analysis.tools import Desk
 from halo_worker.display import one_line
 from halo_worker.errors import HaloError, InputError
 from halo_worker.report.identity import alike, mask, tokens
@@ -76,12 +74,12 @@ def _by_sql(sql: str, reader: Reader, work_dir: Path) -> list[str]:
     async def named() -> list[str]:
         questions = Questions.of(reader, work_dir)
         try:
-            found = await of_rule(Desk(questions), sql, 0)
+            found = await affected_spans.named_by(questions, sql)
         finally:
             await questions.close()
         if isinstance(found, str):
             raise InputError(found)
-        named = found.occurrences[:MAX_SAID]
-        return [f"the rule's SQL names span {one.symptom_span_id} of trace {one.trace_id}" for one in named]
+        shown = found.occurrences[:MAX_SAID]
+        return [f"the rule's SQL names span {one.symptom_span_id} of trace {one.trace_id}" for one in shown]
 
     return asyncio.run(named())

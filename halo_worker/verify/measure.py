@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import capture, detectors, overview
-from halo_worker.analysis.affected_spans import of_rule
+from halo_worker.analysis import affected_spans, capture, detectors, overview
 from halo_worker.analysis.exclusions import Exclusions
 from halo_worker.analysis.identities import identity
 from halo_worker.analysis.questions import Questions
-from halo_worker.analysis.tools import Desk
 from halo_worker.errors import InputError
 from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
@@ -106,8 +104,7 @@ async def _by_sql(
     try:
         for issue in issues:
             detector = issue.finding.detector
-            # Without the number of traces: a rule may name nearly all of them, on one side.
-            named = await of_rule(Desk(questions), (detector.sql if detector else None) or "", 0)
+            named = await affected_spans.named_by(questions, (detector.sql if detector else None) or "")
             if isinstance(named, str):
                 problems.append(f"{issue.issue_id} was not measured: {named}")
                 continue
