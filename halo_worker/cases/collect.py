@@ -132,7 +132,7 @@ _GIVEN = """
   SELECT trace_id, arg_min(input_text, start_time) FILTER (trim(input_text) <> '') AS text,
     arg_min(agent_name, start_time) FILTER (agent_name <> '') AS agent,
     list(DISTINCT service_name) AS services
-  FROM spans WHERE list_contains($1, trace_id) GROUP BY trace_id
+  FROM spans WHERE trace_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY trace_id
 """
 
 
@@ -154,12 +154,12 @@ def _candidates(reader: Reader, traces: Sequence[str], *, failed_at: dict[str, s
 def _passing(reader: Reader, chosen: Sequence[Candidate], affected: set[str]) -> list[Candidate]:
     """Return passing traces of the services that the chosen ones ran in: no error, and in no report's issue."""
     services = reader.query(
-        "SELECT DISTINCT service_name AS s FROM spans WHERE list_contains($1, trace_id)",
+        "SELECT DISTINCT service_name AS s FROM spans WHERE trace_id IN (SELECT unnest($1::VARCHAR[]))",
         [[one.trace_id for one in chosen]],
     )
     rows = reader.query(
         "SELECT trace_id FROM traces WHERE error_count = 0 AND status_code IS DISTINCT FROM 'ERROR' "
-        "AND list_has_any(service_names, $1) AND NOT list_contains($2, trace_id) "
+        "AND list_has_any(service_names, $1) AND trace_id NOT IN (SELECT unnest($2::VARCHAR[])) "
         f"ORDER BY start_time DESC, trace_id LIMIT {MAX_PASSING}",
         [[row["s"] for row in services], sorted(affected)],
     )
@@ -176,7 +176,8 @@ _COLUMNS = (
 def _spans(reader: Reader, traces: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     rows = queries.json_rows(
         reader,
-        f"SELECT {_COLUMNS} FROM spans WHERE list_contains($1, trace_id) ORDER BY trace_id, start_time, span_id",
+        f"SELECT {_COLUMNS} FROM spans WHERE trace_id IN (SELECT unnest($1::VARCHAR[])) "
+        "ORDER BY trace_id, start_time, span_id",
         [list(traces)],
     )[1]
     found: dict[str, list[dict[str, Any]]] = {}

@@ -14,6 +14,7 @@ from halo_worker.errors import InputError
 from halo_worker.report.archive import Archive
 from halo_worker.report.comparison import VERDICTS, deciding
 from halo_worker.report.formats import plural
+from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.statistics import benjamini_hochberg
@@ -149,7 +150,8 @@ def _new(opened: Opened, known: IssueMemory, found: dict[str, Found]) -> list[Ne
         hits = len(one.traces & opened.after)
         earlier = issue is not None and issue.first_seen < opened.sides.split_ns
         if hits and not earlier and not (issue and _silent(issue)) and not one.traces & opened.began.keys():
-            new.append(NewIssue(issue_id=one.issue_id, title=one.title, traces=hits, of=len(opened.after)))
+            title = titled(issue.finding) if issue else one.title
+            new.append(NewIssue(issue_id=one.issue_id, title=title, traces=hits, of=len(opened.after)))
     return sorted(new, key=lambda one: (-one.traces, one.issue_id))
 
 
