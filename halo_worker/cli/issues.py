@@ -87,6 +87,8 @@ def issues_command(
         else ""
     )
     talk(f"{issue.issue_id} {DECIDED[decided]}{said}: {titled(issue.finding)}")
+    if decided == "resolve":
+        talk(f"the next windows check it; 'halo verify {issue.issue_id}' does now")
 
 
 def _known_trace(trace_id: str) -> str:
