@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import jsonschema
 import pytest
 
 from benchmarks.loop.agent import REVISIONS, Agent, NoCallError, RefusedError, carry_out, parsed
@@ -32,8 +33,9 @@ class Scripted:
         self.asked: list[list[dict[str, str]]] = []
         self.chat = SimpleNamespace(completions=SimpleNamespace(create=self._create))
 
-    def _create(self, *, messages: list[dict[str, str]], **_: Any) -> Any:
+    def _create(self, *, messages: list[dict[str, str]], **options: Any) -> Any:
         self.asked.append([*messages])
+        self.form = options.get("response_format")
         return SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content=self._replies.pop(0)))])
 
 
@@ -72,3 +74,12 @@ def test_the_second_version_shows_an_example_and_tells_the_model_why_a_call_was_
     assert '{"name": "add", "arguments"' in client.asked[0][0]["content"]
     assert "unknown argument 'properties'" in client.asked[1][-1]["content"]
     assert json.dumps(AREA) in client.asked[1][0]["content"]
+
+
+def test_the_third_version_lets_the_endpoint_hold_the_model_to_the_schema() -> None:
+    client = Scripted(RIGHT)
+    assert Agent(client, REVISIONS["3"])(TASK) == ("area", {"base": 10})
+    schema = client.form["json_schema"]["schema"]
+    jsonschema.validate(json.loads(RIGHT.strip("`json\n")), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(json.loads(COPIED), schema)

@@ -42,11 +42,16 @@ class Revision:
     version: str
     example: str = ""  # of a call, after the functions
     retries: int = 0  # times that the model is told why a call was refused, and asked again
+    structured: bool = False  # the endpoint is given the schema of a call
 
 
 # The second follows the report on the first: "Show the model the schema and one example, validate arguments before the
-# call, and return which argument was wrong and why", "return the ids that exist", "return the parser's message".
-REVISIONS = {one.version: one for one in (Revision("1"), Revision("2", EXAMPLE, retries=1))}
+# call, and return which argument was wrong and why", "return the ids that exist", "return the parser's message". The
+# third follows the report on the second, in which the example is called as a function, and what the first said beside:
+# "Use the provider's structured output for this call".
+REVISIONS = {
+    one.version: one for one in (Revision("1"), Revision("2", EXAMPLE, retries=1), Revision("3", structured=True))
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,10 @@ class Agent:
         return SYSTEM + json.dumps(task.functions, ensure_ascii=False) + self.revision.example
 
     def _work(self, messages: list[dict[str, str]], functions: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        form = {"response_format": _form(functions)} if self.revision.structured else {}
         for attempt in range(self.revision.retries + 1):
             reply = self.client.chat.completions.create(
-                model="local", messages=messages, temperature=0, max_tokens=MAX_TOKENS
+                model="local", messages=messages, temperature=0, max_tokens=MAX_TOKENS, **form
             )
             text = reply.choices[0].message.content or ""
             try:
@@ -104,6 +110,24 @@ class Agent:
                 raise
             span.set_attribute("output.value", '{"accepted": true}')
         return name, arguments
+
+
+def _form(functions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the response format that allows a call of one of the functions, and nothing else."""
+    calls = [
+        {
+            "type": "object",
+            "properties": {
+                "name": {"const": name},
+                "arguments": {**function["parameters"], "additionalProperties": False},
+            },
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for name, function in functions.items()
+    ]
+    schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    return {"type": "json_schema", "json_schema": {"name": "call", "strict": True, "schema": schema}}
 
 
 def parsed(text: str) -> tuple[str, dict[str, Any]]:
