@@ -105,6 +105,9 @@ def test_each_way_to_name_the_sides_takes_the_traces_it_means(shop: Shop) -> Non
     assert sizes(shop, planned(attribute="openinference.span.kind=TOOL")) == (0, 400), "no span of it came earlier"
     file = str(shop.data_dir.parent / "day1.jsonl")
     assert sizes(shop, planned(files=(file,)), window(1).end_ns) == (100, 100), "stored as well: after, not before"
+    import_day(shop.data_dir, 4, 7, started="before")
+    late = at(FIRST + 5 * DAY - 1801)  # seven traces began an hour earlier, all arrive a second later
+    assert sizes(shop, planned(since=late))[1] == 93
 
 
 def test_without_a_side_the_decision_says_what_changed(shop: Shop) -> None:
