@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,10 @@ from halo_receiver.errors import InputError
 from halo_receiver.store.reader import Reader
 
 READABLE = ("SELECT", "EXPLAIN")
+NEWEST = ("last", "latest")  # instead of a trace's id
+TABLES = ("spans", "traces", "logs")  # what the contract names; the reader's own begin with an underscore
+_SHOW_TABLES = re.compile(r"SHOW\s+(ALL\s+)?TABLES", re.IGNORECASE)
+_OWN_TABLE = re.compile(r'\s*Did you mean "(?:\w+\.)*_\w+"\?')
 
 
 def check_readable(reader: Reader, sql: str) -> str:
@@ -42,6 +47,8 @@ def json_rows(
     DuckDB's own words when the statement is wrong.
     """
     text = check_readable(reader, sql)
+    if _SHOW_TABLES.fullmatch(text):
+        text = f"SELECT unnest({list(TABLES)}) AS name"
     reader.resolve_agents(text)
     try:
         if text.upper().startswith("EXPLAIN"):
@@ -139,39 +146,24 @@ def _members(kind: str) -> dict[str, str]:
 
 
 def _first_lines(error: Exception) -> str:
-    return " ".join(str(error).split("\n\n")[0].split())
+    return " ".join(_OWN_TABLE.sub("", str(error).split("\n\n")[0]).split())
 
 
 def _hint(error: Exception) -> str:
     text = str(error)
     if "does not exist" in text or "not found" in text:
-        return "the tables are spans, traces and logs; 'DESCRIBE spans' names the columns"
+        return f"the tables are {TABLES[0]}, {TABLES[1]} and {TABLES[2]}; 'DESCRIBE spans' names the columns"
     return ""
-
-
-TRACE_ORDERS = {
-    "newest": "start_time DESC NULLS LAST",
-    "slowest": "duration_ns DESC NULLS LAST",
-    "errors": "error_count DESC, start_time DESC",
-    "tokens": "coalesce(input_tokens, 0) + coalesce(output_tokens, 0) DESC",
-    "cost": "cost_usd DESC NULLS LAST",
-}
-
-
-def list_traces(
-    reader: Reader, *, order: str = "newest", errors_only: bool = False, limit: int = 50
-) -> list[dict[str, Any]]:
-    """Return traces as `halo traces` shows them."""
-    where = "WHERE error_count > 0" if errors_only else ""
-    sql = f"SELECT * FROM traces {where} ORDER BY {TRACE_ORDERS[order]}, trace_id LIMIT {int(limit)}"
-    return json_rows(reader, sql)[1]
 
 
 def trace_spans(reader: Reader, trace_id: str) -> list[dict[str, Any]]:
     """Return the spans of a trace in order of their start. An id may be shortened to a prefix that only one trace has.
 
-    Raises InputError when no trace, or more than one, has that id.
+    `last` is the trace that started last. Raises InputError when no trace, or more than one, has that id.
     """
+    if trace_id.lower() in NEWEST:
+        newest = reader.query("SELECT trace_id FROM traces ORDER BY start_time DESC NULLS LAST, trace_id LIMIT 1")
+        trace_id = newest[0]["trace_id"] if newest else trace_id
     found = reader.query(
         "SELECT DISTINCT trace_id FROM traces WHERE trace_id = $1 OR starts_with(trace_id, lower($1)) LIMIT 3",
         [trace_id],

@@ -5,64 +5,21 @@ A first word that is not a command is a trace file: `halo FILE -p "…"` is `hal
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import click
 
-from halo_worker.cli.common import Context, fail
+from halo_worker.cli.console import Context, fail
+from halo_worker.cli.words import COMMANDS, arguments, unknown
 from halo_worker.errors import HaloError
 
 NO_PROXY = ("no_proxy", "NO_PROXY")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")  # reached without a proxy
-
-# Where each command lives; a module is loaded when its command is asked for, so that `halo --help` is quick.
-COMMANDS = {
-    "up": "serve",
-    "receive": "serve",
-    "work": "serve",
-    "schedules": "serve",
-    "run": "analyse",
-    "import": "analyse",
-    "demo": "analyse",
-    "reports": "results",
-    "issues": "issues",
-    "verify": "verify",
-    "cases": "cases",
-    "deliver": "results",
-    "traces": "data",
-    "trace": "data",
-    "query": "data",
-    "doctor": "doctor",
-    "ping": "ping",
-}
-
-# What `halo --help` says of each; the module stays unloaded.
-SUMMARIES = {
-    "up": "receiver and scheduled worker together on one data directory",
-    "receive": "the receiver alone: OTLP in, spans on disk",
-    "work": "the scheduled worker alone",
-    "schedules": "when analyses run, last and next; 'run NAME' runs one now",
-    "run": "one analysis now, of the store or of trace files",
-    "import": "trace files into the store",
-    "demo": "a fleet of agents, received, analysed, reported; needs no key",
-    "reports": "the published reports, or one of them",
-    "issues": "failure modes over time; mute, resolve, reopen",
-    "verify": "did a fix work: an issue before and after a change",
-    "cases": "regression cases from failing traces: jsonl, pytest, promptfoo",
-    "deliver": "send a report to the sinks that have not taken it",
-    "traces": "list traces: root, agents, duration, errors, tokens, cost",
-    "trace": "one trace as a tree",
-    "query": "one SELECT over spans, traces and logs",
-    "doctor": "what is set up, reachable, and supported by the captured spans",
-    "ping": "whether the receiver takes requests, for health checks",
-}
 
 _HELP = """Tell how your LLM agents fail, how often, since when, and what to change.
 
@@ -84,21 +41,26 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(SUMMARIES.items()))
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"halo_worker.cli.{COMMANDS[cmd_name]}")
+        module = importlib.import_module(f"halo_worker.cli.{COMMANDS[cmd_name].module}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
 
-def _version() -> str:
+def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # 50 ms, which only this needs
+
     try:
-        return version("halo-otel")
+        click.echo(f"halo, version {version('halo-otel')}")
     except PackageNotFoundError:
-        return "unknown"
+        click.echo("halo, version unknown")
+    ctx.exit()
 
 
 @click.group(
@@ -106,28 +68,13 @@ def _version() -> str:
 )
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Everything halo keeps.  [default: ./halo-data]")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings.  [default: halo.toml if present]")
-@click.version_option(_version(), "--version", prog_name="halo")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
 @click.pass_context
 def group(ctx: click.Context, data_dir: Path | None, config: Path | None) -> None:
     """Remember the options that stand before the command."""
     ctx.obj = Context(data_dir=data_dir, config=config)
-
-
-def arguments(given: list[str]) -> list[str]:
-    """Put `run` before the words of HALO's published command line, which has no commands."""
-    place = 0
-    while place < len(given):  # options of the group may come first
-        word = given[place]
-        if word in ("--data-dir", "--config"):
-            place += 2
-        elif word.startswith(("--data-dir=", "--config=")):
-            place += 1
-        else:
-            break
-    rest = given[place:]
-    if not rest or rest[0] in ("-h", "--help", "--version") or rest[0] in COMMANDS:
-        return given
-    return [*given[:place], "run", *rest]
 
 
 def main(given: list[str] | None = None) -> None:
@@ -136,7 +83,7 @@ def main(given: list[str] | None = None) -> None:
     _adapt_to_surroundings()
     result: Any = None
     try:
-        result = group.main(args=arguments(words), prog_name="halo", standalone_mode=False)
+        result = group.main(args=arguments(words), prog_name=_program(), standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
     except click.ClickException as error:
@@ -152,6 +99,11 @@ def main(given: list[str] | None = None) -> None:
     sys.exit(result if isinstance(result, int) else 0)
 
 
+def _program() -> str:
+    """Return the name we were called by: shell completion is bound to it."""
+    return "halo-otel" if Path(sys.argv[0]).name == "halo-otel" else "halo"
+
+
 def _adapt_to_surroundings() -> None:
     """Print what a terminal cannot show as escapes, and reach this machine without a proxy of the environment."""
     for stream in (sys.stdout, sys.stderr):
@@ -163,11 +115,14 @@ def _adapt_to_surroundings() -> None:
 
 
 def _suggest(words: list[str]) -> None:
-    """Where the first word is nearly a command and no file, say so, and exit."""
-    first = next((word for word in arguments(words)[1:] if not word.startswith("-")), "")
-    close = difflib.get_close_matches(first, COMMANDS, n=1, cutoff=0.7)
-    if first in words[:1] and first not in COMMANDS and close and not Path(first).exists():
-        fail(HaloError(f"'{first}' is neither a command nor a file", hint=f"did you mean 'halo {close[0]}'?"))
+    """Where the first word is neither a command nor a file, name the commands nearest to it, and exit."""
+    found = unknown(words)
+    if found is None:
+        return
+    word, near = found
+    named = " or ".join(f"'halo {name}'" for name in near)
+    hint = f"did you mean {named}?" if near else "'halo --help' lists the commands"
+    fail(HaloError(f"'{word}' is neither a command nor a file", hint=hint))
 
 
 def _usage(error: click.ClickException, words: list[str]) -> None:

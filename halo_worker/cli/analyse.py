@@ -17,9 +17,9 @@ from halo_worker.cli.common import (
     given_data_dir,
     settings,
     show_report,
-    talk,
     window_of,
 )
+from halo_worker.cli.console import talk
 from halo_worker.cli.progress import shown
 from halo_worker.config import ModelConfig
 from halo_worker.config_schedules import BudgetConfig
@@ -145,7 +145,10 @@ def _model_options(command: Any) -> Any:
 @_model_options
 @click.option("--out", type=click.Path(path_type=Path), help="Put the run's folder under this directory.")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json", "markdown", "html"]), default="text", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "html"]),
+    help="[default: text on a terminal, markdown in a pipe]",
 )
 @click.option(
     "--fail-on", type=click.Choice(["new", "regressed", "any"]), help="Exit 3 when a finding is in that state."
@@ -160,7 +163,7 @@ def _model_options(command: Any) -> Any:
 @everywhere
 def run_command(
     paths: tuple[str, ...], given_paths: tuple[str, ...], last_: str | None, since: str | None, until: str | None,
-    prompt: str | None, detectors_only: bool, out: Path | None, form: str, fail_on: str | None, schedule: str | None,
+    prompt: str | None, detectors_only: bool, out: Path | None, form: str | None, fail_on: str | None, schedule: str | None,
     remember: bool, resume: str | None,
     telemetry: bool, context: str | None, repo_path: Path | None, route: str | None, headers: tuple[str, ...],
     data_dir: Path | None, config: Path | None, **options: Any,
@@ -245,7 +248,7 @@ def _say_problems(problems: tuple[str, ...]) -> None:
         talk(f"warning: … and {len(problems) - MAX_PROBLEMS} more of the kind")
 
 
-def _print(result: run.Result, form: str) -> None:
+def _print(result: run.Result, form: str | None) -> None:
     show_report(result.folder, form)
     talk(f"report: {result.folder / 'report.html'}")
 

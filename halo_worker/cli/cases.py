@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from halo_worker.cli.common import everywhere, settings, talk
+from halo_worker.cli.common import everywhere, settings
+from halo_worker.cli.console import talk
 from halo_worker.display import json_for_terminal
 from halo_worker.report.formats import plural
 

@@ -6,11 +6,11 @@ import csv
 import difflib
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -21,9 +21,10 @@ from rich.text import Text
 from halo_receiver import permissions
 from halo_receiver.store.reader import Reader
 from halo_worker import freshness
+from halo_worker.cli.console import Context, talk
 from halo_worker.config import Settings, load_settings
 from halo_worker.display import json_for_terminal, one_line, visible
-from halo_worker.errors import HaloError, InputError
+from halo_worker.errors import InputError
 from halo_worker.moments import moment, seconds_of
 from halo_worker.window import Window, last
 
@@ -32,29 +33,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 WHOLE_CHARACTERS = 40  # of a first column that is shown whole, however narrow the terminal
 SHORT_CHARACTERS = 12  # of any other column that is
 CELL_CHARACTERS = 80  # of a table's cell; `--format json` shows all
+RECORD_CHARACTERS = 400  # of a value that has a line of its own
+TEXT_COLUMNS = 120  # of a report as text where there is no terminal
+PIPE_COLUMNS = 240  # of a table where no terminal says how wide it may be; texts in it are longer
 
 talk_console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-@dataclass
-class Context:
-    """The options that stand before the command."""
-
-    data_dir: Path | None = None
-    config: Path | None = None
-
-
-def talk(message: str) -> None:
-    """Say something to the person, on stderr, on one line: it may quote a file, or what a sink answered."""
-    click.echo(one_line(message), err=True)
-
-
-def fail(error: HaloError, *, code: int = 2) -> NoReturn:
-    """Print an error and what to do about it, and exit."""
-    talk(f"error: {error}")
-    if error.hint:
-        talk(f"hint:  {error.hint}")
-    sys.exit(code)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -92,6 +75,13 @@ def bounds(default: str) -> Callable[[Command], Command]:
     return add
 
 
+def given_config(config: Path | None) -> Path | None:
+    """Return the file that --config names, after the command or before it."""
+    context = click.get_current_context(silent=True)
+    before = context.find_object(Context) if context is not None else None
+    return config or (before.config if before else None)
+
+
 def given_data_dir(data_dir: Path | None) -> Path | None:
     """Return the directory that --data-dir names, after the command or before it."""
     context = click.get_current_context(silent=True)
@@ -104,10 +94,7 @@ def settings(data_dir: Path | None, config: Path | None, *, make: bool = False, 
 
     `make` makes the directory where it is missing.
     """
-    context = click.get_current_context(silent=True)
-    before = context.find_object(Context) if context is not None else None
-    data_dir = given_data_dir(data_dir)
-    config = config or (before.config if before else None)
+    data_dir, config = given_data_dir(data_dir), given_config(config)
     given = {
         name: {key: value for key, value in values.items() if value is not None} for name, values in sections.items()
     }
@@ -181,7 +168,32 @@ def print_rows(rows: Sequence[dict[str, Any]], form: str, *, columns: Sequence[s
         return
     if not names:
         talk("no rows")
-        return
+    elif rows and _too_wide(rows, names):
+        _print_records(rows, names)
+    else:
+        _print_table(rows, names)
+
+
+def _too_wide(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> bool:
+    """Whether a table would have no room for what each column needs at least."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
+    needed = [max(len(_cell(name)), *(len(_cell(row.get(name))) for row in rows)) for name in names]
+    return sum(min(each, SHORT_CHARACTERS) + 2 for each in needed) > width
+
+
+def _print_records(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Print each row as lines of a name and a value."""
+    longest = max(len(_cell(name)) for name in names)
+    for number, row in enumerate(rows, 1):
+        if len(rows) > 1:
+            click.echo(f"-- row {number} of {len(rows)}")
+        for name in names:
+            click.echo(
+                f"{_cell(name):<{longest}}  {_cell(row.get(name), limit=RECORD_CHARACTERS)}".rstrip(), file=sys.stdout
+            )
+
+
+def _print_table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
     table = Table(show_edge=False, pad_edge=False, box=None, header_style="bold", padding=(0, 2, 0, 0))
     for place, name in enumerate(names):
         numeric = all(isinstance(row.get(name), (int, float, type(None))) for row in rows)
@@ -199,24 +211,24 @@ def print_rows(rows: Sequence[dict[str, Any]], form: str, *, columns: Sequence[s
     console.print(table)
 
 
-def _cell(value: Any, *, whole: bool = False) -> str:
+def _cell(value: Any, *, whole: bool = False, limit: int = CELL_CHARACTERS) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return visible(text) if whole else one_line(text, CELL_CHARACTERS)
+    return visible(text) if whole else one_line(text, limit)
 
 
-def show_report(folder: Path, form: str) -> None:
-    """Print a published report: as json, html, markdown, or text, which a terminal shows rendered."""
-    path = folder / {"json": "report.json", "html": "report.html"}.get(form, "report.md")
+def show_report(folder: Path, form: str | None) -> None:
+    """Print a published report: as json, html, markdown, or text; without a form, text for a terminal, else Markdown."""
+    path = folder / {"json": "report.json", "html": "report.html"}.get(form or "", "report.md")
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     if form == "json":
         click.echo(json_for_terminal(text), nl=False)
-    elif form in ("text", "table") and sys.stdout.isatty():
-        Console().print(Markdown(visible(text)))
+    elif form in ("text", "table") or (form is None and sys.stdout.isatty()):
+        Console(width=None if sys.stdout.isatty() else TEXT_COLUMNS).print(Markdown(visible(text)))
     else:
         click.echo(visible(text), nl=False)
 

@@ -1,4 +1,4 @@
-"""`halo traces`, `halo trace` and `halo query`: look at the data, read only."""
+"""`halo trace` and `halo query`: look at the data, read only."""
 
 from __future__ import annotations
 
@@ -38,29 +38,30 @@ MAX_LEVELS = 100  # drawn by indent
 
 
 @click.command("query")
-@click.argument("sql")
+@click.argument("sql", required=False)
+@click.option(
+    "-f", "--file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Read the SQL from it."
+)
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", show_default=True
 )
 @bounds("all")
 @everywhere
 def query_command(
-    sql: str,
-    form: str,
-    last_: str | None,
-    since: str | None,
-    until: str | None,
-    data_dir: Path | None,
-    config: Path | None,
-) -> None:
+    sql: str | None, file: Path | None, form: str, last_: str | None, since: str | None, until: str | None,
+    data_dir: Path | None, config: Path | None,
+) -> None:  # fmt: skip
     """Run one SELECT over spans, traces and logs ('-' reads it from stdin).
 
     \b
     halo query "SELECT count(*) FROM spans"
     halo query "SELECT model, sum(input_tokens) FROM spans WHERE span_type = 'llm' GROUP BY ALL"
     halo query "DESCRIBE spans"
+    halo query -f slow.sql --format csv
     """
-    text = sys.stdin.read() if sql == "-" else sql
+    if (sql is None) == (file is None):
+        raise InputError("give one SELECT, or -f FILE", hint="'halo query \"DESCRIBE spans\"' names the columns")
+    text = _read(file) if file is not None else sys.stdin.read() if sql == "-" else sql or ""
     current = settings(data_dir, config)
     window = window_of(last_, since, until, now_ns=time.time_ns(), default=None)
     with open_reader(current, window) as reader:
@@ -69,54 +70,23 @@ def query_command(
     print_rows(rows, form, columns=columns)
 
 
-@click.command("traces")
-@click.option("--errors", is_flag=True, help="Only traces with an ERROR span.")
-@click.option("--order", type=click.Choice(list(queries.TRACE_ORDERS)), default="newest", show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
-@click.option(
-    "--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", show_default=True
-)
-@bounds("all")
-@everywhere
-def traces_command(
-    errors: bool, order: str, limit: int, form: str, last_: str | None, since: str | None, until: str | None,
-    data_dir: Path | None, config: Path | None,
-) -> None:  # fmt: skip
-    """List traces: root, agents, duration, errors, tokens, cost."""
-    current = settings(data_dir, config)
-    window = window_of(last_, since, until, now_ns=time.time_ns(), default=None)
-    with open_reader(current, window) as reader:
-        rows = queries.list_traces(reader, order=order, errors_only=errors, limit=limit)
-    if form != "table":
-        print_rows(rows, form)
-        return
-    print_rows(
-        [
-            {
-                "trace_id": row["trace_id"],
-                "start": (row["start_time"] or "")[:19].replace("T", " "),
-                "root": row["root_name"],
-                "service": ", ".join(row["service_names"]),
-                "agents": ", ".join(row["agent_names"]),
-                "duration": human_duration(row["duration_ns"]),
-                "spans": row["span_count"],
-                "errors": row["error_count"] or None,
-                "tokens": (row["input_tokens"] or 0) + (row["output_tokens"] or 0) or None,
-                "cost": f"${row['cost_usd']:.4f}" if row["cost_usd"] else None,
-            }
-            for row in rows
-        ],
-        "table",
-    )
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}") from None
 
 
 @click.command("trace")
-@click.argument("trace_id")
+@click.argument("trace_id", metavar="ID|last")
 @click.option("--format", "form", type=click.Choice(["tree", "json", "jsonl"]), default="tree", show_default=True)
 @click.option("--text/--no-text", default=True, show_default=True, help="Show the beginning of inputs and outputs.")
 @everywhere
 def trace_command(trace_id: str, form: str, text: bool, data_dir: Path | None, config: Path | None) -> None:
-    """Show one trace as a tree with durations, types, tokens and errors. A unique beginning of its id is enough."""
+    """Show one trace as a tree with durations, types, tokens and errors.
+
+    A unique beginning of its id is enough; 'last' is the trace that started last.
+    """
     current = settings(data_dir, config)
     # The manifest knows which segments may hold a whole id; of a beginning it knows nothing.
     whole = trace_id.lower() if WHOLE_ID.fullmatch(trace_id) else None

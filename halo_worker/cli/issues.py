@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import cast
 import click
 
 from halo_worker import run
-from halo_worker.cli.common import everywhere, print_rows, settings, talk
+from halo_worker.cli.common import everywhere, nearest, print_rows, settings
+from halo_worker.cli.console import talk
 from halo_worker.display import one_line
 from halo_worker.errors import InputError
 from halo_worker.report import formats
@@ -25,13 +27,15 @@ DECIDED: dict[Action, str] = {
     "mute": "muted", "unmute": "unmuted", "resolve": "resolved", "reopen": "reopened", "note": "noted",
     "wrong": "marked wrong",
 }  # fmt: skip
+ACTIONS = ("list", "show", *DECIDED)
 SHOWN_WINDOWS = 20
 SHOWN_VERIFICATIONS = 5
+ISSUE_ID = re.compile(r"(HALO-)?[0-9a-f]{2,}", re.IGNORECASE)  # or its beginning
 LINE_CHARACTERS = 4000  # of one text of an issue
 
 
 @click.command("issues")
-@click.argument("action", type=click.Choice(["list", "show", *DECIDED]), default="list")
+@click.argument("action", default="list", metavar=f"[{'|'.join(ACTIONS)}]")
 @click.argument("issue_id", required=False, metavar="[ID]")
 @click.option("--note", default="", help="Why; kept with the decision.")
 @click.option(
@@ -46,7 +50,7 @@ def issues_command(
     action: str, issue_id: str | None, note: str, because: str, traces: tuple[str, ...], release: str | None,
     schedule: str | None, form: str, data_dir: Path | None, config: Path | None,
 ) -> None:  # fmt: skip
-    """Failure modes over time: list them, show one, or decide about it.
+    """Failure modes over time: list them, show one ('halo issues ID'), or decide about it.
 
     \b
     mute      no report and no sink tells of it; it is still measured    (unmute ends it)
@@ -60,6 +64,7 @@ def issues_command(
     if schedule and schedule not in {*current.schedules, *memory.scopes}:
         known = ", ".join(sorted({*current.schedules, *memory.scopes}))
         raise InputError(f"there is no schedule '{schedule}'", hint=f"there are: {known}")
+    action, issue_id = _meant(action, issue_id)
     if action == "list":
         _list(memory, schedule, form)
         return
@@ -89,6 +94,15 @@ def issues_command(
     talk(f"{issue.issue_id} {DECIDED[decided]}{said}: {titled(issue.finding)}")
     if decided == "resolve":
         talk(f"the next windows check it; 'halo verify {issue.issue_id}' does now")
+
+
+def _meant(action: str, issue_id: str | None) -> tuple[str, str | None]:
+    """Return the action and the issue of the words that were given: an id alone shows the issue."""
+    if action in ACTIONS:
+        return action, issue_id
+    if issue_id is None and ISSUE_ID.fullmatch(action):
+        return "show", action
+    raise InputError(f"'{action}' is neither an action nor an issue", hint=nearest(action, ACTIONS))
 
 
 def _known_trace(trace_id: str) -> str:

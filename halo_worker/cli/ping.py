@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from halo_worker import segments_client
-from halo_worker.cli.common import everywhere, settings, talk
+from halo_worker.cli.common import everywhere, settings
+from halo_worker.cli.console import talk
 
 
 @click.command("ping")

@@ -16,7 +16,8 @@ from rich.status import Status
 
 from halo_worker import run
 from halo_worker.analysis.work import Progress
-from halo_worker.cli.common import talk, talk_console
+from halo_worker.cli.common import talk_console
+from halo_worker.cli.console import talk
 from halo_worker.display import one_line
 from halo_worker.report.formats import plural
 

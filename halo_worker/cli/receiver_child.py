@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from halo_receiver import child_processes
-from halo_worker.cli.common import fail
+from halo_worker.cli.console import fail
 from halo_worker.config import Settings
 from halo_worker.errors import HaloError
 from halo_worker.segments_client import ReceiverAddress

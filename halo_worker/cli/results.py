@@ -1,18 +1,24 @@
-"""`halo reports` and `halo deliver`: what was found, and sending it again."""
+"""`halo reports`, `halo open` and `halo deliver`: what was found, looking at it, and sending it again."""
 
 from __future__ import annotations
 
+import os
+import sys
+import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+from halo_receiver.store.queries import NEWEST
 from halo_worker import run
-from halo_worker.cli.common import everywhere, print_rows, settings, show_report, talk
+from halo_worker.cli.common import everywhere, print_rows, settings, show_report
+from halo_worker.cli.console import talk
 from halo_worker.display import visible
 from halo_worker.errors import InputError
 from halo_worker.report import formats, headline
 from halo_worker.report.archive import Archive
-from halo_worker.report.model import iso_nano
+from halo_worker.report.model import Report, iso_nano
 
 
 @click.command("reports")
@@ -29,7 +35,7 @@ from halo_worker.report.model import iso_nano
 def reports_command(
     report_id: str | None, brief: str | None, form: str | None, limit: int, data_dir: Path | None, config: Path | None
 ) -> None:
-    """List the reports, or show one ('latest', or a unique beginning of its ID)."""
+    """List the reports, or show one ('last', or a unique beginning of its ID)."""
     current = settings(data_dir, config)
     archive = Archive(run.reports_dir(current))
     if report_id is None and brief is None:
@@ -63,13 +69,7 @@ def reports_command(
         if not reports:
             talk("no reports yet: 'halo run' makes one now, 'halo up' on a schedule")
         return
-    if report_id in (None, "latest"):
-        reports, broken = archive.reports()
-        if not reports:
-            hint = broken[0].reason if broken else "'halo run' makes one"
-            raise InputError("there are no reports yet" if not broken else "no report can be read", hint=hint)
-        report_id = reports[0].id
-    report = archive.load(report_id or "")
+    report = _find(archive, report_id)
     if brief is not None:
         wanted = brief.upper().removeprefix("HALO-").lower()
         found = [item for item in report.findings if item.issue_id.removeprefix("HALO-").startswith(wanted)]
@@ -78,7 +78,59 @@ def reports_command(
             raise InputError(f"report {report.id} has no finding {brief}", hint=f"it has: {known}")
         click.echo(visible(found[0].fix.brief))
         return
-    show_report(archive.directory / report.id, form or "text")
+    show_report(archive.directory / report.id, form)
+
+
+def _find(archive: Archive, report_id: str | None) -> Report:
+    """Return the report of an id, or of its beginning; the newest for 'last' and for none."""
+    if report_id is not None and report_id.lower() not in NEWEST:
+        return archive.load(report_id)
+    reports, broken = archive.reports()
+    if not reports:
+        hint = broken[0].reason if broken else "'halo run' makes one"
+        raise InputError("there are no reports yet" if not broken else "no report can be read", hint=hint)
+    return reports[0]
+
+
+@click.command("open")
+@click.argument("wanted", required=False, metavar="[ID]")
+@click.option("--print", "only_print", is_flag=True, help="Print the path and open nothing.")
+@everywhere
+def open_command(wanted: str | None, only_print: bool, data_dir: Path | None, config: Path | None) -> None:
+    """Open a report in the browser: the last one, the one of ID, or the newest that tells of the issue ID.
+
+    'index' opens the page over all reports. The path is printed, too: on a machine without a browser, copy the file.
+    """
+    current = settings(data_dir, config)
+    archive = Archive(run.reports_dir(current))
+    page, anchor = _page(archive, wanted)
+    if not page.is_file():
+        raise InputError(f"{page} is not there", hint="'halo run' makes a report and its page")
+    click.echo(visible(str(page.absolute())))
+    if only_print:
+        return
+    if not can_browse(os.environ):
+        talk("no browser here: copy the file to a machine that has one; it needs no network")
+        return
+    webbrowser.open(page.absolute().as_uri() + anchor)
+
+
+def can_browse(environment: Mapping[str, str]) -> bool:
+    """Whether a graphical browser can be expected: a terminal browser would take over the terminal."""
+    return sys.platform == "darwin" or any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+
+
+def _page(archive: Archive, wanted: str | None) -> tuple[Path, str]:
+    """Return the page that was asked for, and where in it to begin."""
+    if wanted == "index":
+        return archive.directory / "index.html", ""
+    if wanted is not None and wanted.upper().startswith("HALO-"):
+        for report in archive.reports()[0]:
+            for finding in report.findings:
+                if finding.issue_id.upper().startswith(wanted.upper()):
+                    return archive.directory / report.id / "report.html", f"#{finding.issue_id}"
+        raise InputError(f"no report tells of {wanted}", hint="'halo issues' lists them")
+    return archive.directory / _find(archive, wanted).id / "report.html", ""
 
 
 @click.command("deliver")

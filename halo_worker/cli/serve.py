@@ -20,7 +20,8 @@ from halo_receiver.logs import event, set_up
 from halo_receiver.store.lock import DirectoryLock, holder
 from halo_worker import run as conductor
 from halo_worker import schedule
-from halo_worker.cli.common import everywhere, nearest, print_rows, settings, talk
+from halo_worker.cli.common import everywhere, given_data_dir, nearest, print_rows, settings
+from halo_worker.cli.console import talk
 from halo_worker.cli.receiver_child import ReceiverChild
 from halo_worker.config import Settings
 from halo_worker.delivery.courier import Delivery, make_sink, unreachable
@@ -28,6 +29,7 @@ from halo_worker.errors import HaloError, InputError
 from halo_worker.metrics import MetricsServer, WorkerMetrics
 from halo_worker.report import formats
 from halo_worker.report.model import iso_nano
+from halo_worker.segments_client import ReceiverAddress
 from halo_worker.window import Window
 
 log = logging.getLogger("halo.worker")
@@ -246,6 +248,25 @@ def _serve_metrics(current: Settings, metrics: WorkerMetrics) -> MetricsServer |
     return server
 
 
+def _say_next(current: Settings) -> None:
+    """Tell a person who has just started it what to do; a log of JSON lines has no place for that."""
+    address = ReceiverAddress.read(current.store.data_dir)
+    plan = schedule.plan(current.schedules, conductor.watermarks(current), time.time_ns())
+    due = min((item.next_run for item in plan if item.next_run), default=None)
+    if address is not None and address.grpc:
+        scheme = "https" if current.receiver.tls_cert_file else "http"
+        talk(
+            f"send spans:  export OTEL_EXPORTER_OTLP_ENDPOINT={scheme}://{address.grpc} OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+        )
+    elif address is not None and address.http:
+        scheme = "https" if current.receiver.tls_cert_file else "http"
+        talk(f"send spans:  export OTEL_EXPORTER_OTLP_ENDPOINT={scheme}://{address.http}")
+    where = given_data_dir(None)
+    flag = f" --data-dir {where}" if where else ""
+    talk(f"see them:    halo traces{flag}, halo doctor{flag}")
+    talk(f"report:      halo run --last 1h{flag} now" + (f"; on schedule at {formats.minute(due)} UTC" if due else ""))
+
+
 def _until_stopped(current: Settings, *, receiver: ReceiverChild | None) -> int:
     stopping = threading.Event()
 
@@ -262,6 +283,8 @@ def _until_stopped(current: Settings, *, receiver: ReceiverChild | None) -> int:
         if receiver is not None and (ended := receiver.wait_ready(stopping)):
             return ended
         scheduler.start()
+        if receiver is not None and current.worker.log_format == "text":
+            _say_next(current)
         # Beside the work: a host that answers nothing takes its time-out.
         threading.Thread(target=_say_unreachable, args=(current,), daemon=True).start()
         while not stopping.wait(1.0):

@@ -19,9 +19,7 @@ from halo_worker.config import load_settings
 from halo_worker.request import Request
 from halo_worker.window import Window
 from tests.worker.analysis.windows import BEGIN, span, write
-from tests.worker.test_command_line import Halo, halo
-
-__all__ = ["halo"]  # the fixture
+from tests.worker.conftest import Halo
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NODE_WANTED = (22, 22)

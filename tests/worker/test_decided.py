@@ -14,10 +14,8 @@ from halo_worker.errors import InputError
 from halo_worker.report.decisions import Decisions
 from halo_worker.report.model import Finding, Report
 from halo_worker.request import Request
+from tests.worker.conftest import Halo
 from tests.worker.days import DAY, FIRST, HOUR, SECOND, TITLE, import_day, trace_id, window
-from tests.worker.test_command_line import Halo, halo
-
-__all__ = ["halo"]  # the fixture
 
 
 class Shop:

@@ -22,11 +22,9 @@ from halo_worker.report.decisions import Action, Decisions
 from halo_worker.report.markdown import escaped
 from halo_worker.schedule import Scheduler
 from halo_worker.window import SECOND, Window
+from tests.worker.conftest import Halo
 from tests.worker.days import DAY, FIRST, FOUND_BY, HOUR, TITLE, import_day
 from tests.worker.delivery.test_delivery import Endpoint
-from tests.worker.test_command_line import Halo, halo
-
-__all__ = ["halo"]  # the fixture
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,9 @@ from halo_worker.report.verification import Verifications
 from halo_worker.verify import conductor, sides, text
 from halo_worker.verify.plan import Plan, by_decision, plan_of
 from tests.worker.analysis.windows import write
+from tests.worker.conftest import Halo
 from tests.worker.days import DAY, FIRST, SECOND, import_day, traffic, window
-from tests.worker.test_command_line import Halo, halo
 from tests.worker.test_decided import Shop
-
-__all__ = ["halo"]  # the fixture
 
 NOW = window(9).end_ns  # of the questions that are asked here
 FIX = FIRST + 2 * DAY  # seconds; days 0 and 1 are before

@@ -1,0 +1,104 @@
+"""The words of the command line: every command, where it lives, and what people type instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """One command: the module below `halo_worker.cli` that holds it, loaded when it is asked for, and its summary."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "init": Entry("init", "write a commented halo.toml from three questions"),
+    "up": Entry("serve", "receiver and scheduled worker together on one data directory"),
+    "receive": Entry("serve", "the receiver alone: OTLP in, spans on disk"),
+    "work": Entry("serve", "the scheduled worker alone"),
+    "status": Entry("status", "what runs, what arrived last, the next report, on one screen"),
+    "schedules": Entry("serve", "when analyses run, last and next; 'run NAME' runs one now"),
+    "run": Entry("analyse", "one analysis now, of the store or of trace files"),
+    "import": Entry("analyse", "trace files into the store"),
+    "demo": Entry("analyse", "a fleet of agents, received, analysed, reported; needs no key"),
+    "reports": Entry("results", "the published reports, or one of them"),
+    "open": Entry("results", "open a report in the browser"),
+    "issues": Entry("issues", "failure modes over time; mute, resolve, reopen"),
+    "verify": Entry("verify", "did a fix work: an issue before and after a change"),
+    "cases": Entry("cases", "regression cases from failing traces: jsonl, pytest, promptfoo"),
+    "deliver": Entry("results", "send a report to the sinks that have not taken it"),
+    "traces": Entry("traces", "list traces, filtered by agent, user, tool, text, …"),
+    "trace": Entry("data", "one trace as a tree"),
+    "query": Entry("data", "one SELECT over spans, traces and logs"),
+    "doctor": Entry("doctor", "what is set up, reachable, and supported by the captured spans"),
+    "ping": Entry("ping", "whether the receiver takes requests, for health checks"),
+    "completion": Entry("init", "completion of commands and options for bash, zsh or fish"),
+}
+
+# What people type who know other tools.
+SYNONYMS = {
+    "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor", "config": "init", "configure": "init",
+    "dashboard": "open", "findings": "issues", "health": "ping", "ingest": "import", "list": "traces", "load": "import",
+    "log": "traces", "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "server": "up", "serve": "up",
+    "setup": "init", "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status",
+    "ui": "open", "view": "trace", "web": "open", "worker": "work",
+}  # fmt: skip
+
+NEAREST = 3  # commands named for an unknown word
+_OF_THE_GROUP = ("--data-dir", "--config")
+_PATH_CHARACTERS = frozenset("/\\.*?[")
+
+
+def first_word(given: Sequence[str]) -> int:
+    """Return the place of the first word that is no option of the group; len(given) where there is none."""
+    place = 0
+    while place < len(given):
+        if given[place] in _OF_THE_GROUP:
+            place += 2
+        elif given[place].startswith(tuple(f"{name}=" for name in _OF_THE_GROUP)):
+            place += 1
+        else:
+            break
+    return min(place, len(given))
+
+
+def arguments(given: list[str]) -> list[str]:
+    """Put `run` before the words of HALO's published command line, which has no commands.
+
+    `help [COMMAND]` and `version` are what people type for `[COMMAND] --help` and `--version`.
+    """
+    place = first_word(given)
+    before, rest = given[:place], given[place:]
+    if not rest or rest[0] in ("-h", "--help", "--version") or rest[0] in COMMANDS:
+        return given
+    if rest[0] == "help" and not Path("help").exists():
+        return [*before, *rest[1:2], "--help"]
+    if rest == ["version"] and not Path("version").exists():
+        return [*before, "--version"]
+    return [*before, "run", *rest]
+
+
+def unknown(given: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Return the first word and the commands nearest to it, where it is neither a command nor the name of a file.
+
+    With words after it that only a question to a file has (`-p`), a file was meant.
+    """
+    place = first_word(given)
+    word = given[place] if place < len(given) else ""
+    is_file = word.startswith("-") or _PATH_CHARACTERS & set(word) or Path(word).exists()
+    if not word or word in COMMANDS or is_file:
+        return None
+    return word, nearest_commands(word)
+
+
+def nearest_commands(word: str) -> list[str]:
+    """Return the commands that a word may have meant, the likeliest first; none where it is like nothing."""
+    known = [*COMMANDS, *SYNONYMS]
+    close = difflib.get_close_matches(word.lower(), known, n=NEAREST, cutoff=0.6)
+    begins = [name for name in known if len(word) > 1 and name.startswith(word.lower())]
+    meant = [SYNONYMS.get(name, name) for name in (word.lower(), *close, *begins) if name in known]
+    return list(dict.fromkeys(meant))[:NEAREST]
