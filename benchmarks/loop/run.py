@@ -38,7 +38,7 @@ def main() -> None:
     agent = Agent(
         OpenAI(base_url=options.base_url, api_key="none", max_retries=0, timeout=600), REVISIONS[options.revision]
     )
-    chosen = tasks.split(tasks.load(options.data), options.split, options.size)
+    chosen = tasks.split(tasks.load(options.data), options.split)
     rows, begun = [], time.monotonic()
     for number, task in enumerate(chosen, 1):
         called = agent(task)
@@ -56,11 +56,10 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("split", choices=["dev", "held-out"])
+    parser.add_argument("split", choices=list(tasks.SPLITS))
     parser.add_argument("--revision", choices=list(REVISIONS), required=True)
     parser.add_argument("--data", type=Path, required=True, help="bfcl_eval/data")
     parser.add_argument("--base-url", required=True)
-    parser.add_argument("--size", type=int, default=40, help="tasks of a split")
     parser.add_argument("--out", required=True)
     return parser.parse_args()
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 CATEGORIES = ("simple_python", "multiple")
+# What the harness is developed on, and what each version of it is run on once.
+SPLITS = {"dev": (0, 40), "held-out": (40, 80)}
 _TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": None}
 _IGNORED = re.compile(r"[ ,./\-_*^'\"]")
 
@@ -36,9 +38,9 @@ def load(data: Path) -> list[Task]:
     return [task for row in zip(*by_category, strict=False) for task in row]
 
 
-def split(tasks: Sequence[Task], name: str, size: int) -> list[Task]:
-    """Return the development split, the first tasks, or the one held out, those after it."""
-    return list(tasks[:size] if name == "dev" else tasks[size : 2 * size])
+def split(tasks: Sequence[Task], name: str) -> list[Task]:
+    """Return the tasks of one of SPLITS."""
+    return list(tasks[slice(*SPLITS[name])])
 
 
 def _category(data: Path, name: str) -> Iterator[Task]:
