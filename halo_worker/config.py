@@ -61,6 +61,15 @@ class AnalysisConfig(Section):
     memory_limit_bytes: int = Field(2 * 2**30, ge=256 * 2**20, description="What DuckDB may use for one analysis.")
 
 
+class DetectorsConfig(Section):
+    """`[detectors]`: detectors of your own, and those that are switched off."""
+
+    paths: list[Path] = Field(
+        default_factory=list, description="Files and folders with detectors, relative to the file of settings."
+    )
+    mute: list[str] = Field(default_factory=list, description="Names of detectors that do not run.")
+
+
 class WorkerConfig(Section):
     """`[worker]`: how the scheduled worker is watched."""
 
@@ -107,6 +116,7 @@ SECTIONS: Sections = {
     "model": ModelConfig,
     "budget": BudgetConfig,
     "analysis": AnalysisConfig,
+    "detectors": DetectorsConfig,
     "worker": WorkerConfig,
     "schedules": [ScheduleConfig],
     "sinks": [SinkConfig],
@@ -125,6 +135,7 @@ class Settings:
     model: ModelConfig
     budget: BudgetConfig
     analysis: AnalysisConfig
+    detectors: DetectorsConfig
     worker: WorkerConfig
     schedules: dict[str, ScheduleConfig]
     sinks: dict[str, SinkConfig]
@@ -157,6 +168,9 @@ def load_settings(
     loaded["model"] = model.model_copy(
         update={name: value for name, value in standard.items() if getattr(model, name) is None and value}
     )
+    beside = (file.parent if file else Path()).absolute()
+    own: DetectorsConfig = loaded["detectors"]
+    loaded["detectors"] = own.model_copy(update={"paths": [beside / path for path in own.paths]})
     settings = Settings(**{**loaded, "schedules": loaded["schedules"] or DEFAULT_SCHEDULES})
     for name, schedule in settings.schedules.items():
         unknown = [sink for sink in schedule.sinks if sink not in settings.sinks]

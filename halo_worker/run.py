@@ -230,7 +230,11 @@ def _work(begun: _Begun) -> Work:
 
 def _detected(begun: _Begun) -> Draft:
     """Run the detectors, ours and those that a model wrote in earlier reports."""
-    found = detectors.run_detectors(begun.reader, begun.exclusions)
+    current = begun.current
+    own = detectors.Own(
+        current.detectors.paths, frozenset(current.detectors.mute), begun.work_dir / "own", current.store.threads
+    )
+    found = detectors.run_detectors(begun.reader, begun.exclusions, own)
     again, unmeasured = learned_detectors.remeasure(
         begun.reader, list(begun.known.issues.values()), begun.work_dir / "learned",
         threads=begun.current.store.threads,

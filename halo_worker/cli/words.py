@@ -34,6 +34,7 @@ COMMANDS = {
     "traces": Entry("traces", "list traces, filtered by agent, user, tool, text, …"),
     "trace": Entry("data", "one trace as a tree"),
     "query": Entry("data", "one SELECT over spans, traces and logs"),
+    "detectors": Entry("detectors", "the rules: list, show, test, and write your own"),
     "doctor": Entry("doctor", "what is set up, reachable, and supported by the captured spans"),
     "ping": Entry("ping", "whether the receiver takes requests, for health checks"),
     "completion": Entry("init", "completion of commands and options for bash, zsh or fish"),
