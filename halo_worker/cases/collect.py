@@ -56,7 +56,7 @@ def collect(current: Settings, issue_id: str, *, most: int, ruled: bool) -> Coll
     issue = issues.open_memory(archive).find(issue_id)
     known = issues.open_memory(archive, scope=issue.scope)
     issue = known.find(issue.issue_id)
-    rule = _rule(issue, known, needed=ruled)
+    rule = _rule(issue, known, measure.Rules.of(current, Path()), needed=ruled)
     problems = freshness.refresh(current, load=True).problems
     affected, others = _affected(archive, issue.issue_id)
     if not affected:
@@ -91,15 +91,20 @@ def collect(current: Settings, issue_id: str, *, most: int, ruled: bool) -> Coll
     return Collected(issue, [redacted(case, mask) for case in cases], len(found), len(affected), problems)
 
 
-def _rule(issue: Issue, known: IssueMemory, *, needed: bool) -> dict[str, Any] | None:
+def _rule(issue: Issue, known: IssueMemory, there: measure.Rules, *, needed: bool) -> dict[str, Any] | None:
     """Write the rule that must not fire, so that a test can apply it without the memory."""
-    if not measure.has_rule(issue, known) and not needed:
+    if not there.rule_of(issue, known) and not needed:
         return None
-    name = measure.rule_of(issue, known)
+    name = measure.rule_of(issue, known, there)
     finding = issue.finding
     if name == "sql":
         return {"kind": "sql", "sql": finding.detector.sql if finding.detector else ""}
     detector, _, version = name.partition("@")
+    if needed and detector not in checking.BUILT_IN:
+        raise InputError(
+            f"the detector {detector} is of [detectors] paths, and a written test has halo's own alone",
+            hint="--format jsonl exports the cases; 'halo verify' applies the rule",
+        )
     return {"kind": "detector", "name": detector, "version": int(version or 1), "signature": finding.signature}
 
 
