@@ -14,6 +14,8 @@ import pytest
 
 from halo_worker import inputs, run
 from halo_worker.cli import verify as command
+from halo_worker.cli.detectors import NEW
+from halo_worker.config import load_settings
 from halo_worker.errors import InputError
 from halo_worker.report.archive import Archive
 from halo_worker.report.model import Detector, iso_nano
@@ -246,3 +248,26 @@ def test_a_resolution_is_checked_by_the_windows_after_it(shop: Shop, halo: Halo)
     assert [(one.traces, one.of) for one in (fix.before, fix.window, fix.after)] == [(22, 200), (0, 100), (0, 100)]
     assert "fixed: 0 of 100 traces in release 2.1, 22 of 200 before" in (checked.folder / "report.md").read_text()
     assert "Fixes checked" in (checked.folder / "report.html").read_text()
+
+
+def test_an_issue_of_the_users_own_rule_is_measured_by_it_and_not_said_to_be_gone_when_it_fails(shop: Shop) -> None:
+    rule = NEW.format(name="refused_refund").replace(
+        "span_type = 'tool' AND duration_ns > 60e9", "status_code = 'ERROR' AND name = 'refund'"
+    )
+    own = shop.data_dir.parent / "rules"
+    own.mkdir()
+    (own / "refused_refund.sql").write_text(rule)
+    overrides: dict[str, Any] = {
+        "store": {"data_dir": shop.data_dir}, "analysis": {"settle_seconds": 0}, "detectors": {"paths": [own]},
+    }  # fmt: skip
+    shop.settings = load_settings(environment={}, overrides=overrides)
+    report = run.run_schedule(shop.settings, "daily", window(2), now_ns=window(2).end_ns + SECOND).report
+    [found] = [one for one in report.findings if one.detector and one.detector.name == "refused_refund"]
+    between = {"before": f"{at(FIRST)}..{at(FIX)}", "after": f"{at(FIX)}.."}
+    assert counts(asked(shop, found.issue_id, **between)) == ("improved", 22, 200, 1, 200)
+    (own / "refused_refund.sql").write_text(rule.replace("status_code", "status_kode"))
+    with pytest.raises(InputError, match="was not measured: a detector was left out"):
+        asked(shop, found.issue_id, **between)
+    (own / "refused_refund.sql").unlink()
+    with pytest.raises(InputError, match="no rule: there is no detector 'refused_refund'"):
+        asked(shop, found.issue_id, **between)
