@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from halo_receiver.store.reader import Reader
+from halo_worker import resolutions
 from halo_worker.analysis import contrast, overview
 from halo_worker.analysis.affected_spans import MAX_SPANS_OF_TRACE
 from halo_worker.analysis.calibration import NOTE
@@ -21,7 +22,7 @@ from halo_worker.report.decisions import Decision
 from halo_worker.report.groups import in_groups
 from halo_worker.report.headline import headline
 from halo_worker.report.identity import mask
-from halo_worker.report.issue import Assessment, Releases, Seen
+from halo_worker.report.issue import Assessment, Issue, Releases, Seen
 from halo_worker.report.memory import IssueMemory, rule_name
 from halo_worker.report.model import (
     Coverage,
@@ -32,7 +33,6 @@ from halo_worker.report.model import (
     Release,
     Report,
     ReportWindow,
-    Resolution,
     SetAside,
     SpanRef,
     Status,
@@ -95,7 +95,7 @@ def assemble(
             AffectedSpan(issue_id, one.trace_id, one.origin_span_id, one.symptom_span_id, item.draft.category)
             for one in item.occurrences
         ]
-        findings.append(_finding(item, fact, assessed, continues))
+        findings.append(_finding(item, fact, assessed, continues, known.issues.get(issue_id)))
     totals = overview.totals(reader, sorted(set().union(*traces_of.values())), releases)
     findings = in_groups(sorted(findings, key=order_of), affected, known.leads)
     muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
@@ -137,6 +137,7 @@ def assemble(
         outcomes=outcomes,
         contrasts=contrasts,
         left_out=draft.left_out,
+        fixes=resolutions.fix_checks(reader, known, traces_of, draft.engine.rules, seen_first),
         set_aside=set_aside,
         notes=[_note(item) for item in unsure],
         rejected=verified.rejected,
@@ -215,7 +216,9 @@ def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:
     return "partial" if draft.stopped_by or draft.unanswered is not None else "complete"
 
 
-def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues: list[str]) -> Finding:
+def _finding(
+    item: VerifiedFinding, fact: Facts, assessed: Assessment, continues: list[str], before: Issue | None
+) -> Finding:
     draft, prevalence = item.draft, item.prevalence
     severity, reason = severity_of(
         rate=prevalence.rate,
@@ -239,6 +242,8 @@ def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues
         state=assessed.state,
         first_seen=assessed.first_seen,
         last_seen=item.last_seen_ns,
+        first_release=(before.finding.first_release if before else None) or fact.first_release,
+        last_release=fact.last_release or (before.finding.last_release if before else None),
         detector=Detector(name=draft.detector_name, sql=draft.sql, version=draft.rule_version),
         signature=cut(mask(draft.key), SIGNATURE_CHARACTERS),
         prevalence=prevalence.model_copy(
@@ -251,7 +256,7 @@ def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues
         judged=draft.judged,
         comparable=assessed.derived.comparable,
         muted=assessed.muted,
-        resolution=_resolution(assessed),
+        resolution=resolutions.resolution(assessed),
         replaces=continues,
         seen_from=fact.seen_from,
         absent_windows=absent_windows(assessed.history),
@@ -273,15 +278,6 @@ def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues
     )
     brief = briefs.brief_of(finding)
     return finding.model_copy(update={"fix": finding.fix.model_copy(update={"brief": brief})})
-
-
-def _resolution(assessed: Assessment) -> Resolution | None:
-    decision = assessed.resolution
-    if decision is None:
-        return None
-    return Resolution(
-        at=decision.at_ns, by=decision.by, note=decision.note, release=decision.release, traces=assessed.since
-    )
 
 
 def _ref(trace_id: str, span_id: str | None) -> SpanRef | None:

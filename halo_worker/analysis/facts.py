@@ -17,6 +17,7 @@ from halo_worker.analysis.evidence import VerifiedFinding
 from halo_worker.analysis.impact import impacts
 from halo_worker.display import NAME_CHARACTERS, VALUE_CHARACTERS, one_line
 from halo_worker.report.facts import Calls, Common, Impact, Place, ToldOtherwise
+from halo_worker.report.fixes import ReleaseRef
 
 NEARLY_ALL = 0.9  # of the affected, from which they are said to have one agent, one version
 MOST = 0.8  # of the errors, from which what they say is said of all
@@ -55,6 +56,13 @@ _WHERE = """
 """
 
 
+_RELEASES = """
+  SELECT finding, arg_min({'service': service_name, 'version': version}, start_time) AS first,
+    arg_max({'service': service_name, 'version': version}, start_time) AS last
+  FROM _hit_calls WHERE version <> '' AND start_time IS NOT NULL GROUP BY finding
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What `report.model.Finding` has under the same names."""
@@ -65,6 +73,8 @@ class Facts:
     common: list[Common] = field(default_factory=list)
     impact: Impact | None = None
     seen_from: int | None = None
+    first_release: ReleaseRef | None = None
+    last_release: ReleaseRef | None = None
 
 
 def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
@@ -85,6 +95,7 @@ def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
     execute(_HITS)
     where = {row["finding"]: row for row in reader.query(_WHERE)}
     taken = impacts(reader)
+    released = {row["finding"]: row for row in reader.query(_RELEASES)}
     sizes, versions = _sizes(reader), _versions(reader)
     all_calls = {number: calls for number, row in where.items() if (calls := _calls(row, sizes))}
     first = sorted(all_calls)[:MAX_COMPARED]
@@ -100,9 +111,19 @@ def facts(reader: Reader, findings: Sequence[VerifiedFinding]) -> list[Facts]:
                 common=call_samples.shared(reader, number, calls) if calls and number in first else [],
                 impact=impact,
                 seen_from=first_ns,
+                first_release=_release(released.get(number), "first"),
+                last_release=_release(released.get(number), "last"),
             )
         )
     return found
+
+
+def _release(row: dict[str, Any] | None, which: str) -> ReleaseRef | None:
+    """Return the release of the first or last affected call that names one."""
+    if row is None:
+        return None
+    service, version = (one_line(row[which][name] or "", VALUE_CHARACTERS) for name in ("service", "version"))
+    return ReleaseRef(service=service, version=version)
 
 
 def _sizes(reader: Reader) -> dict[str, int]:

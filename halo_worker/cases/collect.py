@@ -29,8 +29,11 @@ CASE_VERSION = 1
 MAX_REPORTS = 30  # newest that hold the issue
 MAX_FAILING = 500  # newest affected traces that kinds are made of
 MAX_PASSING = 1000  # newest passing traces that controls are taken from
+MAX_TURNS = 20  # earlier ones of a session
 MAX_STEPS = 60  # of what the agent did
 TEXT_CHARACTERS = 4_000  # of one text of what it did; what it was given is kept whole
+
+Turns = dict[str, list[dict[str, Any]]]  # session → its traces in order: trace_id, input, output
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def collect(current: Settings, issue_id: str, *, most: int, ruled: bool) -> Coll
     issue = issues.open_memory(archive).find(issue_id)
     known = issues.open_memory(archive, scope=issue.scope)
     issue = known.find(issue.issue_id)
-    rule = _rule(issue, known, needed=ruled)
+    rule = _rule(issue, known, measure.Rules.of(current, Path()), needed=ruled)
     problems = freshness.refresh(current, load=True).problems
     affected, others = _affected(archive, issue.issue_id)
     if not affected:
@@ -79,23 +82,29 @@ def collect(current: Settings, issue_id: str, *, most: int, ruled: bool) -> Coll
                 f"the rule of {issue.issue_id} compares a trace with others, and cannot judge one alone",
                 hint="--format jsonl exports the cases; 'halo verify' applies the rule to many traces",
             )
+        turns = _turns(reader, [row["session_id"] for rows in spans.values() for row in rows if row["session_id"]])
         cases = [
-            _case(issue, rule, one, spans[one.trace_id], affected.get(one.trace_id), sizes.get(one.trace_id))
+            _case(issue, rule, one, spans[one.trace_id], turns, affected.get(one.trace_id), sizes.get(one.trace_id))
             for one in (*chosen, *resembling)
         ]
     mask = redactor(current.redaction.patterns, enabled=current.redaction.enabled)
     return Collected(issue, [redacted(case, mask) for case in cases], len(found), len(affected), problems)
 
 
-def _rule(issue: Issue, known: IssueMemory, *, needed: bool) -> dict[str, Any] | None:
+def _rule(issue: Issue, known: IssueMemory, there: measure.Rules, *, needed: bool) -> dict[str, Any] | None:
     """Write the rule that must not fire, so that a test can apply it without the memory."""
-    if not measure.has_rule(issue, known) and not needed:
+    if not there.rule_of(issue, known) and not needed:
         return None
-    name = measure.rule_of(issue, known)
+    name = measure.rule_of(issue, known, there)
     finding = issue.finding
     if name == "sql":
         return {"kind": "sql", "sql": finding.detector.sql if finding.detector else ""}
     detector, _, version = name.partition("@")
+    if needed and detector not in checking.BUILT_IN:
+        raise InputError(
+            f"the detector {detector} is of [detectors] paths, and a written test has halo's own alone",
+            hint="--format jsonl exports the cases; 'halo verify' applies the rule",
+        )
     return {"kind": "detector", "name": detector, "version": int(version or 1), "signature": finding.signature}
 
 
@@ -119,7 +128,9 @@ def _affected(archive: Archive, issue_id: str) -> tuple[dict[str, str], set[str]
         if any(one.issue_id == issue_id and one.prevalence.traces for one in report.findings)
     )
     for report in itertools.islice(holding, MAX_REPORTS):
-        for one, trace_id, span_id in archive.affected(report.id):
+        if len(mine) >= MAX_FAILING:
+            break
+        for one, trace_id, span_id in reversed(list(archive.affected(report.id))):  # in order of time
             if one == issue_id:
                 mine.setdefault(trace_id, span_id)
             else:
@@ -127,12 +138,27 @@ def _affected(archive: Archive, issue_id: str) -> tuple[dict[str, str], set[str]
     return mine, others
 
 
+_TURNS = """
+  SELECT session_id, trace_id, arg_min(input_text, start_time) FILTER (trim(input_text) <> '') AS input,
+    arg_min(output_text, start_time) FILTER (parent_span_id IS NULL AND trim(output_text) <> '') AS output
+  FROM spans WHERE session_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY ALL ORDER BY min(start_time), trace_id
+"""
+
+
+def _turns(reader: Reader, sessions: Sequence[str]) -> Turns:
+    """Return the traces of sessions in their order, with what was asked and answered."""
+    found: Turns = {}
+    for row in reader.query(_TURNS, [sorted(set(sessions))]) if sessions else []:
+        found.setdefault(row["session_id"], []).append(row)
+    return found
+
+
 # What a trace was given: the input of its first span that has one.
 _GIVEN = """
   SELECT trace_id, arg_min(input_text, start_time) FILTER (trim(input_text) <> '') AS text,
     arg_min(agent_name, start_time) FILTER (agent_name <> '') AS agent,
     list(DISTINCT service_name) AS services
-  FROM spans WHERE list_contains($1, trace_id) GROUP BY trace_id
+  FROM spans WHERE trace_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY trace_id
 """
 
 
@@ -154,12 +180,12 @@ def _candidates(reader: Reader, traces: Sequence[str], *, failed_at: dict[str, s
 def _passing(reader: Reader, chosen: Sequence[Candidate], affected: set[str]) -> list[Candidate]:
     """Return passing traces of the services that the chosen ones ran in: no error, and in no report's issue."""
     services = reader.query(
-        "SELECT DISTINCT service_name AS s FROM spans WHERE list_contains($1, trace_id)",
+        "SELECT DISTINCT service_name AS s FROM spans WHERE trace_id IN (SELECT unnest($1::VARCHAR[]))",
         [[one.trace_id for one in chosen]],
     )
     rows = reader.query(
         "SELECT trace_id FROM traces WHERE error_count = 0 AND status_code IS DISTINCT FROM 'ERROR' "
-        "AND list_has_any(service_names, $1) AND NOT list_contains($2, trace_id) "
+        "AND list_has_any(service_names, $1) AND trace_id NOT IN (SELECT unnest($2::VARCHAR[])) "
         f"ORDER BY start_time DESC, trace_id LIMIT {MAX_PASSING}",
         [[row["s"] for row in services], sorted(affected)],
     )
@@ -176,7 +202,8 @@ _COLUMNS = (
 def _spans(reader: Reader, traces: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     rows = queries.json_rows(
         reader,
-        f"SELECT {_COLUMNS} FROM spans WHERE list_contains($1, trace_id) ORDER BY trace_id, start_time, span_id",
+        f"SELECT {_COLUMNS} FROM spans WHERE trace_id IN (SELECT unnest($1::VARCHAR[])) "
+        "ORDER BY trace_id, start_time, span_id",
         [list(traces)],
     )[1]
     found: dict[str, list[dict[str, Any]]] = {}
@@ -186,8 +213,8 @@ def _spans(reader: Reader, traces: Sequence[str]) -> dict[str, list[dict[str, An
 
 
 def _case(
-    issue: Issue, rule: dict[str, Any] | None, one: Candidate, spans: list[dict[str, Any]], span_id: str | None,
-    alike: int | None,
+    issue: Issue, rule: dict[str, Any] | None, one: Candidate, spans: list[dict[str, Any]], turns: Turns,
+    span_id: str | None, alike: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write one case; docs/cases.md describes it."""
     failing = alike is not None
@@ -203,7 +230,7 @@ def _case(
             "trace_id": one.trace_id, "span_id": span_id, "service": first["service_name"], "release": first["version"],
             "agent": one.agent or None, "started": first["start_time"], "traces_like_it": alike,
         },
-        "input": _given(one, spans),
+        "input": _given(one, spans, turns),
         "observed": {
             "output": _answer(spans), "steps": list(_steps(spans)), "steps_left_out": max(0, len(spans) - MAX_STEPS),
         },
@@ -212,14 +239,21 @@ def _case(
     }  # fmt: skip
 
 
-def _given(one: Candidate, spans: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _given(one: Candidate, spans: Sequence[dict[str, Any]], turns: Turns) -> dict[str, Any]:
     """Write what the agent was given: its input, the messages of its first model call, its tools, its session."""
     asked = next((span for span in spans if span["input_messages"]), None)
     tools = sorted({tool for span in spans for tool in span["tools_offered"] or []})
     session = next((span["session_id"] for span in spans if span["session_id"]), None)
     return {
         "text": one.text, "messages": asked["input_messages"] if asked else None, "tools": tools, "session_id": session,
+        "earlier_turns": _before(turns.get(session, []), one.trace_id) if session else [],
     }  # fmt: skip
+
+
+def _before(turns: Sequence[dict[str, Any]], trace_id: str) -> list[dict[str, Any]]:
+    """Return the turns of a session before a trace, the last of them."""
+    place = next((place for place, turn in enumerate(turns) if turn["trace_id"] == trace_id), 0)
+    return [{"input": turn["input"], "output": turn["output"]} for turn in turns[max(0, place - MAX_TURNS) : place]]
 
 
 def _answer(spans: Sequence[dict[str, Any]]) -> str | None:

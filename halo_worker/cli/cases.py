@@ -12,6 +12,10 @@ from halo_worker.display import json_for_terminal
 from halo_worker.report.formats import plural
 
 DEFAULT_MAX = 20
+NEXT = {
+    "pytest": "next: HALO_AGENT=module:function pytest {place}",
+    "promptfoo": "next: cd {place} && HALO_AGENT=module:function npx promptfoo eval",
+}
 
 
 @click.command("cases")
@@ -60,5 +64,8 @@ def cases_command(
     if form == "jsonl" and out is None:
         click.echo(json_for_terminal(formats.lines(found.cases)), nl=False)
         return
-    for path in formats.write(form, found.cases, out or Path("halo-cases") / found.issue.issue_id):  # type: ignore[arg-type]
+    place = out or Path("halo-cases") / found.issue.issue_id
+    for path in formats.write(form, found.cases, place):  # type: ignore[arg-type]
         click.echo(str(path))
+    if form in NEXT:
+        talk(NEXT[form].format(place=place))

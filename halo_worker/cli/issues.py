@@ -21,6 +21,7 @@ from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import iso_nano
+from halo_worker.report.verification import Verification, Verifications
 
 DECIDED: dict[Action, str] = {
     "mute": "muted", "unmute": "unmuted", "resolve": "resolved", "reopen": "reopened", "note": "noted",
@@ -28,6 +29,7 @@ DECIDED: dict[Action, str] = {
 }  # fmt: skip
 ACTIONS = ("list", "show", *DECIDED)
 SHOWN_WINDOWS = 20
+SHOWN_VERIFICATIONS = 5
 ISSUE_ID = re.compile(r"(HALO-)?[0-9a-f]{2,}", re.IGNORECASE)  # or its beginning
 LINE_CHARACTERS = 4000  # of one text of an issue
 
@@ -70,10 +72,12 @@ def issues_command(
         raise InputError(f"which issue to {action}?", hint="'halo issues' lists them")
     issue = memory.find(issue_id)
     if action == "show":
+        verified = Verifications(run.reports_dir(current)).of(issue.issue_id)
         if form == "json":
-            print_rows([_row(issue) | _details(issue)], "json")
+            kept = [item.model_dump(mode="json") for item in verified]
+            print_rows([_row(issue) | _details(issue) | {"verifications": kept}], "json")
         else:
-            _show(issue)
+            _show(issue, verified)
         return
     decided = cast(Action, action)
     decision = Decisions(run.reports_dir(current)).append(
@@ -88,6 +92,8 @@ def issues_command(
         else ""
     )
     talk(f"{issue.issue_id} {DECIDED[decided]}{said}: {titled(issue.finding)}")
+    if decided == "resolve":
+        talk(f"the next windows check it; 'halo verify {issue.issue_id}' does now")
 
 
 def _meant(action: str, issue_id: str | None) -> tuple[str, str | None]:
@@ -183,7 +189,7 @@ def _details(issue: Issue) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _show(issue: Issue) -> None:
+def _show(issue: Issue, verified: Sequence[Verification]) -> None:
     finding = issue.finding
     lines = [
         f"{issue.issue_id}  {issue.state}  {finding.severity}  {finding.category}",
@@ -191,6 +197,7 @@ def _show(issue: Issue) -> None:
         "",
         finding.description,
         f"first seen {formats.minute(issue.first_seen)}, last seen {formats.minute(issue.last_seen)}",
+        *filter(None, [formats.released(finding)]),
     ]
     if issue.history:
         lines += ["", f"windows of {_scope(issue)}", "window end (UTC)   traces         rate    state"]
@@ -200,7 +207,14 @@ def _show(issue: Issue) -> None:
         lines.append(f"{formats.minute(point.end_ns)}   {counted:<14} {formats.percent(point.rate):<7} {mark}".rstrip())
     lines += ["", f"fix:      {finding.fix.summary}", f"validate: {finding.fix.validation}"]
     lines += [_said(item) for item in issue.decisions]
+    lines += [_verified(item) for item in verified[-SHOWN_VERIFICATIONS:]]
     click.echo("\n".join(one_line(line, LINE_CHARACTERS) for line in lines))
+
+
+def _verified(one: Verification) -> str:
+    """Write a verification: the verdict, when, and both sides."""
+    sides = (f"{rate.traces} of {rate.of} {name}" for name, rate in (("before", one.before), ("after", one.after)))
+    return f"verified {formats.minute(one.at)}: {one.verdict}, {', '.join(sides)} ({one.after.what})"
 
 
 def _said(decision: Decision) -> str:

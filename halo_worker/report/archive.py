@@ -140,7 +140,11 @@ class Archive:
         with contextlib.suppress(OSError), (self.directory / run_id / AFFECTED_FILE).open("rb") as file:
             for line in file:
                 row = _row(line) if issue_id.encode() in line else {}
-                place = (row.get("issue_id"), row.get("trace_id"), row.get("span_id") or "")
+                place = (
+                    row.get("issue_id"),
+                    row.get("trace_id"),
+                    row.get("symptom_span_id") or row.get("span_id") or "",
+                )
                 if all(isinstance(part, str) for part in place) and issue_id in ("", place[0]):
                     yield place  # type: ignore[misc]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from halo_worker.display import cut as cut
-from halo_worker.display import one_line
+from halo_worker.display import named, one_line
 from halo_worker.display import visible as visible
 from halo_worker.report.facts import Impact
+from halo_worker.report.fixes import FixCheck
 from halo_worker.report.model import Coverage, Finding, LeftOut, Report, SetAside, Stop, iso_nano
 from halo_worker.report.statistics import P_CHANGED
 
@@ -112,6 +113,27 @@ def engine(report: Report) -> str:
         f"{'at a price that is not known' if used.cost_usd is None else dollars(used.cost_usd)}, "
         f"in {duration(used.seconds * 1e9)}."
     )
+
+
+def released(finding: Finding) -> str | None:
+    """Say in which release a finding was first and last seen; None where no affected call names one."""
+    first, last = (
+        " ".join(named(part) for part in (one.service, one.version) if part) if one else None
+        for one in (finding.first_release, finding.last_release)
+    )
+    if first is None or last is None or first == last:
+        return f"seen in release {first or last}" if first or last else None
+    return f"first seen in release {first}, last in {last}"
+
+
+def fix_check(check: FixCheck) -> str:
+    """Say whether a resolved issue is gone."""
+    where = f"in release {named(check.release)}" if check.release else "since it was resolved"
+    counted = f"{check.after.traces:,} of {plural(check.after.of, 'trace')} {where}"
+    before = f"{check.before.traces:,} of {check.before.of:,} before"
+    p = "" if check.p_value is None else f", p {'' if check.p_value < 0.0001 else '= '}{chance(check.p_value)}"
+    more = f"; {plural(check.needed, 'trace')} more are needed" if check.needed else ""
+    return f"{check.verdict}: {counted}, {before}{p}{more}"
 
 
 def since(finding: Finding) -> str:

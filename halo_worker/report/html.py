@@ -39,6 +39,7 @@ _SETTLED = ("resolved", "muted", "wrong")
 
 _FILTERS = (
     "count", "short", "dollars", "duration", "minute", "day", "plural", "cut", "chance", "left_out", "set_aside",
+    "released", "fix_check",
 )  # fmt: skip
 
 

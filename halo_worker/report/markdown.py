@@ -66,6 +66,7 @@ def render_markdown(report: Report, *, known_ids: Collection[str] | None = None,
     for number, item in enumerate(shown, 1):
         lines += _finding(number, item, report, titles, links)
     lines += _folded(folded)
+    lines += _fixes(report)
     lines += _set_aside(report, links)
     lines += _contrasts(report)
     lines += _account(report)
@@ -151,6 +152,8 @@ def _finding(number: int, item: Finding, report: Report, titles: Mapping[str, st
         f"(95 % interval {formats.percent(prevalence.low)} to {formats.percent(prevalence.high)})",
         f"- Severity: {escaped(item.severity_reason)}",
     ]
+    if released := formats.released(item):
+        lines.append(f"- Releases: {escaped(released)}")
     concentrated = [b for b in item.breakdown if b.dimension in ("agent", "model", "version", "tool")][:4]
     if concentrated:
         where = "; ".join(f"{b.dimension} {escaped(named(b.value))} {b.traces} of {b.of}" for b in concentrated)
@@ -181,6 +184,12 @@ def _finding(number: int, item: Finding, report: Report, titles: Mapping[str, st
     if item.counter_evidence:
         lines += ["**Counter-evidence**", "", *(f"{_quote(evidence, links)}\n" for evidence in item.counter_evidence)]
     return lines
+
+
+def _fixes(report: Report) -> list[str]:
+    """Write what became of the issues that a person resolved."""
+    lines = [f"- **{escaped(one.title)}** ({one.issue_id}): {escaped(formats.fix_check(one))}" for one in report.fixes]
+    return ["## Fixes checked", "", *lines, ""] if lines else []
 
 
 def _contrasts(report: Report) -> list[str]:

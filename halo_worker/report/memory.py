@@ -15,6 +15,7 @@ from types import EllipsisType
 
 from halo_worker.errors import ReportError
 from halo_worker.report.decisions import Decision, standing
+from halo_worker.report.fixes import FixCheck
 from halo_worker.report.identity import SIMILAR, alike, fingerprint, mask, tokens
 from halo_worker.report.issue import Assessment, Issue, Scope, Seen
 from halo_worker.report.model import Finding, Report
@@ -43,6 +44,7 @@ class IssueMemory:
         self.others: dict[str, Issue] = {}  # seen by runs by hand that remember nothing
         self.releases: dict[tuple[str, str], int] = {}
         self.leads: dict[str, str] = {}  # issue → the lead of its group, in the last window
+        self.fixes: dict[str, list[FixCheck]] = {}  # what windows of this scope said of resolved issues, oldest first
         self.windows = 0  # that precede the one asked about, with traces, in this scope
         self.continued: dict[str, str] = {}  # issue of an earlier rule → the one that continues it
         self._histories: dict[tuple[str, Scope], list[Point]] = {}
@@ -119,6 +121,8 @@ class IssueMemory:
             )
         if current and report.totals.traces:
             self.windows += 1
+            for fix in report.fixes:
+                self.fixes.setdefault(fix.issue_id, []).append(fix)
             self.leads = {item.issue_id: item.group_id for item in report.findings if item.group_id}
 
     def _rule_in(self, report: Report, finding: Finding) -> str | None:

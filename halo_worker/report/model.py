@@ -20,6 +20,8 @@ from halo_worker.report.base import iso_nano as iso_nano
 from halo_worker.report.evidence import Evidence as Evidence
 from halo_worker.report.evidence import SpanRef as SpanRef
 from halo_worker.report.facts import Calls, Common, Impact, Place, ToldOtherwise
+from halo_worker.report.fixes import FixCheck, ReleaseRef
+from halo_worker.report.fixes import Resolution as Resolution
 from halo_worker.report.totals import ControlFlow as ControlFlow
 from halo_worker.report.totals import GroupTotals as GroupTotals
 from halo_worker.report.totals import Release as Release
@@ -52,16 +54,6 @@ class Detector(Model):
     name: str
     sql: str | None = None
     version: int = 1
-
-
-class Resolution(Timed):
-    """A person's decision that an issue is fixed, and what this window says of it."""
-
-    at: Moment
-    by: str = ""
-    note: str = ""
-    release: str | None = None
-    traces: int = Field(ge=0)  # affected here that started after it, or in that release or one first seen after it
 
 
 class Prevalence(Model):
@@ -151,6 +143,8 @@ class Finding(Timed):
     state: State
     first_seen: Moment
     last_seen: Moment
+    first_release: ReleaseRef | None = None  # of the first affected trace of all windows that names one
+    last_release: ReleaseRef | None = None  # of the last affected trace
     detector: Detector | None = None
     signature: str = ""  # what identifies it across windows, with ids and numbers masked
     prevalence: Prevalence
@@ -255,6 +249,7 @@ class Report(Timed):
     outcomes: list[Outcome] = []
     contrasts: list[Contrast] = []
     left_out: list[LeftOut] = []
+    fixes: list[FixCheck] = []  # of issues that a person resolved
     set_aside: list[SetAside] = []
     notes: list[Note] = []
     rejected: Rejected = Rejected()

@@ -14,6 +14,7 @@ from halo_worker.errors import InputError
 from halo_worker.report.archive import Archive
 from halo_worker.report.comparison import VERDICTS, deciding
 from halo_worker.report.formats import plural
+from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.statistics import benjamini_hochberg
@@ -25,7 +26,7 @@ from halo_worker.report.verification import (
 )
 from halo_worker.verify import measure, sides
 from halo_worker.verify.counting import Counted, Opened, counted, verdict, which
-from halo_worker.verify.measure import Found
+from halo_worker.verify.measure import Found, Rules
 from halo_worker.verify.plan import Plan, by_decision
 
 
@@ -67,16 +68,17 @@ def verify(current: Settings, question: Question, *, now_ns: int) -> Answer:
     scope = issues.scope_by_hand(current, archive, question.schedule) if question.schedule else issue.scope
     known = issues.open_memory(archive, scope=scope)
     issue = known.find(issue.issue_id)
-    measure.rule_of(issue, known)
+    measure.rule_of(issue, known, Rules.of(current, Path()))
     plan = question.plan
     if plan is None or not (plan.after or plan.key or plan.files):
         plan = by_decision(issue, plan, now_ns)
     with _opened(current, plan, scope, now_ns) as (opened, work_dir):
-        found = measure.measured(opened.sides.reader, issue, known, work_dir, threads=current.store.threads)
+        there = Rules.of(current, work_dir)
+        found = measure.measured(opened.sides.reader, issue, known, work_dir, there)
         verified = verdict(counted(opened, issue, found), opened, now_ns)
         new: list[NewIssue] = []
         if question.with_new:
-            new = _new(opened, known, measure.by_detectors(opened.sides.reader, known))
+            new = _new(opened, known, measure.by_detectors(opened.sides.reader, known, there)[0])
     _keep(archive, [verified])
     return Answer(verified, new)
 
@@ -91,22 +93,24 @@ def _release_report(current: Settings, archive: Archive, question: Question, now
     known = issues.open_memory(archive, scope=scope)
     with _opened(current, plan, scope, now_ns) as (opened, work_dir):
         followed = [one for one in _followed(known).values() if not _silent(one)]
-        found = measure.by_detectors(opened.sides.reader, known)
+        there = Rules.of(current, work_dir)
+        found, ran = measure.by_detectors(opened.sides.reader, known, there)
         learned = [one for one in followed if measure.has_sql(one)]
         by_sql, problems = measure.by_sql(opened.sides.reader, learned, work_dir, threads=current.store.threads)
         found |= by_sql
-        failed = {one.issue_id for one in learned} - by_sql.keys()
-        ruled = [one for one in followed if measure.has_rule(one, known) and one.issue_id not in failed]
+        ruled = {one.issue_id: rule for one in followed if (rule := there.rule_of(one, known)) is not None}
+        failed = {one for one, rule in ruled.items() if rule != "sql" and not measure.has_run(rule, ran)}
+        failed |= {one.issue_id for one in learned} - by_sql.keys()
         every = [
-            counted(opened, issue, found.get(issue.issue_id) or measure.none_found(issue, known))
-            for issue in ruled
-            if issue.first_seen < opened.sides.split_ns
+            counted(opened, issue, found.get(issue.issue_id) or measure.none_found(issue, ruled[issue.issue_id]))
+            for issue in followed
+            if issue.issue_id in ruled.keys() - failed and issue.first_seen < opened.sides.split_ns
         ]
         verified = _adjusted([one for one in every if one.before.traces or one.after.traces], opened, now_ns)
         new = _new(opened, known, found)
-        warnings = [*opened.sides.problems, *problems]
-        if unruled := [one for one in followed if not measure.has_rule(one, known)]:
-            warnings.append(f"no rule: {plural(len(unruled), 'issue')} that nothing measures without a model")
+        warnings = [*opened.sides.problems, *ran.problems, *problems]
+        if unruled := len(followed) - len(ruled):
+            warnings.append(f"no rule: {plural(unruled, 'issue')} that nothing measures without a model")
         report = ReleaseReport(
             before=opened.sides.before, after=opened.sides.after, release=plan.release, issues=verified, new=new,
             warnings=warnings, at=now_ns,
@@ -149,7 +153,8 @@ def _new(opened: Opened, known: IssueMemory, found: dict[str, Found]) -> list[Ne
         hits = len(one.traces & opened.after)
         earlier = issue is not None and issue.first_seen < opened.sides.split_ns
         if hits and not earlier and not (issue and _silent(issue)) and not one.traces & opened.began.keys():
-            new.append(NewIssue(issue_id=one.issue_id, title=one.title, traces=hits, of=len(opened.after)))
+            title = titled(issue.finding) if issue else one.title
+            new.append(NewIssue(issue_id=one.issue_id, title=title, traces=hits, of=len(opened.after)))
     return sorted(new, key=lambda one: (-one.traces, one.issue_id))
 
 

@@ -62,6 +62,7 @@ def presence(issue: Issue, opened: sides.Sides) -> int:
 
 
 def which(side: str) -> str:
+    """Write a side after 'no trace': '… arrived …', '… is of release …'."""
     return side if side.startswith("arrived") else f"is of {side}"
 
 
@@ -83,7 +84,7 @@ def counted(opened: Opened, issue: Issue, found: Found) -> Counted:
         warnings.append(f"traces before are not stored any more: counted from {plural(past.windows, 'report')}")
     if not before.of:
         raise InputError(
-            f"the side before is empty: no trace {which(opened.sides.before)} is stored, and no report tells of one",
+            f"the side before is empty: no stored trace {which(opened.sides.before)}, and no report tells of one",
             hint=f"{sides.stored(held)}; --before A..B names another",
         )
     shift, blind = None, []
@@ -111,7 +112,7 @@ def _of_shift(shift: Shift) -> list[str]:
 
 
 def verdict(one: Counted, opened: Opened, now_ns: int, q_value: float | None = None) -> Verification:
-    """Compare an issue that was one."""
+    """Compare an issue that was counted; `q_value` is its p-value, adjusted for the number of issues."""
     before, after, finding = one.before, one.after, one.issue.finding
     compared = compare(
         before, after, sure=not_all_false(after.traces, finding.confidence), standardised=one.standardised,

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import affected_spans, capture, detectors, overview
+from halo_worker.analysis.detectors import Own, rules
+from halo_worker.analysis.detectors.own import Ran
 from halo_worker.analysis.exclusions import Exclusions
+from halo_worker.analysis.identities import identity
 from halo_worker.analysis.questions import Questions
+from halo_worker.config import Settings
 from halo_worker.errors import InputError
 from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
 from halo_worker.report.memory import IssueMemory, rule_name
 
-RULES = {unit.name: unit.version for unit in detectors.DETECTORS}
 NO_RULE_HINT = "'halo cases' exports its traces; 'halo run' with a model may state a rule for it"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The detectors that there are, halo's and the user's; what is switched off for reports measures all the same."""
+
+    versions: Mapping[str, int]
+    own: Own
+    threads: int = 2
+
+    @classmethod
+    def of(cls, current: Settings, work_dir: Path) -> Rules:
+        """Read the user's rules; `work_dir` is for running them."""
+        own = Own(current.detectors.paths, frozenset(), work_dir / "own", current.store.threads)
+        units = (*detectors.DETECTORS, *rules.load(own.paths)[0])
+        return cls({unit.name: unit.version for unit in units}, own, current.store.threads)
+
+    def rule_of(self, issue: Issue, known: IssueMemory) -> str | None:
+        """Return what measures an issue without a model: a detector with its version, or `sql`; else None."""
+        if issue.finding.source == "rlm":
+            return "sql" if has_sql(issue) else None
+        return known.rule_of_today(issue.finding, self.versions)
 
 
 @dataclass(slots=True)
@@ -36,7 +62,7 @@ class Found:
             self.span_of.setdefault(trace_id, span_id)
 
 
-def rule_of(issue: Issue, known: IssueMemory) -> str:
+def rule_of(issue: Issue, known: IssueMemory, there: Rules) -> str:
     """Return the name of what measures an issue today: a detector with its version, or `sql`.
 
     Raises InputError where nothing does: a model found it and stated no rule, or its detector is no more.
@@ -47,18 +73,18 @@ def rule_of(issue: Issue, known: IssueMemory) -> str:
             f"{issue.issue_id} was called wrong: no hit of it counts",
             hint=f"'halo issues reopen {issue.issue_id}' ends that",
         )
+    if (name := there.rule_of(issue, known)) is not None:
+        return name
     if finding.source == "rlm":
-        if has_sql(issue):
-            return "sql"
         raise InputError(
             f"no rule: a model found {issue.issue_id} by reading traces, and stated no SQL that finds it again",
             hint=NO_RULE_HINT,
         )
-    name = known.rule_of_today(finding, RULES)
-    if name is None:
-        gone = finding.detector.name if finding.detector else "its detector"
-        raise InputError(f"no rule: this build has no detector '{gone}', by which {issue.issue_id} was found")
-    return name
+    gone = finding.detector.name if finding.detector else "its detector"
+    raise InputError(
+        f"no rule: there is no detector '{gone}', by which {issue.issue_id} was found",
+        hint="'halo detectors' lists them; [detectors] paths names your own",
+    )
 
 
 def has_sql(issue: Issue) -> bool:
@@ -66,28 +92,29 @@ def has_sql(issue: Issue) -> bool:
     return issue.finding.source == "rlm" and bool(issue.finding.detector and issue.finding.detector.sql)
 
 
-def has_rule(issue: Issue, known: IssueMemory) -> bool:
-    """Say whether something measures an issue without a model."""
-    return has_sql(issue) if issue.finding.source == "rlm" else known.rule_of_today(issue.finding, RULES) is not None
-
-
-def none_found(issue: Issue, known: IssueMemory) -> Found:
+def none_found(issue: Issue, rule: str) -> Found:
     """Return an issue of which the window holds no trace."""
-    return Found(issue.issue_id, titled(issue.finding), rule_of(issue, known))
+    return Found(issue.issue_id, titled(issue.finding), rule)
 
 
-def by_detectors(reader: Reader, known: IssueMemory) -> dict[str, Found]:
-    """Run the detectors over the window, and return what they find by issue id."""
+def by_detectors(reader: Reader, known: IssueMemory, there: Rules) -> tuple[dict[str, Found], Ran]:
+    """Run the detectors over the window; return what they find by issue id, and which ran."""
     found: dict[str, Found] = {}
-    for draft in detectors.every_finding(reader, Exclusions(known)):
-        issue_id, _ = known.identify(draft.category, draft.detector_name, draft.key)
+    drafts, ran = detectors.every_finding(reader, Exclusions(known), there.own)
+    for draft in drafts:
+        issue_id, _ = identity(draft, known)
         issue_id = known.continued.get(issue_id, issue_id)
         one = found.setdefault(
             issue_id, Found(issue_id, draft.title, rule_name(draft.detector_name, draft.rule_version))
         )
         for seen in draft.occurrences:
             one.add(seen.trace_id, seen.symptom_span_id or seen.origin_span_id)
-    return found
+    return found, ran
+
+
+def has_run(rule: str, ran: Ran) -> bool:
+    """Say whether a detector ran: a user's may fail on a window."""
+    return rule.partition("@")[0] in {unit.name for unit in ran.units}
 
 
 def by_sql(reader: Reader, issues: list[Issue], work_dir: Path, *, threads: int) -> tuple[dict[str, Found], list[str]]:
@@ -117,16 +144,19 @@ async def _by_sql(
     return found, problems
 
 
-def measured(reader: Reader, issue: Issue, known: IssueMemory, work_dir: Path, *, threads: int) -> Found:
+def measured(reader: Reader, issue: Issue, known: IssueMemory, work_dir: Path, there: Rules) -> Found:
     """Measure one issue. Makes the tables of `overview.prepare`. Raises InputError where its rule cannot be run."""
     if issue.finding.source == "rlm":
         overview.prepare(reader)
-        found, problems = by_sql(reader, [issue], work_dir, threads=threads)
+        found, problems = by_sql(reader, [issue], work_dir, threads=there.threads)
         if problems:
             raise InputError(problems[0])
         return found[issue.issue_id]
-    found = by_detectors(reader, known)
-    return found.get(issue.issue_id) or none_found(issue, known)
+    rule = rule_of(issue, known, there)
+    found, ran = by_detectors(reader, known, there)
+    if not has_run(rule, ran):
+        raise InputError(f"{issue.issue_id} was not measured: {'; '.join(ran.problems) or 'its detector did not run'}")
+    return found.get(issue.issue_id) or none_found(issue, rule)
 
 
 def blind(reader: Reader, rule: str, side: str) -> list[str]:

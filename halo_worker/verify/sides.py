@@ -1,8 +1,8 @@
 """Both sides of a change as one open window, and of each trace on which side it is.
 
 One window for both: what a detector compares with the rest of its window (outliers, what is usual, likeness of
-errors) is then the same for both. A trace is on the side in which its first span arrived; a trace that crosses the
-change has run the old code.
+errors) is then the same for both. A trace is on the side in which its first span arrived; one that crosses the time of
+a change is on none.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from halo_worker.verify.plan import BEFORE_NS, RELEASE_KEY, Plan, span
 from halo_worker.window import Window
 
 MAX_RELEASES_NAMED = 5
+CROSSING_NS = (
+    3_600_000_000_000  # a trace that began in the hour before a change may arrive after it, and ran the old code
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Sides:
     """An open window with the table `_sides` (trace_id, after, began_ns), and both sides in words.
 
     `split_ns`: where before ends at the latest. `before_given`: a person named its bounds, so that it is not shortened
-    to the time since an issue was first seen. `gone_before_ns`: of earlier arrival nothing is stored.
+    to the time since an issue was first seen. `held`: the arrival times of which anything is stored.
     """
 
     reader: Reader
@@ -82,10 +85,12 @@ def _by_time(current: Settings, plan: Plan, filters: Filters, now_ns: int, files
     condition = queries.only(services=filters.services, agents=filters.agents)
     wanted = f"({arrived})" + (f" AND ({condition}{f' OR {_within(after)}' if files else ''})" if condition else "")
     bounds = Window(min(before.start_ns, after.start_ns), max(before.end_ns, after.end_ns))
+    crosses = f"began_ns >= {after.start_ns - CROSSING_NS} AND began_ns < {after.start_ns}"
+    settled = f"NOT coalesce({crosses}, false)" if plan.open_end else "true"
     with _reader(current, bounds, wanted, files) as reader:
         reader.connection.execute(f"""
             CREATE OR REPLACE TEMP TABLE _sides AS
-            SELECT trace_id, came >= {after.start_ns} AND came < {after.end_ns} AS after, began_ns
+            SELECT trace_id, came >= {after.start_ns} AND came < {after.end_ns} AND {settled} AS after, began_ns
             FROM ({_ARRIVED}) WHERE (came >= {before.start_ns} AND came < {before.end_ns}) OR after
         """)
         if files:

@@ -64,9 +64,11 @@ def _needed(one: Verification) -> str:
         return f"{plural(one.needed, 'trace')} more after the change, if the rate stays as it is there"
     if not one.before.traces:
         return "a side before that has it"
-    if one.after.rate >= one.before.rate and one.after.of:
+    if one.after.of and one.after.rate >= one.before.rate:
         return "no number of traces shows a drop while the rate after is no lower"
-    return "traces after that are like those before"
+    if one.smallest_detectable is not None:
+        return "traces after that are like those before"
+    return f"more traces before, too: against {one.before.of:,}, no number after shows so small a drop"
 
 
 def release_text(report: ReleaseReport) -> str:

@@ -19,9 +19,7 @@ from halo_worker.config import load_settings
 from halo_worker.request import Request
 from halo_worker.window import Window
 from tests.worker.analysis.windows import BEGIN, span, write
-from tests.worker.test_command_line import Halo, halo
-
-__all__ = ["halo"]  # the fixture
+from tests.worker.conftest import Halo
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NODE_WANTED = (22, 22)
@@ -64,7 +62,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if number >= 23:
             asked = f"please tell the status of my order {number}, it arrived broken"
         failed = "LimitExceeded: the refund exceeds the limit" if number < 23 else ""
-        lines.append(span(number, 0, name="agent", kind="AGENT", given=asked, output="done", **{"agent.name": "shop"}))
+        named = {"agent.name": "shop", "session.id": "s" if number in (21, 22) else f"s{number}"}
+        lines.append(span(number, 0, name="agent", kind="AGENT", given=asked, output="done", **named))
         lines.append(
             span(number, 1, name="refund", kind="TOOL", parent=0, given="{}", output="" if failed else "ok",
                  error=failed, **{"agent.name": "shop"})
@@ -97,6 +96,9 @@ def test_one_case_of_each_kind_and_a_control_that_resembles_it(halo: Halo, data_
     assert [one["source"]["traces_like_it"] for one in (first, second)] == [20, 3]
     assert (control["kind"], "status of my order" in control["input"]["text"]) == ("control", True)
     assert "write to [redacted]" in second["input"]["text"], "masked as deliveries are"
+    assert [one["input"]["session_id"] for one in (first, second)] == ["s19", "s"]
+    assert [turn["output"] for turn in second["input"]["earlier_turns"]] == ["done"]
+    assert first["input"]["earlier_turns"] == []
     assert first["rule"]["kind"] == "detector"
     assert [step["name"] for step in first["observed"]["steps"]] == ["agent", "refund"]
     assert first["expected"]["by"] == "report"

@@ -14,6 +14,8 @@ import pytest
 
 from halo_worker import inputs, run
 from halo_worker.cli import verify as command
+from halo_worker.cli.detectors import NEW
+from halo_worker.config import load_settings
 from halo_worker.errors import InputError
 from halo_worker.report.archive import Archive
 from halo_worker.report.model import Detector, iso_nano
@@ -21,11 +23,9 @@ from halo_worker.report.verification import Verifications
 from halo_worker.verify import conductor, sides, text
 from halo_worker.verify.plan import Plan, by_decision, plan_of
 from tests.worker.analysis.windows import write
+from tests.worker.conftest import Halo
 from tests.worker.days import DAY, FIRST, SECOND, import_day, traffic, window
-from tests.worker.test_command_line import Halo, halo
 from tests.worker.test_decided import Shop
-
-__all__ = ["halo"]  # the fixture
 
 NOW = window(9).end_ns  # of the questions that are asked here
 FIX = FIRST + 2 * DAY  # seconds; days 0 and 1 are before
@@ -105,6 +105,9 @@ def test_each_way_to_name_the_sides_takes_the_traces_it_means(shop: Shop) -> Non
     assert sizes(shop, planned(attribute="openinference.span.kind=TOOL")) == (0, 400), "no span of it came earlier"
     file = str(shop.data_dir.parent / "day1.jsonl")
     assert sizes(shop, planned(files=(file,)), window(1).end_ns) == (100, 100), "stored as well: after, not before"
+    import_day(shop.data_dir, 4, 7, started="before")
+    late = at(FIRST + 5 * DAY - 1801)  # seven traces began an hour earlier, all arrive a second later
+    assert sizes(shop, planned(since=late))[1] == 93
 
 
 def test_without_a_side_the_decision_says_what_changed(shop: Shop) -> None:
@@ -231,3 +234,40 @@ def test_a_release_that_is_still_to_come_is_waited_for(shop: Shop) -> None:
     plan = by_decision(run.memory(shop.settings).find(issue_id), None, NOW)
     assert sizes(shop, plan)[1] == 0
     assert sizes(shop, replace(plan, value="2.1", later=False))[1] == 100
+
+
+def test_a_resolution_is_checked_by_the_windows_after_it(shop: Shop, halo: Halo) -> None:
+    """And the report says in which releases the issue was seen."""
+    issue_id = issue_of(shop)
+    seen = run.memory(shop.settings).find(issue_id).finding
+    assert [one and one.version for one in (seen.first_release, seen.last_release)] == ["1.0", "1.0"]
+    shop.decide(2, "resolve", issue_id, release="2.1")
+    checked = run.run_schedule(shop.settings, "daily", window(3), now_ns=window(3).end_ns + SECOND)
+    [fix] = checked.report.fixes
+    assert (fix.issue_id, fix.verdict, fix.release) == (issue_id, "fixed", "2.1")
+    assert [(one.traces, one.of) for one in (fix.before, fix.window, fix.after)] == [(22, 200), (0, 100), (0, 100)]
+    assert "fixed: 0 of 100 traces in release 2.1, 22 of 200 before" in (checked.folder / "report.md").read_text()
+    assert "Fixes checked" in (checked.folder / "report.html").read_text()
+
+
+def test_an_issue_of_the_users_own_rule_is_measured_by_it_and_not_said_to_be_gone_when_it_fails(shop: Shop) -> None:
+    rule = NEW.format(name="refused_refund").replace(
+        "span_type = 'tool' AND duration_ns > 60e9", "status_code = 'ERROR' AND name = 'refund'"
+    )
+    own = shop.data_dir.parent / "rules"
+    own.mkdir()
+    (own / "refused_refund.sql").write_text(rule)
+    overrides: dict[str, Any] = {
+        "store": {"data_dir": shop.data_dir}, "analysis": {"settle_seconds": 0}, "detectors": {"paths": [own]},
+    }  # fmt: skip
+    shop.settings = load_settings(environment={}, overrides=overrides)
+    report = run.run_schedule(shop.settings, "daily", window(2), now_ns=window(2).end_ns + SECOND).report
+    [found] = [one for one in report.findings if one.detector and one.detector.name == "refused_refund"]
+    between = {"before": f"{at(FIRST)}..{at(FIX)}", "after": f"{at(FIX)}.."}
+    assert counts(asked(shop, found.issue_id, **between)) == ("improved", 22, 200, 1, 200)
+    (own / "refused_refund.sql").write_text(rule.replace("status_code", "status_kode"))
+    with pytest.raises(InputError, match="was not measured: a detector was left out"):
+        asked(shop, found.issue_id, **between)
+    (own / "refused_refund.sql").unlink()
+    with pytest.raises(InputError, match="no rule: there is no detector 'refused_refund'"):
+        asked(shop, found.issue_id, **between)

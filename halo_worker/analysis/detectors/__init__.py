@@ -67,12 +67,15 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None, own: Own
     return draft
 
 
-def every_finding(reader: Reader, exclusions: Exclusions | None = None) -> list[DraftFinding]:
-    """Return all that halo's own detectors find in the window, however rare; quotes are as sighted, not yet proven.
+def every_finding(
+    reader: Reader, exclusions: Exclusions | None = None, own: Own | None = None
+) -> tuple[list[DraftFinding], Ran]:
+    """Return all that the detectors find in the window, however rare, and which ran; quotes are not yet proven.
 
     Makes the tables of `run_detectors`.
     """
-    return _found(reader, _run(reader, None).units, exclusions)
+    ran = _run(reader, own)
+    return _found(reader, ran.units, exclusions), ran
 
 
 def _run(reader: Reader, own: Own | None) -> Ran:

@@ -109,6 +109,7 @@ class Questions:
         options = dict(reader.options)
         if options.get("settle") is not None:
             options["settle"] = asdict(options["settle"])
+        options["judged"] = [str(path.absolute()) for path in options.get("judged", ())]
         return cls(_pinned(reader.segments, temp_dir / WINDOW), options, temp_dir, threads=threads)
 
     async def rows(

@@ -62,6 +62,7 @@ def open_window(recipe: dict[str, Any]) -> Reader:
     options = dict(recipe["options"])
     if options.get("settle"):
         options["settle"] = Settle(**options["settle"])
+    options["judged"] = [Path(path) for path in options.get("judged", ())]
     reader = Reader([Path(path) for path in recipe["segments"]], **options)
     if reader.set_aside:
         raise HaloError(f"{reader.set_aside[0].path.name}: {reader.set_aside[0].reason}")
