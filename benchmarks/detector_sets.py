@@ -196,7 +196,7 @@ def _failed_results(traces: Path, flags: set[tuple[str, str]]) -> Figures:
     with tempfile.TemporaryDirectory() as made, reader_of([store(spans_of([traces]), Path(made))]) as reader:
         run_detectors(reader)
         failed = "SELECT trace_id, span_id FROM _s WHERE span_type = 'tool' AND failed"
-        rows = reader.query(f"{failed} UNION SELECT trace_id, span_id FROM _bad_results")
+        rows = reader.query(f"{failed} UNION SELECT trace_id, span_id FROM failed_results WHERE NOT told")
     said = {(row["trace_id"], row["span_id"]) for row in rows}
     hits = len(said & flags)
     return {"recall": hits / len(flags), "precision": hits / len(said) if said else math.nan}

@@ -24,7 +24,7 @@ from pathlib import Path
 import grpc
 
 from benchmarks import payloads
-from halo_receiver import child_processes, conventions, segment_rewrite, spool
+from halo_receiver import child_processes, conventions, segment_rewrite, spool, spool_files
 from halo_receiver.store import manifest, queries
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
@@ -175,7 +175,7 @@ def restart(folder: Path, options: argparse.Namespace) -> None:
     pool = payloads.requests("llm", count=16, spans=256)
     bodies = [bytes(pool[number % len(pool)].renew(number)) for number in range(options.backlog)]
     append(folder / "data", *bodies)
-    size = spool.backlog(folder / "data" / "spool", spool.Position(0, 0))
+    size = spool_files.backlog(folder / "data" / "spool", spool.Position(0, 0))
     started = time.monotonic()
     receiver = ReceiverProcess(folder / "data")
     try:

@@ -106,7 +106,7 @@ def _short(kind: str) -> str:
 
 def detectors() -> str:
     """Every detector: what it finds, by which definition, and where it is wrong."""
-    lines = ["# Detectors", "", f"{len(DETECTORS)} detectors run in every window, without a model. Each names spans by a",
+    lines = ["# Catalogue of detectors", "", f"{len(DETECTORS)} detectors run in every window, without a model. Each names spans by a",
              "definition; a report shows the definition, the SQL is in `report.json` (`detector.sql`). Which of them cannot see",
              "what your telemetry leaves out is told by `halo doctor`. A detector whose definition changes gets a new version,",
              "and rates are not compared across it.", "", "| detector | category |", "|---|---|"]  # fmt: skip
@@ -162,7 +162,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/settings.md": settings,
     "reference/columns.md": columns,
     "reference/report-json.md": report_schema,
-    "detectors.md": detectors,
+    "reference/detectors.md": detectors,
 }
 
 

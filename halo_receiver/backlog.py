@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from halo_receiver import spool
+from halo_receiver import spool, spool_files
 from halo_receiver.store import manifest
 from halo_receiver.store.lock import holder
 from halo_receiver.store.segment import listed
@@ -41,7 +41,7 @@ def waiting(data_dir: Path) -> Backlog | None:
                 continue
             for item in spool.read_file(directory, number, loaded.offset if number == loaded.file else 0):
                 if isinstance(item, spool.Frame):
-                    return Backlog(spool.backlog(directory, loaded), item.arrival_ns)
+                    return Backlog(spool_files.backlog(directory, loaded), item.arrival_ns)
     except OSError:
         return None
     return None

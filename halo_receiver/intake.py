@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from halo_receiver import spool, spool_queue
+from halo_receiver import spool, spool_files, spool_queue
 from halo_receiver.auth import CODES, Role, Verdict
 from halo_receiver.check_client import Checking
 from halo_receiver.config import ReceiverConfig
@@ -127,7 +127,7 @@ class Intake:
 
     def _look(self) -> str | None:
         free = shutil.disk_usage(self._spool_dir).free
-        waiting = spool.backlog(self._spool_dir, self._loaded())
+        waiting = spool_files.backlog(self._spool_dir, self._loaded())
         if self._sink.stalled_for > STALL_SECONDS:
             return f"the disk has not answered for {self._sink.stalled_for:.0f} s"
         self._metrics.free_bytes.set(free)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from halo_receiver import conventions, spool
+from halo_receiver import conventions, spool, spool_files
 from halo_receiver.commits import RETRY_SECONDS, Commits, Tell
 from halo_receiver.set_aside import Aside
 from halo_receiver.store.segments import Segments
@@ -150,7 +150,7 @@ class Loader:
         if sealed is not None:
             self.count("sealed_segments")
             self._tell({"trouble": None})
-        spool.drop_loaded(self.spool_dir, self.position)
+        spool_files.drop_loaded(self.spool_dir, self.position)
 
     def catch_up(self, until: spool.Position) -> bool:
         """Load everything before a position; False when the spool ends before it."""

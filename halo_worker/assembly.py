@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import contrast, overview
+from halo_worker.analysis.affected_spans import MAX_SPANS_OF_TRACE
 from halo_worker.analysis.decision_scope import traces_since
-from halo_worker.analysis.draft import Draft
+from halo_worker.analysis.draft import Draft, Refuted
 from halo_worker.analysis.evidence import Verified, VerifiedFinding
 from halo_worker.analysis.facts import Facts, facts
+from halo_worker.analysis.identities import identity
 from halo_worker.display import cut
 from halo_worker.report import briefs, formats
+from halo_worker.report.affected import AffectedSpan
 from halo_worker.report.decisions import Decision
 from halo_worker.report.groups import grouped, seen_together
 from halo_worker.report.headline import headline
 from halo_worker.report.identity import mask
-from halo_worker.report.issue import Assessment, Issue, Releases, Seen
+from halo_worker.report.issue import Assessment, Releases, Seen
 from halo_worker.report.memory import IssueMemory, rule_name
 from halo_worker.report.model import (
     SEVERITIES,
@@ -29,6 +32,7 @@ from halo_worker.report.model import (
     Report,
     ReportWindow,
     Resolution,
+    SetAside,
     SpanRef,
     Status,
 )
@@ -55,11 +59,11 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """A report, the history of its issues, and all of its affected spans: (issue, trace, span)."""
+    """A report, the history of its issues, and all of its affected spans."""
 
     report: Report
     history: dict[str, list[Point]]
-    affected: list[tuple[str, str, str]]
+    affected: list[AffectedSpan]
 
 
 def assemble(
@@ -80,15 +84,12 @@ def assemble(
     findings, history, affected = [], {}, []
     traces_of: dict[str, set[str]] = {}
     for item, fact in zip(verified.findings, facts(reader, verified.findings), strict=True):
-        issue_id, continues = _identity(item, known)
-        if issue_id in history:
-            continue  # two findings of one failure mode: the larger stands
+        issue_id, continues = identity(item.draft, known)
         traces_of[issue_id] = {occurrence.trace_id for occurrence in item.occurrences}
         assessed = known.assess(issue_id, _seen(reader, item, traces_of[issue_id], seen_first))
         history[issue_id] = assessed.history
         affected += [
-            (issue_id, occurrence.trace_id, occurrence.symptom_span_id or occurrence.origin_span_id or "")
-            for occurrence in item.occurrences
+            AffectedSpan(issue_id, one.trace_id, one.origin_span_id, one.symptom_span_id) for one in item.occurrences
         ]
         findings.append(_finding(item, fact, assessed, continues))
     totals = overview.totals(reader, sorted(set().union(*traces_of.values())), releases)
@@ -96,10 +97,12 @@ def assemble(
     muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
     muted_traces = len(set().union(*(traces_of[issue_id] for issue_id in muted)))
     outcomes, contrasts = contrast.contrasts(reader)
-    resolved = known.resolved_now(set(history), of=totals.traces, rules=draft.engine.rules)
+    set_aside = [_set_aside(item, known) for item in draft.set_aside]
+    seen = {*history, *(item.issue_id for item in set_aside)}
+    resolved = known.resolved_now(seen, of=totals.traces, rules=draft.engine.rules)
     for issue in resolved:
         history[issue.issue_id] = issue.history
-    findings += [_resolved(issue, totals.traces) for issue in resolved]
+    findings += [issue.gone(totals.traces) for issue in resolved]
     report = Report(
         id=about.run_id,
         window=ReportWindow(start=about.window.start_ns, end=about.window.end_ns),
@@ -119,7 +122,7 @@ def assemble(
             spans=totals.spans,
             traces_examined=min(draft.traces_examined, totals.traces),
             sampled=draft.sampled,
-            not_examined=[*draft.not_examined, *not_examined],
+            not_examined=[*draft.not_examined, *_beyond(verified.findings), *not_examined],
             unsupported=draft.unsupported,
             detectors=len(draft.engine.rules),
             detectors_off=draft.detectors_off,
@@ -130,6 +133,7 @@ def assemble(
         outcomes=outcomes,
         contrasts=contrasts,
         left_out=draft.left_out,
+        set_aside=set_aside,
         rejected=verified.rejected,
     )
     line = headline(report)
@@ -139,10 +143,22 @@ def assemble(
     return Assembled(report, history, affected)
 
 
-def _identity(item: VerifiedFinding, known: IssueMemory) -> tuple[str, list[str]]:
-    """Return the id of a finding, and those of issues that it continues beside its own."""
-    draft = item.draft
-    return (draft.issue_id, []) if draft.issue_id else known.identify(draft.category, draft.detector_name, draft.key)
+def _beyond(findings: Sequence[VerifiedFinding]) -> list[str]:
+    """Say which affected spans are counted and not listed."""
+    return [
+        f"{formats.plural(item.spans_left_out, 'affected span')} of {item.draft.title!r} are not listed: "
+        f"at most {MAX_SPANS_OF_TRACE} of one trace are"
+        for item in findings
+        if item.spans_left_out
+    ]
+
+
+def _set_aside(item: Refuted, known: IssueMemory) -> SetAside:
+    finding = item.finding
+    return SetAside(
+        issue_id=identity(finding, known)[0], title=finding.title, verdict=item.verdict, traces=item.dropped,
+        of=len({one.trace_id for one in finding.occurrences}), why=item.why, evidence=item.evidence,
+    )  # fmt: skip
 
 
 def _seen(reader: Reader, item: VerifiedFinding, traces: set[str], releases: Releases) -> Seen:
@@ -161,7 +177,9 @@ def _seen(reader: Reader, item: VerifiedFinding, traces: set[str], releases: Rel
 
 def _rule(item: VerifiedFinding) -> str:
     draft = item.draft
-    return rule_name(draft.detector_name, draft.rule_version) if draft.source == "detector" else UNKNOWN_RULE
+    if draft.source != "detector":
+        return UNKNOWN_RULE
+    return rule_name(draft.detector_name, draft.rule_version, judged=draft.judged)
 
 
 def _first_seen(before: Releases, now: Sequence[Release]) -> dict[tuple[str, str], int]:
@@ -242,6 +260,7 @@ def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues
                 "enough": assessed.derived.enough,
             }
         ),
+        judged=draft.judged,
         comparable=assessed.derived.comparable,
         muted=assessed.muted,
         resolution=_resolution(assessed),
@@ -257,6 +276,8 @@ def _finding(item: VerifiedFinding, fact: Facts, assessed: Assessment, continues
         origin_span=_ref(first.trace_id, first.origin_span_id),
         symptom_span=_ref(first.trace_id, first.symptom_span_id or first.origin_span_id),
         affected=item.affected,
+        affected_spans=len(item.occurrences),
+        affected_left_out=item.spans_left_out,
         evidence=item.evidence,
         counter_evidence=item.counter_evidence,
         root_cause=draft.root_cause,
@@ -277,25 +298,3 @@ def _resolution(assessed: Assessment) -> Resolution | None:
 
 def _ref(trace_id: str, span_id: str | None) -> SpanRef | None:
     return SpanRef(trace_id=trace_id, span_id=span_id) if span_id else None
-
-
-def _resolved(issue: Issue, traces: int) -> Finding:
-    """Say of an issue of the last window that it is gone from this one; its evidence is that of then."""
-    last = issue.finding
-    return last.model_copy(
-        update={
-            "state": "resolved",
-            "severity_reason": f"{last.severity} when it was seen last",
-            "prevalence": last.prevalence.model_copy(
-                update={
-                    "traces": 0, "of": traces, "rate": 0.0, "low": 0.0,
-                    "high": min(1.0, 3 / traces) if traces else 1.0,
-                    "previous_rate": last.prevalence.rate, "p_value": None,
-                }
-            ),
-            "muted": False, "resolution": None, "group_id": None, "symptoms": [], "replaces": [], "comparable": True,
-            "affected": [], "breakdown": [], "seen_with": [], "evidence": [], "counter_evidence": [],
-            "seen_from": None, "absent_windows": 0, "calls": None, "place": None, "told_otherwise": None, "common": [],
-            "impact": None,
-        }
-    )  # fmt: skip

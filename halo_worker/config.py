@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 
 from halo_receiver.config import AuthConfig, ReceiverConfig, Section, Sections, StoreConfig, load
+from halo_worker.config_delivery import SinkConfig
+from halo_worker.config_schedules import BudgetConfig, ScheduleConfig
 from halo_worker.errors import ConfigError, InputError
-from halo_worker.links import Links, checked
-from halo_worker.moments import seconds_of
+from halo_worker.links import Links
 
 
 class ModelConfig(Section):
@@ -45,17 +45,6 @@ class ModelConfig(Section):
     output_usd_per_million: float | None = Field(None, ge=0, description="Price, where the model is not in the list.")
 
 
-class BudgetConfig(Section):
-    """`[budget]`: what one run may spend. Spending never passes a limit by more than the call in flight."""
-
-    max_turns: int = Field(20, ge=1, description="Turns of the root agent.")
-    max_depth: int = Field(2, ge=0, description="How deep sub-agents may nest.")
-    max_parallel: int = Field(10, ge=1, description="Sub-calls at once, for each depth.")
-    max_tokens: int | None = Field(2_000_000, ge=1, description="Input and output tokens of all calls.")
-    max_cost: float | None = Field(5.0, gt=0, description="Dollars, where the model's price is known.")
-    max_seconds: float | None = Field(1800, gt=0, description="Wall time.")
-
-
 class AnalysisConfig(Section):
     """`[analysis]`: how a window is worked."""
 
@@ -72,6 +61,15 @@ class AnalysisConfig(Section):
     memory_limit_bytes: int = Field(2 * 2**30, ge=256 * 2**20, description="What DuckDB may use for one analysis.")
 
 
+class DetectorsConfig(Section):
+    """`[detectors]`: detectors of your own, and those that are switched off."""
+
+    paths: list[Path] = Field(
+        default_factory=list, description="Files and folders with detectors, relative to the file of settings."
+    )
+    mute: list[str] = Field(default_factory=list, description="Names of detectors that do not run.")
+
+
 class WorkerConfig(Section):
     """`[worker]`: how the scheduled worker is watched."""
 
@@ -86,128 +84,6 @@ class WorkerConfig(Section):
         if value != "off" and not (colon and host and port.isdigit() and int(port) < 65536):
             raise ValueError(f"{value!r}: expected HOST:PORT or 'off'")
         return value
-
-
-class ScheduleConfig(Section):
-    """`[schedules.NAME]`: when a window is analysed, which one, and who is told."""
-
-    cron: str | None = Field(None, description="Five fields: minute hour day month weekday.")
-    interval: str | None = Field(None, description="Instead of cron: '15m', '6h', '1d', from 00:00 UTC on.")
-    timezone: str = Field("UTC", description="Of the cron line: an IANA name such as Europe/Berlin.")
-    window: str | None = Field(
-        None, description="Length, if windows are to overlap; default: from the last one's end, 24h the first time."
-    )
-    overlap: str = Field("0s", description="How far a window reaches back over the one before.")
-    max_window: str = Field("7d", description="After downtime, the longest window that one run takes.")
-    catch_up: Literal["one", "all", "none"] = Field(
-        "one", description="After downtime: one run over all that was missed, one run for each, or none."
-    )
-    services: list[str] = Field(default_factory=list, description="Only traces of these services.")
-    agents: list[str] = Field(default_factory=list, description="Only traces of these agents.")
-    prompt: str | None = Field(None, description="A question to answer in each report; needs a model.")
-    engine: Literal["auto", "detectors", "rlm"] | None = Field(None, description="Default: [analysis] engine.")
-    budget: dict[str, float | int | None] = Field(default_factory=dict, description="Overrides of [budget].")
-    sinks: list[str] = Field(default_factory=list, description="Names of [sinks.NAME].")
-
-    @model_validator(mode="after")
-    def _is_a_schedule(self) -> ScheduleConfig:
-        if (self.cron is None) == (self.interval is None):
-            raise ValueError("needs either cron or interval")
-        if self.cron is not None and len(fields := self.cron.split()) != 5:
-            without = f"; without seconds it is '{' '.join(fields[1:])}'" if len(fields) == 6 else ""
-            raise ValueError(
-                f"cron {self.cron!r} has {len(fields)} fields, not five: write minute hour day month weekday{without}"
-            )
-        for name in ("interval", "window", "overlap", "max_window"):
-            if (value := getattr(self, name)) is not None:
-                try:
-                    seconds_of(value)
-                except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from None
-        if self.interval is not None and seconds_of(self.interval) < 1:
-            raise ValueError("interval is shorter than a second")
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            close = difflib.get_close_matches(self.timezone, available_timezones(), n=1, cutoff=0.6)
-            meant = f": did you mean '{close[0]}'?" if close else " such as Europe/Berlin"
-            raise ValueError(f"timezone {self.timezone!r} is not an IANA name{meant}") from None
-        try:
-            BudgetConfig.model_validate(self.budget)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            given = str(first["loc"][0])
-            if given in BudgetConfig.model_fields:
-                raise ValueError(f"budget.{given}: {first['msg']}") from None
-            close = difflib.get_close_matches(given, BudgetConfig.model_fields, n=1, cutoff=0.5)
-            known = f"did you mean '{close[0]}'?" if close else f"known are: {', '.join(BudgetConfig.model_fields)}"
-            raise ValueError(f"budget has no '{given}'; {known}") from None
-        return self
-
-
-class FilterConfig(Section):
-    """What of a report a sink is told."""
-
-    min_severity: Literal["low", "medium", "high", "critical"] = Field(
-        "low", description="Findings below are left out."
-    )
-    states: list[Literal["new", "ongoing", "worsening", "improving", "regressed", "resolved"]] = Field(
-        default_factory=list, description="Only findings in these states; empty: all."
-    )
-    agents: list[str] = Field(default_factory=list, description="Only findings that touch these agents; empty: all.")
-
-
-class SinkConfig(Section):
-    """`[sinks.NAME]`: where reports go."""
-
-    type: Literal["file", "webhook", "slack"] = Field(description="What kind of sink.")
-    path: str | None = Field(None, description="file: a directory, or '-' for standard output.")
-    format: Literal["json", "markdown", "html"] = Field("json", description="file: the form of the report.")
-    url: SecretStr | None = Field(None, description="webhook, or Slack's incoming webhook.")
-    secret: SecretStr | None = Field(None, description="webhook: signing secret 'whsec_…'; from the environment.")
-    headers: dict[str, str] = Field(default_factory=dict, description="webhook: sent with each request.")
-    template: Path | None = Field(None, description="webhook: a Jinja template of the body instead of report.json.")
-    token: SecretStr | None = Field(None, description="slack: bot token; from the environment.")
-    channel: str | None = Field(None, description="slack: where the bot posts.")
-    report_url: str | None = Field(None, description="slack: link to a report, instead of [links] report_url.")
-    quiet: bool | None = Field(
-        None,
-        description="Send nothing when no finding is new or changed its state; default: true, and false for files.",
-    )
-    timeout_seconds: float = Field(20, gt=0, description="Of one request.")
-    max_attempts: int = Field(
-        40, ge=1, description="Before a delivery waits for 'halo deliver'; 40 take about 30 hours."
-    )
-    filter: FilterConfig = Field(
-        default_factory=lambda: FilterConfig.model_validate({}), description="What it is told."
-    )
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether a report without news is not sent: a message about nothing is read once, a file is a record."""
-        return self.type != "file" if self.quiet is None else self.quiet
-
-    @model_validator(mode="after")
-    def _has_what_its_type_needs(self) -> SinkConfig:
-        if self.type == "file" and not self.path:
-            raise ValueError("a file sink needs path")
-        if self.type == "webhook" and self.url is None:
-            raise ValueError("a webhook sink needs url")
-        if self.type == "slack" and self.url is None and (self.token is None or not self.channel):
-            raise ValueError("a slack sink needs url, or token and channel")
-        return self
-
-    @field_validator("report_url")
-    @classmethod
-    def _is_a_template(cls, template: str | None) -> str | None:
-        return checked("report_url", template)
-
-    @field_validator("url")
-    @classmethod
-    def _is_http(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
-            raise ValueError("url must begin with http:// or https://")
-        return url
 
 
 class RedactionConfig(Section):
@@ -240,6 +116,7 @@ SECTIONS: Sections = {
     "model": ModelConfig,
     "budget": BudgetConfig,
     "analysis": AnalysisConfig,
+    "detectors": DetectorsConfig,
     "worker": WorkerConfig,
     "schedules": [ScheduleConfig],
     "sinks": [SinkConfig],
@@ -258,6 +135,7 @@ class Settings:
     model: ModelConfig
     budget: BudgetConfig
     analysis: AnalysisConfig
+    detectors: DetectorsConfig
     worker: WorkerConfig
     schedules: dict[str, ScheduleConfig]
     sinks: dict[str, SinkConfig]
@@ -290,6 +168,9 @@ def load_settings(
     loaded["model"] = model.model_copy(
         update={name: value for name, value in standard.items() if getattr(model, name) is None and value}
     )
+    beside = (file.parent if file else Path()).absolute()
+    own: DetectorsConfig = loaded["detectors"]
+    loaded["detectors"] = own.model_copy(update={"paths": [beside / path for path in own.paths]})
     settings = Settings(**{**loaded, "schedules": loaded["schedules"] or DEFAULT_SCHEDULES})
     for name, schedule in settings.schedules.items():
         unknown = [sink for sink in schedule.sinks if sink not in settings.sinks]

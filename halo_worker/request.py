@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from halo_worker.analysis import analyst
+from halo_worker.analysis.work import Progress
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
 from halo_worker.report.archive import new_run_id
@@ -46,7 +46,7 @@ class Request:
     resume: str | None = None
     telemetry: bool = False
     say: Callable[[str], None] = _silent
-    progress: Callable[[analyst.Progress], None] = lambda _: None
+    progress: Callable[[Progress], None] = lambda _: None
 
 
 def work_root(current: Settings, request: Request) -> Path:

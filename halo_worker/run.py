@@ -14,10 +14,12 @@ from types import EllipsisType
 from halo_receiver import permissions
 from halo_receiver.store.reader import Reader
 from halo_worker import assembly, inputs, issues, window_reader
-from halo_worker.analysis import analyst, detectors, evidence, learned_detectors, page_data
+from halo_worker.analysis import analyst, detectors, evidence, identities, learned_detectors, page_data
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
-from halo_worker.config import BudgetConfig, Settings
+from halo_worker.analysis.work import Work
+from halo_worker.config import Settings
+from halo_worker.config_schedules import BudgetConfig
 from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError
 from halo_worker.report import html, markdown
@@ -136,6 +138,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             known = issues.open_memory(home, scope=scope, window=window, by_hand=request.schedule is None)
         begun = _Begun(current, request, reader, window, known, Exclusions(known), run_id, work_dir, now_ns)
         draft = _draft(begun)
+        draft.findings = identities.joined(draft.findings, known)
         verified = evidence.verify(reader, draft)
         assembled = assembly.assemble(
             reader,
@@ -206,11 +209,11 @@ def _draft(begun: _Begun) -> Draft:
     return draft
 
 
-def _work(begun: _Begun) -> analyst.Work:
+def _work(begun: _Begun) -> Work:
     current, request, analysis = begun.current, begun.request, begun.current.analysis
     if told := begun.exclusions.told():
         analysis = analysis.model_copy(update={"context": "\n".join(filter(None, (analysis.context, told)))})
-    return analyst.Work(
+    return Work(
         prompt=request.prompt,
         model=current.model,
         budget=current.budget,
@@ -227,7 +230,11 @@ def _work(begun: _Begun) -> analyst.Work:
 
 def _detected(begun: _Begun) -> Draft:
     """Run the detectors, ours and those that a model wrote in earlier reports."""
-    found = detectors.run_detectors(begun.reader, begun.exclusions)
+    current = begun.current
+    own = detectors.Own(
+        current.detectors.paths, frozenset(current.detectors.mute), begun.work_dir / "own", current.store.threads
+    )
+    found = detectors.run_detectors(begun.reader, begun.exclusions, own)
     again, unmeasured = learned_detectors.remeasure(
         begun.reader, list(begun.known.issues.values()), begun.work_dir / "learned",
         threads=begun.current.store.threads,

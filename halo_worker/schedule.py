@@ -19,7 +19,8 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from halo_receiver.store.lock import DirectoryLock
-from halo_worker.config import ScheduleConfig, Settings
+from halo_worker.config import Settings
+from halo_worker.config_schedules import ScheduleConfig
 from halo_worker.cron import cron_trigger
 from halo_worker.errors import ConfigError, DirectoryInUse
 from halo_worker.moments import seconds_of

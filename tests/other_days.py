@@ -49,7 +49,9 @@ NO_DATE = [
     "tests/worker/test_contrast.py", "tests/worker/test_control_flow.py", "tests/worker/test_detector*.py",
     "tests/worker/test_display.py", "tests/worker/test_final_answer.py", "tests/worker/test_quotes.py",
     "tests/worker/test_same_call.py", "tests/worker/test_surroundings.py",
+    "tests/worker/test_cases.py", "tests/worker/test_verify.py", "tests/worker/report/test_comparison.py",
     "tests/worker/analysis/test_claim_verification.py", "tests/worker/analysis/test_lexicon.py",
+    "tests/worker/test_detector_examples.py", "tests/worker/test_own_detectors.py",
     "tests/worker/analysis/test_questions.py", "tests/worker/analysis/test_repository.py",
     "tests/worker/analysis/test_tools.py", "tests/worker/rlm/*.py",
 ]  # fmt: skip

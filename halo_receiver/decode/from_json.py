@@ -7,15 +7,13 @@ costs no more than itself.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from halo_receiver.decode import repair as r
 from halo_receiver.decode.json_document import LISTS, Lazy, read
-from halo_receiver.decode.json_text import BEYOND, integer_of
+from halo_receiver.decode.json_values import any_value, attributes_of, count, enum_name, hex_id, integer, text
 from halo_receiver.decode.repair import Repair, Undecodable, id_problem
 from halo_receiver.span import SPAN_KINDS, STATUS_CODES, LogRecord, Rejection, Scope, Span, SpanEvent, SpanLink
 
@@ -108,8 +106,8 @@ def _resource(group: dict[str, Any], repair: Repair) -> Scope:
     resource = resource if isinstance(resource, dict) else {}
     return Scope(
         resource_attributes=attributes_of(resource.get("attributes"), repair),
-        resource_dropped_attributes=_count(resource.get("droppedAttributesCount"), repair),
-        resource_schema_url=_text(group.get("schemaUrl"), repair),
+        resource_dropped_attributes=count(resource.get("droppedAttributesCount"), repair),
+        resource_schema_url=text(group.get("schemaUrl"), repair),
     )
 
 
@@ -120,118 +118,12 @@ def _scope(scoped: dict[str, Any], resource: Scope, repair: Repair) -> Scope:
         resource.resource_attributes,
         resource.resource_dropped_attributes,
         resource.resource_schema_url,
-        _text(scope.get("name"), repair),
-        _text(scope.get("version"), repair),
+        text(scope.get("name"), repair),
+        text(scope.get("version"), repair),
         attributes_of(scope.get("attributes"), repair),
-        _count(scope.get("droppedAttributesCount"), repair),
-        _text(scoped.get("schemaUrl"), repair),
+        count(scope.get("droppedAttributesCount"), repair),
+        text(scoped.get("schemaUrl"), repair),
     )
-
-
-def _text(value: Any, repair: Repair) -> str:
-    if isinstance(value, str):
-        return repair.string(value)
-    if value is not None:
-        repair.count(r.WRONG_TYPE)
-    return ""
-
-
-def _integer(value: Any, repair: Repair) -> int:
-    """An int64 as a JSON number or string; 0 for what is neither."""
-    if type(value) is int:
-        return value
-    if value is None:
-        return 0
-    try:
-        if isinstance(value, float):
-            return int(min(max(value, -BEYOND), BEYOND))
-        return integer_of(value if isinstance(value, str) else "")
-    except ValueError:
-        repair.count(r.WRONG_TYPE)
-        return 0
-
-
-def _count(value: Any, repair: Repair) -> int:
-    return min(max(_integer(value, repair), 0), 2**32 - 1)
-
-
-def attributes_of(pairs: Any, repair: Repair) -> dict[str, Any]:
-    """Turn a list of KeyValue into a dict."""
-    result: dict[str, Any] = {}
-    if not isinstance(pairs, list):
-        if pairs is not None:
-            repair.count(r.WRONG_TYPE)
-        return result
-    for pair in pairs:
-        if isinstance(pair, dict):
-            repair.keep(result, _text(pair.get("key"), repair), _value(pair.get("value"), repair, 0))
-        else:
-            repair.count(r.WRONG_TYPE)
-    return result
-
-
-def _value(value: Any, repair: Repair, depth: int) -> Any:
-    if not isinstance(value, dict):
-        if value is not None:
-            repair.count(r.WRONG_TYPE)
-        return None
-    for name, content in value.items():
-        if name == "stringValue" and isinstance(content, str):
-            return repair.string(content)
-        if name == "intValue":
-            return max(min(_integer(content, repair), r.INT64_MAX), -r.INT64_MAX - 1)
-        if name == "doubleValue":
-            return _double(content, repair)
-        if name == "boolValue":
-            return content is True or content == "true"
-        if name == "bytesValue":
-            return _blob(content, repair)
-        if name in ("arrayValue", "kvlistValue"):
-            items = content.get("values") if isinstance(content, dict) else None
-            if depth >= r.MAX_DEPTH:
-                repair.count(r.TOO_DEEP)
-                return None
-            items = items if isinstance(items, list) else []
-            if name == "arrayValue":
-                return [_value(item, repair, depth + 1) for item in items]
-            result: dict[str, Any] = {}
-            for pair in items:
-                if isinstance(pair, dict):
-                    key = _text(pair.get("key"), repair)
-                    repair.keep(result, key, _value(pair.get("value"), repair, depth + 1))
-            return result
-    return None
-
-
-def _double(content: Any, repair: Repair) -> float | None:
-    try:
-        return float(content)  # "NaN", "Infinity" and "-Infinity" are protobuf's names, and Python's
-    except (TypeError, ValueError, OverflowError):
-        repair.count(r.WRONG_TYPE)
-        return None
-
-
-def _blob(content: Any, repair: Repair) -> bytes:
-    if isinstance(content, str):
-        try:
-            padded = content.replace("-", "+").replace("_", "/") + "=" * (-len(content) % 4)
-            return repair.blob(base64.b64decode(padded, validate=True))
-        except (binascii.Error, ValueError):
-            pass
-    repair.count(r.WRONG_TYPE)
-    return b""
-
-
-def _id(value: Any, length: int) -> str | None:
-    """A hex id in lowercase; an empty string when absent or all zeros; None when it is no id of that length."""
-    if value is None or value == "":
-        return ""
-    if not isinstance(value, str) or len(value) != length:
-        return None
-    value = value.lower()
-    if value.strip("0123456789abcdef"):
-        return None
-    return value if value.strip("0") else ""
 
 
 def _refusal(item: Any) -> str | None:
@@ -246,7 +138,7 @@ def _refusal(item: Any) -> str | None:
         if value and len(value) != length:
             return f"{name} has {len(value)} characters, {length} hex digits are required"
         problem = id_problem(value or "", length, name)
-        if problem or _id(value, length) is None:
+        if problem or hex_id(value, length) is None:
             return problem or f"{name} is not hex"
     return None
 
@@ -255,25 +147,12 @@ def _log_refusal(item: Any) -> str | None:
     return None if isinstance(item, dict) else f"a log record is a JSON {type(item).__name__}"
 
 
-def _enum(value: Any, names: tuple[str, ...], prefix: str, repair: Repair, unknown: str) -> str:
-    if value is None:
-        return names[0]
-    if isinstance(value, str) and (name := value.upper().removeprefix(prefix)) in names:
-        return name
-    if isinstance(value, str) and value.isdecimal():
-        value = integer_of(value)
-    if type(value) is int and 0 <= value < len(names):
-        return names[value]
-    repair.count(unknown)
-    return names[0]
-
-
 def _span(item: dict[str, Any], scope: Scope, repair: Repair) -> Span:
-    parent = _id(item.get("parentSpanId"), 16)
+    parent = hex_id(item.get("parentSpanId"), 16)
     if parent is None:
         repair.count(r.BAD_PARENT)
-    start = repair.time(_integer(item.get("startTimeUnixNano"), repair))
-    end = repair.time(_integer(item.get("endTimeUnixNano"), repair))
+    start = repair.time(integer(item.get("startTimeUnixNano"), repair))
+    end = repair.time(integer(item.get("endTimeUnixNano"), repair))
     if end and end < start:
         repair.count(r.END_BEFORE_START)
     status = item.get("status")
@@ -282,64 +161,64 @@ def _span(item: dict[str, Any], scope: Scope, repair: Repair) -> Span:
         trace_id=item["traceId"].lower(),
         span_id=item["spanId"].lower(),
         parent_span_id=parent or "",
-        name=_text(item.get("name"), repair),
+        name=text(item.get("name"), repair),
         scope=scope,
-        trace_state=_text(item.get("traceState"), repair),
-        flags=_count(item.get("flags"), repair),
-        kind=_enum(item.get("kind"), SPAN_KINDS, "SPAN_KIND_", repair, r.UNKNOWN_KIND),
+        trace_state=text(item.get("traceState"), repair),
+        flags=count(item.get("flags"), repair),
+        kind=enum_name(item.get("kind"), SPAN_KINDS, "SPAN_KIND_", repair, r.UNKNOWN_KIND),
         start_unix_nano=start,
         end_unix_nano=end,
-        status_code=_enum(status.get("code"), STATUS_CODES, "STATUS_CODE_", repair, r.UNKNOWN_STATUS),
-        status_message=_text(status.get("message"), repair),
+        status_code=enum_name(status.get("code"), STATUS_CODES, "STATUS_CODE_", repair, r.UNKNOWN_STATUS),
+        status_message=text(status.get("message"), repair),
         attributes=attributes_of(item.get("attributes"), repair),
         events=[_event(event, repair) for event in _objects(item, "events", repair)],
         links=[_link(link, repair) for link in _objects(item, "links", repair)],
-        dropped_attributes=_count(item.get("droppedAttributesCount"), repair),
-        dropped_events=_count(item.get("droppedEventsCount"), repair),
-        dropped_links=_count(item.get("droppedLinksCount"), repair),
+        dropped_attributes=count(item.get("droppedAttributesCount"), repair),
+        dropped_events=count(item.get("droppedEventsCount"), repair),
+        dropped_links=count(item.get("droppedLinksCount"), repair),
     )
 
 
 def _event(item: dict[str, Any], repair: Repair) -> SpanEvent:
     return SpanEvent(
-        repair.time(_integer(item.get("timeUnixNano"), repair)),
-        _text(item.get("name"), repair),
+        repair.time(integer(item.get("timeUnixNano"), repair)),
+        text(item.get("name"), repair),
         attributes_of(item.get("attributes"), repair),
-        _count(item.get("droppedAttributesCount"), repair),
+        count(item.get("droppedAttributesCount"), repair),
     )
 
 
 def _link(item: dict[str, Any], repair: Repair) -> SpanLink:
-    trace_id, span_id = _text(item.get("traceId"), repair).lower(), _text(item.get("spanId"), repair).lower()
+    trace_id, span_id = text(item.get("traceId"), repair).lower(), text(item.get("spanId"), repair).lower()
     if len(trace_id) != 32 or len(span_id) != 16:
         repair.count(r.BAD_LINK)
     return SpanLink(
         trace_id,
         span_id,
-        _text(item.get("traceState"), repair),
-        _count(item.get("flags"), repair),
+        text(item.get("traceState"), repair),
+        count(item.get("flags"), repair),
         attributes_of(item.get("attributes"), repair),
-        _count(item.get("droppedAttributesCount"), repair),
+        count(item.get("droppedAttributesCount"), repair),
     )
 
 
 def _log(item: dict[str, Any], scope: Scope, repair: Repair) -> LogRecord:
-    trace_id, span_id = _id(item.get("traceId"), 32), _id(item.get("spanId"), 16)
+    trace_id, span_id = hex_id(item.get("traceId"), 32), hex_id(item.get("spanId"), 16)
     for found in (trace_id, span_id):
         if found is None:
             repair.count(r.BAD_LOG_ID)
     severity = item.get("severityNumber")
     return LogRecord(
         scope=scope,
-        time_unix_nano=repair.time(_integer(item.get("timeUnixNano"), repair)),
-        observed_unix_nano=repair.time(_integer(item.get("observedTimeUnixNano"), repair)),
+        time_unix_nano=repair.time(integer(item.get("timeUnixNano"), repair)),
+        observed_unix_nano=repair.time(integer(item.get("observedTimeUnixNano"), repair)),
         trace_id=trace_id or "",
         span_id=span_id or "",
-        severity_number=max(min(_integer(severity, repair), 2**31 - 1), -(2**31)),
-        severity_text=_text(item.get("severityText"), repair),
-        event_name=_text(item.get("eventName"), repair),
-        body=_value(item.get("body"), repair, 0),
+        severity_number=max(min(integer(severity, repair), 2**31 - 1), -(2**31)),
+        severity_text=text(item.get("severityText"), repair),
+        event_name=text(item.get("eventName"), repair),
+        body=any_value(item.get("body"), repair, 0),
         attributes=attributes_of(item.get("attributes"), repair),
-        flags=_count(item.get("flags"), repair),
-        dropped_attributes=_count(item.get("droppedAttributesCount"), repair),
+        flags=count(item.get("flags"), repair),
+        dropped_attributes=count(item.get("droppedAttributesCount"), repair),
     )

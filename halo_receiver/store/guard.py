@@ -35,8 +35,11 @@ FORBIDDEN_FUNCTIONS = frozenset(
 _HINT = "the tables are spans, traces and logs; try: SELECT name, count(*) FROM spans GROUP BY ALL"
 
 
-def check_select(reader: Reader, sql: str) -> str:
-    """Return `sql` without its last semicolon. Raises InputError unless it is one SELECT of the contract's tables."""
+def check_select(reader: Reader, sql: str, *, more: frozenset[str] = frozenset()) -> str:
+    """Return `sql` without its last semicolon. Raises InputError unless it is one SELECT of the contract's tables.
+
+    `more`: names of other tables that it may read.
+    """
     if len(sql) > MAX_SQL:
         raise InputError(f"the SQL has {len(sql)} characters, {MAX_SQL} are allowed", hint="ask less at once")
     try:
@@ -45,12 +48,12 @@ def check_select(reader: Reader, sql: str) -> str:
             raise InputError(f"the SQL holds {len(statements)} statements, one is expected", hint=_HINT)
         row = reader.connection.execute("SELECT json_serialize_sql($1)", [sql]).fetchone()
     except duckdb.Error as error:
-        raise InputError(f"the SQL does not parse: {' '.join(str(error).split())[:500]}") from None
+        raise InputError(f"the SQL does not parse: {' '.join(str(error).split())[:500]}") from error
     tree = json.loads(row[0] if row else "{}")
     if tree.get("error", True):
         raise InputError(f"only one SELECT is allowed: {tree.get('error_message', 'not a SELECT')}", hint=_HINT)
     for node, ctes in _scoped(tree):
-        _check(node, ctes)
+        _check(node, ctes, TABLES | more)
     # The line break ends a comment on the last line, which would swallow what is put after it.
     return str(statements[0].query).strip().rstrip(";").strip() + "\n"
 
@@ -90,21 +93,21 @@ def _path(node: dict[str, Any]) -> tuple[str, ...]:
     return tuple(_fold(part) for part in parts if part)
 
 
-def _check_table(path: tuple[str, ...], ctes: frozenset[str]) -> None:
+def _check_table(path: tuple[str, ...], ctes: frozenset[str], tables: frozenset[str]) -> None:
     *place, name = path or ("",)
-    if name in TABLES and tuple(place) in PLACES:
+    if name in tables and tuple(place) in PLACES:
         return
     if name in ctes and place in ([], ["recurring"]):  # DuckDB's word for all rows of a recursive one so far
         return
     raise InputError(f"there is no table {'.'.join(path)}"[:200], hint=_HINT)
 
 
-def _check(node: dict[str, Any], ctes: frozenset[str]) -> None:
+def _check(node: dict[str, Any], ctes: frozenset[str], tables: frozenset[str]) -> None:
     kind = str(node.get("type", ""))
     if "cte_map" in node and kind not in QUERY_NODES:
         raise InputError(f"{kind.removesuffix('_QUERY_NODE')} is not allowed: the data is read only", hint=_HINT)
     if kind == "BASE_TABLE":
-        _check_table(_path(node), ctes)
+        _check_table(_path(node), ctes, tables)
     if kind == "SHOW_REF" and not node.get("query"):
         raise InputError("SHOW is not allowed", hint="DESCRIBE spans names the columns")
     name = _fold(node.get("function_name", ""))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import duckdb
 
-from halo_receiver.errors import SchemaMismatch, StoreError
+from halo_receiver.errors import StoreError
 from halo_receiver.store import agents, copies, manifest, schema
+from halo_receiver.store.attached import AttachedSegments, SetAside
 from halo_receiver.store.scratch import Scratch
 from halo_receiver.store.segment import listed
 from halo_receiver.store.settling import Settle, look_back, traces_of
@@ -22,14 +22,6 @@ from halo_receiver.store.text_folding import unfolded
 JUDGED_BEFORE_NS = 86_400_000_000_000  # how far back a trace is looked for that an earlier window has judged
 RELIST_ATTEMPTS = 5
 MAX_PUT_TOGETHER = 20_000  # traces that are put together when segments are opened, and not when they are asked for
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """A segment that could not be opened, and why."""
-
-    path: Path
-    reason: str
 
 
 class Reader:
@@ -68,11 +60,7 @@ class Reader:
         self._judged = judged
         self._only = only
         self._whole = whole_traces or settle is not None or only is not None
-        self.segments: list[Path] = []
-        self.set_aside: list[SetAside] = []
-        self._has_current = False
         self._agents_resolved = self._locked = False
-        self._older: set[int] = set()  # segments of an earlier schema, by their place
         # What does not fit into memory goes to a directory of its own, which DuckDB makes and removes; not to the
         # working directory, where a service may not write.
         spill = Path(tempfile.gettempdir()) / f"halo-spill-{secrets.token_hex(6)}"
@@ -83,8 +71,9 @@ class Reader:
         self.connection = duckdb.connect(":memory:", config=config)
         self.scratch = Scratch(self.connection)
         self.connection.execute("SET TimeZone = 'UTC'")
+        self._attached = AttachedSegments(self.connection)
         for path in segments:
-            self._attach(path)
+            self._attached.attach(path)
         self._views()
 
     @classmethod
@@ -96,12 +85,13 @@ class Reader:
         end_ns: int | None = None,
         trace_id: str | None = None,
         service: str | None = None,
+        beside: Sequence[Path] = (),
         **options: Any,
     ) -> Reader:
         """Open the sealed segments of a data directory that may hold spans that arrived in `[start_ns, end_ns)`.
 
         `trace_id` (whole) and `service` leave out segments that hold nothing of them; what else lies in the segments
-        that are opened is shown as well.
+        that are opened is shown as well. `beside` are further segments, of files, that are opened whatever they hold.
         """
         directory = data_dir / "segments"
         settle: Settle | None = options.get("settle")
@@ -124,48 +114,21 @@ class Reader:
                     directory / entry.name for entry in current if entry.may_hold(since - JUDGED_BEFORE_NS, since)
                 ]
                 options["judged"] = [path for path in before if path not in wanted]
-            reader = cls([*wanted, *damaged], start_ns=start_ns, end_ns=end_ns, **options)
+            reader = cls([*wanted, *damaged, *beside], start_ns=start_ns, end_ns=end_ns, **options)
             if all(item.path.exists() for item in reader.set_aside):
                 return reader
             reader.close()
         raise StoreError(f"{directory} changes too fast to be read", hint="try again")
 
-    def _attach(self, path: Path) -> None:
-        alias = f"s{len(self.segments)}"
-        quoted = str(path).replace("'", "''")
-        try:
-            self.connection.execute(f"ATTACH '{quoted}' AS {alias} (READ_ONLY)")
-            meta = dict(self.connection.execute(f"SELECT key, value FROM {alias}.meta").fetchall())
-            found = meta.get("schema_version", "unknown")
-            if not found.isdigit() or int(found) > schema.SCHEMA_VERSION:
-                self.connection.execute(f"DETACH {alias}")
-                raise SchemaMismatch(path.name, found, schema.SCHEMA_VERSION)
-        except (duckdb.Error, StoreError) as error:
-            hint = f"; {error.hint}" if isinstance(error, StoreError) and error.hint else ""
-            self.set_aside.append(SetAside(path, f"{str(error).splitlines()[0]}{hint}"))
-            return
-        if int(found) < schema.SCHEMA_VERSION:
-            self._older.add(len(self.segments))
-        self.segments.append(path)
+    @property
+    def segments(self) -> list[Path]:
+        """The segments that are attached, as `s0`, `s1`, …"""
+        return self._attached.segments
 
-    def _empty(self, name: str) -> None:
-        """Attach a database that holds the tables of a segment and no rows."""
-        for sql in (f"ATTACH ':memory:' AS {name}", f"USE {name}", schema.SCHEMA_SQL, "USE memory"):
-            self.connection.execute(sql)
-
-    def _rows(self, index: int, table: str) -> str:
-        """Return what to read a segment's rows from: of an earlier schema, with the columns of ours, NULL where new."""
-        if index not in self._older:
-            return f"s{index}.{table}"
-        if not self._has_current:
-            self._empty("current_schema")
-            self._has_current = True
-        described = self.connection.execute(f"DESCRIBE current_schema.{table}").fetchall()
-        names = ", ".join(f'"{row[0]}"' for row in described)
-        return (
-            f"(SELECT {names} FROM (SELECT * FROM current_schema.{table} WHERE false "
-            f"UNION ALL BY NAME SELECT * FROM s{index}.{table}))"
-        )
+    @property
+    def set_aside(self) -> list[SetAside]:
+        """The segments that could not be opened, and why."""
+        return self._attached.set_aside
 
     def _bound(self) -> str:
         bounds = []
@@ -208,14 +171,12 @@ class Reader:
                     f"{index} AND c.trace_id = t.trace_id AND c.span_id = t.span_id)"
                 )
             where = " AND ".join(filter(None, conditions)) or "true"
-            parts.append(f"SELECT * FROM {self._rows(index, table)} t WHERE {where}")
+            parts.append(f"SELECT * FROM {self._attached.rows(index, table)} t WHERE {where}")
         return " UNION ALL ".join(parts)
 
     def _views(self) -> None:
         execute = self.connection.execute
-        self._places = range(max(1, len(self.segments)))  # of the attached databases s0, s1, …
-        if not self.segments:
-            self._empty("s0")
+        self._places = self._attached.places()
         if self._whole:
             self._choose()
         self._find_copies()
@@ -267,7 +228,7 @@ class Reader:
                 "INSERT INTO _crossing SELECT DISTINCT fact_trace_id FROM _facts f "
                 "WHERE NOT EXISTS (SELECT 1 FROM _crossing c WHERE c.trace_id = f.fact_trace_id)"
             )
-        kept = " UNION ALL ".join(f"SELECT {columns} FROM {self._rows(i, 'trace_rows')}" for i in self._places)
+        kept = " UNION ALL ".join(f"SELECT {columns} FROM {self._attached.rows(i, 'trace_rows')}" for i in self._places)
         [parted] = execute("SELECT count(*) FROM _crossing").fetchone() or [0]
         if not parted:
             execute(f"CREATE VIEW traces AS {kept}")

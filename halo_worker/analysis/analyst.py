@@ -5,34 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, cast
 
-import orjson
-
 from halo_receiver.store.reader import Reader
+from halo_worker.analysis import first_message, prompts, routes, tables, unanswered, verdicts
 from halo_worker.analysis import hypotheses as guesses
-from halo_worker.analysis import prompts, routes, unanswered
 from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
 from halo_worker.analysis.draft import Draft, DraftFinding
 from halo_worker.analysis.questions import Questions
-from halo_worker.analysis.repository import commits_of, not_read, repository_tools
+from halo_worker.analysis.repository import not_read, repository_tools
 from halo_worker.analysis.tools import Desk, window_tools
-from halo_worker.analysis.tools.fit import cut, take
 from halo_worker.analysis.tools.overview import dataset_overview
-from halo_worker.config import AnalysisConfig, BudgetConfig, ModelConfig
-from halo_worker.report.model import Engine, Stop, iso_nano
+from halo_worker.analysis.work import Work, limits_of, models_of, progress
+from halo_worker.report.model import Engine, Stop
 from halo_worker.rlm.agent import checkpoint
 from halo_worker.rlm.agent.session import Check, Event, Outcome, Session, Task
-from halo_worker.rlm.budget import BudgetLimits
 from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
 from halo_worker.rlm.messages import Message
-from halo_worker.rlm.provider.model import LanguageModel
-from halo_worker.rlm.provider.openai_model import OpenAIModel
 from halo_worker.rlm.tool import Tool, ToolError
-from halo_worker.window import Window
 
 OVERVIEW_BYTES = 2_500  # of the first message
 TOO_LONG = "context_length_exceeded"  # the code under which the engine reports it
@@ -40,50 +32,6 @@ NO_PRICE = (
     "the price of {model} is not known: the limit of ${limit:g} could not hold; "
     "set [model] input_usd_per_million and output_usd_per_million"
 )
-COMMITS_BYTES = 1_500  # of it, for the commits in the window, and for those before it
-
-# Columns that a model is not told of: they are rarely asked for, and every turn would carry them.
-_UNTOLD = {
-    "trace_state", "flags", "scope_name", "scope_version", "scope_attributes", "links", "dropped_attributes",
-    "dropped_events", "dropped_links", "resource_schema_url", "scope_schema_url", "resource_dropped_attributes",
-    "scope_dropped_attributes", "cost_estimated", "convention", "received_at", "tool_definitions", "max_output_tokens",
-    "reasoning_tokens", "observed_time", "severity_number",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is, for a person who waits."""
-
-    doing: str
-    turns: int
-    max_turns: int
-    findings: int
-    tokens: int
-    cost_usd: float | None
-    seconds: float
-    seconds_left: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one analysis is given. `messages`: a conversation to go on with, of which a leading system message takes
-    the place of ours."""
-
-    prompt: str | None
-    model: ModelConfig
-    budget: BudgetConfig
-    analysis: AnalysisConfig
-    window: Window
-    work_dir: Path
-    cache_dir: Path | None
-    threads: int = 2
-    messages: Sequence[Message] = ()
-    emit: Callable[[Event], None] = lambda _: None
-    progress: Callable[[Progress], None] = lambda _: None
-    interrupted: Callable[[], bool] = lambda: False
-    resume: bool = False
-    models: tuple[LanguageModel, LanguageModel] | None = None  # root and sub, where they are not OpenAI's
 
 
 def analyze(reader: Reader, found: Draft | Callable[[], Draft], work: Work) -> Draft:
@@ -108,7 +56,7 @@ async def work_window(reader: Reader, found: Draft | Callable[[], Draft], work: 
         work.emit(event)
         if event.item is not None and event.item.role == "assistant" and event.item.tool_calls:
             doing[0] = ", ".join(call.name for call in event.item.tool_calls[:3])
-        work.progress(_progress(session, work, findings[0], doing[0]))
+        work.progress(progress(session, work, findings[0], doing[0]))
 
     session = Session(
         root=root, sub=sub, limits=limits_of(work.budget), open_interpreter=OpenMonty(), work_dir=work.work_dir,
@@ -151,47 +99,6 @@ async def _looked_at(
         raise
 
 
-def models_of(config: ModelConfig) -> tuple[LanguageModel, LanguageModel]:
-    """Return the root model and the sub model of a configuration."""
-
-    def one(name: str) -> OpenAIModel:
-        return OpenAIModel(
-            name, base_url=config.base_url, api_key=config.api_key.get_secret_value() if config.api_key else None,
-            headers=config.headers, api=config.api, temperature=config.temperature,
-            reasoning_effort=config.reasoning_effort, max_output_tokens=config.max_output_tokens,
-            parallel_tool_calls=config.parallel_tool_calls, request_timeout_seconds=config.request_timeout_seconds,
-            input_usd_per_million=config.input_usd_per_million, output_usd_per_million=config.output_usd_per_million,
-        )  # fmt: skip
-
-    return one(config.name), one(config.sub_model or config.name)
-
-
-def limits_of(budget: BudgetConfig) -> BudgetLimits:
-    """Return the engine's limits of a configuration."""
-    return BudgetLimits(
-        turns=budget.max_turns, depth=budget.max_depth, parallel=budget.max_parallel, tokens=budget.max_tokens,
-        cost_usd=budget.max_cost, seconds=budget.max_seconds,
-    )  # fmt: skip
-
-
-def schema_text(reader: Reader) -> str:
-    """Return the contract's tables and columns in a line each; types where they are not text."""
-    lines = []
-    for view in ("spans", "traces", "logs") if reader.query("SELECT 1 FROM logs LIMIT 1") else ("spans", "traces"):
-        columns = [
-            row["column_name"] + _type(row["column_type"])
-            for row in reader.query(f"DESCRIBE {view}")
-            if row["column_name"] not in _UNTOLD
-        ]
-        lines.append(f"{view}({', '.join(columns)})")
-    return "\n".join(lines) + "\nattributes->>'key'; span_type is agent, llm, tool, retriever …"
-
-
-def _type(name: str) -> str:
-    """Mark what is not plain; numbers and times tell themselves by their names."""
-    return "[]" if name.endswith("[]") else ":JSON" if name == "JSON" else ""
-
-
 async def _worked(
     reader: Reader, found: Draft, work: Work, session: Session, desk: Desk, window: _Window, repository: Sequence[Tool]
 ) -> Draft:
@@ -202,7 +109,7 @@ async def _worked(
         return _with_usage(draft, session, work, None)
     hypotheses = guesses.named(found.findings)
     desk.hypotheses = guesses.trace_ids(hypotheses)
-    schema = schema_text(reader)
+    schema = tables.described(reader)
     verifier = ClaimVerifier(
         reader, desk, hypotheses, traces=overview["traces"], needs_answer=work.prompt is not None and not work.messages
     )
@@ -218,7 +125,7 @@ async def _worked(
             reason = f"the model's context is too small for the {route} route"
             route, worked = "loop", None
     if worked is None:
-        first = _first(work, found, hypotheses, overview, await _commits(work))
+        first = await first_message.written(work, found, hypotheses, overview)
         verified, outcome, said = await _loop(work, session, desk, verifier, first, schema, repository)
         draft = _merged(found, hypotheses, verified, work, said)
         stopped, why = outcome.stopped_by, outcome.reason
@@ -254,38 +161,6 @@ def _route(work: Work, repository: Sequence[Tool]) -> str:
     begun = work.resume and (work.work_dir / checkpoint.NAME).exists()
     source = bool(repository) and work.analysis.route == "auto"
     return "loop" if work.messages or begun or source else work.analysis.route
-
-
-async def _commits(work: Work) -> str:
-    """Say which commits of the agents' source lie in the window, and which are the last before it."""
-    path = work.analysis.repo_path
-    near = await commits_of(path, start_ns=work.window.start_ns, end_ns=work.window.end_ns) if path else None
-    if near is None:
-        return ""
-    inside = take([_commit(one) for one in near["in_window"]], COMMITS_BYTES)
-    before = take([_commit(one) for one in near["before"]], COMMITS_BYTES)
-    more = near["more_in_window"] or len(inside) < len(near["in_window"])
-    return prompts.COMMITS.format(
-        inside=orjson.dumps(inside).decode() + (" and more: git_log" if more else ""),
-        before=orjson.dumps(before).decode(),
-    )
-
-
-def _commit(commit: dict[str, Any]) -> list[str]:
-    return [commit["sha"], commit["committed_at"], cut(commit["subject"], 100) or ""]
-
-
-def _first(work: Work, found: Draft, hypotheses: guesses.Hypotheses, overview: dict[str, Any], commits: str) -> str:
-    return prompts.FIRST.format(
-        start=iso_nano(max(0, work.window.start_ns)),
-        end=iso_nano(work.window.end_ns),
-        overview=prompts.marked(orjson.dumps(overview).decode()),
-        traces=overview["traces"],
-        hypotheses=guesses.listed(hypotheses),
-        unsupported="; ".join(found.unsupported) or "nothing that is known of",
-        commits=commits,
-        question=prompts.question(work.prompt),
-    )
 
 
 async def _loop(
@@ -345,9 +220,12 @@ def _merged(
     if verified is None:
         draft.answer = said if work.prompt else None
         return draft
+    left, draft.set_aside = verdicts.settled(hypotheses, verified.verdicts)
     findings: list[DraftFinding] = [
-        guesses.explained(hypothesis, verified.confirmed[name]) if name in verified.confirmed else hypothesis
-        for name, hypothesis in hypotheses.items()
+        guesses.explained(hypothesis, verified.confirmed[name], lead=name in verified.led)
+        if name in verified.confirmed
+        else hypothesis
+        for name, hypothesis in left.items()
     ]
     draft.findings = [*verified.findings, *findings]
     draft.answer = verified.answer if work.prompt or work.messages else None
@@ -381,19 +259,3 @@ def _with_usage(draft: Draft, session: Session, work: Work, route: tuple[str, st
     if ledger.unpriced_calls and work.budget.max_cost is not None:
         draft.unsupported = [*draft.unsupported, NO_PRICE.format(model=work.model.name, limit=work.budget.max_cost)]
     return draft
-
-
-def _progress(session: Session, work: Work, findings: int, doing: str) -> Progress:
-    ledger = session.ledger
-    seconds = ledger.seconds
-    limit = work.budget.max_seconds
-    return Progress(
-        doing=doing,
-        turns=ledger.turns,
-        max_turns=work.budget.max_turns,
-        findings=findings,
-        tokens=ledger.usage.input_tokens + ledger.usage.output_tokens,
-        cost_usd=ledger.usage.cost_usd,
-        seconds=seconds,
-        seconds_left=max(0.0, limit - seconds) if limit is not None else None,
-    )

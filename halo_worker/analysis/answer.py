@@ -22,6 +22,19 @@ _QUOTE: dict[str, Any] = {
     "required": ["trace_id", "span_id", "field", "quote"],
 }
 _TEXT: dict[str, Any] = {"type": ["string", "null"]}  # what a model leaves open it often sends as null
+_SPANS: dict[str, Any] = {"type": ["array", "null"], "items": {"type": ["object", "string"]}}
+VERDICT: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "verdict": {"enum": ["confirmed", "partly", "refuted"]},
+        "keep": {"type": ["array", "string", "null"], "items": {"type": ["object", "string"]}},
+        "drop": {"type": ["array", "string", "null"], "items": {"type": ["object", "string"]}},
+        "why": {"type": "string"},
+        "evidence": {"type": "array", "items": {"type": "object"}},
+    },
+    "required": ["id", "verdict", "why", "evidence"],
+}
 FINDING: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -33,6 +46,7 @@ FINDING: dict[str, Any] = {
         "evidence": {"type": "array", "items": _QUOTE},
         "counter_evidence": {"type": ["array", "null"], "items": _QUOTE},
         "detector": {**_TEXT, "description": "SQL"},
+        "affected": _SPANS,
         "hypothesis": _TEXT,
         "root_cause": _TEXT,
         "fix": _TEXT,
@@ -45,6 +59,7 @@ FINAL_ANSWER: dict[str, Any] = {
     "properties": {
         "answer": {"type": "string", "description": "Markdown"},
         "findings": {"type": ["array", "null"], "items": FINDING},
+        "hypotheses": {"type": ["array", "null"], "items": VERDICT},
     },
     "required": ["answer"],
 }
@@ -84,6 +99,7 @@ class Claimed:
     evidence: list[Evidence]
     counter_evidence: list[Evidence]
     detector: str | None
+    affected: list[tuple[str, str]]
     hypothesis: str | None
     root_cause: str
     fix: str
@@ -130,10 +146,11 @@ def _claimed(item: dict[str, Any]) -> Claimed:
         # A model's own word makes nothing critical: that takes prevalence, which is counted.
         severity={"critical": "high", "high": "high", "medium": "medium", "low": "low"}.get(str(severity).lower()),  # type: ignore[arg-type]
         confidence=_share(item.get("confidence")),
-        evidence=_quotes(item.get("evidence")),
-        counter_evidence=_quotes(item.get("counter_evidence")),
+        evidence=quotes_in(item.get("evidence")),
+        counter_evidence=quotes_in(item.get("counter_evidence")),
         detector=_sql(item.get("detector")),
-        hypothesis=_text(item.get("hypothesis"), 20) or None,
+        affected=_spans(item.get("affected")),
+        hypothesis=_names(item.get("hypothesis")),
         root_cause=visible(_text(item.get("root_cause"), MAX_TEXT)),
         fix=visible(_text(item.get("fix"), MAX_TEXT)),
         validation=visible(_text(item.get("validation"), MAX_TEXT)),
@@ -166,7 +183,22 @@ def _sql(value: Any) -> str | None:
     return text or None
 
 
-def _quotes(value: Any) -> list[Evidence]:
+def _names(value: Any) -> str | None:
+    return _text(", ".join(str(one) for one in value) if isinstance(value, list) else value, 200) or None
+
+
+def _spans(value: Any) -> list[tuple[str, str]]:
+    """Read a list of spans: objects with `span_id`, or `span_ids` of one trace."""
+    spans = []
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, dict) and isinstance(item.get("trace_id"), str):
+            ids = item.get("span_ids") or [item.get("span_id")]
+            spans += [(item["trace_id"], one) for one in ids if isinstance(one, str)]
+    return spans
+
+
+def quotes_in(value: Any) -> list[Evidence]:
+    """Read a list of quotes; what is none is left out."""
     items = [value] if isinstance(value, dict) else value if isinstance(value, list) else []
     quotes = []
     for item in items[:MAX_QUOTES]:

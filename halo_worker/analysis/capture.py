@@ -135,8 +135,8 @@ def shown_service(one: Captured) -> str:
     return named(one.service) if one.service else "(unnamed)"
 
 
-def captured(reader: Reader) -> list[Captured]:
-    """Say what each service sends, the largest first. Needs `overview.prepare`."""
+def captured(reader: Reader, spans: str = "_s") -> list[Captured]:
+    """Say what each service sends, the largest first; `spans` are rows of `_s`. Needs `overview.prepare`."""
     shares = ", ".join(
         f"avg(coalesce({fact.sql}, false)::INTEGER) FILTER (span_type = '{fact.on}' AND NOT failed) AS f{number}"
         for number, fact in enumerate(FACTS)
@@ -145,13 +145,13 @@ def captured(reader: Reader) -> list[Captured]:
     rows = reader.query(f"""
         WITH whole AS (
           SELECT trace_id, bool_or(parent_span_id IS NULL) AS rooted, count(*) FILTER (span_type = 'tool') AS tools,
-            count(*) FILTER (span_type = 'agent' AND agent_name IS NOT NULL) AS agents FROM _s GROUP BY trace_id
+            count(*) FILTER (span_type = 'agent' AND agent_name IS NOT NULL) AS agents FROM {spans} GROUP BY trace_id
         )
         SELECT service_name, convention, count(*) AS spans, count(DISTINCT trace_id) AS traces,
           count(span_type) > 0 AS genai, count(*) FILTER (span_type = 'llm') AS llm,
           count(*) FILTER (span_type = 'tool') AS tool, sum(calls) AS calls,
           count(DISTINCT trace_id) FILTER (rooted) / count(DISTINCT trace_id) AS rooted, max(tools) AS tools, {shares}
-        FROM _s JOIN whole USING (trace_id) GROUP BY service_name, convention ORDER BY spans DESC LIMIT {MAX_SERVICES}
+        FROM {spans} JOIN whole USING (trace_id) GROUP BY service_name, convention ORDER BY spans DESC LIMIT {MAX_SERVICES}
     """)
     found = []
     for row in rows:

@@ -5,43 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from halo_receiver.store.reader import Reader
+from halo_worker.analysis import affected_spans, answer_text, evidence, numbers, verdicts
 from halo_worker.analysis import answer as answers
-from halo_worker.analysis import evidence, numbers
+from halo_worker.analysis.affected_spans import Affected, traces_of
 from halo_worker.analysis.answer import Claimed
+from halo_worker.analysis.answer_text import VerifiedAnswer as VerifiedAnswer
 from halo_worker.analysis.draft import DraftFinding, Occurrence
-from halo_worker.analysis.hypotheses import Hypotheses, confirmed, same_failure
+from halo_worker.analysis.hypotheses import Hypotheses, same_failure
 from halo_worker.analysis.tools import Desk
+from halo_worker.analysis.verdicts import Verdict
 from halo_worker.report.model import Evidence
-from halo_worker.rlm.tool import ToolError
 
-MAX_OCCURRENCES = 200_000  # traces that one detector may name
 CORRECTED_CHARACTERS = 8  # a shorter quote may be found anywhere by chance
 MAX_PROBLEMS = 25  # told to the model at once
-TOO_WIDE = 0.9  # share of traces beyond which a detector tells nothing apart
-FEW_TRACES = 20  # in a window of fewer, it may
-
-OCCURRENCES = (
-    "SELECT trace_id, min(span_id) AS span_id FROM (SELECT trace_id, span_id FROM ({sql}) _named) _ids "
-    "SEMI JOIN spans USING (trace_id, span_id) GROUP BY trace_id ORDER BY trace_id"
-)
-
-
-@dataclass(slots=True)
-class VerifiedAnswer:
-    """What of an answer is verified, and the problems with the rest."""
-
-    answer: str | None = None
-    findings: list[DraftFinding] = field(default_factory=list)
-    confirmed: dict[str, DraftFinding] = field(default_factory=dict)  # by hypothesis
-    problems: list[str] = field(default_factory=list)
-    citations: int = 0  # quotes that were not found
-    dropped: int = 0  # findings without a quote that was found
-    reasons: list[str] = field(default_factory=list)
 
 
 class ClaimVerifier:
@@ -66,7 +46,11 @@ class ClaimVerifier:
     async def _verify(self, arguments: dict[str, Any]) -> VerifiedAnswer:
         read = answers.read(arguments)
         verified = VerifiedAnswer(problems=list(read.problems))
-        await self._fetch(read.findings)
+        stated, unread = verdicts.read(arguments.get("hypotheses"), self._hypotheses, answers.quotes_in)
+        verified.problems += unread
+        await self._fetch([*read.findings, *stated])
+        for one in stated:
+            await self._verdict(one, verified)
         standing = []
         for claimed in read.findings:
             problems: list[str] = [*claimed.problems]
@@ -78,14 +62,15 @@ class ClaimVerifier:
             else:
                 standing.append((claimed, found))
         self._place(standing, verified)
-        verified.answer = await self._text(read.answer, verified)
+        verified.answer = await answer_text.checked(self._desk, read.answer, verified, self._traces)
         if self._needs_answer and not read.answer:
             verified.problems.append("answer is empty: answer the question")
         del verified.problems[MAX_PROBLEMS:]
         return verified
 
-    async def _fetch(self, findings: list[Claimed]) -> None:
-        wanted = {(q.trace_id, q.span_id) for one in findings for q in (*one.evidence, *one.counter_evidence)}
+    async def _fetch(self, claims: Sequence[Claimed | verdicts.Stated]) -> None:
+        quotes = [quote for one in claims for quote in (*one.evidence, *getattr(one, "counter_evidence", ()))]
+        wanted = {(quote.trace_id, quote.span_id) for quote in quotes}
         async with self._lock:
             await asyncio.to_thread(self._spans.fetch, wanted)
 
@@ -125,36 +110,29 @@ class ClaimVerifier:
                     problems.append(stands)
         if not kept["evidence"]:
             return None
-        occurrences = [
-            Occurrence(quote.trace_id, quote.span_id, quote.span_id) for quote in _of_traces(kept["evidence"])
-        ]
-        sql = None
-        if claimed.detector:
-            named = await self._detector(claimed.detector, {quote.trace_id for quote in kept["evidence"]})
-            if isinstance(named, str):
-                problems.append(named)
-            else:
-                sql, occurrences = claimed.detector, named
+        sql, affected = await self._affected(claimed, kept["evidence"], problems, verified)
+        traces = len(affected.traces)
         quoted = "\n".join(quote.quote for quotes in kept.values() for quote in quotes)
-        hypothesis = self._hypotheses.get(claimed.hypothesis or "")
-        computed = {float(len(occurrences)), float(self._traces), *self._desk.seen_numbers}
-        rates = [len(occurrences) / self._traces] if self._traces else []
-        if hypothesis is not None:
-            affected = len({one.trace_id for one in hypothesis.occurrences})
-            computed.add(float(affected))
-            rates.append(affected / self._traces if self._traces else 0.0)
+        named, unknown = verdicts.names_in(claimed.hypothesis, self._hypotheses)
+        problems += [f"there is no hypothesis {one}" for one in unknown]
+        computed = {float(traces), float(len(affected.occurrences)), float(self._traces), *self._desk.seen_numbers}
+        rates = [traces / self._traces] if self._traces else []
+        for name in named:
+            hit = len(traces_of(self._hypotheses[name].occurrences))
+            computed.add(float(hit))
+            rates.append(hit / self._traces if self._traces else 0.0)
         texts = {}
         for name in ("title", "description", "root_cause", "fix", "validation"):
             text = getattr(claimed, name)
             wrong = numbers.unverified(text, computed, rates, quoted)
             if wrong and name in ("title", "description", "root_cause"):
                 problems.append(
-                    f"its {name} says {', '.join(repr(one) for one in wrong[:3])}; computed are {len(occurrences)} of "
+                    f"its {name} says {', '.join(repr(one) for one in wrong[:3])}; computed are {traces} of "
                     f"{self._traces} traces: leave counts out"
                 )
                 text, _ = numbers.without_unverified(text, computed, rates, quoted)
             texts[name] = text
-        found = DraftFinding(
+        return DraftFinding(
             title=texts["title"],
             description=texts["description"],
             category=claimed.category,
@@ -163,122 +141,116 @@ class ClaimVerifier:
             key=claimed.title,
             detector_name="rlm",
             sql=sql,
-            occurrences=occurrences,
+            occurrences=affected.occurrences,
+            spans_left_out=affected.left_out,
             evidence=kept["evidence"],
             counter_evidence=kept["counter_evidence"],
             root_cause=texts["root_cause"],
             fix_summary=texts["fix"],
             fix_validation=texts["validation"],
             severity_hint=claimed.severity,
+            judged=bool(sql or claimed.affected),
         )
-        if sql is not None and not found.counter_evidence:
-            found.counter_evidence.extend(await self._counter_evidence(occurrences))
-        if claimed.hypothesis and hypothesis is None:
-            problems.append(f"there is no hypothesis {claimed.hypothesis}")
-        return found
 
-    async def _detector(self, sql: str, quoted: set[str]) -> list[Occurrence] | str:
-        """Run a detector over the whole window; return the problem when it cannot be used."""
-        named = await named_by(self._desk, sql, self._traces)
-        if isinstance(named, str):
-            return named
-        if not named:
-            return "its detector names no span of the window"
-        if not quoted & {one.trace_id for one in named}:
-            return "its detector names none of the traces that are quoted"
-        return named
+    async def _verdict(self, stated: verdicts.Stated, verified: VerifiedAnswer) -> None:
+        """Keep a verdict whose quotes stand, one of them of a trace that it is about."""
+        where = f"verdict on {', '.join(stated.names[:3])}"
+        quotes, problems = [], []
+        for quote in stated.evidence:
+            stands = self._quote(quote)
+            if isinstance(stands, Evidence):
+                quotes.append(stands)
+            else:
+                verified.citations += 1
+                problems.append(stands)
+        about = set().union(*(traces_of(self._hypotheses[name].occurrences) for name in stated.names))
+        if not any(quote.trace_id in about for quote in quotes):
+            problems.append("it quotes no trace of the hypothesis: quote at least one, verbatim")
+        elif not stated.why and stated.verdict != "confirmed":
+            problems.append("it does not say why")
+        else:
+            quoted = "\n".join(quote.quote for quote in quotes)
+            computed = {float(len(about)), float(self._traces), *self._desk.seen_numbers}
+            why, _ = numbers.without_unverified(stated.why, computed, [], quoted)
+            for name in stated.names:
+                kept = await verdicts.applied(self._desk, stated, self._hypotheses[name])
+                if isinstance(kept, str):
+                    problems.append(kept)
+                else:
+                    verified.verdicts[name] = Verdict(stated.verdict, kept, why, quotes)
+        verified.problems += [f"{where}: {problem}" for problem in problems]
+        verified.reasons += [f"{where}: {problem}" for problem in problems]
 
-    async def _counter_evidence(self, occurrences: list[Occurrence]) -> list[Evidence]:
-        """Return quotes of traces that the detector names and that went well, where others of it failed."""
-        found = await self._desk.questions.rows(
-            "WITH named AS (SELECT unnest(?) AS trace_id, unnest(?) AS span_id), "
-            "judged AS (SELECT trace_id, span_id, error_count > 0 OR status_code = 'ERROR' AS failed FROM traces "
-            "JOIN named USING (trace_id)) "
-            "SELECT trace_id, span_id, name, left(output_text, 200) AS output_text, (SELECT count(*) FROM judged WHERE "
-            "failed) AS failing FROM judged JOIN spans USING (trace_id, span_id) WHERE NOT failed ORDER BY trace_id",
-            [[one.trace_id for one in occurrences], [one.symptom_span_id for one in occurrences]],
-            max_rows=2,
-        )
-        quotes = []
-        for row in found.rows if found.rows and found.rows[0]["failing"] else []:
-            name = "output_text" if (row["output_text"] or "").strip() else "name"
-            quotes.append(Evidence(trace_id=row["trace_id"], span_id=row["span_id"], field=name, quote=row[name]))
-        return await self.found_quotes(quotes)
+    async def _affected(
+        self, claimed: Claimed, quotes: list[Evidence], problems: list[str], verified: VerifiedAnswer
+    ) -> tuple[str | None, Affected]:
+        """Return the rule that can be used, and the spans that it and the list name; without them those quoted."""
+        sql, found = None, Affected()
+        quoted = {quote.trace_id for quote in quotes}
+        if claimed.affected:
+            found, unknown = await affected_spans.of_list(self._desk, claimed.affected)
+            if unknown:
+                problems.append(affected_spans.unknown_spans(unknown))
+                verified.citations += len(unknown)
+        if claimed.detector:
+            named = await affected_spans.of_rule(self._desk, claimed.detector, self._traces)
+            if isinstance(named, str):
+                problems.append(named)
+            elif not named.occurrences:
+                problems.append("its detector names no span of the window")
+            elif not quoted & named.traces:
+                problems.append("its detector names none of the traces that are quoted")
+            else:
+                sql = claimed.detector
+                found = Affected([*found.occurrences, *named.occurrences], found.left_out + named.left_out)
+        if not found.occurrences:
+            found = Affected([Occurrence(quote.trace_id, quote.span_id, quote.span_id) for quote in quotes])
+        elif not quoted & found.traces:
+            problems.append("its affected list names none of the traces that are quoted")
+        return sql, Affected(list(dict.fromkeys(found.occurrences)), found.left_out)
 
     def _place(self, standing: list[tuple[Claimed, DraftFinding]], verified: VerifiedAnswer) -> None:
-        """Separate findings that confirm a hypothesis from new ones, and drop duplicates."""
+        """Separate findings that name a hypothesis from new ones. Nothing is merged that was not named."""
         for claimed, found in standing:
-            name = confirmed(self._hypotheses, claimed.hypothesis, found)
-            if name is not None:
-                verified.confirmed.setdefault(name, found)
-            elif not any(same_failure(found, other) for other in verified.findings):
+            problems: list[str] = []
+            named = [one for one in verdicts.names_in(claimed.hypothesis, self._hypotheses)[0]
+                     if self._may_confirm(one, found, verified, problems)]  # fmt: skip
+            for name in named:
+                verified.confirmed[name] = found
+            verified.led.update(named[:1])
+            if not named:
+                problems += self._covered(found, claimed.description, verified)
                 verified.findings.append(found)
+            verified.problems += [f"finding '{claimed.title[:60]}': {problem}" for problem in problems]
 
-    async def _text(self, text: str, verified: VerifiedAnswer) -> str | None:
-        """Return the answer without the ids and numbers that are not verified, and add a problem for each."""
-        if not text:
-            return None
-        unknown = await self._unknown(numbers.ids_in(text))
-        if unknown:
-            verified.problems.append(f"the answer names ids that the window does not hold: {', '.join(unknown[:5])}")
-            verified.reasons += [f"answer: there is no trace or span {one}" for one in unknown]
-            verified.citations += len(unknown)
-            text = numbers.mark_ids(text, unknown, lambda one: f"[unknown id {one[:8]}…]")
-        every = [*verified.findings, *verified.confirmed.values()]
-        computed: Collection[float] = {
-            float(self._traces),
-            *self._desk.seen_numbers,
-            *(float(len(one.occurrences)) for one in every),
-        }
-        rates = [len(one.occurrences) / self._traces for one in every] if self._traces else []
-        quoted = "\n".join(quote.quote for one in every for quote in one.evidence)
-        wrong = numbers.unverified(text, computed, rates, quoted)
-        if wrong:
-            verified.problems.append(
-                f"the answer says {', '.join(repr(one) for one in wrong[:5])}, which no tool returned: count first"
-            )
-            verified.reasons += [f"answer: {one!r} is not verified" for one in wrong]
-            text, _ = numbers.without_unverified(text, computed, rates, quoted)
-        return text
+    def _may_confirm(self, name: str, found: DraftFinding, verified: VerifiedAnswer, problems: list[str]) -> bool:
+        verdict = verified.verdicts.get(name)
+        if verdict is not None and verdict.verdict == "refuted":
+            problems.append(f"it names {name}, which is refuted")
+        elif not traces_of(self._hypotheses[name].occurrences) & {quote.trace_id for quote in found.evidence}:
+            problems.append(f"it names {name} and quotes none of its traces")
+        elif name in verified.confirmed:
+            problems.append(f"another finding names {name}, too")
+        else:
+            return True
+        return False
 
-    async def _unknown(self, ids: list[str]) -> list[str]:
-        if not ids:
-            return []
-        found = await self._desk.questions.rows(
-            "SELECT id FROM (SELECT unnest(?) AS id) WHERE id IN (SELECT trace_id FROM traces) OR id IN "
-            "(SELECT span_id FROM spans WHERE list_contains(?, span_id))",
-            [ids, ids],
-        )
-        known = {row["id"] for row in found.rows}
-        return [one for one in ids if one not in known]
+    def _covered(self, found: DraftFinding, description: str, verified: VerifiedAnswer) -> list[str]:
+        """Say which hypotheses and findings cover the same traces as a finding that does not speak of them."""
+        told = {name for name, one in verified.verdicts.items() if one.verdict == "refuted"}
+        told.update(verdicts.names_in(description, self._hypotheses)[0])
+        same = [name for name, one in self._hypotheses.items() if name not in told and same_failure(found, one)]
+        problems = []
+        if same:
+            problems.append(f"covers the same traces as {', '.join(same[:5])}: name it, or say how it differs")
+        other = next((one for one in verified.findings if same_failure(found, one)), None)
+        if other is not None:
+            problems.append(f"covers the same traces as '{other.title[:60]}': say how it differs, or leave one out")
+        return problems
 
     async def verify_text(self, text: str | None) -> str | None:
         """Return what a model said without calling `final_answer`, checked like an answer."""
-        return await self._text(text or "", VerifiedAnswer())
-
-
-async def named_by(desk: Desk, sql: str, traces: int) -> list[Occurrence] | str:
-    """Run a detector's SQL over the whole window; return the problem when it cannot be used."""
-    try:
-        rows = await desk.questions.select(
-            sql,
-            within=OCCURRENCES,
-            needs=("trace_id", "span_id"),
-            max_rows=MAX_OCCURRENCES,
-            max_bytes=2**26,
-            count=False,
-        )
-    except ToolError as error:
-        return f"its detector cannot be run: {error}"
-    if rows.more:
-        return f"its detector names more than {len(rows.rows)} traces"
-    if traces >= FEW_TRACES and len(rows.rows) > traces * TOO_WIDE:
-        return f"its detector names {len(rows.rows)} of {traces} traces: it tells nothing apart"
-    return [Occurrence(row["trace_id"], row["span_id"], row["span_id"]) for row in rows.rows]
-
-
-def _of_traces(quotes: list[Evidence]) -> list[Evidence]:
-    return list({quote.trace_id: quote for quote in reversed(quotes)}.values())[::-1]
+        return await answer_text.checked(self._desk, text or "", VerifiedAnswer(), self._traces)
 
 
 def _unescaped(text: str) -> str:

@@ -10,7 +10,7 @@ from halo_worker.report.model import DetectorOff, Engine, Evidence, LeftOut, Sev
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One affected trace: the span that caused it and the span where it showed, where they are known."""
+    """One affected span: the span that caused it and the span where it showed, where they are known."""
 
     trace_id: str
     origin_span_id: str | None = None
@@ -38,6 +38,7 @@ class DraftFinding:
     detector_name: str
     sql: str | None = None
     occurrences: list[Occurrence] = field(default_factory=list)
+    spans_left_out: int = 0  # affected spans beyond the limits of `affected_spans`
     evidence: list[Evidence] = field(default_factory=list)
     counter_evidence: list[Evidence] = field(default_factory=list)
     root_cause: str = ""
@@ -46,6 +47,19 @@ class DraftFinding:
     severity_hint: Severity | None = None
     rule_version: int = 1  # of the detector
     issue_id: str | None = None  # where it is known already
+    known_category: str | None = None  # that identifies it, where a model put it into another
+    judged: bool = False  # a model chose its spans
+
+
+@dataclass(frozen=True, slots=True)
+class Refuted:
+    """A detector's finding, or the part of it that a model's verdict takes out, with the reason and verified quotes."""
+
+    finding: DraftFinding
+    verdict: Literal["refuted", "partly"]
+    dropped: int  # traces
+    why: str
+    evidence: list[Evidence]
 
 
 @dataclass(slots=True)
@@ -64,6 +78,7 @@ class Draft:
     unsupported: list[str] = field(default_factory=list)
     detectors_off: list[DetectorOff] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    set_aside: list[Refuted] = field(default_factory=list)
     rejected_citations: int = 0
     rejected_findings: int = 0
     rejected_reasons: list[str] = field(default_factory=list)

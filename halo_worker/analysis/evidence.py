@@ -13,6 +13,7 @@ from typing import Any
 
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
+from halo_worker.analysis.affected_spans import Affected, arranged
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import Breakdown, Evidence, Prevalence, Rejected, SpanRef
@@ -44,15 +45,13 @@ class VerifiedFinding:
     last_seen_ns: int
     failed_traces: int  # affected traces whose root ended in ERROR
     recovered_traces: int = 0  # affected traces that hold an error and whose root did not end in one
+    spans_left_out: int = 0  # affected spans that `occurrences` lacks
 
     @property
     def affected(self) -> list[SpanRef]:
         """The first affected spans, as the report shows them."""
-        return [
-            SpanRef(trace_id=item.trace_id, span_id=item.span_id or "")
-            for item in self.occurrences[:MAX_AFFECTED_SHOWN]
-            if item.span_id
-        ]
+        refs = dict.fromkeys((item.trace_id, item.span_id) for item in self.occurrences if item.span_id)
+        return [SpanRef(trace_id=trace, span_id=span) for trace, span in list(refs)[:MAX_AFFECTED_SHOWN]]
 
 
 @dataclass(slots=True)
@@ -138,7 +137,7 @@ def verify(reader: Reader, draft: Draft) -> Verified:
     total = reader.query("SELECT count(*) AS n FROM _t")[0]["n"]
     quotes = [quote for item in draft.findings for quote in (*item.evidence, *item.counter_evidence)]
     spans.fetch({(quote.trace_id, quote.span_id) for quote in quotes})
-    standing: list[_Standing] = []
+    standing: list[tuple[DraftFinding, dict[str, list[Evidence]], list[Occurrence]]] = []
     for item in draft.findings:
         kept: dict[str, list[Evidence]] = {"evidence": [], "counter_evidence": []}
         for name, into in kept.items():
@@ -158,21 +157,24 @@ def verify(reader: Reader, draft: Draft) -> Verified:
             reasons.append(f"{item.title[:80]}: dropped, no quote of it stands")
             continue
         standing.append((item, kept, occurrences))
-    verified.findings = _measure(reader, standing, total)
+    affected = arranged(reader, [(item, occurrences) for item, _, occurrences in standing])
+    verified.findings = _measure(
+        reader, [(item, kept, found) for (item, kept, _), found in zip(standing, affected, strict=True)], total
+    )
     verified.findings.sort(key=lambda found: -found.prevalence.traces)
     verified.rejected = Rejected(citations=citations, findings=findings, reasons=reasons[:MAX_REASONS])
     return verified
 
 
-_Standing = tuple[DraftFinding, dict[str, list[Evidence]], list[Occurrence]]
+_Standing = tuple[DraftFinding, dict[str, list[Evidence]], Affected]
 
 
 def _measure(reader: Reader, standing: list[_Standing], total: int) -> list[VerifiedFinding]:
     """Count all findings at once: two passes over the window, however many findings there are."""
     connection = reader.connection
     connection.execute("CREATE OR REPLACE TEMP TABLE _named (finding INTEGER, trace_id VARCHAR)")
-    for number, (_, _, occurrences) in enumerate(standing):
-        ids = sorted({occurrence.trace_id for occurrence in occurrences})
+    for number, (_, _, affected) in enumerate(standing):
+        ids = sorted(affected.traces)
         connection.execute("INSERT INTO _named SELECT ?::INTEGER, unnest(?::VARCHAR[])", [number, ids])
     rows = reader.query(
         "SELECT finding, count(*) AS n, coalesce(epoch_ns(min(start_time)), 0) AS first, "
@@ -184,7 +186,7 @@ def _measure(reader: Reader, standing: list[_Standing], total: int) -> list[Veri
     facts = {row["finding"]: row for row in rows}
     breakdowns = _breakdowns(reader, total)
     findings = []
-    for number, (item, kept, occurrences) in enumerate(standing):
+    for number, (item, kept, affected) in enumerate(standing):
         fact = facts.get(number, {"n": 0, "first": 0, "last": 0, "failed": 0, "recovered": 0})
         low, high = wilson(fact["n"], total)
         rate = fact["n"] / total if total else 0.0
@@ -193,7 +195,8 @@ def _measure(reader: Reader, standing: list[_Standing], total: int) -> list[Veri
                 draft=item,
                 evidence=kept["evidence"][:MAX_EVIDENCE],
                 counter_evidence=kept["counter_evidence"][:MAX_EVIDENCE],
-                occurrences=sorted(occurrences, key=lambda one: (one.trace_id, one.symptom_span_id or "")),
+                occurrences=affected.occurrences,
+                spans_left_out=affected.left_out,
                 prevalence=Prevalence(traces=fact["n"], of=total, rate=rate, low=low, high=high),
                 breakdown=breakdowns.get(number, []),
                 first_seen_ns=fact["first"],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from halo_worker.analysis.draft import DraftFinding, Occurrence
+from halo_worker.analysis.identities import identity
 from halo_worker.report.decisions import Decision
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import LeftOut
@@ -23,9 +24,7 @@ class Exclusions:
 
     def apply(self, finding: DraftFinding) -> DraftFinding | None:
         """Return a finding without the hits that were called wrong; None when none is left."""
-        issue_id = finding.issue_id
-        if issue_id is None:
-            issue_id, _ = self._known.identify(finding.category, finding.detector_name, finding.key)
+        issue_id, _ = identity(finding, self._known)
         wrong = self._known.wrong(issue_id)
         if not wrong:
             return finding

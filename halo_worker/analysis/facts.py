@@ -12,7 +12,7 @@ from typing import Any
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import call_samples, common_traits
-from halo_worker.analysis.detectors.claims import CLAIMS
+from halo_worker.analysis.detectors import claims
 from halo_worker.analysis.evidence import VerifiedFinding
 from halo_worker.display import NAME_CHARACTERS, VALUE_CHARACTERS, one_line
 from halo_worker.report.facts import Calls, Common, Impact, Place, ToldOtherwise
@@ -41,7 +41,7 @@ _HITS = f"""
     called IS NOT NULL AND (s.failed AND s.control IS NULL OR b.span_id IS NOT NULL) AS failed
   FROM _hit h LEFT JOIN outermost o USING (trace_id, span_id)
   JOIN _s s ON s.trace_id = h.trace_id AND s.span_id = coalesce(o.outer_span_id, h.span_id)
-  LEFT JOIN _bad_results b ON b.trace_id = s.trace_id AND b.span_id = s.span_id
+  LEFT JOIN failed_results b ON NOT b.told AND b.trace_id = s.trace_id AND b.span_id = s.span_id
 """
 _WHERE = """
   SELECT finding, count(*) AS spans, bool_and(failed) AS failed, mode(called ORDER BY called) AS called,
@@ -190,13 +190,13 @@ def _told(
     able = reader.query(
         "SELECT claim FROM (SELECT unnest($1::VARCHAR[]) AS claim, unnest($2::VARCHAR[]) AS tool) "
         "WHERE regexp_matches($3, '(?i)' || tool)",
-        [[name for name, _, _ in CLAIMS], [tool for _, _, tool in CLAIMS], calls.name],
+        [[one.name for one in claims.known()], [one.tool for one in claims.known()], calls.name],
     )
-    claims = {row["claim"] for row in able}
+    actions = {row["claim"] for row in able}
     claimed = {
         one.trace_id
         for other in findings
-        if other.draft.detector_name == CLAIM and other.draft.key in claims
+        if other.draft.detector_name == CLAIM and other.draft.key in actions
         for one in other.occurrences
     }
     traces = sorted(claimed & {one.trace_id for one in item.occurrences})

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import orjson
 
+from halo_worker.analysis.affected_spans import traces_of
 from halo_worker.analysis.draft import DraftFinding
 from halo_worker.analysis.prompts import marked
 from halo_worker.analysis.tools.fit import cut, take
@@ -45,41 +46,35 @@ def listed(hypotheses: Hypotheses) -> str:
     return marked(lines) + (f"\nand {left} rarer ones, D{len(shown) + 1} to D{len(hypotheses)}" if left else "")
 
 
-def _traces(finding: DraftFinding) -> set[str]:
-    return {one.trace_id for one in finding.occurrences}
-
-
 def same_failure(one: DraftFinding, other: DraftFinding) -> bool:
-    """Whether two findings tell of the same traces in the same category, or bear the same title."""
-    if one.category != other.category:
+    """Whether two findings tell of nearly the same traces: in one category, or with a span in common."""
+    first, second = traces_of(one.occurrences), traces_of(other.occurrences)
+    if len(first & second) < SAME * len(first | second):
         return False
-    if one.title.lower() == other.title.lower():
-        return True
-    first, second = _traces(one), _traces(other)
-    return len(first & second) >= SAME * len(first | second)
+    return one.category == other.category or not _spans(one).isdisjoint(_spans(other))
 
 
-def confirmed(hypotheses: Hypotheses, claimed: str | None, found: DraftFinding) -> str | None:
-    """Return the name of the hypothesis that a model's finding confirms: the one it names, if it quotes a trace of it;
-    else one that names the same traces in the same category."""
-    if (
-        claimed is not None
-        and claimed in hypotheses
-        and _traces(hypotheses[claimed]) & {quote.trace_id for quote in found.evidence}
-    ):
-        return claimed
-    for name, hypothesis in hypotheses.items():
-        if same_failure(found, hypothesis):
-            return name
-    return None
+def _spans(finding: DraftFinding) -> set[tuple[str, str | None]]:
+    return {(one.trace_id, span) for one in finding.occurrences for span in (one.origin_span_id, one.symptom_span_id)}
 
 
-def explained(hypothesis: DraftFinding, found: DraftFinding) -> DraftFinding:
-    """Return a detector's finding with what a model made of it.
+def explained(hypothesis: DraftFinding, found: DraftFinding, *, lead: bool) -> DraftFinding:
+    """Return a detector's finding with what a model made of it; what identifies it stays the detector's.
 
-    What identifies and measures it stays the detector's: its category, key and affected traces.
+    `lead`: it is the first that the model's finding names, and takes its title, category and spans, too.
     """
     quotes = list(dict.fromkeys([*hypothesis.evidence[:MAX_EVIDENCE], *found.evidence]))[:MAX_EVIDENCE]
+    if lead:
+        chosen = found.judged and set(found.occurrences) != set(hypothesis.occurrences)
+        hypothesis = replace(
+            hypothesis,
+            title=found.title,
+            category=found.category,
+            known_category=hypothesis.known_category or hypothesis.category,
+            severity_hint=found.severity_hint or hypothesis.severity_hint,
+            occurrences=found.occurrences if chosen else hypothesis.occurrences,
+            judged=hypothesis.judged or chosen,
+        )
     return replace(
         hypothesis,
         description=found.description or hypothesis.description,

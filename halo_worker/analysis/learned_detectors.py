@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis.claim_verification import named_by
-from halo_worker.analysis.draft import DraftFinding, Occurrence
+from halo_worker.analysis.affected_spans import Affected, first_of_traces, of_rule
+from halo_worker.analysis.draft import DraftFinding
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.tools import Desk
 from halo_worker.report.issue import Issue
@@ -64,13 +64,13 @@ async def _remeasure(
         traces = (await questions.rows("SELECT count(*) AS n FROM traces")).rows[0]["n"]
         for issue in issues:
             assert issue.finding.detector is not None
-            named = await named_by(desk, issue.finding.detector.sql or "", traces)
+            named = await of_rule(desk, issue.finding.detector.sql or "", traces)
             if isinstance(named, str):
                 notes.append(f"{issue.issue_id} was not measured: {named}")
                 continue
             excluded = {trace for decision in issue.standing.wrong for trace in decision.traces}
-            if kept := [one for one in named if one.trace_id not in excluded]:
-                findings.append(await _finding(questions, issue, kept))
+            if kept := [one for one in named.occurrences if one.trace_id not in excluded]:
+                findings.append(await _finding(questions, issue, Affected(kept, named.left_out)))
     except ToolError as error:
         notes.append(f"{len(issues)} detectors of earlier reports were not run: {error}")
     finally:
@@ -78,12 +78,12 @@ async def _remeasure(
     return findings, notes
 
 
-async def _finding(questions: Questions, issue: Issue, named: list[Occurrence]) -> DraftFinding:
+async def _finding(questions: Questions, issue: Issue, named: Affected) -> DraftFinding:
     known = issue.finding
     texts = ", ".join(f"left({name}, {QUOTE_CHARACTERS}) AS {name}" for name in _QUOTED)
     shown = await questions.rows(
         f"SELECT trace_id, span_id, {texts} FROM spans WHERE list_contains(?, trace_id || '/' || span_id)",
-        [[f"{one.trace_id}/{one.symptom_span_id}" for one in named[:QUOTES]]],
+        [[f"{one.trace_id}/{one.symptom_span_id}" for one in first_of_traces(named.occurrences)[:QUOTES]]],
     )
     evidence = []
     for row in shown.rows:
@@ -99,7 +99,8 @@ async def _finding(questions: Questions, issue: Issue, named: list[Occurrence]) 
         key=known.title,
         detector_name="rlm",
         sql=known.detector.sql if known.detector else None,
-        occurrences=named,
+        occurrences=named.occurrences,
+        spans_left_out=named.left_out,
         evidence=evidence,
         root_cause=known.root_cause,
         fix_summary=known.fix.summary,

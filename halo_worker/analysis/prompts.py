@@ -46,14 +46,16 @@ into each sub-call, never one call a line. Delegate questions that need many ste
 Filters (all must hold): {filters}.
 SQL tables: {schema}
 {context}
-End with one final_answer. A finding is one failure mode, not one trace: what happens, why, and what to change.
+End with one final_answer, as a tool or from run_code. A finding is one failure mode, not one trace: what happens, why, and what to change.
 - evidence: two or more quotes where there are two. field is {fields}; quote is a substring of that \
 field's text, copied exactly, without a cut mark.
-- detector: one SELECT over spans that names trace_id and span_id of every affected span in the window. It is run over \
-the whole window to count how often the finding occurs, and again tomorrow. Without one, only the quoted traces count.
+- detector: one SELECT over spans that names trace_id and span_id of every affected span; it also measures tomorrow's \
+window. Where no rule tells them: affected, a list of [{{trace_id, span_id}}]. With neither, only the quoted spans count.
 - Write no counts or percentages into a finding's texts: they are computed and shown beside it.
 - category is one of: {categories}.
-- hypothesis: the id (such as D3) when the finding confirms one; do not report it a second time.
+- hypothesis: the id (such as D3, or D1 D10-D14) when the finding confirms it: it takes title, cause, fix and spans.
+- hypotheses: verdicts on others, with why and quotes. refuted takes one out of the findings, partly the traces that \
+drop names or keep does not (trace ids, [{{trace_id, span_id}}] or SQL).
 Example finding: {example}
 Findings whose quotes are not found verbatim, and ids that do not exist, are dropped."""
 
@@ -111,9 +113,11 @@ These are {shown} traces of the window, as spans in order. {task}
 {rules}"""
 
 RULES = """A finding is one failure mode, not one trace. Quote verbatim from the texts above: field is {fields}; quote is \
-a substring of that field, copied exactly, without a cut mark. detector: one SELECT over spans (columns: {schema}) that \
-names trace_id and span_id of every affected span, where one can be written. category is one of: {categories}. \
-hypothesis: the id (such as D3) when a finding confirms one of these: {hypotheses}. Write no counts or percentages into \
+a substring of that field, copied exactly, without a cut mark. affected: [{{trace_id, span_id}}], every \
+span that shows it; detector: one SELECT over spans (columns: {schema}) that names trace_id and span_id of them, where \
+one can be written. category is one of: {categories}. \
+hypothesis: the id (such as D3) when a finding confirms one of these: {hypotheses}; hypotheses: verdicts on others \
+(confirmed, partly with keep or drop, refuted), each with why and quotes. Write no counts or percentages into \
 a finding's texts. Nothing wrong: no findings."""
 
 MAP = """{untrusted}

@@ -226,4 +226,4 @@ async def _final(session: Session, verifier: ClaimVerifier, prompt: str, worked:
 
 
 def _standing(verified: VerifiedAnswer) -> int:
-    return len(verified.findings) + len(verified.confirmed) + (verified.answer is not None)
+    return verified.standing + (verified.answer is not None)

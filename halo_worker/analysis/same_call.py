@@ -163,26 +163,26 @@ UPDATE _s SET failed = true FROM (
 
 # Of one failure, the innermost error that says something: of spans of one id, the one that began last.
 _REPEATED = """
-DELETE FROM _errors e WHERE
+DELETE FROM errors e WHERE
   EXISTS (
-    SELECT 1 FROM _inner i JOIN _errors d ON d.trace_id = i.trace_id AND d.span_id = i.span_id
+    SELECT 1 FROM _inner i JOIN errors d ON d.trace_id = i.trace_id AND d.span_id = i.span_id
     WHERE NOT i.by_id AND i.trace_id = e.trace_id AND i.outer_span_id = e.span_id
       AND (d.error_message IS NOT NULL OR e.error_message IS NULL))
   OR e.error_message IS NULL AND EXISTS (
-    SELECT 1 FROM _inner i JOIN _errors o ON o.trace_id = i.trace_id AND o.span_id = i.outer_span_id
+    SELECT 1 FROM _inner i JOIN errors o ON o.trace_id = i.trace_id AND o.span_id = i.outer_span_id
     WHERE NOT i.by_id AND i.trace_id = e.trace_id AND i.span_id = e.span_id AND o.error_message IS NOT NULL)
 """
 _REPEATED_BY_ID = """
-DELETE FROM _errors WHERE (trace_id, span_id) IN (
-  SELECT (e.trace_id, e.span_id) FROM _errors e JOIN _tellers t ON t.trace_id = e.trace_id AND t.span_id = e.span_id
+DELETE FROM errors WHERE (trace_id, span_id) IN (
+  SELECT (e.trace_id, e.span_id) FROM errors e JOIN _tellers t ON t.trace_id = e.trace_id AND t.span_id = e.span_id
   QUALIFY row_number() OVER (PARTITION BY e.trace_id, t.call
     ORDER BY e.error_message IS NOT NULL DESC, t.start_time DESC, t.end_time, e.span_id) > 1)
 """
 
 # A transport that carried a tool's error as its answer, in the same words.
 _CARRIED = """
-DELETE FROM _errors e WHERE e.span_type = 'other' AND EXISTS (
-  SELECT 1 FROM _errors t WHERE t.trace_id = e.trace_id AND t.span_type IN ('tool', 'retriever', 'prompt')
+DELETE FROM errors e WHERE e.span_type = 'other' AND EXISTS (
+  SELECT 1 FROM errors t WHERE t.trace_id = e.trace_id AND t.span_type IN ('tool', 'retriever', 'prompt')
     AND t.error_message = e.error_message)
 """
 
@@ -198,6 +198,6 @@ def prepare(reader: Reader) -> None:
 
 
 def innermost(reader: Reader) -> None:
-    """Keep one error in `_errors` of those that spans of one call repeat."""
+    """Keep one error in `errors` of those that spans of one call repeat."""
     for sql in (_REPEATED, _REPEATED_BY_ID, _CARRIED):
         reader.connection.execute(sql)

@@ -20,6 +20,6 @@ def reason(answer: VerifiedAnswer | None, *, question: bool, stopped: Stop | Non
         return f"the model gave no final answer{f' ({why})' if why else ''}"
     if answer.answer is None:
         return "the model's answer is empty"
-    if answer.dropped and not answer.findings and not answer.confirmed:
+    if answer.dropped and not answer.standing:
         return f"nothing of what it claims stood up to the data ({plural(answer.dropped, 'finding')} dropped)"
     return None

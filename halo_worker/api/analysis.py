@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from halo_worker import config, moments, run
+from halo_worker import config, config_schedules, moments, run
 from halo_worker.api.settings import TracePaths, overrides_of, sources
 from halo_worker.api.types import EngineConfig
 from halo_worker.errors import InputError
@@ -28,7 +28,7 @@ def analyze(
     until: Moment | None = None,
     prompt: str | None = None,
     engine: Engine | None = None,
-    budget: config.BudgetConfig | Mapping[str, Any] | None = None,
+    budget: config_schedules.BudgetConfig | Mapping[str, Any] | None = None,
 ) -> Report:
     """Analyse files, or a data directory between two times of arrival, and return the report.
 
@@ -46,7 +46,7 @@ def analyze(
             "max_seconds": engine.maximum_seconds,
         }  # fmt: skip
     if budget is not None:
-        given = budget.model_dump() if isinstance(budget, config.BudgetConfig) else dict(budget)
+        given = budget.model_dump() if isinstance(budget, config_schedules.BudgetConfig) else dict(budget)
         overrides["budget"] = overrides.get("budget", {}) | given
     now_ns = time.time_ns()
     with tempfile.TemporaryDirectory(prefix="halo-run-") as folder:

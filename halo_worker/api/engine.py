@@ -14,6 +14,7 @@ from halo_worker import run, window_reader
 from halo_worker.analysis import analyst, detectors
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.repository import repository_tools
+from halo_worker.analysis.work import Work
 from halo_worker.api.settings import TracePaths, settings_of, sources
 from halo_worker.api.types import (
     AgentMessage,
@@ -55,7 +56,7 @@ async def stream_engine_async(
         found = await asyncio.to_thread(detectors.run_detectors, reader)
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
         prompt, conversation = _question(messages)
-        work = analyst.Work(
+        work = Work(
             prompt=prompt, messages=conversation, model=current.model, budget=current.budget,
             analysis=current.analysis, window=window, work_dir=folder, cache_dir=None, threads=current.store.threads,
             emit=queue.put_nowait,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from halo_worker import config
+from halo_worker import config, config_schedules
 from halo_worker.api.types import EngineConfig, ModelConfig
 from halo_worker.errors import ConfigError, InputError
 
@@ -57,7 +57,7 @@ def settings_of(
         "max_cost": engine.maximum_cost_usd,
         "max_seconds": engine.maximum_seconds,
     }  # here None means no limit, and not that a file decides
-    budget = config.BudgetConfig.model_validate({**current.budget.model_dump(), **limits})
+    budget = config_schedules.BudgetConfig.model_validate({**current.budget.model_dump(), **limits})
     return config.Settings(**{name: getattr(current, name) for name in current.__slots__} | {"budget": budget})
 
 

@@ -21,7 +21,8 @@ from halo_worker.cli.common import (
 )
 from halo_worker.cli.console import talk
 from halo_worker.cli.progress import shown
-from halo_worker.config import BudgetConfig, ModelConfig
+from halo_worker.config import ModelConfig
+from halo_worker.config_schedules import BudgetConfig
 from halo_worker.display import visible
 from halo_worker.errors import InputError
 from halo_worker.report import formats

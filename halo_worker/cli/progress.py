@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from halo_worker import run
-from halo_worker.analysis.analyst import Progress
+from halo_worker.analysis.work import Progress
 from halo_worker.cli.common import talk_console
 from halo_worker.cli.console import talk
 from halo_worker.display import one_line

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from halo_receiver.store.lock import DirectoryLock
-from halo_worker.config import RedactionConfig, SinkConfig
+from halo_worker.config import RedactionConfig
+from halo_worker.config_delivery import SinkConfig
 from halo_worker.delivery.file import FileSink
 from halo_worker.delivery.redaction import redacted, redactor
 from halo_worker.delivery.sink import Parcel, Sink, filtered

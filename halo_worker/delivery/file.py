@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from halo_receiver import permissions
-from halo_worker.config import SinkConfig
+from halo_worker.config_delivery import SinkConfig
 from halo_worker.delivery.redaction import redacted
 from halo_worker.delivery.sink import Parcel
 from halo_worker.errors import SinkUnavailable

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from halo_worker.config import FilterConfig, SinkConfig
+from halo_worker.config_delivery import FilterConfig, SinkConfig
 from halo_worker.delivery.redaction import Redactor
 from halo_worker.errors import SinkRefused, SinkUnavailable
 from halo_worker.links import NONE, Links

@@ -8,7 +8,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.webhook import WebhookClient
 
-from halo_worker.config import SinkConfig
+from halo_worker.config_delivery import SinkConfig
 from halo_worker.delivery.sink import Parcel, reach, retry_after
 from halo_worker.display import masked_url
 from halo_worker.errors import SinkRefused, SinkUnavailable

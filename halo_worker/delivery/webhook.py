@@ -14,7 +14,7 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 from standardwebhooks import Webhook
 
-from halo_worker.config import SinkConfig
+from halo_worker.config_delivery import SinkConfig
 from halo_worker.delivery.sink import Parcel, check_answer, reach
 from halo_worker.display import masked_url
 from halo_worker.errors import ConfigError, SinkRefused, SinkUnavailable

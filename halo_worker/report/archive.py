@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from halo_receiver import permissions
 from halo_worker.display import named
 from halo_worker.errors import ReportError
+from halo_worker.report.affected import AffectedSpan
 from halo_worker.report.model import Report
 
 REPORT_FILE = "report.json"
@@ -57,14 +58,14 @@ class Archive:
         report: Report,
         documents: Mapping[str, str],
         *,
-        affected: Iterable[tuple[str, str, str]] = (),
+        affected: Iterable[AffectedSpan] = (),
         trajectory: Path | None = None,
         sinks: Iterable[str] = (),
         again: bool = False,
     ) -> Path:
         """Write a report's folder, and only then give it its name; return the folder.
 
-        `documents` are further files by name (report.md, report.html); `affected` (issue, trace, span) rows. For each
+        `documents` are further files by name (report.md, report.html); `affected` every affected span. For each
         of `sinks` a receipt that waits is part of the report, so that a kill before its delivery loses none.
         `again`: a run that was resumed takes the place of what it had published as partial; else nothing is ever
         published over another. Raises ReportError when the disk refuses.
@@ -83,9 +84,8 @@ class Archive:
                 waiting = json.dumps({"state": "waiting", "next": due, "attempts": 0})
                 (making / "receipts" / f"{sink}.json").write_text(waiting, encoding="utf-8")
             with (making / AFFECTED_FILE).open("w", encoding="utf-8") as file:
-                for issue_id, trace_id, span_id in affected:
-                    row = {"issue_id": issue_id, "trace_id": trace_id, "span_id": span_id}
-                    file.write(json.dumps(row) + "\n")
+                for span in affected:
+                    file.write(json.dumps(span.as_row()) + "\n")
             if trajectory is not None and trajectory.exists():
                 shutil.copyfile(trajectory, making / "trajectory.jsonl")
             with (making / REPORT_FILE).open("w", encoding="utf-8") as file:
@@ -135,15 +135,18 @@ class Archive:
             raise ReportError(f"{path} cannot be read: its id {named(report.id)} is not the name of its folder")
         return report
 
-    def affected_traces(self, run_id: str, issue_id: str) -> set[str]:
-        """Return the traces in which a report saw an issue; none where that cannot be read."""
-        traces: set[str] = set()
+    def affected(self, run_id: str, issue_id: str = "") -> Iterator[tuple[str, str, str]]:
+        """Read the affected spans of a report, of one issue or of all: (issue, trace, span); none it cannot read."""
         with contextlib.suppress(OSError), (self.directory / run_id / AFFECTED_FILE).open("rb") as file:
             for line in file:
                 row = _row(line) if issue_id.encode() in line else {}
-                if row.get("issue_id") == issue_id and isinstance(row.get("trace_id"), str):
-                    traces.add(row["trace_id"])
-        return traces
+                place = (row.get("issue_id"), row.get("trace_id"), row.get("span_id") or "")
+                if all(isinstance(part, str) for part in place) and issue_id in ("", place[0]):
+                    yield place  # type: ignore[misc]
+
+    def affected_traces(self, run_id: str, issue_id: str) -> set[str]:
+        """Return the traces in which a report saw an issue; none where that cannot be read."""
+        return {trace_id for _, trace_id, _ in self.affected(run_id, issue_id)}
 
     def reports(self, *, newest: int | None = None) -> tuple[list[Report], list[Broken]]:
         """Read the newest reports, all without a number, newest first; name the folders that hold none to be read."""

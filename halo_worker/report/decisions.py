@@ -12,16 +12,15 @@ all of these back. `note` only records.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from halo_worker.errors import InputError, ReportError
+from halo_worker.errors import InputError
+from halo_worker.report.record import append_line, read_lines
 
 Action = Literal["mute", "unmute", "resolve", "reopen", "note", "wrong"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -90,14 +89,8 @@ class Decisions:
 
     def read(self) -> dict[str, list[Decision]]:
         """Return the decisions by issue id, in the order they were made. Raises ReportError when the disk refuses."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise ReportError(f"{self.path} cannot be read: {error.strerror}") from None
         found: dict[str, list[Decision]] = {}
-        for line in content.split(b"\n"):
+        for line in read_lines(self.path):
             decision = _parsed(line)
             if decision is not None:
                 found.setdefault(decision.issue_id, []).append(decision)
@@ -122,27 +115,8 @@ class Decisions:
             issue_id, action, note.strip(), now_ns, _user() if by is None else by, release, tuple(dict.fromkeys(traces))
         )
         _check(decision)
-        try:
-            self._write(json.dumps(_record(decision), ensure_ascii=False).encode("utf-8", "replace"))
-        except OSError as error:
-            raise ReportError(
-                f"the decision was not recorded in {self.path}: {error.strerror}",
-                hint="free some disk, or make the directory writable for this user",
-            ) from None
+        append_line(self.path, json.dumps(_record(decision), ensure_ascii=False))
         return decision
-
-    def _write(self, line: bytes) -> None:
-        """Append one line under the file's lock. A line that a crash left open is closed first."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if size := file.seek(0, os.SEEK_END):
-                file.seek(size - 1)
-                if file.read(1) != b"\n":
-                    line = b"\n" + line
-            file.write(line + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _check(decision: Decision) -> None:

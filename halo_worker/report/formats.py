@@ -8,7 +8,7 @@ from halo_worker.display import cut as cut
 from halo_worker.display import one_line
 from halo_worker.display import visible as visible
 from halo_worker.report.facts import Impact
-from halo_worker.report.model import Coverage, Finding, LeftOut, Report, Stop, iso_nano
+from halo_worker.report.model import Coverage, Finding, LeftOut, Report, SetAside, Stop, iso_nano
 from halo_worker.report.statistics import P_CHANGED
 
 MAX_LACKS = 3
@@ -156,6 +156,12 @@ def left_out(item: LeftOut) -> str:
         f"{item.title} ({item.issue_id}), {plural(item.traces, 'trace')}: {which} marked wrong{by} on {day(item.at)}: "
         f"{item.because}"
     )
+
+
+def set_aside(item: SetAside) -> str:
+    """Say what a model looked at and does not take for a failure."""
+    which = f"{item.traces} of {plural(item.of, 'trace')}" if item.verdict == "partly" else plural(item.of, "trace")
+    return f"{item.title} ({item.issue_id}), {which}: {item.why}"
 
 
 def change(finding: Finding) -> str:

@@ -39,7 +39,7 @@ INDEX_REPORTS = 500
 _SETTLED = ("resolved", "muted", "wrong")
 
 _FILTERS = (
-    "count", "short", "dollars", "duration", "minute", "day", "plural", "cut", "chance", "left_out",
+    "count", "short", "dollars", "duration", "minute", "day", "plural", "cut", "chance", "left_out", "set_aside",
 )  # fmt: skip
 
 

@@ -54,6 +54,26 @@ class Issue:
         # A window that held leftovers of before a resolution, which a person then took back.
         return "ongoing" if left == "resolved" and self.history[-1].traces else left
 
+    def gone(self, of: int) -> Finding:
+        """Return the finding that says that a window of `of` traces does not hold it; its words are those of then."""
+        last = self.finding
+        return last.model_copy(
+            update={
+                "state": "resolved",
+                "severity_reason": f"{last.severity} when it was seen last",
+                "prevalence": last.prevalence.model_copy(
+                    update={
+                        "traces": 0, "of": of, "rate": 0.0, "low": 0.0, "high": min(1.0, 3 / of) if of else 1.0,
+                        "previous_rate": last.prevalence.rate, "p_value": None,
+                    }
+                ),
+                "muted": False, "resolution": None, "group_id": None, "symptoms": [], "replaces": [],
+                "comparable": True, "affected": [], "affected_spans": 0, "affected_left_out": 0, "breakdown": [],
+                "seen_with": [], "evidence": [], "counter_evidence": [], "seen_from": None, "absent_windows": 0,
+                "calls": None, "place": None, "told_otherwise": None, "common": [], "impact": None,
+            }
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:

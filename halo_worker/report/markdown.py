@@ -66,6 +66,7 @@ def render_markdown(report: Report, *, known_ids: Collection[str] | None = None,
     for number, item in enumerate(shown, 1):
         lines += _finding(number, item, report, titles, links)
     lines += _folded(folded)
+    lines += _set_aside(report, links)
     lines += _contrasts(report)
     lines += _account(report)
     return "\n".join(lines).rstrip() + "\n"
@@ -124,6 +125,15 @@ def _folded(findings: Sequence[Finding]) -> list[str]:
             f"{escaped(item.fix.summary)}"
         ]
     return [*lines, ""] if lines else []
+
+
+def _set_aside(report: Report, links: Links) -> list[str]:
+    """Write what a model looked at and does not take for a failure, with its quotes."""
+    lines = ["## Looked at and set aside", ""] if report.set_aside else []
+    for item in report.set_aside:
+        lines += [f"- {escaped(formats.set_aside(item))}", ""]
+        lines += [f"{_quote(evidence, links)}\n" for evidence in item.evidence]
+    return lines
 
 
 def _finding(number: int, item: Finding, report: Report, titles: Mapping[str, str], links: Links) -> list[str]:

@@ -97,7 +97,10 @@ class IssueMemory:
             self._histories.setdefault((issue_id, scope), [])
             if finding.state == "regressed":
                 self._regressed[issue_id, scope] = report.created_at
+        refuted = {item.issue_id for item in report.set_aside if item.verdict == "refuted"}
         for issue_id, issue in self.issues.items():
+            if issue_id in refuted:
+                continue  # seen by its rule, and no failure in the eyes of a model: neither there nor gone
             history = self._histories.get((issue_id, scope))
             found = present.get(issue_id)
             rule = rule_of(found) if found else self._rule_in(report, issue.finding)
@@ -240,12 +243,12 @@ def rule_of(finding: Finding) -> str:
     """Name what measured a finding: its detector with the version; a model's SQL has none."""
     if finding.detector is None or finding.source == "rlm":
         return UNKNOWN_RULE
-    return rule_name(finding.detector.name, finding.detector.version)
+    return rule_name(finding.detector.name, finding.detector.version, judged=finding.judged)
 
 
-def rule_name(name: str, version: int) -> str:
-    """Write a rule with its version."""
-    return f"{name}@{version}"
+def rule_name(name: str, version: int, *, judged: bool = False) -> str:
+    """Write a rule with its version; what a model chose of its spans is not comparable with all of them."""
+    return f"{name}@{version}{' judged' if judged else ''}"
 
 
 def _as_decided(point: Point, issue: Issue, traces_of: Callable[[str, str], set[str]] | None) -> Point:

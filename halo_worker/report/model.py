@@ -11,9 +11,13 @@ from typing import Literal
 
 from pydantic import Field
 
+from halo_worker.report.aside import LeftOut as LeftOut
+from halo_worker.report.aside import SetAside as SetAside
 from halo_worker.report.base import MaybeMoment, Moment, Timed
 from halo_worker.report.base import Model as Model
 from halo_worker.report.base import iso_nano as iso_nano
+from halo_worker.report.evidence import Evidence as Evidence
+from halo_worker.report.evidence import SpanRef as SpanRef
 from halo_worker.report.facts import Calls, Common, Impact, Place, ToldOtherwise
 from halo_worker.report.totals import ControlFlow as ControlFlow
 from halo_worker.report.totals import GroupTotals as GroupTotals
@@ -36,26 +40,6 @@ class ReportWindow(Timed):
 
     start: Moment
     end: Moment
-
-
-class SpanRef(Model):
-    """A span, named."""
-
-    trace_id: str
-    span_id: str
-
-
-class Evidence(Model):
-    """A verbatim quote: a substring of the decoded text of `field` of that span.
-
-    `field` is `name`, `input_text`, `output_text`, `status_message`, `error_message`, `attributes["key"]` or
-    `events[i].attributes["key"]`.
-    """
-
-    trace_id: str
-    span_id: str
-    field: str
-    quote: str
 
 
 class Detector(Model):
@@ -169,6 +153,7 @@ class Finding(Timed):
     detector: Detector | None = None
     signature: str = ""  # what identifies it across windows, with ids and numbers masked
     prevalence: Prevalence
+    judged: bool = False  # a model chose its spans among those of the detector, or gave it others
     comparable: bool = True  # false: what measures it has changed since the window before, and no state is derived
     muted: bool = False  # a person asked not to be told; it is measured all the same
     resolution: Resolution | None = None  # of a person, in force until this window
@@ -178,7 +163,9 @@ class Finding(Timed):
     breakdown: list[Breakdown] = []
     origin_span: SpanRef | None = None
     symptom_span: SpanRef | None = None
-    affected: list[SpanRef] = Field(default=[], max_length=50)
+    affected: list[SpanRef] = Field(default=[], max_length=50)  # the first of affected.jsonl
+    affected_spans: int = Field(default=0, ge=0)  # rows of affected.jsonl
+    affected_left_out: int = Field(default=0, ge=0)  # affected spans beyond its limits of one trace and of one finding
     evidence: list[Evidence] = []
     counter_evidence: list[Evidence] = []
     seen_from: MaybeMoment = None  # the first affected trace of this window; `first_seen` is of all windows
@@ -238,18 +225,6 @@ class Rejected(Model):
     reasons: list[str] = []
 
 
-class LeftOut(Timed):
-    """What was found and does not count, for a person said that it is no failure."""
-
-    issue_id: str
-    title: str
-    traces: int = Field(ge=0)
-    named: bool  # true: only the traces that the person named; false: every hit of the issue
-    because: str
-    by: str = ""
-    at: Moment
-
-
 class Report(Timed):
     """What one run found in one window.
 
@@ -279,6 +254,7 @@ class Report(Timed):
     outcomes: list[Outcome] = []
     contrasts: list[Contrast] = []
     left_out: list[LeftOut] = []
+    set_aside: list[SetAside] = []
     rejected: Rejected = Rejected()
 
     @property

@@ -146,7 +146,12 @@ def back_after_decision(history: Sequence[Point], *, traces: int, confidence: fl
         return False
     before = presence(history)
     absent = before is not None and before.last.rate * before.absent_of >= EXPECTED_TO_REGRESS
-    return absent or (1 - confidence) ** traces <= ALL_FALSE + 1e-9  # 1 - 0.9 is a little more than 0.1
+    return absent or not_all_false(traces, confidence)
+
+
+def not_all_false(traces: int, confidence: float) -> bool:
+    """Say whether of so many affected traces one at least is no false alarm."""
+    return (1 - confidence) ** traces <= ALL_FALSE + 1e-9  # 1 - 0.9 is a little more than 0.1
 
 
 def resolves(history: Sequence[Point], *, of: int, rule: str = UNKNOWN_RULE) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from halo_receiver import batch_tables, commits, conventions, spool
+from halo_receiver import batch_tables, commits, conventions, spool_files
 from halo_receiver.decode import Undecodable
 from halo_receiver.errors import Unstorable
 from halo_receiver.loader import Loader
@@ -126,7 +126,7 @@ SEALING = {
     "checkpoint": (writer.SegmentWriter, "close"),
     "rename": (writer, "sync_directory"),
     "remember": (Segments, "_remember"),
-    "drop": (spool, "drop_loaded"),
+    "drop": (spool_files, "drop_loaded"),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from halo_receiver import spool, spool_queue
+from halo_receiver import spool, spool_files, spool_queue
 from halo_receiver.spool_queue import CLOCK_BACK_NS, Ingest
 from tests.fixtures_receiver import eventually, trace_request
 from tests.receiver.loading import ARRIVAL, append, append_spans, aside, load, numbers, open_loader
@@ -268,7 +268,7 @@ def test_arrival_does_not_go_back_with_the_clock_but_follows_one_that_was_wrong(
 def test_arrival_does_not_go_back_over_a_restart(tmp_path: Path) -> None:
     append_spans(tmp_path, 1)
     os.utime(newest(tmp_path), ns=(ARRIVAL, ARRIVAL))
-    last = spool.last_written_ns(tmp_path / "spool")
+    last = spool_files.last_written_ns(tmp_path / "spool")
     assert last == ARRIVAL
     sink = Ingest(
         spool.SpoolWriter(tmp_path / "spool"), clock=lambda: ARRIVAL - 5, on_synced=lambda _: None, last_arrival_ns=last

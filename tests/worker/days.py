@@ -33,11 +33,12 @@ def import_day(data_dir: Path, day: int, failing: int, *, started: Started = "in
 
     `started`: the failing ones began within a second of their end, or more than an hour before the window's end.
     """
-    file = write(_traffic(day, failing, started, version), data_dir.parent / f"day{day}.jsonl")
+    file = write(traffic(day, failing, started, version), data_dir.parent / f"day{day}.jsonl")
     inputs.import_files([str(file)], data_dir, now_ns=window(day).end_ns, arrival="span-time", say=lambda _: None)
 
 
-def _traffic(day: int, failing: int, started: Started, version: str) -> Iterator[dict[str, Any]]:
+def traffic(day: int, failing: int, started: Started = "inside", version: str = "1.0") -> Iterator[dict[str, Any]]:
+    """The flat lines of a day."""
     for number in range(TRACES):
         trace = trace_id(day, number)
         end = FIRST + (day + 1) * DAY - HOUR / 2

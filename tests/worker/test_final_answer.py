@@ -88,7 +88,7 @@ def test_nor_does_it_hide_that_the_user_was_not_told(tmp_path: Path) -> None:
 def finals(spans: list[Span], directory: Path) -> list[str]:
     with opened(spans, directory) as reader:
         run_detectors(reader)
-        return [row["answer"] for row in reader.query("SELECT answer FROM _final ORDER BY trace_id")]
+        return [row["answer"] for row in reader.query("SELECT answer FROM answers ORDER BY trace_id")]
 
 
 LONG = "It is made of down and weighs 900 grams. It keeps you warm to minus five degrees, and packs small."

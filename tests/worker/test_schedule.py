@@ -14,7 +14,8 @@ from apscheduler.triggers.base import BaseTrigger
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halo_worker.config import ScheduleConfig, load_settings
+from halo_worker.config import load_settings
+from halo_worker.config_schedules import ScheduleConfig
 from halo_worker.errors import ConfigError
 from halo_worker.moments import moment
 from halo_worker.report.model import iso_nano

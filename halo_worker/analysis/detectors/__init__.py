@@ -8,42 +8,22 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import capture, overview, same_call
-from halo_worker.analysis.detectors import (
-    answers,
-    arguments,
-    calls,
-    choices,
-    claims,
-    errors,
-    final_answer,
-    leaks,
-    plans,
-    quotes,
-    structure,
-    tables,
-)
+from halo_worker.analysis import capture
+from halo_worker.analysis.detectors import blame, quotes, rules, trial
 from halo_worker.analysis.detectors.detector import Unit
+from halo_worker.analysis.detectors.own import Own, Ran
+from halo_worker.analysis.detectors.own import run as run_own
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
 from halo_worker.analysis.exclusions import Exclusions
 from halo_worker.display import named
 from halo_worker.report.identity import alike, tokens
 from halo_worker.report.model import Engine, Evidence
 
-DETECTORS: tuple[Unit, ...] = (
-    *errors.UNITS,
-    *calls.UNITS,
-    *arguments.UNITS,
-    *answers.UNITS,
-    *leaks.UNITS,
-    *claims.UNITS,
-    *plans.UNITS,
-    *choices.UNITS,
-    *structure.UNITS,
-)
+DETECTORS: tuple[Unit, ...] = rules.built_in()
 
 REPLACED: dict[str, str] = {old: unit.name for unit in DETECTORS for old in unit.replaces}
 
@@ -56,60 +36,70 @@ OURS = ("an agent", "the agent", "a tool")  # subjects that detectors name thems
 
 _FILLED = re.compile(r"\{(subject|key|what)\}")
 
-__all__ = ["DETECTORS", "REPLACED", "Unit", "run_detectors"]
+__all__ = ["DETECTORS", "REPLACED", "Own", "Unit", "run_detectors"]
 
 
-def run_detectors(reader: Reader, exclusions: Exclusions | None = None) -> Draft:
-    """Run every detector over the window and return what they found, the most frequent first.
+def run_detectors(reader: Reader, exclusions: Exclusions | None = None, own: Own | None = None) -> Draft:
+    """Run every detector over the window and return what they found, the most frequent first, with quotes.
 
-    Hits that a person called wrong (`exclusions`) do not count.
-
-    Makes the shared tables `_s`, `_dimensions`, `_inner`, `_calls`, `_final`, `_errors` on the reader's connection.
+    Hits that a person called wrong (`exclusions`) do not count. `own`: detectors that the user adds, and mutes.
+    Makes the tables of `overview` and `tables` on the reader's connection.
     """
     started = time.monotonic()
-    overview.prepare(reader)
-    tables.prepare(reader)
-    final_answer.prepare(reader)
-    same_call.innermost(reader)
-    execute = reader.connection.execute
-    execute(plans.PREPARE)
-    execute(claims.PREPARE)
-    structure.prepare(reader)
-    execute(choices.PREPARE)
-    arguments.prepare(reader)
-    execute(
-        "CREATE OR REPLACE TEMP TABLE _hits (detector VARCHAR, key VARCHAR, subject VARCHAR, trace_id VARCHAR, "
-        "span_id VARCHAR, origin_span_id VARCHAR, field VARCHAR, quote VARCHAR, also VARCHAR[])"
-    )
-    for unit in DETECTORS:
-        execute(f"INSERT INTO _hits BY NAME SELECT '{unit.name}' AS detector, * FROM ({unit.sql})")
-    tables.blame(reader)
-    _merge_alike(reader)
-    findings = _findings(reader)
-    if exclusions is not None:
-        findings = [kept for found in findings if (kept := _without(reader, found, exclusions)) is not None]
+    ran = _run(reader, own)
+    findings = _found(reader, ran.units, exclusions)
     traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
     captured = capture.captured(reader)
     draft = Draft(
         engine=Engine(
             mode="detectors",
             seconds=round(time.monotonic() - started, 3),
-            rules={unit.name: unit.version for unit in DETECTORS},
+            rules={unit.name: unit.version for unit in ran.units},
         ),
-        findings=quotes.prove(reader, findings[:MAX_FINDINGS], _by_name()),
+        findings=quotes.prove(reader, findings[:MAX_FINDINGS], {unit.name: unit for unit in ran.units}),
         traces_examined=traces,
         unsupported=capture.unsupported(captured),
         detectors_off=capture.off(captured),
+        not_examined=ran.problems,
     )
     if len(findings) > MAX_FINDINGS:
         draft.not_examined.append(f"{len(findings) - MAX_FINDINGS} rarer findings are left out of the report")
     return draft
 
 
+def every_finding(reader: Reader, exclusions: Exclusions | None = None) -> list[DraftFinding]:
+    """Return all that halo's own detectors find in the window, however rare; quotes are as sighted, not yet proven.
+
+    Makes the tables of `run_detectors`.
+    """
+    return _found(reader, _run(reader, None).units, exclusions)
+
+
+def _run(reader: Reader, own: Own | None) -> Ran:
+    """Make `_blamed` from the hits of all detectors; return which ran, and why others did not."""
+    trial.prepare(reader)
+    units = [unit for unit in DETECTORS if own is None or unit.name not in own.mute]
+    for unit in units:
+        trial.insert(reader, unit)
+    ran = Ran() if own is None else run_own(reader, own)
+    ran.units = [*units, *ran.units]
+    blame.prepare(reader)
+    _merge_alike(reader)
+    return ran
+
+
+def _found(reader: Reader, units: Sequence[Unit], exclusions: Exclusions | None) -> list[DraftFinding]:
+    findings = _findings(reader, {unit.name: unit for unit in units})
+    if exclusions is None:
+        return findings
+    return [kept for found in findings if (kept := _without(reader, found, exclusions)) is not None]
+
+
 def _merge_alike(reader: Reader) -> None:
     """Give nearly equal keys of one detector the commonest of them: one failure mode, one finding."""
     rows = reader.query(
-        "SELECT detector, key, count(*) AS n FROM _blamed WHERE key IS NOT NULL GROUP BY ALL ORDER BY detector, n DESC, key"
+        "SELECT detector, key, count(*) AS n FROM _blamed WHERE key IS NOT NULL "
+        "GROUP BY ALL ORDER BY detector, n DESC, key"
     )
     kept: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     merged: list[tuple[str, str, str]] = []
@@ -141,11 +131,7 @@ def _without(reader: Reader, found: DraftFinding, exclusions: Exclusions) -> Dra
     return replace(kept, evidence=[Evidence(**row) for row in rows])
 
 
-def _by_name() -> dict[str, Unit]:
-    return {unit.name: unit for unit in DETECTORS}
-
-
-def _findings(reader: Reader) -> list[DraftFinding]:
+def _findings(reader: Reader, units: Mapping[str, Unit]) -> list[DraftFinding]:
     rows = reader.query(f"""
         SELECT detector, key, mode(subject ORDER BY subject) AS subject, count(DISTINCT subject) AS subjects,
           count(*) FILTER (subject = usual) / count(*) AS share,
@@ -155,11 +141,11 @@ def _findings(reader: Reader) -> list[DraftFinding]:
             FILTER (nth_of_trace = 1 AND nth <= {QUOTES}) AS quotes
         FROM (SELECT *, mode(subject) OVER (PARTITION BY detector, key) AS usual,
           row_number() OVER (PARTITION BY detector, key, nth_of_trace ORDER BY trace_id) AS nth FROM (
-          SELECT *, row_number() OVER (PARTITION BY detector, key, trace_id ORDER BY span_id) AS nth_of_trace FROM _blamed
+          SELECT *, row_number() OVER (PARTITION BY detector, key, trace_id ORDER BY span_id) AS nth_of_trace
+          FROM _blamed
         ))
         GROUP BY detector, key ORDER BY traces DESC, detector, key
     """)
-    units = _by_name()
     return [_finding(units[row["detector"]], row) for row in rows if row["traces"] >= units[row["detector"]].min_traces]
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from halo_worker.report.model import Severity
+
+Scope = Literal["trace", "group"]
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A deterministic check over the shared tables of `prepare`.
+    """A deterministic check over the analysis tables, as `rules` reads it from a file.
 
     `sql` yields one row a sighting: key (what identifies the failure mode: ids and numbers masked), subject (the
     tool, agent or model, for the title), trace_id, span_id (where it shows), origin_span_id (what caused it; NULL
     lets the blame be looked for), field and quote (verbatim in that field of span_id; the name where no text proves it:
-    `quotes` then looks for a field that does), and maybe also (other spans of the trace to quote beside it). In `title` and the other
-    texts, `{subject}`, `{key}` and `{what}` are filled in. Raise `version` with every change of what it finds: rates before and
-    after are then not compared. `replaces` names the detectors of earlier builds whose issues it continues.
+    `quotes` then looks for a field that does), and maybe also (other spans of the trace to quote beside it). In `title`
+    and the other texts, `{subject}`, `{key}` and `{what}` are filled in. Raise `version` with every change of what it
+    finds: rates before and after are then not compared. `replaces` names the detectors of earlier builds whose issues
+    it continues. `scope`: one trace is enough to tell, or it takes the others. `needs` names facts of the capture.
     """
 
     name: str
@@ -35,12 +38,12 @@ class Unit:
     severity: Severity | None = None
     min_traces: int = 1
     version: int = 1
+    scope: Scope = "trace"
+    needs: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     quotes: Literal["start", "end", "exact"] = "start"  # which part of a long text; exact: as found, though it cuts
     what: Mapping[str, str] = field(default_factory=dict)  # {what} of the texts, by key
     speaks: tuple[str, ...] = ()  # fields to quote from where a sighting has the span's name alone, the best first
-
-
-def escaped(pattern: str) -> str:
-    """Return a text as it stands between the quotes of SQL."""
-    return pattern.replace("'", "''")
+    examples: Sequence[Mapping[str, Any]] = ()  # tiny traces: `examples` says how they are written
+    path: str = ""  # the file
+    line: int = 1  # of it, at which `sql` begins

@@ -40,8 +40,8 @@ _SHAPES = f"""
   WHERE trace_id IN (SELECT trace_id FROM _candidates WHERE back = 2)
 """
 
-# Two of them, with no work of tools between; the second may have begun with the run. `looped`: the first ended a loop of
-# tool calls.
+# Two of them, with no work of tools between; the second may have begun with the run. `looped`: the first ended a loop
+# of tool calls.
 _PAIRS = f"""
   WITH pairs AS (
     SELECT c.*, a.span_id AS of_span_id, a.empty AS of_empty, a.snippet AS of_snippet, a.end_time AS of_end,
@@ -72,7 +72,8 @@ _ASIDE = f"""
   OR title AND NOT of_title AND NOT of_empty
   OR title AND of_empty AND differs
   OR max_output_tokens <= {SMALL_LIMIT} AND coalesce(of_limit > 2 * max_output_tokens, true)
-  OR output_length < of_length AND (looped AND parent_span_id IS NOT DISTINCT FROM of_parent OR of_offered > 0 AND offered = 0)
+  OR output_length < of_length
+    AND (looped AND parent_span_id IS NOT DISTINCT FROM of_parent OR of_offered > 0 AND offered = 0)
   OR output_length <= {SMALL_ANSWER} AND 4 * output_length <= of_length AND differs
 """
 
@@ -99,12 +100,14 @@ _RETURNED = f"""
       AND (parent_span_id IS NULL AND span_type IS DISTINCT FROM 'llm' OR span_type IN ('agent', 'workflow'))
     GROUP BY trace_id
   ) r USING (trace_id)
-  WHERE NOT c.empty AND (trim(r.said) = trim(c.snippet) OR length(c.snippet) >= {MIN_SNIPPET} AND contains(r.said, c.snippet))
+  WHERE NOT c.empty AND (trim(r.said) = trim(c.snippet)
+    OR length(c.snippet) >= {MIN_SNIPPET} AND contains(r.said, c.snippet))
 """
 _FINAL = """
   WITH counted AS (
     SELECT c.*, r.span_id IS NOT NULL AS returned, bool_or(r.span_id IS NOT NULL) OVER (PARTITION BY c.trace_id) AS told
-    FROM _candidates c LEFT JOIN _returned r USING (trace_id, span_id) WHERE NOT c.empty AND trace_id IN (SELECT trace_id FROM _pairs)
+    FROM _candidates c LEFT JOIN _returned r USING (trace_id, span_id)
+    WHERE NOT c.empty AND trace_id IN (SELECT trace_id FROM _pairs)
   ),
   considered AS (SELECT trace_id, span_id, back FROM counted WHERE returned = told),
   answers AS (
@@ -115,7 +118,8 @@ _FINAL = """
     SELECT trace_id, span_id, back FROM _candidates WHERE NOT empty AND trace_id NOT IN (SELECT trace_id FROM _pairs)
   )
   SELECT s.trace_id, s.span_id, s.agent_name, s.service_name, s.system_head, s.end_time, s.output_head AS answer
-  FROM (SELECT trace_id, arg_min(span_id, back) AS span_id FROM answers GROUP BY trace_id) f JOIN _s s USING (trace_id, span_id)
+  FROM (SELECT trace_id, arg_min(span_id, back) AS span_id FROM answers GROUP BY trace_id) f
+  JOIN _s s USING (trace_id, span_id)
 """
 
 
@@ -123,7 +127,8 @@ def prepare(reader: Reader) -> None:
     """Make `_final` (the answer of each trace) and `_asides` (trace_id, span_id, of_span_id). Needs `_s`.
 
     `_asides` are calls that came after `of_span_id` and are not part of the run. `_final` has trace_id, span_id,
-    agent_name, service_name, system_head, end_time and the answer's first 2,000 characters, NULL where it is an image or a file.
+    agent_name, service_name, system_head, end_time and the answer's first 2,000 characters, NULL where it is an image
+    or a file.
     """
     execute = reader.connection.execute
     _judging(reader)
@@ -167,6 +172,7 @@ def _judging(reader: Reader) -> None:
         WITH RECURSIVE beneath AS (
           SELECT trace_id, span_id FROM _judging
           UNION
-          SELECT s.trace_id, s.span_id FROM beneath b JOIN _s s ON s.trace_id = b.trace_id AND s.parent_span_id = b.span_id
+          SELECT s.trace_id, s.span_id FROM beneath b
+          JOIN _s s ON s.trace_id = b.trace_id AND s.parent_span_id = b.span_id
         ) FROM beneath
     """)

@@ -1,4 +1,4 @@
-"""Quotes that prove: from the field that speaks, whole words of it, and of calls that are the same the arguments of both.
+"""Quotes that prove: from the field that speaks, whole words of it, and of equal calls the arguments of both.
 
 Detectors point at a span, often by its name alone, which proves nothing. Of the few spans that a report quotes, all
 fields are read here, and the best is taken.
@@ -26,8 +26,8 @@ PAIRS = 2  # traces of which two spans each are quoted
 BEFORE_CALL = 400  # characters before a tool's name in which its call begins
 
 _COLUMNS = (
-    "trace_id, span_id, name, span_type, convention, status_message, error_message, error_type, input_text, output_text, "
-    "attributes, events, output_messages->>'$[*].tool_calls[*].name' AS calls"
+    "trace_id, span_id, name, span_type, convention, status_message, error_message, error_type, input_text, "
+    "output_text, attributes, events, output_messages->>'$[*].tool_calls[*].name' AS calls"
 )
 _ARGUMENTS = ('"arguments"', '"input"', '"args"')
 _CJK = 0x2E80  # from here on scripts write without spaces: every place is between words
@@ -65,7 +65,8 @@ def _hits(reader: Reader, findings: Sequence[DraftFinding]) -> dict[tuple[str, s
     quoted = sorted({(f.detector_name, one.trace_id, one.span_id) for f in findings for one in f.evidence})
     rows = reader.query(
         "SELECT detector, trace_id, span_id, min(subject) AS subject, list_distinct(flatten(list(also))) AS also "
-        "FROM _blamed WHERE (detector, trace_id, span_id) IN (SELECT (unnest($1), unnest($2), unnest($3))) GROUP BY ALL",
+        "FROM _blamed WHERE (detector, trace_id, span_id) IN (SELECT (unnest($1), unnest($2), unnest($3))) "
+        "GROUP BY ALL",
         [[one[part] for one in quoted] for part in range(3)],
     )
     return {

@@ -7,12 +7,13 @@ no regular expression longer than a line stands in a detector.
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from typing import Any, Literal
+from typing import Literal
+
+from halo_worker.analysis.lexicon import recognisers
+from halo_worker.analysis.lexicon.files import quoted, read
 
 Place = Literal["start", "line", "end"]
 _AROUND = {
@@ -36,12 +37,6 @@ class Entry:
 
 
 @cache
-def read(name: str) -> dict[str, Any]:
-    """Read a file of this folder."""
-    return tomllib.loads(resources.files(__name__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-
-
-@cache
 def entries(name: str) -> tuple[Entry, ...]:
     """Return the entries of a file, in its order."""
     return tuple(
@@ -54,17 +49,13 @@ def matches(column: str, found: Iterable[Entry]) -> str:
     by_place: dict[Place, list[str]] = {}
     for entry in found:
         by_place.setdefault(entry.place, []).append(entry.pattern)
-    tests = (f"regexp_matches({column}, {_text(_whole(place, parts))})" for place, parts in by_place.items())
+    tests = (f"regexp_matches({column}, {quoted(_whole(place, parts))})" for place, parts in by_place.items())
     return f"({' OR '.join(tests) or 'false'})"
 
 
 def _whole(place: Place, patterns: Iterable[str]) -> str:
     before, after = _AROUND[place]
     return before + "|".join(f"(?:{pattern})" for pattern in patterns) + after
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 def inspects(column: str) -> str:
@@ -77,3 +68,17 @@ def inspects(column: str) -> str:
     spelled = f"lower(regexp_replace({joined}, '[^A-Za-z0-9]+', '_', 'g'))"
     forms = (f"({verbs})(_|$)", f"({reads})_(.*_)?({nouns})(_|$)", f"({nouns})(_({reads}|lookup|details))?$")
     return f"regexp_matches({spelled}, '^_?({'|'.join(forms)})')"
+
+
+def macros() -> Iterator[str]:
+    """Give the statements that make the macros of all recognisers."""
+    failed = entries("failed_result")
+    forms = {
+        "inspects": inspects("said"),
+        "starts_as_failed": matches("said", (entry for entry in failed if entry.sure and entry.place == "start")),
+        "ends_as_failed": matches("said", (entry for entry in failed if entry.sure and entry.place == "end")),
+        "speaks_of_failure": matches("said", (entry for entry in failed if not entry.sure)),
+    }
+    for name, expression in forms.items():
+        yield f"CREATE OR REPLACE TEMP MACRO {name}(said) AS {expression}"
+    yield from recognisers.macros()

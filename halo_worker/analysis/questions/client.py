@@ -28,6 +28,14 @@ OPEN_SECONDS = 300.0
 WINDOW = "window"  # folder of links to the segments, in the temporary directory
 
 
+class QuestionError(ToolError):
+    """A question that has no answer. `said`: DuckDB's own words, which show the place in the SQL; empty if not its."""
+
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
+
+
 @dataclass(slots=True)
 class Rows:
     """Rows as the JSON contract writes them. `more`: there were more than these; `total` how many, where counted."""
@@ -87,6 +95,8 @@ class Questions:
     threads: int = 2
     memory_bytes: int = MEMORY_BYTES
     seconds: float = SECONDS
+    prepare: Sequence[str] = ()  # statements of ours, run before a process is locked
+    tables: Sequence[str] = ()  # that they make, and a model's SQL may name
     _idle: list[_Child] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROCESSES))
     restarts: int = 0
@@ -128,7 +138,7 @@ class Questions:
         return await self._ask(
             {
                 "sql": sql, "guarded": True, "within": within, "needs": list(needs), "max_rows": max_rows,
-                "max_bytes": max_bytes, "count": count,
+                "max_bytes": max_bytes, "count": count, "tables": list(self.tables),
             }
         )  # fmt: skip
 
@@ -165,7 +175,8 @@ class Questions:
         if reply.get("late"):
             raise ToolError(f"the question took more than {self.seconds:.0f} s: filter, or count before listing")
         if reply.get("error"):
-            raise ToolError(f"{reply['error']}{'; ' + reply['hint'] if reply.get('hint') else ''}")
+            hint = f"; {reply['hint']}" if reply.get("hint") else ""
+            raise QuestionError(f"{reply['error']}{hint}", reply.get("said") or "")
         return Rows(reply["columns"], reply["rows"], reply["more"], reply.get("total"))
 
     async def _open(self) -> _Child:
@@ -181,6 +192,7 @@ class Questions:
             "options": {**self.options, "memory_limit": f"{self.memory_bytes}B", "threads": self.threads},
             "address_space": ADDRESS_SPACE,
             "temp_bytes": TEMP_BYTES,
+            "prepare": list(self.prepare),
             "temp_dir": str((self.temp_dir / f"{process.pid}").absolute()),
         }
         try:

@@ -25,6 +25,7 @@ from halo_worker.errors import HaloError
 
 LENGTH = struct.Struct(">I")
 GRACE_SECONDS = 3.0  # after the interrupt, before the process ends itself
+SAID = 2000  # characters of an error
 ROW_BYTES = 64 * 2**20  # what is kept of one answer, whatever was asked for
 
 
@@ -72,6 +73,8 @@ def open_window(recipe: dict[str, Any]) -> Reader:
     execute("CREATE OR REPLACE VIEW traces AS SELECT * FROM _t")
     reader.resolve_agents()  # now, for a question has less time than opening
     execute(f"CREATE TABLE _tool_calls AS {same_call.CALLS}")
+    for statement in recipe.get("prepare", ()):
+        execute(statement)
     reader.lock_down()
     return reader
 
@@ -80,7 +83,7 @@ def answer(reader: Reader, request: dict[str, Any]) -> dict[str, Any]:
     """Answer one request: `sql` as it stands, or, `guarded`, put into `within` once it is known to be one SELECT."""
     text = request["sql"]
     if request.get("guarded"):
-        text = guard.check_select(reader, text)
+        text = guard.check_select(reader, text, more=frozenset(request.get("tables") or ()))
         # Named first, so that an error speaks of the statement and not of what is put around it.
         columns = [row["column_name"] for row in reader.query(f"DESCRIBE FROM ({text})")]
         missing = [name for name in request.get("needs", ()) if name not in columns]
@@ -99,6 +102,11 @@ def answer(reader: Reader, request: dict[str, Any]) -> dict[str, Any]:
     if more and request.get("count"):
         reply["total"] = reader.query(f"SELECT count(*) AS n FROM ({text})", request.get("parameters") or ())[0]["n"]
     return reply
+
+
+def said(error: BaseException | None) -> str:
+    """Return an error as DuckDB wrote it, with the line it is about."""
+    return str(error)[:SAID] if error is not None else ""
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
@@ -124,12 +132,12 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             reply = answer(reader, request)
         except HaloError as error:
             late = "INTERRUPT" in str(error)
-            reply = {"error": str(error), "hint": error.hint, "late": late}
+            reply = {"error": str(error), "hint": error.hint, "late": late, "said": said(error.__cause__)}
         except MemoryError:
             reply = {"error": "the query took more memory than one may"}
         except Exception as error:  # noqa: BLE001 - DuckDB's other errors; the next question is not affected
             text = " ".join(str(error).split())[:500]
-            reply = {"error": f"the query failed: {text}", "late": "INTERRUPT" in text}
+            reply = {"error": f"the query failed: {text}", "late": "INTERRUPT" in text, "said": said(error)}
         finally:
             interrupt.cancel()
             end.cancel()

@@ -18,14 +18,15 @@ from halo_worker.rlm.truncation import truncate, truncate_json
 
 CONTEXT_TOKENS = 120_000  # from which old results are elided; less once a model has refused so many
 ROOM_AFTER = 0.6  # of it is left filled by an elision, so that the next one is far
-SPARED = 3  # the newest results are kept whole
+SPARED_TURNS = 3  # the results of the newest turns are kept whole: those of one turn are read together
 SMALL_BYTES = 400  # a result below is not worth a line in its place
 # Every turn sends all of the conversation again, so that an old result costs its size times the turns that are left.
-# Once those that are not the newest hold this much, they are shortened together: ids and beginnings of texts stay.
-# Each time costs what providers had cached from there on. 24,000 is within 10 % of the cheapest at cached prices of
-# 10, 25 and 50 %, for 8 and 20 turns and results of 2 to 24 KB (a simulation, 20 runs each); 8,000 costs up to 25 %
-# more at 10 %, and no shortening at all up to 77 % more at 50 %.
-STALE_BYTES = 24_000
+# Once those that are not the newest hold a tenth of the window, they are shortened together: ids and beginnings of
+# texts stay. Each time costs what providers had cached from there on, and what the model has to look up again.
+STALE_SHARE = 0.1
+STALE_BYTES = 100_000  # at the least, where the window is the usual one or larger
+STALE_BYTES_OF_SMALL = 24_000  # less would break the cached prefix every few turns
+BYTES_A_TOKEN = 3.5
 DIGEST_BYTES = 700
 ITEMS_NAMED = 20  # of elided results, in the error for an id that is none
 LONG = 2 * DIGEST_BYTES  # a result below is not worth a digest
@@ -49,15 +50,20 @@ class Conversation:
         """Shorten what is stale, and elide if it is fuller than allowed; return how many results."""
         elided = self._shorten()
         if estimate(self.messages) > self.tokens:
-            elided += self._elide(estimate, self.tokens * ROOM_AFTER, SPARED)
+            elided += self._elide(estimate, self.tokens * ROOM_AFTER, SPARED_TURNS)
+        if estimate(self.messages) > self.tokens:
+            elided += self._elide(estimate, self.tokens * ROOM_AFTER, 1)
         return elided
 
     def overflowed(self, estimate: Estimate) -> bool:
-        """Lower the limit, for the model refused this much, and elide. False when there is nothing left to elide."""
+        """Lower the limit, for the model refused this much, and elide. False when there is nothing left to elide.
+
+        What was not seen goes last: only where nothing else is left, and the run would end otherwise.
+        """
         now = estimate(self.messages)
         self.tokens = min(self.tokens, int(now * 0.9))
         goal = self.tokens * ROOM_AFTER
-        gone = self._elide(estimate, goal, SPARED)
+        gone = self._elide(estimate, goal, SPARED_TURNS)
         if estimate(self.messages) > self.tokens:
             gone += self._elide(estimate, goal, 1)
         if not gone:
@@ -124,20 +130,28 @@ class Conversation:
 
     def _shorten(self) -> int:
         """Replace the results that are not the newest by digests, once they are large enough together."""
-        results = [index for index, one in enumerate(self.messages) if _is_result(one)][:-SPARED]
-        whole = [
-            i for i in results if not _SHORTENED.match(text := self.messages[i].content or "") and len(text) > LONG
-        ]
-        if sum(len(self.messages[index].content or "") for index in whole) < STALE_BYTES:
+        texts = {index: self.messages[index].content or "" for index in self._results(SPARED_TURNS)}
+        whole = [index for index, text in texts.items() if len(text) > LONG and not _SHORTENED.match(text)]
+        if sum(len(texts[index]) for index in whole) < self._most_stale():
             return 0
         for index in whole:
             self.messages[index] = self._digest(index)
         return len(whole)
 
+    def _most_stale(self) -> int:
+        """Return how many bytes of results that are not the newest may be whole."""
+        least = STALE_BYTES if self.tokens >= CONTEXT_TOKENS else STALE_BYTES_OF_SMALL
+        return max(least, int(self.tokens * STALE_SHARE * BYTES_A_TOKEN))
+
+    def _results(self, spared: int) -> list[int]:
+        """Return the places of the results before the newest `spared` turns."""
+        turns = [index for index, one in enumerate(self.messages) if one.role == "assistant"]
+        end = len(self.messages) if not spared else turns[-spared] if len(turns) >= spared else 0
+        return [index for index, one in enumerate(self.messages[:end]) if _is_result(one)]
+
     def _elide(self, estimate: Estimate, goal: float, spared: int) -> int:
         gone = 0
-        results = [index for index, one in enumerate(self.messages) if _is_result(one)]
-        for index in results[: len(results) - spared]:
+        for index in self._results(spared):
             if gone and gone % 4 == 0 and estimate(self.messages) <= goal:
                 break
             if len(self.messages[index].content or "") > SMALL_BYTES:

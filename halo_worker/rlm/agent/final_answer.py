@@ -21,6 +21,7 @@ class FinalAnswer:
     agent_id: str
     result: AgentResult | None = None
     returned: bool = False  # whether one went back to the model
+    offered: dict[str, Any] | None = None  # the one that went back: it counts where no other comes
     # A model that makes native calls ends the run by one: its text may be a quotation, also of code that would end it.
     allowed_in_code: bool = True
 
@@ -49,7 +50,7 @@ class FinalAnswer:
             return prompts.ACCEPTED
         problems = await self.context.check(given)
         if problems and not self.returned and not last:
-            self.returned = True
+            self.returned, self.offered = True, given
             self.context.trajectory.write("note", agent_id=self.agent_id, note="repair", problems=list(problems))
             return prompts.rejected(problems)
         self.result = AgentResult(arguments=given, problems=problems)

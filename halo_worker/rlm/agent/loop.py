@@ -93,6 +93,7 @@ class Agent:
             "calls_made": self.tools.calls_made,
             "made": dict(self.tools.results),
             "repaired": self.final.returned,
+            "offered": self.final.offered,
             "idle": self.replies_without_call,
             "declined": self.refusals,
             "native": self.native,
@@ -107,7 +108,7 @@ class Agent:
         self.tools.calls_made = state["calls_made"]
         self.tools.results = Counter(state["made"])
         self.tools.code.snapshot = variables
-        self.final.returned = state["repaired"]
+        self.final.returned, self.final.offered = state["repaired"], state.get("offered")
         self.replies_without_call, self.refusals = state["idle"], state["declined"]
         self.native, self.last_text = state["native"], state["said"]
 
@@ -135,7 +136,7 @@ class Agent:
                 self.last_text = chat_templates.readable(streamed) or self.last_text
             except (ModelRefused, ModelUnavailable) as error:
                 reason += f"; no last answer: {_describe(error)}"
-        return AgentResult(last_text=self.last_text, stopped_by=stop, reason=reason)
+        return AgentResult(self.final.offered, self.last_text, stopped_by=stop, reason=reason)
 
     async def _turns(self) -> AgentResult | None:
         """Take turns until the agent ends; None when only the last turn is left."""
@@ -166,7 +167,7 @@ class Agent:
                     if self.final.result is not None:
                         return replace(self.final.result, stopped_by=stop, reason=reason)
                     self.last_text = call.arguments  # truncated or malformed, and still the last text
-        return AgentResult(last_text=self.last_text, stopped_by=stop, reason=reason)
+        return AgentResult(self.final.offered, self.last_text, stopped_by=stop, reason=reason)
 
     def _begin_turn(self) -> None:
         self.turn += 1
@@ -269,7 +270,7 @@ class Agent:
         if self.replies_without_call > NUDGES:
             reason = "the model wrote text twice where a call was needed, and gave no final_answer"
             self.context.ledger.stop("error", reason)
-            return AgentResult(last_text=self.last_text, stopped_by="error", reason=reason)
+            return AgentResult(self.final.offered, self.last_text, stopped_by="error", reason=reason)
         self.context.trajectory.write("note", agent_id=self.id, note="nudge")
         note = f"{prompts.REPLY_TRUNCATED} " if reply.finish_reason == "length" else ""
         nudge = prompts.nudge(self.tools.specs) if self.root else prompts.NUDGE_CHILD

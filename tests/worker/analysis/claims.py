@@ -13,7 +13,8 @@ QUOTE = {
     "quote": "refund 3 exceeds the limit",
 }  # fmt: skip
 TRUE = {
-    "title": "Refunds over the limit are tried", "description": "The agent does not know the limit.",
+    "title": "Refunds over the limit are tried",
+    "description": "Not the calls (D1-D9): the agent does not know the limit.",
     "category": "Instruction Non-compliance", "severity": "high", "confidence": 0.9, "evidence": [QUOTE],
     "detector": LIMIT,
     "root_cause": "The limit is not in the prompt.", "fix": "Say it.", "validation": "No such error.",

@@ -139,7 +139,7 @@ async def test_counts_in_a_findings_texts_are_held_against_the_computed(verifier
     [found] = verified.findings
     assert found.description == f"It fails in {numbers.UNVERIFIED} traces, that is {numbers.UNVERIFIED} of 33 traces."
     assert found.root_cause == "In 3 of 33 traces."
-    right = await verifier.verify({"findings": [wrong | {"description": "3 traces, 9.1 %."}]})
+    right = await verifier.verify({"findings": [wrong | {"description": "3 traces, 9.1 %, unlike D1."}]})
     assert right.problems == []
 
 
@@ -165,8 +165,6 @@ async def test_a_finding_that_confirms_a_hypothesis_is_not_reported_twice(verifi
     named = await verifier.verify({"findings": [claim(hypothesis="D1", root_cause="the limit is not in the prompt")]})
     assert list(named.confirmed) == ["D1"]
     assert named.findings == []
-    same = await verifier.verify({"findings": [claim(detector=LIMIT, category="Unhandled Error")]})
-    assert list(same.confirmed) == ["D1"], "it names the same traces in the same category"
     other = await verifier.verify(
         {"findings": [claim(hypothesis="D1", evidence=[quote(5, 2, "output_text", "refunded 5")])]}
     )
@@ -176,16 +174,52 @@ async def test_a_finding_that_confirms_a_hypothesis_is_not_reported_twice(verifi
     assert len(unknown.findings) == 1
 
 
-async def test_two_findings_of_one_failure_are_one(verifier: ClaimVerifier) -> None:
-    verified = await verifier.verify({"findings": [claim(), claim(title="The same in other words")]})
-    assert len(verified.findings) == 1
+async def test_nothing_is_merged_that_was_not_named(verifier: ClaimVerifier) -> None:
+    """A model is told what covers the same traces; what it then does not join stays apart."""
+    same = await verifier.verify({"findings": [claim(detector=LIMIT, category="Unhandled Error")]})
+    assert (same.confirmed, len(same.findings)) == ({}, 1)
+    assert any("covers the same traces as D1: name it" in problem for problem in same.problems)
+    assert same.reasons == [], "nothing of it is dropped"
+    twice = await verifier.verify({"findings": [claim(), claim(title="The same in other words")]})
+    assert len(twice.findings) == 2
+    assert any("covers the same traces as 'Refunds over the limit are tried'" in one for one in twice.problems)
 
 
-async def test_passing_traces_with_the_pattern_are_counter_evidence(verifier: ClaimVerifier) -> None:
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"verdict": "refuted"}, []),
+        ({"verdict": "partly", "drop": [trace_id(3)]}, [7, 9]),
+        ({"verdict": "partly", "drop": [{"trace_id": trace_id(3), "span_id": span_id(3, 2)}]}, [7, 9]),
+        ({"verdict": "partly", "keep": f"SELECT trace_id FROM spans WHERE trace_id = '{trace_id(9)}'"}, [9]),
+        ({"verdict": "confirmed"}, [3, 7, 9]),
+        ({"verdict": "partly"}, None),
+        ({"verdict": "partly", "drop": ["f" * 32]}, None),
+        ({"verdict": "partly", "drop": "SELECT nope FROM spans"}, None),
+        ({"verdict": "refuted", "evidence": [quote() | {"quote": "never said by anyone"}]}, None),
+        ({"verdict": "refuted", "evidence": [quote(5, 2, "output_text", "refunded 5")]}, None),
+        ({"verdict": "refuted", "why": ""}, None),
+        ({"verdict": "wrong"}, None),
+        ({"verdict": "refuted", "id": "D9"}, None),
+    ],
+)
+async def test_a_verdict_stands_on_a_quote_and_says_what_it_keeps(
+    verifier: ClaimVerifier, said: dict[str, Any], kept: list[int] | None
+) -> None:
+    verdict = {"id": "D1", "why": "the agent asked for confirmation", "evidence": [quote()]} | said
+    verified = await verifier.verify({"hypotheses": [verdict]})
+    if kept is None:
+        assert (verified.verdicts, bool(verified.problems)) == ({}, True)
+    else:
+        assert [one.trace_id for one in verified.verdicts["D1"].kept] == [trace_id(n) for n in kept]
+        assert verified.problems == []
+
+
+async def test_nothing_of_an_affected_trace_is_counter_evidence(verifier: ClaimVerifier) -> None:
+    """A root without an error says nothing: the failure may be in the answer."""
     sql = "SELECT trace_id, span_id FROM spans WHERE name = 'refund' AND trace_id < '" + trace_id(8) + "'"
     verified = await verifier.verify({"findings": [claim(detector=sql)]})
-    [found] = verified.findings
-    assert [one.quote for one in found.counter_evidence] == ["refunded 0", "refunded 1"]
+    assert verified.findings[0].counter_evidence == []
 
 
 async def test_a_model_makes_nothing_critical_by_its_word(verifier: ClaimVerifier) -> None:

@@ -6,6 +6,8 @@ import duckdb
 import pytest
 
 from halo_worker.analysis import lexicon
+from halo_worker.analysis.detectors import claims
+from halo_worker.analysis.lexicon import recognisers
 
 FAILED = lexicon.entries("failed_result")
 INSPECTING = ["search_logs", "read-file-log", "getIssue", "list_issues", "lint", "runTests", "audit_account", "logs"]
@@ -42,3 +44,44 @@ def test_a_tool_that_reads_what_may_speak_of_failures_is_known_by_whole_words(na
 @pytest.mark.parametrize("name", DOING)
 def test_a_tool_that_has_such_letters_in_another_word_is_none(name: str) -> None:
     assert not told(lexicon.inspects("said"), name)
+
+
+@pytest.fixture(scope="module")
+def macros() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    for statement in lexicon.macros():
+        connection.execute(statement)
+    return connection
+
+
+def answer(macros: duckdb.DuckDBPyConnection, expression: str, text: str) -> object:
+    row = macros.execute(f"SELECT {expression} FROM (SELECT ? AS said)", [text]).fetchone()
+    assert row
+    return row[0]
+
+
+@pytest.mark.parametrize("one", recognisers.recognisers(), ids=lambda one: one.name)
+def test_a_recogniser_takes_its_examples_by_their_entry_and_no_counter_example(
+    one: recognisers.Recogniser, macros: duckdb.DuckDBPyConnection
+) -> None:
+    for form in one.forms:
+        alone = recognisers.Recogniser("alone", (form,), one.flags).pattern.replace("'", "''")
+        assert form.source
+        assert [text for text in form.examples if not answer(macros, f"regexp_matches(said, '{alone}')", text)] == []
+        assert [text for text in form.counter_examples if answer(macros, f"{one.name}(said)", text)] == []
+
+
+def test_the_class_of_an_error_is_that_of_its_entry(macros: duckdb.DuckDBPyConnection) -> None:
+    for name, form in recognisers.error_classes():
+        assert form.source
+        assert {text: answer(macros, "error_class(said)", text) for text in form.examples} == dict.fromkeys(
+            form.examples, name
+        )
+        assert [text for text in form.counter_examples if answer(macros, "error_class(said)", text) != "other"] == []
+
+
+@pytest.mark.parametrize("claim", claims.known(), ids=lambda claim: claim.name)
+def test_a_claim_is_told_by_its_examples(claim: claims.Claim) -> None:
+    said = f"(?i){claim.said}".replace("'", "''")
+    assert [text for text in claim.examples if not told(f"regexp_matches(said, '{said}')", text)] == []
+    assert [text for text in claim.counter_examples if told(f"regexp_matches(said, '{said}')", text)] == []

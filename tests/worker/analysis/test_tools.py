@@ -262,6 +262,18 @@ async def test_sql_rows_are_bounded_and_counted(bench: Bench) -> None:
     assert found["rows"][0][0].endswith(" more]")
     whole = await bench("query_sql", CODE_BYTES, sql="SELECT output_text FROM spans WHERE length(output_text) > 100000")
     assert whole["rows"] == [[NOVEL]], "a variable of the interpreter holds it all"
+    assert (found["cut_cells"], whole["has_more"]) == (1, False)
+
+
+async def test_code_gets_whole_cells_or_fewer_rows_or_an_error_that_says_what_to_do(bench: Bench) -> None:
+    """A program computes with what it gets: a text that is cut silently makes a wrong result."""
+    every = "SELECT span_id, input_text FROM spans ORDER BY length(input_text), span_id"
+    found = await bench("query_sql", MODEL_BYTES * 2, sql=every)
+    assert found["has_more"]
+    assert "cut_cells" not in found
+    assert all("[cut:" not in str(row) for row in found["rows"])
+    with pytest.raises(ToolError, match=r"batches of rows, or in parts with substr\("):
+        await bench("query_sql", MODEL_BYTES * 2, sql="SELECT input_text FROM spans WHERE length(input_text) > 100000")
 
 
 @pytest.mark.parametrize("name", NAMES)

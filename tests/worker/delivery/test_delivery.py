@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from halo_worker.config import RedactionConfig, SinkConfig
+from halo_worker.config import RedactionConfig
+from halo_worker.config_delivery import SinkConfig
 from halo_worker.delivery.courier import Courier, make_sink, unreachable
 from halo_worker.delivery.redaction import redacted, redactor
 from halo_worker.delivery.slack import SlackSink

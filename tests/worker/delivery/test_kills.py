@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 
-from halo_worker.config import RedactionConfig, SinkConfig
+from halo_worker.config import RedactionConfig
+from halo_worker.config_delivery import SinkConfig
 from halo_worker.delivery.courier import Courier
+from halo_worker.report.affected import AffectedSpan
 from halo_worker.report.archive import Archive
 from tests.builders import finding, report
 from tests.worker.delivery.test_delivery import Endpoint
@@ -50,7 +52,7 @@ def courier(archive: Archive, configs: dict[str, SinkConfig], *, after_seconds: 
 
 def publish_and_deliver(folder: Path, configs: dict[str, SinkConfig]) -> None:
     archive = Archive(folder / "reports")
-    archive.publish(REPORT, {"report.md": "# x"}, affected=[("i", "t", "s")], sinks=configs)
+    archive.publish(REPORT, {"report.md": "# x"}, affected=[AffectedSpan("i", "t", None, "s")], sinks=configs)
     courier(archive, configs).deliver(REPORT.id, list(configs))
 
 

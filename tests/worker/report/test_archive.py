@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from halo_worker.errors import ReportError
+from halo_worker.report.affected import AffectedSpan
 from halo_worker.report.archive import Archive, new_run_id
 from halo_worker.report.model import Report, schema
 from tests.builders import DAY, START, finding, report
@@ -28,9 +29,12 @@ def test_a_report_survives_being_written_and_read() -> None:
 
 def test_a_published_report_is_a_folder_with_everything_in_it(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "reports")
-    folder = archive.publish(report(finding()), {"report.md": "# x"}, affected=[("i", "t", "s")], sinks=["ops"])
+    affected = [AffectedSpan("i", "t", None, "s")]
+    folder = archive.publish(report(finding()), {"report.md": "# x"}, affected=affected, sinks=["ops"])
     assert {path.name for path in folder.iterdir()} == {"report.json", "report.md", "affected.jsonl", "receipts"}
-    assert json.loads((folder / "affected.jsonl").read_text()) == {"issue_id": "i", "trace_id": "t", "span_id": "s"}
+    assert json.loads((folder / "affected.jsonl").read_text()) == {
+        "issue_id": "i", "trace_id": "t", "origin_span_id": None, "symptom_span_id": "s", "span_id": "s",
+    }  # fmt: skip
     assert json.loads((folder / "receipts" / "ops.json").read_text())["state"] == "waiting"
     assert archive.load(report().id[:10]) == report(finding())
     assert [path.name for path in archive.directory.iterdir()] == [report().id], "nothing half made is left"

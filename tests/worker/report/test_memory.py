@@ -13,7 +13,7 @@ from halo_worker.report.formats import since
 from halo_worker.report.identity import fingerprint
 from halo_worker.report.issue import Seen
 from halo_worker.report.memory import IssueMemory
-from halo_worker.report.model import Detector, Report
+from halo_worker.report.model import Detector, Report, SetAside
 from halo_worker.report.severity import severity_of
 from halo_worker.report.statistics import benjamini_hochberg, fisher_exact, wilson
 from tests.builders import DAY, START, finding, report
@@ -60,6 +60,15 @@ def test_an_issue_is_resolved_once_and_only_when_its_absence_means_something() -
     slowly = IssueMemory(windows((10, 1000), (0, 300)))
     assert slowly.issues[ID].state == "ongoing"
     assert [issue.issue_id for issue in slowly.resolved_now(set(), of=300)] == [ID]
+
+
+def test_a_window_in_which_a_model_refuted_an_issue_says_nothing_of_it() -> None:
+    before = windows((10, 1000))
+    aside = SetAside(issue_id=ID, title="t", verdict="refuted", traces=9, of=9, why="the rule at work", evidence=[])
+    refuted = report(day=1, of=1000, schedule="daily", set_aside=[aside])
+    memory = IssueMemory([*before, refuted])
+    assert memory.assess(ID, seen(10, 1000)).state == "ongoing", "not back: it was not gone"
+    assert [point.traces for point in memory.issues[ID].history] == [10]
 
 
 @given(st.integers(0, 10**9), st.uuids())

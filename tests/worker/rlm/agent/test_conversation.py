@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from halo_worker.rlm.agent import prompts
-from halo_worker.rlm.agent.conversation import DIGEST_BYTES, SPARED, STALE_BYTES, Conversation
+from halo_worker.rlm.agent.conversation import DIGEST_BYTES, SPARED_TURNS, STALE_BYTES, Conversation
 from halo_worker.rlm.messages import Message
 from halo_worker.rlm.truncation import truncate_json
 
@@ -21,8 +21,8 @@ def result(number: int, size: int) -> Message:
     return Message("tool", text, tool_call_id=f"c{number}", name="view_trace")
 
 
-def with_results(*sizes: int) -> Conversation:
-    conversation = Conversation()
+def with_results(*sizes: int, tokens: int = 60_000) -> Conversation:
+    conversation = Conversation(tokens=tokens)
     conversation.add(Message("user", "the question " * 500))
     for number, size in enumerate(sizes):
         conversation.add(Message("assistant", "I look.", ()))
@@ -48,14 +48,32 @@ def test_nothing_changes_until_it_is_worth_it() -> None:
     """Every change of the beginning costs what providers had cached of it."""
     small = with_results(*[1_000] * 12)
     assert small.fit(estimate) == 0
-    few = with_results(STALE_BYTES - 1_000, *[6_000] * SPARED)
+    few = with_results(STALE_BYTES - 1_000, *[6_000] * SPARED_TURNS, tokens=120_000)
     assert few.fit(estimate) == 0
     conversation = with_results(13_000, 13_000, 6_000, 6_000, 6_000)
     assert conversation.fit(estimate) == 2
     after = list(conversation.messages)
+    conversation.add(Message("assistant", "I look.", ()))
     conversation.add(result(9, 3_000))
     assert conversation.fit(estimate) == 0
     assert conversation.messages[: len(after)] == after
+
+
+def test_what_the_newest_turn_returned_is_never_shortened_before_it_was_seen() -> None:
+    """Many results of one turn are read together; what was fetched again stays for a turn, too."""
+    conversation = with_results(20_000, 20_000)
+    conversation.add(Message("assistant", "Eight at once.", ()))
+    for number in range(8):
+        conversation.add(result(10 + number, 12_000))
+    newest = conversation.messages[-8:]
+    conversation.tokens = 20_000
+    assert conversation.fit(estimate) == 2
+    assert conversation.messages[-8:] == newest
+    conversation.add(Message("assistant", "Again.", ()))
+    again = Message("tool", conversation.item("item-1", 100_000), tool_call_id="again", name="get_context_item")
+    conversation.add(again)
+    conversation.fit(estimate)
+    assert conversation.messages[-1] == again
 
 
 def test_a_digest_that_is_elided_too_names_the_same_item() -> None:

@@ -1,0 +1,42 @@
+---
+name = "cost_outlier"
+category = "Resource Abuse"
+version = 2
+scope = "group"
+severity = "low"
+confidence = 0.7
+needs = ["token counts", "model names"]
+
+title = "{subject} occasionally costs far more than usual"
+description = """
+Some calls of {subject} cost many times the median, and their prompts are not longer: their answers or reasoning \
+are."""
+definition = "A model call costs more than 5 times the median of its agent, name and model"
+fix = "Cap output and reasoning tokens for this call, and look at what the expensive ones were asked."
+validation = "The most expensive calls of this agent should cost a few times the median."
+source = "median and MAD of the logarithm (Iglewicz and Hoaglin 1993)"
+limits = """
+at least 40 calls of the kind, and 5 cents; costs as sent or estimated; calls whose prompts explain it are token \
+outliers"""
+speaks = ["cost", "output_tokens", "input_tokens"]
+---
+-- What a long prompt explains is a token outlier.
+SELECT subject || '|' || name AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
+  name AS quote
+FROM (FROM outliers WHERE measure = 'cost') ANTI
+  JOIN (FROM outliers WHERE measure = 'gained') t USING (trace_id, span_id)
+---
+[[example]]
+fires = false
+why = "usual"
+times = 60
+spans = [
+  { llm = "gpt-5", output = "fine", tokens = [1000, 100] },
+]
+
+[[example]]
+fires = true
+why = "a very long answer"
+spans = [
+  { llm = "gpt-5", output = "fine", tokens = [1000, 30000] },
+]

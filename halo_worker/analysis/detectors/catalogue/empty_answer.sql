@@ -1,0 +1,51 @@
+---
+name = "empty_answer"
+category = "Instruction Non-compliance"
+version = 2
+scope = "group"
+confidence = 0.95
+needs = ["message content"]
+
+title = "{subject} gives an empty answer"
+description = "The model's last answer is empty: no text, no image or file, no tool call, no error."
+definition = """
+The last model call of a trace ends without text, image, file or tool call, is not in error, and nothing follows \
+but calls for a title and the like"""
+fix = """
+Treat an empty completion as a failure and tell the user; look for a stop sequence or a filter that removes the \
+text."""
+validation = "No run should end in an empty completion."
+source = "empty completions, as providers report them"
+limits = "only where message content is captured: of the call itself, or of nine in ten calls of its service"
+speaks = ["finish_reason", "output_tokens"]
+---
+WITH captured AS (
+  SELECT service_name, convention FROM steps WHERE span_type = 'llm' AND NOT failed GROUP BY ALL
+  HAVING count(*) >= 10 AND count(*) FILTER (output_length > 0 OR calls > 0 OR media) >= 0.9 * count(*)
+)
+SELECT s.actor AS key, s.actor AS subject, s.trace_id, s.span_id,
+  s.span_id AS origin_span_id, 'name' AS field, s.name AS quote
+FROM steps s LEFT JOIN captured c ON c.service_name = s.service_name AND c.convention = s.convention
+WHERE s.span_type = 'llm' AND NOT s.failed AND s.calls = 0 AND coalesce(s.output_length, 0) = 0 AND NOT s.media
+  AND coalesce(s.finish_reason, 'stop') = 'stop'
+  AND s.end_time IS NOT NULL AND CASE WHEN s.has_output THEN coalesce(s.output_tokens, 0) <= 100
+    ELSE c.service_name IS NOT NULL END
+  AND s.trace_id NOT IN (SELECT trace_id FROM outcomes WHERE stopped)
+  AND NOT EXISTS (SELECT 1 FROM steps n WHERE n.trace_id = s.trace_id AND n.start_time > s.start_time
+      AND (n.trace_id, n.span_id, s.span_id) NOT IN (SELECT (trace_id, span_id, of_span_id) FROM asides)
+      AND (n.span_type = 'llm' AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0 OR n.media)
+        OR n.span_type = 'tool'))
+---
+[[example]]
+fires = true
+why = "nothing at all"
+spans = [
+  { llm = "gpt-5", output = "", finish = "stop" },
+]
+
+[[example]]
+fires = false
+why = "something"
+spans = [
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

@@ -1,0 +1,46 @@
+---
+name = "error_not_found"
+category = "Resource Not Found"
+version = 2
+scope = "trace"
+confidence = 0.9
+
+title = "{subject} finds no such resource"
+description = "{subject} finds no such resource and was never retried successfully: {key}"
+definition = """
+A call failed with an error of class 'not_found' and no later call in the trace succeeded, and the answer does \
+not tell the user"""
+fix = "Validate ids before the call, and return the ids that exist."
+validation = "Replay the affected traces, or check the next window: this error should no longer occur."
+source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"
+limits = "classes are told by type and message; an error that no instrumentation records is not seen"
+---
+SELECT key, subject, trace_id, span_id, NULL AS origin_span_id, field, quote
+FROM errors e WHERE class = 'not_found' AND NOT passed
+  AND NOT EXISTS (
+    SELECT 1 FROM answers a WHERE a.trace_id = e.trace_id AND a.end_time > e.start_time AND admits(a.answer))
+---
+[[example]]
+fires = true
+why = "fails, and nothing later works"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', error = "404 Not Found" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the same work succeeds later"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', error = "404 Not Found" },
+  { tool = "get_invoice", input = '{"id": 7}', output = "fine" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the answer tells the user"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', error = "404 Not Found" },
+  { llm = "gpt-5", output = "I could not find that invoice." },
+]

@@ -1,0 +1,34 @@
+---
+name = "error_rate_limit"
+category = "Rate Limiting"
+version = 2
+scope = "trace"
+confidence = 0.9
+
+title = "{subject} is rate-limited"
+description = "{subject} is rate-limited and was never retried successfully: {key}"
+definition = "A call failed with an error of class 'rate_limit' and no later call in the trace succeeded"
+fix = "Space the calls out, cache repeated ones, and wait for the time in Retry-After."
+validation = "Replay the affected traces, or check the next window: this error should no longer occur."
+source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"
+limits = "classes are told by type and message; an error that no instrumentation records is not seen"
+---
+SELECT key, subject, trace_id, span_id, span_id AS origin_span_id, field, quote
+FROM errors e WHERE class = 'rate_limit' AND NOT passed
+---
+[[example]]
+fires = true
+why = "fails, and nothing later works"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', error = "429 Too Many Requests" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the same work succeeds later"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', error = "429 Too Many Requests" },
+  { tool = "get_invoice", input = '{"id": 7}', output = "fine" },
+  { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]

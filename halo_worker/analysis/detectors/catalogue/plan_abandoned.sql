@@ -1,0 +1,57 @@
+---
+name = "plan_abandoned"
+category = "Goal Deviation"
+version = 1
+scope = "trace"
+confidence = 0.6
+needs = ["message content"]
+
+title = "Agents write a plan and do not follow it"
+description = "The model call after the plan does something else, and no planned step that needs a tool is made."
+definition = "The model call after a plan leaves it: no step of the plan that needs a tool is carried out"
+fix = "Keep the plan in the context as a list of open steps, and check it off before an answer is accepted."
+validation = "The share of traces whose plan names tools and that call none should fall."
+source = "TRAIL, Goal Deviation: the work drifts from its own plan; MAST 2.3, 2.6"
+limits = "as planned_tool_unused; a plan that was rightly dropped looks the same"
+---
+SELECT 'plan' AS key, 'the agent' AS subject, trace_id, next_id AS span_id, next_id AS origin_span_id, field, quote
+FROM dropped_plans
+---
+[[example]]
+fires = true
+why = "planned, not called"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+input = "Write a plan first."
+output = "1. Call web_search for the tide.\n2. Answer with the time."
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+output = "High tide is at noon."
+
+[[example]]
+fires = false
+why = "planned and called"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+input = "Write a plan first."
+output = "1. Call web_search for the tide.\n2. Answer with the time."
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+calls = ["web_search"]
+
+[[example.spans]]
+tool = "web_search"
+input = '{"q": 1}'
+output = "noon"
+
+[[example.spans]]
+llm = "gpt-5"
+output = "High tide is at noon."

@@ -1,0 +1,39 @@
+---
+name = "stopped_at_limit"
+category = "Task Orchestration"
+version = 2
+scope = "trace"
+confidence = 0.95
+needs = ["message content"]
+
+title = "{subject} stops at its step limit"
+description = "The run reaches its limit, and the user gets the framework's message instead of an answer."
+definition = "The answer of a run is the framework's own word that it stopped at a limit of steps, turns or time"
+fix = """
+Look at what the agent repeats before the limit; give it a stopping rule, and let it answer with partial results \
+at the last step."""
+validation = "No answer should be a message about a limit."
+source = "LangChain, LangGraph, smolagents and others answer so instead of failing"
+limits = "English; the words of frameworks, not of models"
+---
+SELECT coalesce(agent_name, name) AS key, coalesce(agent_name, name) AS subject, trace_id,
+  arg_max(span_id, start_time) AS span_id,
+  arg_max(span_id, start_time) AS origin_span_id, 'output_text' AS field,
+    arg_max(stopped_by_limit_text(output_head), start_time) AS quote
+FROM steps WHERE span_type IN ('llm', 'agent', 'workflow', 'chain') AND NOT failed AND output_length < 300
+  AND stopped_by_limit(output_head)
+GROUP BY ALL
+---
+[[example]]
+fires = true
+why = "LangChain's words"
+spans = [
+  { llm = "gpt-5", output = "Agent stopped due to iteration limit or time limit." },
+]
+
+[[example]]
+fires = false
+why = "a bus stop"
+spans = [
+  { llm = "gpt-5", output = "The bus stopped at the corner." },
+]

@@ -1,0 +1,89 @@
+---
+name = "swallowed_error"
+category = "Tool Output Misinterpretation"
+version = 3
+scope = "trace"
+confidence = 0.85
+needs = ["tool spans", "tool results"]
+
+title = "{subject} fails silently: its result is an error, its status is not"
+description = """
+{subject} returns an error as an ordinary result; the agent continues as if it had succeeded, and the user is \
+not told."""
+definition = """
+A tool returns something error-shaped while its status is not ERROR, no later call of the tool or with the same \
+arguments succeeds, and the answer does not tell the user"""
+fix = """
+Raise in the tool, or set the span's status to ERROR, so that agent and telemetry see it; tell the model what to \
+do then."""
+validation = "Failed calls should have status ERROR, and the answers should say what did not work."
+source = "'silent failures': OTel status UNSET or OK over a failed result"
+limits = """
+shapes: an error member in a JSON object, success false, a status of 400 or more, an exit code other than 0, or \
+a short text that has a form of lexicon/failed_result.toml; of tools that read logs, tests and the like, the \
+plain shapes only"""
+---
+WITH bad AS (
+  SELECT r.trace_id, r.span_id, r.start_time, r.tool, r.text, r.weak, r.told, r.asking, s.input_hash, s.arguments
+  FROM failed_results r JOIN steps s USING (trace_id, span_id)
+  -- Of a call that several spans tell, the outermost.
+  ANTI JOIN (
+    SELECT n.trace_id, n.span_id FROM nested n
+    JOIN failed_results o ON o.trace_id = n.trace_id AND o.span_id = n.outer_span_id AND NOT o.told
+  ) n ON NOT r.told AND n.trace_id = r.trace_id AND n.span_id = r.span_id
+  WHERE NOT denies_tool(r.text)
+),
+good AS (
+  SELECT s.trace_id, s.work, s.input_hash, max(s.start_time) AS at_ FROM steps s
+  ANTI JOIN failed_steps b ON b.trace_id = s.trace_id AND b.span_id = s.span_id
+  ANTI JOIN nested n ON n.trace_id = s.trace_id AND n.span_id = s.span_id
+  WHERE s.span_type IN ('tool', 'retriever') AND NOT s.failed
+    AND s.trace_id IN (SELECT trace_id FROM failed_results WHERE NOT told)
+  GROUP BY ALL
+),
+good_told AS (
+  SELECT t.trace_id, t.tool, max(t.start_time) AS at_ FROM told_results t
+  ANTI JOIN failed_results f ON f.told AND f.trace_id = t.trace_id AND f.span_id = t.span_id GROUP BY ALL
+)
+SELECT b.tool AS key, b.tool AS subject, b.trace_id, b.span_id, b.asking AS origin_span_id,
+  CASE WHEN b.told THEN 'input_text' ELSE 'output_text' END AS field, left(b.text, 300) AS quote
+FROM bad b LEFT JOIN answers f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
+WHERE NOT coalesce(admits(f.answer) OR b.weak AND denies(f.answer), false)
+  AND NOT (NOT b.told AND EXISTS (
+    SELECT 1 FROM good g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time
+      AND (g.work = b.tool OR g.input_hash = b.input_hash AND length(b.arguments) > 2)))
+  AND NOT (b.told AND EXISTS (
+    SELECT 1 FROM good_told g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time AND g.tool = b.tool))
+---
+[[example]]
+fires = true
+why = "the result is an error, the answer does not tell"
+spans = [
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
+  { llm = "gpt-5", output = "Your balance is 12 NOK." },
+]
+
+[[example]]
+fires = false
+why = "the answer tells"
+spans = [
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
+  { llm = "gpt-5", output = "I could not reach the ledger. Please try again later." },
+]
+
+[[example]]
+fires = false
+why = "a later call works"
+spans = [
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"balance": 12}' },
+  { llm = "gpt-5", output = "Your balance is 12 NOK." },
+]
+
+[[example]]
+fires = false
+why = "a member for errors says there is none"
+spans = [
+  { tool = "get_balance", input = "{}", output = '{"error": null, "balance": 3}' },
+  { llm = "gpt-5", output = "The balance is 3 NOK." },
+]

@@ -1,0 +1,74 @@
+---
+name = "unfounded_after_empty_retrieval"
+category = "Language-only"
+version = 2
+scope = "trace"
+severity = "high"
+confidence = 0.75
+needs = ["message content", "tool results"]
+
+title = "{subject} answers from an empty retrieval"
+description = "Retrieval returns nothing and the agent answers as if it had sources."
+definition = "Every retrieval of a trace comes back empty, and the final answer does not say so"
+fix = """
+Tell the agent what to answer when retrieval is empty, return 'no documents found' as text, and require a \
+citation for each claim."""
+validation = "Answers after an empty retrieval should say that nothing was found."
+source = "TRAIL, language-only hallucination; grounding checks of retrieval evaluations"
+limits = "needs retrieval results; general knowledge may have been enough for the answer"
+---
+WITH looked AS (
+  SELECT trace_id, span_id, start_time, span_type, output_head IS NOT NULL AS captured,
+    is_empty_result(output_head, output_length) AS empty,
+    span_type = 'retriever' OR retrieves(work) AS retrieves
+  FROM steps WHERE NOT failed AND (span_type = 'retriever' OR span_type = 'tool'
+    AND (only_reads(work) OR searches(work)))
+    AND (output_head IS NOT NULL OR span_type = 'retriever')
+),
+r AS (
+  SELECT trace_id, max(start_time) AS at_, bool_and(empty) AS empty, bool_or(captured) AS captured,
+    bool_and(retrieves) AS retrieves
+  FROM looked GROUP BY trace_id
+),
+captured AS (SELECT count(*) AS n FROM steps WHERE span_type = 'retriever' AND output_length > 2)
+SELECT coalesce(f.agent_name, f.service_name, 'the agent') AS key,
+  coalesce(f.agent_name, f.service_name, 'the agent') AS subject, f.trace_id, f.span_id,
+  f.span_id AS origin_span_id, 'output_text' AS field, left(f.answer, 300) AS quote
+FROM r JOIN answers f ON f.trace_id = r.trace_id AND f.end_time > r.at_
+WHERE r.empty AND (r.captured OR (SELECT n FROM captured) > 0) AND length(f.answer) >= 40
+  AND NOT admits(f.answer) AND (r.retrieves OR NOT negates(f.answer) AND regexp_matches(f.answer, '\d'))
+  AND NOT EXISTS (SELECT 1 FROM steps o WHERE o.trace_id = r.trace_id AND o.span_type IN ('tool', 'retriever')
+    AND NOT o.failed
+    AND o.output_length > 0 AND NOT is_empty_result(o.output_head, o.output_length))
+UNION ALL
+SELECT coalesce(f.agent_name, f.service_name, 'the agent'), coalesce(f.agent_name, f.service_name, 'the agent'),
+  f.trace_id, f.span_id, f.span_id, 'output_text', left(f.answer, 300)
+FROM (
+  SELECT trace_id, max(start_time) AS at_ FROM told_results GROUP BY trace_id
+  HAVING bool_and(is_empty_result(text, length)) AND bool_and(retrieves_plainly(tool))
+) r JOIN answers f ON f.trace_id = r.trace_id AND f.end_time > r.at_
+WHERE length(f.answer) >= 40 AND NOT admits(f.answer)
+---
+[[example]]
+fires = true
+why = "nothing found, answered"
+spans = [
+  { tool = "kb_search", input = '{"q": 1}', output = '{"results": []}' },
+  { llm = "gpt-5", output = "Late arrivals pay a fee of 25 dollars, and breakfast ends at half past ten." },
+]
+
+[[example]]
+fires = false
+why = "found"
+spans = [
+  { tool = "kb_search", input = '{"q": 1}', output = '{"results": ["fees: 25 dollars"]}' },
+  { llm = "gpt-5", output = "Late arrivals pay a fee of 25 dollars, and breakfast ends at half past ten." },
+]
+
+[[example]]
+fires = false
+why = "says so"
+spans = [
+  { tool = "kb_search", input = '{"q": 1}', output = "[]" },
+  { llm = "gpt-5", output = "I found no document about fees, so I cannot say what they are." },
+]
