@@ -51,13 +51,14 @@ class AnalysisConfig(Section):
     engine: Literal["auto", "detectors", "rlm"] = Field(
         "auto", description="'auto': rlm when a key or base URL is set, else detectors."
     )
-    route: Literal["auto", "direct", "map", "loop"] = Field("auto", description="How a model works a window.")
+    route: Literal["auto", "direct", "map", "judge", "loop"] = Field("auto", description="How a model works a window.")
     settle_seconds: float = Field(
         120, ge=0, description="A trace is judged when nothing of it has arrived for this long."
     )
     settle_max_seconds: float = Field(3600, ge=0, description="… or when this has passed, whatever is open.")
     repo_path: Path | None = Field(None, description="The agents' source, for the code and git tools.")
     context: str | None = Field(None, description="What a reader should know about these agents.")
+    expectations: Path | None = Field(None, description="A Markdown list of what the agents must do or never do.")
     memory_limit_bytes: int = Field(2 * 2**30, ge=256 * 2**20, description="What DuckDB may use for one analysis.")
 
 

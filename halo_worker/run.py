@@ -14,7 +14,7 @@ from types import EllipsisType
 from halo_receiver import permissions
 from halo_receiver.store.reader import Reader
 from halo_worker import assembly, inputs, issues, window_reader
-from halo_worker.analysis import analyst, detectors, evidence, identities, learned_detectors, page_data
+from halo_worker.analysis import analyst, detectors, evidence, expectations, identities, learned_detectors, page_data
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
 from halo_worker.analysis.work import Work
@@ -120,6 +120,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             "a question (-p) needs a model, and neither a key nor a base URL is set",
             hint="set OPENAI_API_KEY or --base-url; 'halo run --input PATH --detectors-only' reports without one",
         )
+    expectations.read(current.analysis.expectations)  # a file that cannot be read is said before anything is done
     if request.resume:
         request = resumed(current, request)
     run_id = request.resume or new_run_id(now_ns)
@@ -239,8 +240,13 @@ def _detected(begun: _Begun) -> Draft:
         begun.reader, list(begun.known.issues.values()), begun.work_dir / "learned",
         threads=begun.current.store.threads,
     )  # fmt: skip
-    found.findings = [*again, *found.findings]
-    found.not_examined += unmeasured
+    expected = expectations.read(begun.current.analysis.expectations)
+    broken, unknown = expectations.measured(
+        begun.reader, expected, begun.work_dir / "expectations", threads=begun.current.store.threads
+    )
+    found.findings = [*broken, *again, *found.findings]
+    found.not_examined += [*unmeasured, *unknown]
+    found.engine.rules.update({one.rule: 1 for one in expected if one.sql})
     return found
 
 

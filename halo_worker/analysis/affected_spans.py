@@ -79,8 +79,9 @@ async def named_by(questions: Questions, sql: str) -> Affected | str:
     """Run a rule's SQL over the whole window; return the problem when it cannot be run."""
     try:
         rows = await questions.select(
-            sql, within=_NAMED, needs=("trace_id", "span_id"), max_rows=MAX_SPANS, max_bytes=2**26, count=False
-        )
+            sql, within=_NAMED, needs=("trace_id", "span_id"), max_rows=MAX_SPANS, max_bytes=2**26, count=False,
+            extra=False,  # later windows, in which it runs again, have the contract's tables alone
+        )  # fmt: skip
     except ToolError as error:
         return f"its detector cannot be run: {error}"
     if rows.more:

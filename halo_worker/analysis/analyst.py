@@ -9,11 +9,14 @@ from dataclasses import replace
 from typing import Any, cast
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import first_message, prompts, routes, tables, unanswered, verdicts
+from halo_worker.analysis import expectations, first_message, prompts, routes, tables, unanswered, verdicts
 from halo_worker.analysis import hypotheses as guesses
 from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
 from halo_worker.analysis.draft import Draft, DraftFinding
+from halo_worker.analysis.judging.judge import Judge
+from halo_worker.analysis.judging.route import judged
+from halo_worker.analysis.judging.tool import judge_tool
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.repository import not_read, repository_tools
 from halo_worker.analysis.tools import Desk, window_tools
@@ -21,6 +24,7 @@ from halo_worker.analysis.tools.overview import dataset_overview
 from halo_worker.analysis.work import Work, limits_of, models_of, progress
 from halo_worker.report.model import Engine, Stop
 from halo_worker.rlm.agent import checkpoint
+from halo_worker.rlm.agent.builtin_tools import RUN_CODE
 from halo_worker.rlm.agent.session import Check, Event, Outcome, Session, Task
 from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
 from halo_worker.rlm.messages import Message
@@ -46,6 +50,10 @@ def analyze(reader: Reader, found: Draft | Callable[[], Draft], work: Work) -> D
 
 async def work_window(reader: Reader, found: Draft | Callable[[], Draft], work: Work) -> Draft:
     """Do the same from within a loop. The reader is used from one thread at a time."""
+    expected = expectations.read(work.analysis.expectations)
+    if expected:
+        context = "\n".join(filter(None, (work.analysis.context, expectations.told(expected))))
+        work = replace(work, analysis=work.analysis.model_copy(update={"context": context}))
     repository = repository_tools(work.analysis.repo_path) if work.analysis.repo_path else ()
     work.work_dir.mkdir(parents=True, exist_ok=True)
     desk = Desk(Questions.of(reader, work.work_dir / "tmp", threads=work.threads))
@@ -56,12 +64,14 @@ async def work_window(reader: Reader, found: Draft | Callable[[], Draft], work: 
         work.emit(event)
         if event.item is not None and event.item.role == "assistant" and event.item.tool_calls:
             doing[0] = ", ".join(call.name for call in event.item.tool_calls[:3])
+        if event.item is not None and event.item.role == "tool" and event.item.name == RUN_CODE:
+            desk.put_before(event.item.content or "")
         work.progress(progress(session, work, findings[0], doing[0]))
 
     session = Session(
         root=root, sub=sub, limits=limits_of(work.budget), open_interpreter=OpenMonty(), work_dir=work.work_dir,
         cache_dir=work.cache_dir, max_retries=work.model.max_retries, refusal_retries=work.model.refusal_retries,
-        emit=emit, interrupted=work.interrupted, resume=work.resume,
+        emit=emit, interrupted=work.interrupted, resume=work.resume, on_prompt=desk.put_before,
     )  # fmt: skip
     try:
         draft, window = await _looked_at(reader, found, desk)
@@ -109,24 +119,31 @@ async def _worked(
         return _with_usage(draft, session, work, None)
     hypotheses = guesses.named(found.findings)
     desk.hypotheses = guesses.trace_ids(hypotheses)
+    desk.questions.set_table("hypotheses", guesses.COLUMNS, guesses.rows(hypotheses))
     schema = tables.described(reader)
     verifier = ClaimVerifier(
         reader, desk, hypotheses, traces=overview["traces"], needs_answer=work.prompt is not None and not work.messages
     )
+    expected = {one.id: one.title for one in expectations.read(work.analysis.expectations)}
+    judge = Judge(desk, verifier, session.batch, work.analysis.context or "", expected)
     route, reason = routes.chosen(_route(work, repository), size, max_tokens=work.budget.max_tokens)
     stopped: Stop | None = None
     worked: routes.Worked | None = None
     if route != "loop":
-        worked = await (routes.direct if route == "direct" else routes.mapped)(
-            session, desk, verifier, task=prompts.task(work.prompt, work.analysis.context), schema=schema,
-            hypotheses=guesses.listed(hypotheses), size=size,
-        )  # fmt: skip
+        asked: dict[str, Any] = {
+            "task": prompts.task(work.prompt, work.analysis.context), "schema": schema,
+            "hypotheses": guesses.listed(hypotheses), "size": size,
+        }  # fmt: skip
+        if route == "judge":
+            worked = await judged(session, desk, verifier, judge=judge, max_tokens=work.budget.max_tokens, **asked)
+        else:
+            worked = await (routes.direct if route == "direct" else routes.mapped)(session, desk, verifier, **asked)
         if worked.verified is None and TOO_LONG in worked.error and session.ledger.stopped is None:
             reason = f"the model's context is too small for the {route} route"
             route, worked = "loop", None
     if worked is None:
         first = await first_message.written(work, found, hypotheses, overview)
-        verified, outcome, said = await _loop(work, session, desk, verifier, first, schema, repository)
+        verified, outcome, said = await _loop(work, session, desk, judge, first, schema, repository)
         draft = _merged(found, hypotheses, verified, work, said)
         stopped, why = outcome.stopped_by, outcome.reason
         if stopped:
@@ -167,11 +184,12 @@ async def _loop(
     work: Work,
     session: Session,
     desk: Desk,
-    verifier: ClaimVerifier,
+    judge: Judge,
     first: str,
     schema: str,
     repository: Sequence[Tool],
 ) -> tuple[VerifiedAnswer | None, Outcome, str | None]:
+    verifier = judge.verifier
     root, child = prompts.system(
         turns=work.budget.max_turns, depth=work.budget.max_depth, parallel=work.budget.max_parallel, schema=schema,
         context=work.analysis.context, repository=bool(repository),
@@ -190,7 +208,7 @@ async def _loop(
             system=root,
             child_system=child,
             messages=messages,
-            tools=(*window_tools(desk, session.query), *repository),
+            tools=(*window_tools(desk, session.query), judge_tool(judge), *repository),
             final_answer=FINAL_ANSWER,
             check=check,
             status=lambda: f"{len(desk.opened)} traces opened",

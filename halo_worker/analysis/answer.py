@@ -22,19 +22,7 @@ _QUOTE: dict[str, Any] = {
     "required": ["trace_id", "span_id", "field", "quote"],
 }
 _TEXT: dict[str, Any] = {"type": ["string", "null"]}  # what a model leaves open it often sends as null
-_SPANS: dict[str, Any] = {"type": ["array", "null"], "items": {"type": ["object", "string"]}}
-VERDICT: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "verdict": {"enum": ["confirmed", "partly", "refuted"]},
-        "keep": {"type": ["array", "string", "null"], "items": {"type": ["object", "string"]}},
-        "drop": {"type": ["array", "string", "null"], "items": {"type": ["object", "string"]}},
-        "why": {"type": "string"},
-        "evidence": {"type": "array", "items": {"type": "object"}},
-    },
-    "required": ["id", "verdict", "why", "evidence"],
-}
+_SPANS: dict[str, Any] = {"type": ["array", "null"], "items": {}}  # {trace_id, span_id}, or note ids
 FINDING: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -42,9 +30,9 @@ FINDING: dict[str, Any] = {
         "description": {"type": "string"},
         "category": {"type": "string"},
         "severity": {"enum": ["high", "medium", "low", None]},
-        "confidence": {"type": ["number", "null"], "description": "0 to 1"},
+        "confidence": {"type": ["number", "null"]},
         "evidence": {"type": "array", "items": _QUOTE},
-        "counter_evidence": {"type": ["array", "null"], "items": _QUOTE},
+        "counter_evidence": {"type": ["array", "null"], "items": {"type": "object"}},
         "detector": {**_TEXT, "description": "SQL"},
         "affected": _SPANS,
         "hypothesis": _TEXT,
@@ -59,7 +47,7 @@ FINAL_ANSWER: dict[str, Any] = {
     "properties": {
         "answer": {"type": "string", "description": "Markdown"},
         "findings": {"type": ["array", "null"], "items": FINDING},
-        "hypotheses": {"type": ["array", "null"], "items": VERDICT},
+        "hypotheses": {"type": ["array", "null"], "items": {"type": "object"}},
     },
     "required": ["answer"],
 }
@@ -100,6 +88,7 @@ class Claimed:
     counter_evidence: list[Evidence]
     detector: str | None
     affected: list[tuple[str, str]]
+    notes: list[str]  # of judging
     hypothesis: str | None
     root_cause: str
     fix: str
@@ -150,6 +139,7 @@ def _claimed(item: dict[str, Any]) -> Claimed:
         counter_evidence=quotes_in(item.get("counter_evidence")),
         detector=_sql(item.get("detector")),
         affected=_spans(item.get("affected")),
+        notes=_note_ids(item.get("affected")),
         hypothesis=_names(item.get("hypothesis")),
         root_cause=visible(_text(item.get("root_cause"), MAX_TEXT)),
         fix=visible(_text(item.get("fix"), MAX_TEXT)),
@@ -157,7 +147,7 @@ def _claimed(item: dict[str, Any]) -> Claimed:
     )
     if category is None:
         claimed.problems.append(f"category {str(item.get('category'))[:60]!r} is none of: {', '.join(CATEGORIES)}")
-    if not claimed.evidence:
+    if not claimed.evidence and not claimed.notes:
         claimed.problems.append("it has no evidence: quote at least one span, verbatim")
     return claimed
 
@@ -195,6 +185,10 @@ def _spans(value: Any) -> list[tuple[str, str]]:
             ids = item.get("span_ids") or [item.get("span_id")]
             spans += [(item["trace_id"], one) for one in ids if isinstance(one, str)]
     return spans
+
+
+def _note_ids(value: Any) -> list[str]:
+    return [one.strip() for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def quotes_in(value: Any) -> list[Evidence]:

@@ -15,7 +15,7 @@ from halo_worker.analysis.affected_spans import Affected, traces_of
 from halo_worker.analysis.answer import Claimed
 from halo_worker.analysis.answer_text import VerifiedAnswer as VerifiedAnswer
 from halo_worker.analysis.draft import DraftFinding, Occurrence
-from halo_worker.analysis.hypotheses import Hypotheses, same_failure
+from halo_worker.analysis.hypotheses import Hypotheses, mode_of, same_failure
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.verdicts import Verdict
 from halo_worker.report.model import Evidence
@@ -80,6 +80,19 @@ class ClaimVerifier:
             await asyncio.to_thread(self._spans.fetch, {(quote.trace_id, quote.span_id) for quote in quotes})
         return [found for quote in quotes if isinstance(found := self._quote(quote), Evidence)]
 
+    async def located(self, quotes: Sequence[tuple[str, str, str]]) -> list[Evidence | str]:
+        """Return where in its span each (trace, span, quote) is found, or why it is not."""
+        async with self._lock:
+            await asyncio.to_thread(self._spans.fetch, {(trace, span) for trace, span, _ in quotes})
+        found: list[Evidence | str] = []
+        for trace, span, quote in quotes:
+            shown = quote[: answers.MAX_QUOTE_CHARACTERS]
+            located = self._spans.locate(trace, span, shown) or self._spans.locate(trace, span, _unescaped(shown))
+            found.append(
+                located or ("the quote is not in the span" if quote else "it has no quote, and the span has text")
+            )
+        return found
+
     def _quote(self, quote: Evidence) -> Evidence | str:
         """Return the quote as it is found in its span, or why it is not.
 
@@ -92,10 +105,11 @@ class ClaimVerifier:
         if len(quote.quote) < CORRECTED_CHARACTERS:
             return problem
         for text in (quote.quote, _unescaped(quote.quote)):
-            for name in (quote.field, *evidence.PLAIN_FIELDS):
-                corrected = quote.model_copy(update={"field": name, "quote": text})
-                if text.strip() and evidence.problem_of(self._spans, corrected) is None:
-                    return corrected
+            corrected = quote.model_copy(update={"quote": text})
+            if text.strip() and evidence.problem_of(self._spans, corrected) is None:
+                return corrected
+            if text.strip() and (found := self._spans.locate(quote.trace_id, quote.span_id, text)):
+                return found
         return problem
 
     async def _finding(self, claimed: Claimed, problems: list[str], verified: VerifiedAnswer) -> DraftFinding | None:
@@ -108,6 +122,11 @@ class ClaimVerifier:
                 else:
                     verified.citations += 1
                     problems.append(stands)
+        for name in claimed.notes:
+            if (note := self._desk.notes.notes.get(name)) is None:
+                problems.append(f"there is no note {name[:20]}")
+            elif len(kept["evidence"]) < answers.MAX_QUOTES:
+                kept["evidence"].append(note.evidence)
         if not kept["evidence"]:
             return None
         sql, affected = await self._affected(claimed, kept["evidence"], problems, verified)
@@ -149,7 +168,7 @@ class ClaimVerifier:
             fix_summary=texts["fix"],
             fix_validation=texts["validation"],
             severity_hint=claimed.severity,
-            judged=bool(sql or claimed.affected),
+            judged=bool(sql or claimed.affected or claimed.notes),
         )
 
     async def _verdict(self, stated: verdicts.Stated, verified: VerifiedAnswer) -> None:
@@ -163,21 +182,29 @@ class ClaimVerifier:
             else:
                 verified.citations += 1
                 problems.append(stands)
-        about = set().union(*(traces_of(self._hypotheses[name].occurrences) for name in stated.names))
-        if not any(quote.trace_id in about for quote in quotes):
-            problems.append("it quotes no trace of the hypothesis: quote at least one, verbatim")
-        elif not stated.why and stated.verdict != "confirmed":
+        quoted = {quote.trace_id for quote in quotes}
+        # A quote speaks for the hypotheses of its kind that are named with it, and for no other rule's.
+        spoken = {
+            mode_of(name, self._hypotheses[name])
+            for name in stated.names
+            if quoted & traces_of(self._hypotheses[name].occurrences)
+        }
+        names = [name for name in stated.names if mode_of(name, self._hypotheses[name]) in spoken]
+        if len(names) < len(stated.names):
+            unproven = [name for name in stated.names if name not in names]
+            problems.append(f"it quotes no trace of {', '.join(unproven[:5])}: quote at least one, verbatim")
+        if names and not stated.why and stated.verdict != "confirmed":
             problems.append("it does not say why")
-        else:
-            quoted = "\n".join(quote.quote for quote in quotes)
-            computed = {float(len(about)), float(self._traces), *self._desk.seen_numbers}
-            why, _ = numbers.without_unverified(stated.why, computed, [], quoted)
-            for name in stated.names:
-                kept = await verdicts.applied(self._desk, stated, self._hypotheses[name])
-                if isinstance(kept, str):
-                    problems.append(kept)
-                else:
-                    verified.verdicts[name] = Verdict(stated.verdict, kept, why, quotes)
+            names = []
+        why, _ = numbers.without_unverified(
+            stated.why, {float(self._traces), *self._desk.seen_numbers}, [], "\n".join(quote.quote for quote in quotes)
+        )
+        for name in names:
+            kept = await verdicts.applied(self._desk, stated, self._hypotheses[name])
+            if isinstance(kept, str):
+                problems.append(kept)
+            else:
+                verified.verdicts[name] = Verdict(stated.verdict, kept, why, quotes)
         verified.problems += [f"{where}: {problem}" for problem in problems]
         verified.reasons += [f"{where}: {problem}" for problem in problems]
 
@@ -187,8 +214,10 @@ class ClaimVerifier:
         """Return the rule that can be used, and the spans that it and the list name; without them those quoted."""
         sql, found = None, Affected()
         quoted = {quote.trace_id for quote in quotes}
-        if claimed.affected:
-            found, unknown = await affected_spans.of_list(self._desk, claimed.affected)
+        known = self._desk.notes.notes
+        noted = [(known[one].said.trace_id, known[one].said.span_id) for one in claimed.notes if one in known]
+        if claimed.affected or noted:
+            found, unknown = await affected_spans.of_list(self._desk, [*claimed.affected, *noted])
             if unknown:
                 problems.append(affected_spans.unknown_spans(unknown))
                 verified.citations += len(unknown)

@@ -99,6 +99,23 @@ class Spans:
         found = queries.spans_of(self._reader, columns, rows)
         self._known.update({(row["trace_id"], row["span_id"]): row for row in found})
 
+    def locate(self, trace_id: str, span_id: str, quote: str) -> Evidence | None:
+        """Return a quote with the field that holds it; of a span without texts, and without a quote, its name."""
+        row = self._row(trace_id, span_id)
+        if row is None:
+            return None
+        texts = {name: decoded_text(row[name]) for name in PLAIN_FIELDS if name != "name"}
+        if not quote.strip():
+            spoken = any((text or "").strip() for text in texts.values())
+            return None if spoken else Evidence(trace_id=trace_id, span_id=span_id, field="name", quote=row["name"])
+        texts["name"] = row["name"]
+        texts |= {f'attributes["{key}"]': decoded_text(value) for key, value in (row["attributes"] or {}).items()}
+        for number, event in enumerate(row["events"] or []):
+            named = (event["attributes"] or {}).items()
+            texts |= {f'events[{number}].attributes["{key}"]': decoded_text(value) for key, value in named}
+        name = next((name for name, text in texts.items() if text and quote in text), None)
+        return None if name is None else Evidence(trace_id=trace_id, span_id=span_id, field=name, quote=quote)
+
     def exists(self, trace_id: str, span_id: str) -> bool:
         """Say whether the window has that span."""
         return self._row(trace_id, span_id) is not None

@@ -17,6 +17,8 @@ LISTED_BYTES = 3_000
 TITLE_CHARACTERS = 120
 SAME = 0.8  # share of traces (Jaccard) from which two findings of one category are one
 MAX_EVIDENCE = 6
+MAX_ROWS = 100_000  # of the table `hypotheses`
+COLUMNS = ("id", "title", "category", "rule", "trace_id", "origin_span_id", "symptom_span_id", "quote")
 
 Hypotheses = Mapping[str, DraftFinding]
 
@@ -31,19 +33,63 @@ def trace_ids(hypotheses: Hypotheses) -> dict[str, list[str]]:
     return {name: sorted({one.trace_id for one in found.occurrences}) for name, found in hypotheses.items()}
 
 
+def rows(hypotheses: Hypotheses) -> list[tuple[str | None, ...]]:
+    """Return the rows of the table `hypotheses`, one for each affected span (COLUMNS)."""
+    table: list[tuple[str | None, ...]] = []
+    for name, found in hypotheses.items():
+        quotes = {one.trace_id: one.quote for one in found.evidence}
+        about = (name, found.title, found.category, found.detector_name)
+        table += [
+            (*about, one.trace_id, one.origin_span_id, one.symptom_span_id, quotes.get(one.trace_id))
+            for one in found.occurrences[: MAX_ROWS - len(table)]
+        ]
+    return table
+
+
 def listed(hypotheses: Hypotheses) -> str:
-    """Write them for a prompt, one JSON array a line, in a size that does not depend on how many there are."""
-    rows = []
-    for name, found in list(hypotheses.items())[:MAX_LISTED]:
-        traces = len({one.trace_id for one in found.occurrences})
-        example = found.evidence[0].trace_id if found.evidence else found.occurrences[0].trace_id
-        rows.append([name, cut(found.title, TITLE_CHARACTERS), found.category, traces, example])
-    shown = take(rows, LISTED_BYTES)
-    lines = "\n".join(orjson.dumps(row).decode() for row in shown)
-    if not lines:
+    """Write them for a prompt, a JSON array for each mode, in a size that does not depend on how many there are."""
+    modes = _modes(hypotheses)
+    lines = [_line(names, hypotheses) for names in modes[:MAX_LISTED]]
+    shown = take(lines, LISTED_BYTES)
+    if not shown:
         return "none"
-    left = len(hypotheses) - len(shown)
-    return marked(lines) + (f"\nand {left} rarer ones, D{len(shown) + 1} to D{len(hypotheses)}" if left else "")
+    left = sum(len(names) for names in modes[len(shown) :])
+    more = f"\nand {left} rarer ones: SELECT id, title, count(*) FROM hypotheses GROUP BY ALL" if left else ""
+    return marked("\n".join(orjson.dumps(line).decode() for line in shown)) + more
+
+
+def _modes(hypotheses: Hypotheses) -> list[list[str]]:
+    """Group the names of what one rule found in one category, the most frequent first."""
+    modes: dict[tuple[str, ...], list[str]] = {}
+    for name, found in hypotheses.items():
+        modes.setdefault(mode_of(name, found), []).append(name)
+    return list(modes.values())
+
+
+def mode_of(name: str, found: DraftFinding) -> tuple[str, ...]:
+    """Return what hypotheses of one kind share: rule and category; what a model wrote is a mode by itself."""
+    return (found.detector_name, found.category, *((name,) if found.source == "rlm" else ()))
+
+
+def _line(names: Sequence[str], hypotheses: Hypotheses) -> list[str | int | None]:
+    first = hypotheses[names[0]]
+    traces = set().union(*(traces_of(hypotheses[name].occurrences) for name in names))
+    example = first.evidence[0].trace_id if first.evidence else first.occurrences[0].trace_id
+    more = f" (and {len(names) - 1} of its kind)" if len(names) > 1 else ""
+    title = f"{cut(first.title, TITLE_CHARACTERS)}{more}"
+    return [ranges(names), title, first.category, len(traces), example]
+
+
+def ranges(names: Sequence[str]) -> str:
+    """Write names as short as they can be read again: "D1 D10-D14"."""
+    numbers = sorted(int(name[1:]) for name in names)
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return " ".join(f"D{low}" if low == high else f"D{low}-D{high}" for low, high in runs)
 
 
 def same_failure(one: DraftFinding, other: DraftFinding) -> bool:

@@ -78,8 +78,8 @@ async def _remeasure(
     return findings, notes
 
 
-async def _finding(questions: Questions, issue: Issue, named: Affected) -> DraftFinding:
-    known = issue.finding
+async def quoted(questions: Questions, named: Affected) -> list[Evidence]:
+    """Return quotes of the first affected spans, one of each trace."""
     texts = ", ".join(f"left({name}, {QUOTE_CHARACTERS}) AS {name}" for name in _QUOTED)
     shown = await questions.rows(
         f"SELECT trace_id, span_id, {texts} FROM spans WHERE list_contains(?, trace_id || '/' || span_id)",
@@ -90,6 +90,11 @@ async def _finding(questions: Questions, issue: Issue, named: Affected) -> Draft
         name = next((name for name in _QUOTED if (row[name] or "").strip()), None)
         if name is not None:
             evidence.append(Evidence(trace_id=row["trace_id"], span_id=row["span_id"], field=name, quote=row[name]))
+    return evidence
+
+
+async def _finding(questions: Questions, issue: Issue, named: Affected) -> DraftFinding:
+    known = issue.finding
     return DraftFinding(
         title=known.title,
         description=known.description,
@@ -101,7 +106,7 @@ async def _finding(questions: Questions, issue: Issue, named: Affected) -> Draft
         sql=known.detector.sql if known.detector else None,
         occurrences=named.occurrences,
         spans_left_out=named.left_out,
-        evidence=evidence,
+        evidence=await quoted(questions, named),
         root_cause=known.root_cause,
         fix_summary=known.fix.summary,
         fix_validation=known.fix.validation,

@@ -24,47 +24,42 @@ FILTERS_TEXT = (
     "of a trace: slow, narrow with others first)"
 )
 
-SYSTEM = """You find how LLM agents fail, from their OpenTelemetry traces of one window. You never have the traces in \
-front of you: you ask for what you need with tools, or with code in run_code, which can call every tool by name.
+SYSTEM = """You find how LLM agents fail, from their OpenTelemetry traces of one window. You ask for what you need with \
+tools, or with code in run_code, which can call every tool by name.
 
 {untrusted}
 
 How to work
-- You have {turns} turns, {depth} levels of sub-agents, {parallel} calls in parallel. Plan in the first turn, and finish \
-early: a narrower answer that is done beats a broad one that is not.
-- Begin with what the first message gives: totals, error groups and hypotheses that detectors computed over the whole \
-window. Confirm, refute or explain those; then look for what no detector can see (wrong answers, ignored instructions, \
-bad plans).
+- You have {turns} turns, {depth} levels of sub-agents, {parallel} parallel calls. Plan first, and finish early: narrow \
+and done beats broad and unfinished.
+- Begin with the first message: totals, error groups, and hypotheses of detectors over the whole window. Confirm, refute \
+or explain those; then look for what no detector sees (wrong answers, ignored instructions, bad plans).
 - Narrow with filters before you read. Count (count_traces, query_sql) before you claim: every number is checked.
-- status is not outcome: most failures are in traces without an error. status UNSET says nothing.
+- status is not outcome: most failures are in traces without an error; UNSET says nothing.
 - Look for counter-evidence: traces with the same pattern that went well.
-- Code and SQL count and select; a model (llm_query_batched in run_code, call_subagent) reads for meaning. Put many items \
-into each sub-call, never one call a line. Delegate questions that need many steps, several at once.
-- When a result says left_out or has_more, narrow the question; asking the same again shows the same.
-- Quote verbatim, only from spans you have seen, with the ids as they were returned. Never make up an id.
+- Code and SQL count and select; a model (judge_traces, llm_query_batched in run_code, call_subagent) reads for meaning: \
+many items in each sub-call. Delegate questions of many steps.
+- left_out or has_more: narrow the question; the same call shows the same.
+- Quote verbatim, only from spans you have seen, with the ids as returned.
 
 Filters (all must hold): {filters}.
 SQL tables: {schema}
 {context}
-End with one final_answer, as a tool or from run_code. A finding is one failure mode, not one trace: what happens, why, and what to change.
+End with one final_answer, as a tool or from run_code. A finding is one failure mode, not one trace: what happens, why, \
+and what to change.
 - evidence: two or more quotes where there are two. field is {fields}; quote is a substring of that \
 field's text, copied exactly, without a cut mark.
-- detector: one SELECT over spans that names trace_id and span_id of every affected span; it also measures tomorrow's \
-window. Where no rule tells them: affected, a list of [{{trace_id, span_id}}]. With neither, only the quoted spans count.
-- Write no counts or percentages into a finding's texts: they are computed and shown beside it.
+- detector: one SELECT over spans that names trace_id and span_id of every affected span, such as {example}; it also \
+measures tomorrow's window. Where no rule tells them: affected, a list of {{trace_id, span_id}} or note ids. Else \
+only the quoted spans count.
+- No counts or percentages in a finding's texts: they are computed.
 - category is one of: {categories}.
 - hypothesis: the id (such as D3, or D1 D10-D14) when the finding confirms it: it takes title, cause, fix and spans.
-- hypotheses: verdicts on others, with why and quotes. refuted takes one out of the findings, partly the traces that \
-drop names or keep does not (trace ids, [{{trace_id, span_id}}] or SQL).
-Example finding: {example}
-Findings whose quotes are not found verbatim, and ids that do not exist, are dropped."""
+- hypotheses: verdicts on others, {{id, verdict: confirmed|partly|refuted, why, evidence, keep or drop}}. refuted is no \
+finding; partly takes traces out (keep, drop: trace ids, [{{trace_id, span_id}}] or SQL).
+Quotes not found verbatim and ids that do not exist are dropped."""
 
-EXAMPLE = (
-    '{"title":"Refund tool is called before the order is looked up","description":"…","category":"Task Orchestration",'
-    '"severity":"high","confidence":0.8,"evidence":[{"trace_id":"…","span_id":"…","field":"output_text","quote":"no such '
-    'order"}],"detector":"SELECT trace_id, span_id FROM spans WHERE tool_name = \'refund\' AND output_text LIKE '
-    '\'%no such order%\'","root_cause":"…","fix":"…","validation":"…"}'
-)
+EXAMPLE = "SELECT trace_id, span_id FROM spans WHERE tool_name = 'refund' AND output_text LIKE '%no such order%'"
 
 FIELDS = (
     'name, input_text, output_text, status_message, error_message, attributes["KEY"] or events[N].attributes["KEY"]'
@@ -91,8 +86,8 @@ REPOSITORY = (
 
 FIRST = """Window {start} to {end} (times of arrival).
 Overview: {overview}
-Hypotheses, computed by detectors over the whole window (id, failure mode, traces affected of {traces}, an example \
-trace): {hypotheses}
+Hypotheses, computed by detectors over the whole window (ids, failure mode, category, traces affected of {traces}, an \
+example trace): {hypotheses}
 What the capture does not hold: {unsupported}
 {commits}{question}"""
 
@@ -105,26 +100,31 @@ QUESTION = (
     "the answer rests on."
 )
 
+STEPS = (
+    "Each is written as numbered steps in order of time, `S7 SPAN_ID llm … | says …`: says, returns and → are the span's "
+    "output_text, asked and given its input_text, error its error_message; system prompts and tool lists stand once."
+)
+
 DIRECT = """{untrusted}
 
 {data}
 
-These are {shown} traces of the window, as spans in order. {task}
+These are {shown} traces of the window. {steps} {task}
 {rules}"""
 
 RULES = """A finding is one failure mode, not one trace. Quote verbatim from the texts above: field is {fields}; quote is \
 a substring of that field, copied exactly, without a cut mark. affected: [{{trace_id, span_id}}], every \
 span that shows it; detector: one SELECT over spans (columns: {schema}) that names trace_id and span_id of them, where \
 one can be written. category is one of: {categories}. \
-hypothesis: the id (such as D3) when a finding confirms one of these: {hypotheses}; hypotheses: verdicts on others \
-(confirmed, partly with keep or drop, refuted), each with why and quotes. Write no counts or percentages into \
+hypothesis: the id (such as D3) when a finding confirms one of these: {hypotheses}; hypotheses: verdicts on others, \
+{{id, verdict: confirmed|partly|refuted, why, evidence, keep or drop}}. Write no counts or percentages into \
 a finding's texts. Nothing wrong: no findings."""
 
 MAP = """{untrusted}
 
 {data}
 
-These are {number} of {traces} traces of a window. {task} List what goes wrong in each of them, most important first, \
+These are {number} of {traces} traces of a window. {steps} {task} List what goes wrong in each of them, most important first, \
 at most {most} items; nothing where nothing does. Quote verbatim: field is {fields}; quote is a substring of that field, \
 copied exactly, without a cut mark."""
 
@@ -137,6 +137,17 @@ Readers went through the traces of a window ({read} of {traces} traces) and note
 
 {task} Group the notes into failure modes and report each as one finding; leave out what is noise. Use quotes from the \
 notes exactly as they stand, with their ids.
+{rules}"""
+
+GROUP = """{untrusted}
+
+Readers judged {read} of the {traces} traces of a window, step by step. Their labels, checked, as JSON lines [note id, \
+trace, categories, what, quote]:
+{data}
+
+{task} Group the labels into failure modes: one finding for each cause that an engineer would fix by itself, in its own \
+category. affected: all note ids of it (["n1", "n7"]); its spans and quotes follow from them, so leave evidence empty ([]). \
+A note may be in several findings. Leave out only what is no failure.
 {rules}"""
 
 REPAIR = "Your findings were checked, and this does not hold:\n{problems}\nGive the whole answer again, mended."

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import orjson
 
 from halo_worker.analysis import prompts
 from halo_worker.analysis.answer import FINAL_ANSWER, NOTES
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
+from halo_worker.analysis.steps import pages
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.tools.fit import size, take
-from halo_worker.analysis.tools.views import view_trace
 from halo_worker.report.model import Evidence
 from halo_worker.rlm.agent.session import Session
 from halo_worker.rlm.messages import Message
 
-Route = Literal["direct", "map", "loop"]
+Route = Literal["direct", "map", "judge", "loop"]
 
 BYTES_A_TOKEN = 3.5
 DIRECT_TOKENS = 16_000
@@ -82,7 +83,7 @@ def chosen(asked: str, size: Size, *, max_tokens: int | None) -> tuple[Route, st
     about = f"{size.traces} traces, {size.spans} spans" + (
         f", about {size.tokens} tokens" if size.tokens is not None else ""
     )
-    if asked in ("direct", "map", "loop"):
+    if asked in get_args(Route):
         return asked, f"asked for; the window holds {about}"  # type: ignore[return-value]
     if size.tokens is None:
         return "loop", f"{about}: more than a map reads ({MAP_SPANS} spans)"
@@ -90,18 +91,18 @@ def chosen(asked: str, size: Size, *, max_tokens: int | None) -> tuple[Route, st
         return "direct", f"{about}: fits one call ({DIRECT_TOKENS} tokens)"
     affordable = MAP_TOKENS if max_tokens is None else min(MAP_TOKENS, int(max_tokens * MAP_SHARE))
     if size.tokens <= affordable and size.traces <= MAP_TRACES:
-        return "map", f"{about}: read trace by trace (up to {MAP_TRACES} traces, {affordable} tokens)"
+        return "judge", f"{about}: judged trace by trace (up to {MAP_TRACES} traces, {affordable} tokens)"
     return "loop", f"{about}: more than a map reads ({MAP_TRACES} traces, {affordable} tokens)"
 
 
 async def _texts(desk: Desk, limit: int, trace_bytes: int, most_bytes: int) -> list[str]:
-    """Return traces as lines of JSON, those with errors first."""
+    """Return traces as numbered steps with span ids, those with errors first."""
     found = await desk.questions.rows(
         f"SELECT trace_id FROM traces ORDER BY error_count > 0 DESC, hash(trace_id), trace_id LIMIT {limit}"
     )
     ids = [row["trace_id"] for row in found.rows]
-    views = await asyncio.gather(*(view_trace(desk, one, trace_bytes) for one in ids))
-    texts = take([orjson.dumps(view).decode() for view in views], most_bytes)
+    shown = await asyncio.gather(*(pages(desk, one, trace_bytes, ids=True) for one in ids))
+    texts = take(["\n".join(page.text for page in every) for every in shown], most_bytes)
     desk.opened.update(ids[: len(texts)])
     return texts
 
@@ -121,8 +122,9 @@ async def direct(
         task=task,
         rules=prompts.rules(schema, hypotheses),
         shown=f"{len(texts)} of {size.traces}",
+        steps=prompts.STEPS,
     )
-    await _final(session, verifier, prompt, worked)
+    await final(session, verifier, prompt, worked)
     return worked
 
 
@@ -136,7 +138,7 @@ async def mapped(
     asked = [
         prompts.MAP.format(
             untrusted=prompts.UNTRUSTED, data=prompts.marked("\n".join(group)), number=len(group), traces=size.traces,
-            task=task, most=NOTES_A_TRACE * len(group), fields=prompts.FIELDS,
+            task=task, steps=prompts.STEPS, most=NOTES_A_TRACE * len(group), fields=prompts.FIELDS,
         )
         for group in groups
     ]  # fmt: skip
@@ -169,7 +171,7 @@ async def mapped(
         untrusted=prompts.UNTRUSTED, read=read, traces=size.traces, task=task, rules=prompts.rules(schema, hypotheses),
         data=prompts.marked("\n".join(orjson.dumps(line).decode() for line in lines)),
     )  # fmt: skip
-    await _final(session, verifier, prompt, worked)
+    await final(session, verifier, prompt, worked)
     if worked.verified is not None:
         worked.verified.citations += rejected
         if rejected:
@@ -202,8 +204,10 @@ async def _verified(verifier: ClaimVerifier, notes: list[dict[str, str]]) -> tup
     return kept, len(notes) - len(kept)
 
 
-async def _final(session: Session, verifier: ClaimVerifier, prompt: str, worked: Worked) -> None:
-    """Ask for the answer, look at it, and send it back once when something does not stand."""
+async def final(
+    session: Session, verifier: ClaimVerifier, prompt: str, worked: Worked, *, more: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Ask for the answer, look at it, and send it back once when something does not stand. `more`: findings of ours."""
     messages = [Message("user", prompt)]
     for attempt in range(2):
         result = await session.ask(messages, schema=FINAL_ANSWER)
@@ -212,7 +216,8 @@ async def _final(session: Session, verifier: ClaimVerifier, prompt: str, worked:
                 worked.error = result.error.get("message", result.error.get("type", "error"))
             return
         arguments = result.value if isinstance(result.value, dict) else {"answer": str(result.value)}
-        verified = await verifier.verify(arguments)
+        given = [one for one in arguments.get("findings") or [] if isinstance(one, dict)] if more else []
+        verified = await verifier.verify(arguments | {"findings": [*given, *more]} if more else arguments)
         # The second answer counts only where it is no worse: a repair may lose what stood.
         if worked.verified is None or _standing(verified) >= _standing(worked.verified):
             worked.verified = verified

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from halo_receiver.store.reader import Reader
+from halo_worker.analysis import hypotheses
 
 # Columns that a model is not told of: they are rarely asked for, and every turn would carry them.
 _UNTOLD = {
@@ -23,6 +24,7 @@ def described(reader: Reader) -> str:
             if row["column_name"] not in _UNTOLD
         ]
         lines.append(f"{view}({', '.join(columns)})")
+    lines.append(f"hypotheses({', '.join(hypotheses.COLUMNS)})")
     return "\n".join(lines) + "\nattributes->>'key'; span_type is agent, llm, tool, retriever …"
 
 

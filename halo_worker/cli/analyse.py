@@ -49,7 +49,7 @@ def _model_options(command: Any) -> Any:
         ),
         click.option(
             "--route",
-            type=click.Choice(["auto", "direct", "map", "loop"]),
+            type=click.Choice(["auto", "direct", "map", "judge", "loop"]),
             help="How a window is worked; auto decides by size.",
         ),
         click.option(

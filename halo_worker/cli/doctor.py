@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from halo_receiver.store.lock import holder
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
 from halo_worker import freshness, run, schedule, segments_client
-from halo_worker.analysis import capture, overview, repository
+from halo_worker.analysis import capture, expectations, overview, repository
 from halo_worker.analysis.detectors import DETECTORS
 from halo_worker.cli import counters
 from halo_worker.cli.common import everywhere, print_rows, settings
@@ -44,7 +45,18 @@ def doctor_command(form: str, data_dir: Path | None, config: Path | None) -> int
     current = settings(data_dir, config)
     checks = [
         item
-        for check in (_receiver, _decoder, _directory, _model, _repository, _worker, _schedules, _sinks, _data)
+        for check in (
+            _receiver,
+            _decoder,
+            _directory,
+            _model,
+            _expectations,
+            _repository,
+            _worker,
+            _schedules,
+            _sinks,
+            _data,
+        )
         for item in _tried(check, current)
     ]
     rows = [{"check": what, "state": state, "says": says} for what, state, says in checks]
@@ -157,6 +169,28 @@ def _model(current: Settings) -> Iterator[Check]:
             reach(url, where)
         except SinkUnavailable as error:
             yield "model endpoint", "problem", str(error)
+
+
+def _expectations(current: Settings) -> Iterator[Check]:
+    """Say which expectations nothing measures: those in words alone without a model, those whose SQL does not run."""
+    expected = expectations.read(current.analysis.expectations)
+    words = [one.id for one in expected if one.sql is None]
+    if words and current.engine_for() == "detectors":
+        yield "expectations", "note", f"{', '.join(words)}: in words alone, which only a model can judge"
+    if not current.store.data_dir.is_dir() or len(words) == len(expected):
+        return
+    window = last(86_400, time.time_ns())
+    with (
+        tempfile.TemporaryDirectory(prefix="halo-") as folder,
+        Reader.open(current.store.data_dir, start_ns=window.start_ns, end_ns=window.end_ns) as reader,
+    ):
+        broken, unmeasured = expectations.measured(reader, expected, Path(folder) / "expectations")
+    yield from (("expectations", "problem", one) for one in unmeasured)
+    yield (
+        "expectations",
+        "ok",
+        f"{len(expected) - len(words) - len(unmeasured)} measured by SQL, {len(broken)} broken in the last 24 hours",
+    )
 
 
 def _repository(current: Settings) -> Iterator[Check]:

@@ -185,7 +185,7 @@ class Engine(Model):
 
     mode: Literal["detectors", "rlm"]
     model: str | None = None
-    route: str | None = None  # direct, map or loop, and why: rlm only
+    route: str | None = None  # direct, map, judge or loop, and why: rlm only
     route_reason: str | None = None
     turns: int = 0
     model_calls: int = 0

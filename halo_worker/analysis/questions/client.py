@@ -49,6 +49,7 @@ class Rows:
 @dataclass(slots=True)
 class _Child:
     process: asyncio.subprocess.Process
+    tables: dict[str, int] = field(default_factory=dict)  # those it has, with their versions
 
     async def exchange(self, document: dict[str, Any]) -> dict[str, Any]:
         text = orjson.dumps(document)
@@ -100,6 +101,7 @@ class Questions:
     _idle: list[_Child] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROCESSES))
     restarts: int = 0
+    _given: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)  # of `set_table`, with versions
 
     @classmethod
     def of(cls, reader: Reader, temp_dir: Path, *, threads: int = 2) -> Questions:
@@ -132,15 +134,22 @@ class Questions:
         max_rows: int = MAX_ROWS,
         max_bytes: int = MAX_BYTES,
         count: bool = True,
+        extra: bool = True,
     ) -> Rows:
-        """Run SQL that a model wrote: one SELECT over spans, traces and logs. `within` is a statement of ours around
-        `{sql}`; `needs` are the columns that the SQL must name."""
+        """Run SQL that a model wrote: one SELECT over spans, traces and logs, and with `extra` over the tables of
+        `set_table`. `within` is a statement of ours around `{sql}`; `needs` are the columns that the SQL must name."""
         return await self._ask(
             {
                 "sql": sql, "guarded": True, "within": within, "needs": list(needs), "max_rows": max_rows,
-                "max_bytes": max_bytes, "count": count, "tables": list(self.tables),
+                "max_bytes": max_bytes, "count": count, "extra": extra,
             }
         )  # fmt: skip
+
+    def set_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
+        """Give a model's SQL a table of text columns beside the contract's, in the place of an earlier one."""
+        values = [[row[number] for row in rows] for number in range(len(columns))]
+        version = self._given[name][0] + 1 if name in self._given else 1
+        self._given[name] = (version, {"name": name, "columns": list(columns), "values": values})
 
     async def start(self) -> None:
         """Open the first process ahead of the first question."""
@@ -158,9 +167,7 @@ class Questions:
         async with self._slots:
             child = self._idle.pop() if self._idle else await self._open()
             try:
-                reply = await asyncio.wait_for(
-                    child.exchange({**request, "seconds": self.seconds}), self.seconds + 2 * GRACE_SECONDS
-                )
+                reply = await self._exchange(child, request)
             except (TimeoutError, asyncio.IncompleteReadError, OSError):
                 await child.end()
                 self.restarts += 1
@@ -178,6 +185,16 @@ class Questions:
             hint = f"; {reply['hint']}" if reply.get("hint") else ""
             raise QuestionError(f"{reply['error']}{hint}", reply.get("said") or "")
         return Rows(reply["columns"], reply["rows"], reply["more"], reply.get("total"))
+
+    async def _exchange(self, child: _Child, request: dict[str, Any]) -> dict[str, Any]:
+        patience = self.seconds + 2 * GRACE_SECONDS
+        for name, (version, table) in self._given.items() if request.get("extra") else ():
+            if child.tables.get(name) != version:
+                await asyncio.wait_for(child.exchange({"table": table, "seconds": self.seconds}), patience)
+                child.tables[name] = version
+        readable = [*self.tables, *(self._given if request.get("extra") else ())]
+        asked = {**request, "seconds": self.seconds, "tables": readable}
+        return await asyncio.wait_for(child.exchange(asked), patience)
 
     async def _open(self) -> _Child:
         self.temp_dir.mkdir(parents=True, exist_ok=True)

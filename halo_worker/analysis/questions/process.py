@@ -104,6 +104,16 @@ def answer(reader: Reader, request: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
+def add_table(reader: Reader, table: dict[str, Any]) -> dict[str, Any]:
+    """Make a table of ours from its columns, text all of them, or put it in the place of an earlier one."""
+    names = ", ".join(f"{name} VARCHAR" for name in table["columns"])
+    reader.connection.execute(f"CREATE OR REPLACE TABLE {table['name']} ({names})")
+    if table["values"] and table["values"][0]:
+        columns = ", ".join(f"unnest(${number}::VARCHAR[])" for number in range(1, len(table["columns"]) + 1))
+        reader.connection.execute(f"INSERT INTO {table['name']} SELECT {columns}", table["values"])
+    return {"columns": [], "rows": [], "more": False}
+
+
 def said(error: BaseException | None) -> str:
     """Return an error as DuckDB wrote it, with the line it is about."""
     return str(error)[:SAID] if error is not None else ""
@@ -129,7 +139,8 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             timer.daemon = True
             timer.start()
         try:
-            reply = answer(reader, request)
+            table = request.get("table")
+            reply = add_table(reader, table) if table else answer(reader, request)
         except HaloError as error:
             late = "INTERRUPT" in str(error)
             reply = {"error": str(error), "hint": error.hint, "late": late, "said": said(error.__cause__)}

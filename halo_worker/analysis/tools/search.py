@@ -110,7 +110,7 @@ def search_tools(desk: Desk) -> list[Tool]:
 
 async def search_trace(desk: Desk, arguments: dict[str, Any], max_bytes: int, *, span: bool = False) -> dict[str, Any]:
     """Search one trace, or one span of it."""
-    trace_id = await desk.trace_id(arguments.get("trace_id"))
+    trace_id = await desk.trace_id(arguments.get("trace_id"), max_bytes)
     pattern = await desk.check_pattern(arguments.get("regex_pattern"))
     context = whole(arguments, "context_buffer_chars", 100, 0, 2000)
     most = whole(arguments, "max_matches", 50, 1, 500)
@@ -209,7 +209,7 @@ async def search_spans(desk: Desk, arguments: dict[str, Any], max_bytes: int) ->
         )
     head = {"spans_total": facts["spans"], "traces_total": facts["traces"]}
     desk.saw(head)
-    desk.opened.update(row["trace_id"] for row in shown)
+    desk.show((row["trace_id"] for row in shown), max_bytes)
     result = fitted(head, "spans", shown, max_bytes, lambda left: f"{left} for size: narrow with filters")
     result["has_more"] = len(result["spans"]) < facts["spans"]
     return result

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from halo_worker.analysis.labels import Notes
 from halo_worker.analysis.questions import Questions
 from halo_worker.rlm.messages import ToolSpec
-from halo_worker.rlm.tool import Tool, ToolError
+from halo_worker.rlm.tool import MODEL_BYTES, Tool, ToolError
 
 MAX_IDS = 200_000  # remembered of what a run has seen
+_ID = re.compile(r"\w[\w.:-]{2,78}\w")  # what may be the id of a trace in a text
 
 
 @dataclass(slots=True)
@@ -19,8 +22,10 @@ class Desk:
 
     questions: Questions
     hypotheses: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    opened: set[str] = field(default_factory=set)  # traces of which texts were shown
+    opened: set[str] = field(default_factory=set)  # traces of which texts were put before a model
+    fetched: set[str] = field(default_factory=set)  # traces that code has: read where a prompt or an output holds them
     seen_numbers: set[float] = field(default_factory=set)
+    notes: Notes = field(default_factory=Notes)  # what judging said of traces
 
     def saw(self, value: Any) -> None:
         """Remember the numbers of a result."""
@@ -37,8 +42,22 @@ class Desk:
             for item in value.values():
                 self.saw(item)
 
-    async def trace_id(self, given: Any) -> str:
-        """Return the id of the trace that is meant; a beginning that only one trace has is enough. Raises ToolError."""
+    def show(self, traces: Iterable[str], max_bytes: int) -> None:
+        """Remember whose texts a result holds; one of more bytes than a model is given becomes a variable of code."""
+        known = self.opened if max_bytes <= MODEL_BYTES else self.fetched
+        if len(known) < MAX_IDS:
+            known.update(traces)
+
+    def put_before(self, text: str) -> None:
+        """Remember which of the traces that code has a model is shown: in a prompt of a sub-call, or printed."""
+        if self.fetched:
+            self.opened.update(self.fetched.intersection(_ID.findall(text)))
+
+    async def trace_id(self, given: Any, max_bytes: int = 0) -> str:
+        """Return the id of the trace that is meant; a beginning that only one trace has is enough. Raises ToolError.
+
+        `max_bytes`: of the result that will hold its texts.
+        """
         text = str(given or "").strip()
         if not text:
             raise ToolError("trace_id is missing; query_traces lists the traces")
@@ -51,8 +70,7 @@ class Desk:
         if len(ids) != 1:
             what = "there is no trace" if not ids else "more than one trace begins with"
             raise ToolError(f"{what} {text[:80]}: use ids that query_traces, search_spans or the overview returned")
-        if len(self.opened) < MAX_IDS:
-            self.opened.add(ids[0])
+        self.show(ids, max_bytes)
         return str(ids[0])
 
     async def check_pattern(self, pattern: Any) -> str:

@@ -42,11 +42,11 @@ def view_tools(desk: Desk) -> list[Tool]:
     """Return the two."""
 
     async def trace(arguments: dict[str, Any], max_bytes: int) -> Any:
-        trace_id = await desk.trace_id(arguments.get("trace_id"))
+        trace_id = await desk.trace_id(arguments.get("trace_id"), max_bytes)
         return await view_trace(desk, trace_id, for_model(max_bytes, VIEW_BYTES))
 
     async def spans(arguments: dict[str, Any], max_bytes: int) -> Any:
-        trace_id = await desk.trace_id(arguments.get("trace_id"))
+        trace_id = await desk.trace_id(arguments.get("trace_id"), max_bytes)
         return await view_spans(desk, trace_id, arguments.get("span_ids"), for_model(max_bytes, VIEW_BYTES))
 
     trace_id = {"trace_id": {"type": "string"}}

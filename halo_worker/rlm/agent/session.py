@@ -59,6 +59,7 @@ class Session:
         code_limits: Limits | None = None,
         context_tokens: int = CONTEXT_TOKENS,
         backoff_seconds: float = BACKOFF_SECONDS,
+        on_prompt: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.ledger = Ledger(limits)
         self._root, self._sub, self._limits = root, sub, limits
@@ -81,7 +82,7 @@ class Session:
             interrupted=interrupted,
         )
         self._cache = ResponseCache(cache_dir)
-        self._subcalls = SubCalls(sub, self._client, self._cache, limits.parallel)
+        self._subcalls = SubCalls(sub, self._client, self._cache, limits.parallel, on_prompt)
 
     async def query(self, prompt: str, *, schema: dict[str, Any] | None = None, system: str | None = None) -> SubResult:
         """Ask the sub model one thing; with `schema` the value is validated JSON, repaired once or twice."""

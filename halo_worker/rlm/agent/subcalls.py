@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,7 @@ class SubCalls:
     client: RetryingClient
     cache: ResponseCache
     parallel: int
+    on_prompt: Callable[[str], None] = lambda _: None  # told of every prompt, also of those that the cache answers
     _slots: asyncio.Semaphore = field(init=False)
     _running: dict[str, asyncio.Task[SubResult]] = field(default_factory=dict)
 
@@ -64,6 +65,7 @@ class SubCalls:
         if size > PROMPT_CHARACTERS:
             message = f"the prompt has {size:,} characters, at most {PROMPT_CHARACTERS:,} are asked: split it"
             return SubResult(error={"type": "invalid", "message": message})
+        self.on_prompt(prompt)
         system = prompts.sub_system(system, validator.schema if validator else None)
         key = ResponseCache.key(self.model.name, system, prompt, schema)
         known, value = await asyncio.to_thread(self.cache.get, key)

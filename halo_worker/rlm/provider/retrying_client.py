@@ -119,10 +119,11 @@ class RetryingClient:
         wanted = min(max_output_tokens or own or OUTPUT_TOKENS, own or OUTPUT_TOKENS)
         request = _Request(model, messages, purpose, agent_id, tools, schema, on_delta, wanted, final)
         health = self._healths.setdefault(id(model), _Health())
-        if health.answers:
-            return await self._ask(request, health)
-        async with health.probe:
-            return await self._ask(request, health)
+        if not health.answers:
+            async with health.probe:
+                if not health.answers:
+                    return await self._ask(request, health)
+        return await self._ask(request, health)  # beside all others that have waited
 
     async def _ask(self, request: _Request, health: _Health) -> Reply:
         if health.fatal is not None:

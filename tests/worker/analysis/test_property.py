@@ -67,12 +67,27 @@ class RandomAnalyst:
         if self.dice.random() < 0.02:
             raise ModelRefused("no", code="content_filter")
         if schema is not None:
-            said = {"notes": [self.quote() | {"what": "x"}]} if "notes" in schema["properties"] else self.answer()
+            said = self.said(set(schema["properties"]))
             garbled = not self.honest and self.dice.random() < 0.5
             return Reply("no JSON at all" if garbled else json.dumps(said), usage=usage)
         calls = [self.call(number) for number in range(self.dice.choice([0, 1, 1, 1, 2]))] if tools else []
         return Reply("" if calls else self.dice.choice([ORDER, f"it fails in 4711 traces, see {'e' * 32}"]),
                      tuple(calls), usage, "tool_calls" if calls else "stop")  # fmt: skip
+
+    def said(self, asked: set[str]) -> Any:
+        """Answer in the form that is asked for: a reader's notes or labels, a second look, or an answer."""
+        dice = self.dice
+        if "notes" in asked:
+            return {"notes": [self.quote() | {"what": "x"}]}
+        if "stands" in asked:
+            return {"stands": dice.random() < 0.5, "why": "x"}
+        if "labels" not in asked:
+            return self.answer()
+        quote = dice.choice(["never said by anyone", "", QUOTE["quote"], "fine"])
+        categories = dice.choice([["Goal Deviation"], ["nonsense"], [], ["Data Leak", "Tool-related"]])
+        step = dice.choice(["S1", "S3", "S99", "x"])
+        label = {"step": step, "what": "in 4711 traces", "quote": quote, "categories": categories}
+        return {"outcome": dice.choice(["ok", "wrong", "nonsense"]), "labels": [label] * dice.choice([0, 1, 2])}
 
     def call(self, number: int) -> ToolCall:
         dice = self.dice
@@ -172,7 +187,7 @@ async def test_nothing_made_up_ships_and_what_is_true_is_kept(
     for seed in range(FIRST, FIRST + RUNS):
         dice = random.Random(seed)
         model = RandomAnalyst(dice)
-        route = dice.choice(["loop", "loop", "direct", "map"])
+        route = dice.choice(["loop", "loop", "direct", "map", "judge"])
         tokens = TOKENS if route == "loop" else 4_000_000
         work = Work(
             prompt=dice.choice([None, "Why?"]), model=ModelConfig.model_validate({}),

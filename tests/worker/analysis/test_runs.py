@@ -129,7 +129,7 @@ def test_a_trace_in_two_files_is_one(halo_run: Run) -> None:
     ("size", "route"),
     [
         (Size(10, 100, 5_000), "direct"),
-        (Size(10, 100, 50_000), "map"),
+        (Size(10, 100, 50_000), "judge"),
         (Size(10, 100, 500_000), "loop"),
         (Size(1_000, 10_000, 50_000), "loop"),
         (Size(100_000, 1_000_000, None), "loop"),
@@ -151,7 +151,7 @@ def test_what_the_operator_says_is_told_on_every_route(halo_run: Run) -> None:
 def test_a_route_that_is_asked_for_says_what_did_not_fit(halo_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("halo_worker.analysis.routes.DIRECT_BYTES", 6_000)
     report = halo_run([Say(json.dumps({"answer": "It is the limit.", "findings": [TRUE]}))], "Why?", route="direct")
-    shown = halo_run.requests[0].texts[-1].count('{"trace_id"')
+    shown = halo_run.requests[0].texts[-1].count("\ntrace c0ffee")
     assert 3 < shown < 31
     assert f"These are {shown} of 31 traces" in halo_run.requests[0].texts[-1]
     assert report["coverage"]["sampled"]

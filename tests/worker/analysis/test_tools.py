@@ -309,3 +309,7 @@ async def test_what_was_opened_is_remembered(bench: Bench) -> None:
     await bench("view_trace", trace_id=trace_id(1))
     await bench("search_trace", trace_id=trace_id(2), regex_pattern="x")
     assert bench.desk.opened == {trace_id(1), trace_id(2)}
+    await bench("view_trace", CODE_BYTES, trace_id=trace_id(4))
+    assert trace_id(4) not in bench.desk.opened, "a variable of code was read by nobody"
+    bench.desk.put_before(f"What fails in {trace_id(4)} and {trace_id(5)}?")
+    assert bench.desk.opened == {trace_id(1), trace_id(2), trace_id(4)}

@@ -32,6 +32,14 @@ async def test_results_stand_in_the_order_of_the_prompts_and_run_side_by_side(
     assert server.most_in_flight == 4
 
 
+async def test_what_waited_for_the_first_answer_is_then_asked_at_once(
+    scripted_model: Scripted, session: NewSession
+) -> None:
+    server = scripted_model(lambda request: Say("well", delay=0.3))
+    await session(server, limits=BudgetLimits(parallel=6)).batch([str(n) for n in range(6)])
+    assert server.most_in_flight == 5
+
+
 async def test_json_is_validated_and_repaired(scripted_model: Scripted, session: NewSession) -> None:
     server = scripted_model([Say('{"n": "one"}'), Say("no idea"), Say('Here:\n```json\n{"n": 1}\n```')])
     result = await session(server).query("?", schema=SCHEMA)

@@ -1,0 +1,110 @@
+"""What a model says of traces, as typed labels: read, verified by quotes, kept under note ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from halo_worker.analysis.categories import category_of
+from halo_worker.display import one_line, visible
+from halo_worker.report.model import Evidence
+
+MAX_CATEGORIES = 4  # of one label
+MAX_LABELS = 200  # of one page of a trace
+MAX_WHAT = 600
+COLUMNS = ("trace_id", "span_id", "step", "category", "what", "quote", "note_id")
+OUTCOMES = ("ok", "wrong", "unsure")
+
+JUDGED: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "outcome": {"enum": list(OUTCOMES)},
+        "labels": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "step": {"type": "string"},
+                    "categories": {"type": "array", "items": {"type": "string"}},
+                    "what": {"type": "string"},
+                    "quote": {"type": ["string", "null"]},
+                    "expectation": {"type": ["string", "null"]},
+                },
+                "required": ["step", "categories", "what", "quote"],
+            },
+        },
+    },
+    "required": ["outcome", "labels"],
+}
+SECOND_LOOK: dict[str, Any] = {
+    "type": "object",
+    "properties": {"stands": {"type": "boolean"}, "why": {"type": "string"}},
+    "required": ["stands", "why"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A label as a model said it, at the span of its step."""
+
+    trace_id: str
+    span_id: str
+    step: str
+    categories: tuple[str, ...]
+    what: str
+    quote: str
+    expectation: str = ""  # the id of the one that it breaks
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A label whose quote was found."""
+
+    said: Said
+    evidence: Evidence
+
+
+@dataclass(slots=True)
+class Notes:
+    """The labels of a run by note id, and the outcome of each judged trace."""
+
+    notes: dict[str, Note] = field(default_factory=dict)
+    outcomes: dict[str, str] = field(default_factory=dict)
+    rejected: list[str] = field(default_factory=list)  # why labels were dropped
+    _names: dict[Said, str] = field(default_factory=dict)
+
+    def add(self, note: Note) -> str:
+        """Keep a label; return its id. One that is there already keeps its own."""
+        name = self._names.setdefault(note.said, f"n{len(self._names) + 1}")
+        self.notes[name] = note
+        return name
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the rows of the table `labels` (COLUMNS), one for each category of a label."""
+        return [
+            (one.said.trace_id, one.said.span_id, one.said.step, category, one.said.what, one.evidence.quote, name)
+            for name, one in self.notes.items()
+            for category in one.said.categories
+        ]
+
+
+def read(value: Any, trace_id: str, spans: Mapping[str, str]) -> tuple[str, list[Said], list[str]]:
+    """Read what a model said of a trace whose steps are `spans`: (outcome, labels, problems)."""
+    outcome = str(value.get("outcome")) if isinstance(value, dict) else ""
+    items = value.get("labels") if isinstance(value, dict) else None
+    said, problems = [], []
+    for item in items[:MAX_LABELS] if isinstance(items, list) else []:
+        if not isinstance(item, dict):
+            continue
+        step = str(item.get("step") or "").strip().upper().split(" ")[0]
+        named = [category_of(one) for one in item.get("categories") or []]
+        categories = tuple(dict.fromkeys(one for one in named if one is not None))[:MAX_CATEGORIES]
+        if step not in spans or not categories:
+            what = f"there is no step {step[:20]}" if step not in spans else "it names no category"
+            problems.append(f"label on trace {trace_id}: {what}")
+            continue
+        words = visible(one_line(str(item.get("what") or categories[0]), MAX_WHAT))
+        said.append(Said(trace_id, spans[step], step, categories, words, str(item.get("quote") or ""),
+                         str(item.get("expectation") or "").strip()))  # fmt: skip
+    return outcome if outcome in OUTCOMES else "unsure", said, problems

@@ -1,0 +1,197 @@
+"""A trace as numbered steps for a model to read: each said once, in order of time, as much of it as fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from halo_worker.analysis.tools import Desk
+from halo_worker.display import one_line
+
+CAPS = (6_000, 2_500, 1_000, 500, 250, 120, 60)  # characters of one text: the first under which the trace fits
+TAIL_SHARE = 0.3  # of a shortened text, for its end
+MAX_STEPS = 5_000
+READ_BYTES = 8 * 2**20  # of the rows of one trace, and of its messages
+TEXT = max(CAPS)
+NAMES_SHOWN = 40  # tools of a list
+SLOW_SECONDS = 5  # from which a step says how long it took
+ENDED_EARLY = ("length", "content_filter", "error")  # finish reasons that a step names
+
+ORDER = "start_time, end_time DESC, span_id"  # of the steps
+_TEXTS = ("input_text", "output_text", "error_message", "status_message")
+_ROWS = f"""
+SELECT span_id, name, span_type, status_code, agent_name, model, tool_name, tools_offered, duration_ns, finish_reason,
+  output_messages->'$[*].tool_calls[*]' AS tool_calls,
+  {", ".join(f"left({n}, {TEXT}) AS {n}, right({n}, {TEXT}) AS {n}_end, length({n}) AS {n}_length" for n in _TEXTS)}
+FROM spans WHERE trace_id = ? ORDER BY {ORDER}
+"""
+_MESSAGES = "SELECT span_id, input_messages FROM spans WHERE trace_id = ? AND span_type = 'llm' ORDER BY start_time"
+
+
+@dataclass(slots=True)
+class Step:
+    """One span as a step: `parts` are labelled texts, (label, beginning, end, length)."""
+
+    span_id: str
+    head: str
+    parts: list[tuple[str, str, str, int]] = field(default_factory=list)
+
+    def line(self, number: int, cap: int, *, ids: bool) -> str:
+        """Write it."""
+        said = [f"{label} {_shortened(text, end, length, cap)}" for label, text, end, length in self.parts]
+        return " | ".join((f"S{number} {f'{self.span_id} ' if ids else ''}{self.head}", *said))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Steps of a trace as text, and the span of each step; a trace too large for one has several."""
+
+    text: str
+    spans: dict[str, str]
+
+
+async def pages(desk: Desk, trace_id: str, max_bytes: int, *, ids: bool = False) -> list[Page]:
+    """Write a trace as steps, whole on one page where shorter texts allow it, else on several. `ids`: with span ids."""
+    found = await desk.questions.rows(_ROWS, [trace_id], max_rows=MAX_STEPS, max_bytes=READ_BYTES)
+    asked = await desk.questions.rows(_MESSAGES, [trace_id], max_rows=MAX_STEPS, max_bytes=READ_BYTES)
+    shared, steps = _steps(found.rows, {row["span_id"]: row["input_messages"] for row in asked.rows})
+    for cap in CAPS:
+        lines = [f"{name} {_shortened(text, text, len(text), max(cap, 1_000))}" for name, text in shared]
+        lines += [step.line(number, cap, ids=ids) for number, step in enumerate(steps, 1)]
+        if sum(len(line.encode()) + 1 for line in lines) <= max_bytes:
+            break
+    made, at = [], 0
+    for first, last in _cut(lines, max_bytes):
+        numbers = range(max(1, first - len(shared) + 1), last - len(shared) + 1)
+        more = f" steps={numbers.start}..{last - len(shared)} of {len(steps)}" if last - first < len(lines) else ""
+        spans = {f"S{number}": steps[number - 1].span_id for number in numbers}
+        made.append(Page("\n".join((f"trace {trace_id}{more}", *lines[first:last])), spans))
+        at = last
+    assert at == len(lines)
+    return made
+
+
+def _cut(lines: Sequence[str], max_bytes: int) -> list[tuple[int, int]]:
+    """Cut lines into runs of at most so many bytes."""
+    runs, first, used = [], 0, 0
+    for number, line in enumerate(lines):
+        size = len(line.encode()) + 1
+        if used + size > max_bytes and number > first:
+            runs.append((first, number))
+            first, used = number, 0
+        used += size
+    return [*runs, (first, len(lines))]
+
+
+def _steps(rows: Sequence[dict[str, Any]], messages: dict[str, Any]) -> tuple[list[tuple[str, str]], list[Step]]:
+    """Return what several steps share (system prompts, tool lists) with its names, and the steps."""
+    shared: dict[str, str] = {}
+    seen: set[str] = set()
+    steps = []
+    for row in rows:
+        step = Step(row["span_id"], _head(row))
+        if row["span_type"] == "llm":
+            offered = ", ".join((row["tools_offered"] or [])[:NAMES_SHOWN])
+            for kind, text in (*_system(messages.get(row["span_id"])), ("tools", offered)):
+                if text:
+                    name = shared.setdefault(f"{kind}: {text}", f"P{len(shared) + 1}")
+                    step.head += f" {name}"
+            step.parts += [_part(role, text) for role, text in _new(messages.get(row["span_id"]), seen)]
+            if not messages.get(row["span_id"]) and (row["input_text"] or "")[:200].strip() not in seen:
+                seen.add((row["input_text"] or "")[:200].strip())
+                step.parts += _texts(row, "input_text", "asked")
+            step.parts += _texts(row, "output_text", "says")
+            calls = _calls(row["tool_calls"])
+            seen.update(_key(given) for _, given in calls)
+            step.parts += [_part("calls", f"{called}({given})") for called, given in calls]
+        elif row["span_type"] in ("tool", "retriever"):
+            if _key(row["input_text"] or "") not in seen:  # else the call has shown it
+                step.parts += _texts(row, "input_text", "given")
+            step.parts += _texts(row, "output_text", "→")
+        else:
+            step.parts += _texts(row, "input_text", "given") + _texts(row, "output_text", "returns")
+        for role, text, *_ in step.parts:
+            if role in ("→", "says"):
+                seen.add(text[:200].strip())
+        error = "error_message" if row["error_message"] else "status_message"
+        steps.append(step)
+        step.parts += _texts(row, error, "error")
+    return [(name, text) for text, name in shared.items()], steps
+
+
+def _head(row: dict[str, Any]) -> str:
+    kind = row["span_type"] or "span"
+    about = row["model"] if kind == "llm" else row["tool_name"] or row["name"]
+    agent = f" ({one_line(row['agent_name'], 60)})" if row["agent_name"] else ""
+    seconds = (row["duration_ns"] or 0) / 1e9
+    took = f" {seconds:.0f}s" if seconds >= SLOW_SECONDS else ""
+    ended = f" ended by {row['finish_reason']}" if row["finish_reason"] in ENDED_EARLY else ""
+    status = " ERROR" if row["status_code"] == "ERROR" else ""
+    return f"{kind} {one_line(str(about or row['name']), 80)}{agent}{took}{ended}{status}"
+
+
+def _part(label: str, text: str) -> tuple[str, str, str, int]:
+    return label, text[:TEXT], text[-TEXT:], len(text)
+
+
+def _texts(row: dict[str, Any], name: str, label: str) -> list[tuple[str, str, str, int]]:
+    return [(label, row[name], row[f"{name}_end"], row[f"{name}_length"])] if (row[name] or "").strip() else []
+
+
+def _parsed(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return []
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _content(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "\n".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else orjson.dumps(content).decode() if content else ""
+
+
+def _system(messages: Any) -> list[tuple[str, str]]:
+    return [("system", _content(one)) for one in _parsed(messages) if one.get("role") in ("system", "developer")]
+
+
+def _new(messages: Any, seen: set[str]) -> list[tuple[str, str]]:
+    """Return the messages that no earlier step has shown: not what the model itself said, nor results of tool spans."""
+    found = []
+    for message in _parsed(messages):
+        role, text = str(message.get("role") or "user"), _content(message)
+        key = text[:200].strip()
+        if role in ("system", "developer", "assistant") or not key or key in seen:
+            continue
+        seen.add(key)
+        found.append((role, text))
+    return found
+
+
+def _key(text: str) -> str:
+    """Return what equal texts have in common, however their JSON is spaced."""
+    return "".join(text[:TEXT].split())
+
+
+def _calls(value: Any) -> list[tuple[str, str]]:
+    """Return the calls that a model asked for: (name, arguments)."""
+    found = []
+    for call in _parsed(value):
+        given = call.get("arguments")
+        text = given if isinstance(given, str) else orjson.dumps(given).decode() if given is not None else ""
+        found.append((str(call.get("name") or "?"), text))
+    return found
+
+
+def _shortened(text: str, end: str, length: int, cap: int) -> str:
+    """Write a text on one line; of a longer one the beginning and the end, saying what is left out between."""
+    if length <= cap:
+        return text.replace("\n", "\\n")
+    tail = int(cap * TAIL_SHARE)
+    return f"{text[: cap - tail]}…[cut: {length - cap}]…{end[-tail:]}".replace("\n", "\\n")

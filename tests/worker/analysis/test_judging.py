@@ -1,0 +1,188 @@
+"""Traces judged one by one: shown as steps, labelled with quotes that are found, grouped by note ids."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import judging
+from halo_worker.analysis import expectations
+from halo_worker.analysis.steps import pages
+from halo_worker.errors import ConfigError
+from tests.generator.load import reader_of, spans_of, store
+from tests.scripted_model import Request, Say
+from tests.worker.analysis.claims import final
+from tests.worker.analysis.conftest import BIG, LONG, Bench
+from tests.worker.analysis.test_runs import Run
+from tests.worker.analysis.windows import ordinary, span, span_id, trace_id, write
+
+CALL = "llm.output_messages.0.message.tool_calls.0.tool_call."
+PROMPT = "You refund orders. Never promise a delivery date."
+
+
+@pytest.fixture
+def halo_run(tmp_path: Path) -> Run:
+    made = Run(tmp_path)
+    said = {
+        "llm.input_messages.0.message.role": "system", "llm.input_messages.0.message.content": PROMPT,
+        "llm.input_messages.1.message.role": "user", "llm.input_messages.1.message.content": "When will it come?",
+        f"{CALL}id": "c1", f"{CALL}function.name": "look_up", f"{CALL}function.arguments": '{"order": 41}',
+    }  # fmt: skip
+    promises = [
+        span(40, 0, name="agent", kind="AGENT", given="When will it come?", output="Tomorrow, I promise."),
+        span(40, 1, parent=0, **said),
+        span(40, 2, name="look_up", kind="TOOL", parent=0, output="in transit"),
+        span(40, 3, parent=0, output="Tomorrow, I promise.", **{k: v for k, v in said.items() if CALL not in k}),
+    ]
+    write([*ordinary(6, failing=[3]), *promises], made.file)
+    return made
+
+
+def label(step: str, what: str, quote: str, *categories: str) -> dict[str, Any]:
+    return {"step": step, "categories": list(categories), "what": what, "quote": quote}
+
+
+def reader(request: Request, *, stands: bool = True, grouped: bool = True) -> Say:
+    """Say what a reader would: of trace 40 the promise, of trace 3 the limit, and one thing that nobody said."""
+    text = request.last
+    if "A reader marked step" in text:
+        return Say(json.dumps({"stands": stands, "why": "it is forbidden"}))
+    if "Readers judged" in text:
+        notes = [json.loads(line) for line in text.splitlines() if line.startswith('["n')]
+        findings = [
+            {"title": note[3], "description": note[3], "category": note[2][0], "affected": [note[0]], "evidence": []}
+            for note in notes
+        ]
+        return Say(json.dumps({"answer": "", "findings": findings})) if grouped else Say("I cannot group them.")
+    labels = []
+    if trace_id(40) in text:
+        promise = ("Instruction Non-compliance", "Goal Deviation")
+        labels = [
+            label("S4", "promises a day", "Tomorrow, I promise.", *promise),
+            label("S1", "made up", "nobody said this", "Goal Deviation"),
+            label("S99", "no such step", "x", "Goal Deviation"),
+        ]
+    elif trace_id(3) in text:
+        labels = [label("S3", "over the limit", "refund 3 exceeds the limit", "Tool Selection Errors")]
+    return Say(json.dumps({"outcome": "wrong" if labels else "ok", "labels": labels}))
+
+
+def found(report: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Return the spans of each finding of the model, by category."""
+    return {
+        one["category"]: [(ref["trace_id"], ref["span_id"]) for ref in one["affected"]]
+        for one in report["findings"]
+        if one["source"] == "rlm"
+    }
+
+
+def test_labels_with_quotes_become_findings_by_their_note_ids(halo_run: Run) -> None:
+    report = halo_run(reader, route="judge")
+    assert report["engine"]["route"] == "judge"
+    assert found(report) == {
+        "Instruction Non-compliance": [(trace_id(40), span_id(40, 3))],
+        "Tool Selection Errors": [(trace_id(3), span_id(3, 2))],
+    }
+    quotes = {quote["quote"] for one in report["findings"] if one["source"] == "rlm" for quote in one["evidence"]}
+    assert quotes == {"Tomorrow, I promise.", "refund 3 exceeds the limit"}
+    assert report["rejected"]["citations"] == 2
+    [shown] = [one.last for one in halo_run.requests if trace_id(40) in one.last and "A reader" not in one.last]
+    assert f"P1 system: {PROMPT}" in shown
+    assert shown.count(PROMPT) == 1, "a system prompt stands once"
+    assert "S2 llm gpt-4o-mini (agent-1) P1 | user When will it come? | calls look_up({" in shown
+    assert shown.count("user When will it come?") == 1, "of a call's messages those that are new"
+
+
+def test_a_label_on_a_clean_trace_is_asked_again_and_dropped_unless_it_stands(halo_run: Run) -> None:
+    report = halo_run(lambda request: reader(request, stands=False), route="judge")
+    assert "Instruction Non-compliance" not in found(report)
+    assert "Tool Selection Errors" in found(report), "its trace has an error: nothing is asked again"
+    assert any("withdrawn at a second look" in one for one in report["coverage"]["not_examined"])
+
+
+def test_labels_that_nobody_could_group_are_findings_by_category(halo_run: Run) -> None:
+    report = halo_run(lambda request: reader(request, grouped=False), route="judge")
+    assert set(found(report)) == {"Instruction Non-compliance", "Goal Deviation", "Tool Selection Errors"}
+
+
+def test_in_the_loop_labels_are_rows_and_notes_are_spans(halo_run: Run) -> None:
+    sql = "SELECT note_id, step, category FROM labels ORDER BY note_id, category"
+    finding = {"title": "Promises a date", "description": "It must not.", "category": "Instruction Non-compliance"}
+    script = [
+        Say(calls=[("judge_traces", {"filters": {"min_spans": 4}})]),
+        Say(calls=[("query_sql", {"sql": sql})]),
+        final(finding | {"affected": ["n1"], "evidence": []}),
+    ]
+
+    def either(request: Request) -> Say:
+        return script.pop(0) if request.tools else reader(request)
+
+    report = halo_run(either, route="loop")
+    shown = next(one for one in halo_run.requests[-1].texts if '"n1"' in one and "columns" in one)
+    rows = json.loads(shown.split("\n")[1])["rows"]
+    assert rows == [["n1", "S4", "Goal Deviation"], ["n1", "S4", "Instruction Non-compliance"]]
+    assert found(report) == {"Instruction Non-compliance": [(trace_id(40), span_id(40, 3))]}
+
+
+def test_a_broken_expectation_is_a_finding_of_its_own_with_and_without_a_model(halo_run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "EXPECTATIONS.md"
+    sql = "SELECT trace_id, span_id FROM spans WHERE status_message LIKE '%exceeds the limit%'"
+    file.write_text(f"# Ours\n\n- E1: never promise a delivery date\n- E2 (agent: agent-0): keep to the limit\n"
+                    f"  ```sql\n  {sql}\n  ```\n")  # fmt: skip
+
+    def script(request: Request) -> Say:
+        said = reader(request).text or ""
+        promise = '"what": "promises a day"'
+        return Say(said.replace(promise, f'{promise}, "expectation": "E1"'))
+
+    report = halo_run(script, route="judge", expectations=str(file))
+    titles = {one["title"]: one for one in report["findings"]}
+    promised = titles["Breaks expectation E1: never promise a delivery date"]
+    assert [ref["span_id"] for ref in promised["affected"]] == [span_id(40, 3)]
+    limit = titles["Breaks expectation E2: keep to the limit"]
+    assert (limit["source"], limit["prevalence"]["traces"], len(limit["evidence"])) == ("detector", 1, 1)
+    assert any("E2 (agent agent-0): keep to the limit" in one.texts[0] for one in halo_run.requests)
+    alone = halo_run([], engine="detectors", expectations=str(file))
+    assert "Breaks expectation E2: keep to the limit" in [one["title"] for one in alone["findings"]]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "- E1: a\n- E1: b"])
+def test_a_file_of_expectations_that_says_nothing_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "E.md").write_text(text)
+    with pytest.raises(ConfigError, match="expectations"):
+        expectations.read(tmp_path / "E.md")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        expectations.read(tmp_path / "none.md")
+
+
+@pytest.mark.parametrize("route", ["judge", "loop"])
+def test_labels_in_equal_labels_out(halo_run: Run, tmp_path: Path, route: str) -> None:
+    """The engine adds no loss: several categories on a span, spans of one trace, none that detectors found beside."""
+    gold: judging.Pairs = {
+        trace_id(40): {(span_id(40, 3), one) for one in ("Language-only", "Goal Deviation", "Resource Abuse")},
+        trace_id(3): {(span_id(3, 2), "Tool Selection Errors"), (span_id(3, 1), "Goal Deviation")},
+        trace_id(4): set(),
+    }
+    with reader_of([store(spans_of([halo_run.file]), tmp_path / "window")]) as opened:
+        model = judging.GoldModel(gold, opened)
+    report = halo_run(model, route=route)
+    folder = halo_run.directory / "out" / report["id"]
+    assert judging.figures(judging.published(folder, ("rlm", "detector")), gold)["pair F1"] == 1.0
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_trace_is_shown_whole_and_long_texts_by_beginning_and_end(bench: Bench) -> None:
+    every = await pages(bench.desk, trace_id(BIG), 12_000)
+    assert len(every) > 1
+    steps = [name for page in every for name in page.spans]
+    assert steps == [f"S{number}" for number in range(1, 901)], "each step once, on one page or another"
+    for page in every:
+        assert len(page.text.encode()) <= 12_200
+        assert set(re.findall(r"^(S\d+) ", page.text, re.MULTILINE)) == set(page.spans)
+    assert "steps=1.." in every[0].text
+    [page] = await pages(bench.desk, trace_id(LONG), 12_000)
+    assert re.search(r"It was a long night.*…\[cut: \d+\]….*the END is near", page.text)
