@@ -1,6 +1,6 @@
 # Shortcuts; each is one command that can be typed instead.
 UV ?= uv
-.PHONY: demo test check format ci lock schema proto
+.PHONY: demo test check docs format ci lock schema proto
 
 demo:    ## a realistic day of agent traffic, received, analysed and reported
 	sh deploy/start.sh demo
@@ -13,6 +13,9 @@ check:   ## lint, types, import contracts
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+docs:    ## the documentation as a site, in site/; a link that leads nowhere fails it
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 format:  ## put the code in shape
 	.venv/bin/ruff check --fix .

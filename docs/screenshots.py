@@ -30,19 +30,19 @@ def main(demo: Path) -> None:
             made.goto(path.resolve().as_uri())
             return made
 
-        page(report, 1180, 860).screenshot(path=HERE / "report.png")
+        page(report, 1180, 860).screenshot(path=HERE / "images" / "report.png")
         wide = page(report, 1180, 1300)
         finding = wide.locator("details.finding", has=wide.locator("h3", has_text=FINDING)).first
         finding.evaluate("card => { card.open = true; }")
-        finding.screenshot(path=HERE / "finding.png")
+        finding.screenshot(path=HERE / "images" / "finding.png")
         charts = page(report, 1180, 1000, "dark")
-        charts.locator(".charts").screenshot(path=HERE / "charts.png")
-        page(report, 390, 844, "dark").screenshot(path=HERE / "phone.png")
-        page(reports / "index.html", 1180, 860).screenshot(path=HERE / "index.png")
+        charts.locator(".charts").screenshot(path=HERE / "images" / "charts.png")
+        page(report, 390, 844, "dark").screenshot(path=HERE / "images" / "phone.png")
+        page(reports / "index.html", 1180, 860).screenshot(path=HERE / "images" / "index.png")
         browser.close()
-    for picture in sorted(HERE.glob("*.png")):
+    for picture in sorted((HERE / "images").glob("*.png")):
         if shutil.which("convert"):
-            subprocess.run(["convert", picture, "-strip", "+dither", "-colors", COLOURS, f"PNG8:{picture}"], check=True)  # noqa: S603, S607
+            subprocess.run(["convert", picture, "-strip", "+dither", "-colors", COLOURS, f"PNG8:{picture}"], check=True)
         print(f"{picture.name}: {picture.stat().st_size / 1000:.0f} kB")
 
 

@@ -47,6 +47,8 @@ NO_DATE = [
     "tests/receiver/test_spool.py", "tests/receiver/test_spool_queue.py", "tests/receiver/test_start.py",
     "tests/receiver/test_supervision.py", "tests/receiver/test_wire*.py", "tests/worker/test_calibration.py",
     "tests/worker/test_capture.py",
+    "tests/end_to_end/test_examples.py", "tests/worker/test_documented_commands.py",
+    "tests/worker/test_first_guesses.py",
     "tests/worker/test_contrast.py", "tests/worker/test_control_flow.py", "tests/worker/test_detector*.py",
     "tests/worker/test_display.py", "tests/worker/test_final_answer.py", "tests/worker/test_outcomes.py",
     "tests/worker/test_quotes.py",

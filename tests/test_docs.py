@@ -11,13 +11,13 @@ from pydantic import BaseModel
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.questions import client
-from halo_worker.cli import COMMANDS
 from halo_worker.config import SECTIONS, load_settings
 from halo_worker.display import visible
 from halo_worker.rlm.interpreter.protocol import Limits
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+COLLECTOR = (REPOSITORY / "docs" / "collector.md").read_text(encoding="utf-8")
 
 
 def test_the_first_two_commands_of_the_readme_start_and_test() -> None:
@@ -26,17 +26,17 @@ def test_the_first_two_commands_of_the_readme_start_and_test() -> None:
     assert shell[:2] == ["sh deploy/start.sh demo", "sh deploy/test.sh"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_is_in_the_readme(command: str) -> None:
-    assert re.search(rf"`halo {command}\b", README)
+def test_the_readme_is_read_in_one_sitting() -> None:
+    assert len(README.splitlines()) <= 150
 
 
 @pytest.mark.parametrize("view", ["spans", "traces", "logs"])
-def test_every_column_is_in_the_readme(tmp_path: Path, view: str) -> None:
+def test_every_column_has_a_meaning_in_the_reference(tmp_path: Path, view: str) -> None:
+    meaning = tomllib.loads((REPOSITORY / "docs" / "columns.toml").read_text(encoding="utf-8"))[view]
     (tmp_path / "segments").mkdir()
     with Reader.open(tmp_path) as reader:
         columns = {row["column_name"] for row in reader.query(f"DESCRIBE {view}")}
-    assert columns - set(re.findall(r"`(\w+)`", README)) == set()
+    assert meaning.keys() - {"about"} == columns
 
 
 def test_the_limits_in_the_security_policy_are_those_of_the_code() -> None:
@@ -94,13 +94,13 @@ def test_what_a_document_names_is_there(name: str) -> None:
     assert [path for path in links + files if not (REPOSITORY / path).exists()] == []
 
 
-def test_the_collector_configuration_of_the_readme_is_the_one_deployed() -> None:
+def test_the_collector_configuration_of_the_docs_is_the_one_deployed() -> None:
     """What a reader copies and what deploy/collector.yaml holds differ in nothing but comments and the header."""
     yaml = pytest.importorskip("yaml")
     deployed = yaml.safe_load((REPOSITORY / "deploy" / "collector.yaml").read_text())["exporters"]["otlp_grpc"]
     [shown] = [
         block["exporters"]["otlp_grpc"]
-        for text in re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+        for text in re.findall(r"^```yaml\n(.*?)^```", COLLECTOR, re.MULTILINE | re.DOTALL)
         if "exporters" in (block := yaml.safe_load(text))
     ]
     shown.pop("headers")

@@ -11,16 +11,9 @@ import click
 
 from halo_receiver import permissions
 from halo_worker import inputs, run
-from halo_worker.cli.common import (
-    bounds,
-    everywhere,
-    given_data_dir,
-    settings,
-    show_report,
-    window_of,
-)
+from halo_worker.cli.common import bounds, everywhere, given_data_dir, settings, show_report, window_of
 from halo_worker.cli.console import talk
-from halo_worker.cli.progress import shown
+from halo_worker.cli.progress import shown, working
 from halo_worker.config import ModelConfig
 from halo_worker.config_schedules import BudgetConfig
 from halo_worker.display import visible
@@ -274,7 +267,8 @@ def _exit_code(report: Report, fail_on: str | None) -> int:
 def import_command(paths: tuple[str, ...], arrival: inputs.Arrival, data_dir: Path | None, config: Path | None) -> None:
     """Put trace files into the store: OTLP protobuf, OTLP/JSON, HALO flat JSONL; plain, gzip or zstd."""
     current = settings(data_dir, config, make=True)
-    imported = inputs.import_files(paths, current.store.data_dir, now_ns=time.time_ns(), arrival=arrival, say=talk)
+    with working("reading trace files"):
+        imported = inputs.import_files(paths, current.store.data_dir, now_ns=time.time_ns(), arrival=arrival, say=talk)
     _say_problems(tuple(imported.problems))
     for what, count in sorted(imported.mended.items()):
         talk(f"note: {what} ({count})")

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -66,6 +66,13 @@ def shown() -> Iterator[Callable[[Progress], None]]:
             return
         with talk_console.status("reading the window") as status:
             yield Shown(status)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on a terminal that something takes its time; elsewhere nothing is said."""
+    with talk_console.status(escape(what)) if sys.stderr.isatty() else nullcontext():
+        yield
 
 
 @contextmanager
