@@ -6,7 +6,7 @@ from typing import Any
 
 from halo_receiver.store import usage
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import control_flow, models, outcomes, same_call
+from halo_worker.analysis import control_flow, models, outcomes, retrieval, same_call
 from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import GroupTotals, Release, Totals, iso_nano
 
@@ -122,6 +122,7 @@ def prepare(reader: Reader) -> None:
     reader.resolve_agents()
     reader.scratch.table("_s", _SPANS)
     models.fold(reader)
+    retrieval.recognise(reader)
     reader.scratch.table("_repeated", usage.repeated_query("_spans"))
     reader.scratch.table("_usage", _USAGE)
     control_flow.prepare(reader)

@@ -9,7 +9,7 @@ from halo_receiver.store.reader import Reader
 from halo_worker.analysis.lexicon.files import quoted, read
 
 _ADVERBS = "((just|already|now|also|successfully|immediately|gone ahead and|went ahead and) )*"
-_I_DID = rf"\bI('ve| have|) {_ADVERBS}"
+_I_DID = rf"\bI( ?['’]ve| have|) {_ADVERBS}"
 _WAS_DONE = r"\b(has|have) (now |just |already |successfully |also )*been (successfully |now )*"
 _IF = r"\b(once|after|when|if|until|before|unless|whether|as soon as) (I('ve| have|)|\w+ \w+) (\w+ ){0,3}"
 

@@ -16,25 +16,31 @@ WHO = "coalesce(e.agent_name, e.service_name, s.name)"
 
 
 # What kind of failure the user was told of, by the class of the error.
-_TOLD_OF = {"not_found": "Resource Not Found", "format": "Formatting Errors", "other": "Unhandled Error"}
+_TOLD_OF = {
+    "not_found": "Resource Not Found",
+    "format": "Formatting Errors",
+    "timeout": "Timeout Issues",
+    "authentication": "Authentication Errors",
+    "service": "Service Errors",
+    "rate_limit": "Rate Limiting",
+    "other": "Unhandled Error",
+}
 
 
 def _told(error_class: str, category: str) -> Unit:
-    """Return the detector of failed runs whose user is told of it, by one class of errors.
-
-    Where the root does not call the run failed, such runs are counted under the outcomes alone.
-    """
+    """Return the detector of runs whose user is told of a failure instead of being served, by one class of errors."""
     return Unit(
         name=f"told_{error_class}",
         category=category,
-        definition=f"A call fails by an error of class '{error_class}', nothing succeeds after it, and the run ends with an answer and a root in ERROR",
+        definition=f"A call fails by an error of class '{error_class}', no work succeeds after it, and the run ends with an answer",
         source="run outcomes by structure: told but not served",
         limits="what other detectors explain is theirs; whether the answer tells the truth is for the claims",
         sql=f"""
           SELECT '{error_class}' AS key, u.work AS subject, u.trace_id, u.span_id, NULL AS origin_span_id, 'name' AS field, s.name AS quote
           FROM _endings o JOIN _failed_work u USING (trace_id) JOIN _s s ON s.trace_id = u.trace_id AND s.span_id = u.span_id
-          JOIN _t t ON t.trace_id = u.trace_id LEFT JOIN errors e ON e.trace_id = u.trace_id AND e.span_id = u.span_id
-          WHERE o.outcome = 'told but not served' AND t.status_code = 'ERROR' AND u.last AND coalesce(e.class, 'other') = '{error_class}'
+          LEFT JOIN errors e ON e.trace_id = u.trace_id AND e.span_id = u.span_id
+          LEFT JOIN failed_results f ON NOT f.told AND f.trace_id = u.trace_id AND f.span_id = u.span_id
+          WHERE o.outcome = 'told but not served' AND u.last AND coalesce(e.class, error_class(f.text), 'other') = '{error_class}'
             AND u.trace_id NOT IN (SELECT trace_id FROM _hits WHERE detector NOT IN ({_named(_NO_CAUSE)}))
         """,
         title="{subject} fails, and the request is told but not served",

@@ -26,6 +26,8 @@ HANDS_OVER = r"(?i)^(transfer|hand_?off|hand_?over|delegate)"  # to another agen
 LIMIT_NOTICE = (
     r"(?i)^\W*(\w+\W+){0,5}(max(imum)?|limit|iterations?|steps?|turns?|budget)\W+(\w+\W+){0,6}(limit|reached|exceeded|exhausted|hit)\b"
     r"|^\W*\w+\W+stopped due to\b"
+    r"|^\W*(\w+\W+){0,4}(g[ia]ves? up|giving up|stopp(ed|ing)|halt(ed|ing)|abort(ed|ing)|ended|terminated) after "
+    r"\d+ (iterations?|steps?|turns?|rounds?|calls|attempts?|seconds|minutes)\b"
 )
 
 # `asks`: a model's turn that wants a tool. `says`: a turn with words or media. `worked`: a tool came back with a result.

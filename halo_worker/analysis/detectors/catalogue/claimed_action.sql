@@ -1,7 +1,7 @@
 ---
 name = "claimed_action"
 category = "Tool-related"
-version = 2
+version = 3
 scope = "trace"
 severity = "high"
 confidence = 0.75
@@ -38,7 +38,8 @@ SELECT c.claim AS key, c.subject, c.trace_id, c.span_id, c.span_id AS origin_spa
 FROM claims c SEMI JOIN services_with_tools USING (service_name)
 WHERE NOT c.conditional AND NOT admits(c.quote)
   AND NOT EXISTS (
-    SELECT 1 FROM actions a WHERE a.trace_id = c.trace_id AND (a.anything OR regexp_matches(a.work, c.tool)))
+    SELECT 1 FROM actions a WHERE a.trace_id = c.trace_id AND (regexp_matches(a.work, c.tool)
+      OR a.anything AND (a.commands IS NULL OR regexp_matches(a.commands, c.tool))))
   -- In the passive, a result may speak of it: then the answer reports what was there.
   AND (c.by_itself OR NOT EXISTS (
     SELECT 1 FROM steps r WHERE r.trace_id = c.trace_id AND r.span_type IN ('tool', 'retriever')
