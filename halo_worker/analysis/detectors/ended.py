@@ -15,37 +15,33 @@ _NO_CAUSE = (
 WHO = "coalesce(e.agent_name, e.service_name, s.name)"
 
 
-# What kind of failure the user was told of, by the class of the error.
+# What kind of failure the user was told of, by the class of the error. A failing check is often what was asked for: it
+# counts where the root calls the run failed.
 _TOLD_OF = {
-    "not_found": "Resource Not Found",
-    "format": "Formatting Errors",
-    "timeout": "Timeout Issues",
-    "authentication": "Authentication Errors",
-    "service": "Service Errors",
-    "rate_limit": "Rate Limiting",
-    "other": "Unhandled Error",
-}
+    "not_found": "Resource Not Found", "timeout": "Timeout Issues", "authentication": "Authentication Errors",
+    "service": "Service Errors", "rate_limit": "Rate Limiting", "format": "Formatting Errors", "other": "Unhandled Error",
+}  # fmt: skip
+_OFTEN_RIGHT = ("format", "other")
 
 
 def _told(error_class: str, category: str) -> Unit:
     """Return the detector of runs whose user is told of a failure instead of being served, by one class of errors."""
+    # Who says what was not found, or asks back, has answered.
+    counts = "u.root_failed" if error_class in _OFTEN_RIGHT else "u.root_failed OR NOT u.why"
     return Unit(
         name=f"told_{error_class}",
         category=category,
-        definition=f"A call fails by an error of class '{error_class}', no work succeeds after it, and the run ends with an answer",
+        definition=f"A call fails by an error of class '{error_class}', no work succeeds after it, and the run ends with an answer that says neither what was missing nor asks for it",
         source="run outcomes by structure: told but not served",
-        limits="what other detectors explain is theirs; whether the answer tells the truth is for the claims",
+        limits="what other detectors explain is theirs; an answer that tells why, or asks back, counts under the outcomes alone, unless the root calls the run failed",
         sql=f"""
-          SELECT '{error_class}' AS key, u.work AS subject, u.trace_id, u.span_id, NULL AS origin_span_id, 'name' AS field, s.name AS quote
-          FROM _endings o JOIN _failed_work u USING (trace_id) JOIN _s s ON s.trace_id = u.trace_id AND s.span_id = u.span_id
-          LEFT JOIN errors e ON e.trace_id = u.trace_id AND e.span_id = u.span_id
-          LEFT JOIN failed_results f ON NOT f.told AND f.trace_id = u.trace_id AND f.span_id = u.span_id
-          WHERE o.outcome = 'told but not served' AND u.last AND coalesce(e.class, error_class(f.text), 'other') = '{error_class}'
-            AND u.trace_id NOT IN (SELECT trace_id FROM _hits WHERE detector NOT IN ({_named(_NO_CAUSE)}))
+          SELECT '{error_class}' AS key, u.work AS subject, trace_id, span_id, NULL AS origin_span_id, 'name' AS field, s.name AS quote
+          FROM (FROM _unserved WHERE class = '{error_class}') u JOIN (SELECT trace_id, span_id, name FROM _s) s USING (trace_id, span_id)
+          WHERE ({counts}) AND trace_id NOT IN (SELECT trace_id FROM _hits WHERE detector NOT IN ({_named(_NO_CAUSE)}))
         """,
         title="{subject} fails, and the request is told but not served",
         description="{subject} fails and is not done in another way; the run ends with an answer, but not with what was asked for.",
-        fix="Look at what is asked for in these runs: validate arguments before the call, return what does exist, and offer the next step.",
+        fix="Look at what is asked for in these runs: validate arguments before the call, return what does exist, and let the answer say what failed and what the user can do.",
         validation="The share of runs that are told but not served should fall.",
         confidence=0.7,
         severity="low",

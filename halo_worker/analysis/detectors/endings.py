@@ -153,6 +153,30 @@ _CLASSES = f"""
   FROM facts
 """
 
+# The work for which a run was told but not served; `why`: the answer says what is missing, or asks for it. In steps:
+# each then reads the texts of few runs.
+_LAST_WORK = """
+  SELECT u.trace_id, u.span_id, u.work FROM _failed_work u JOIN _endings o USING (trace_id)
+  WHERE u.last AND o.outcome = 'told but not served'
+"""
+_WORK_CLASSES = """
+  SELECT trace_id, span_id, class FROM errors SEMI JOIN _last_work USING (trace_id, span_id)
+  UNION ALL
+  SELECT trace_id, span_id, error_class(text) FROM (
+    SELECT trace_id, span_id, text FROM failed_results SEMI JOIN _last_work USING (trace_id, span_id) WHERE NOT told)
+"""
+_EXPLAINED = """
+  SELECT DISTINCT trace_id FROM (SELECT trace_id, answer FROM answers WHERE trace_id IN (SELECT trace_id FROM _last_work))
+  WHERE tells_why(answer)
+"""
+_UNSERVED = """
+  SELECT l.trace_id, l.span_id, l.work, coalesce(min(c.class), 'other') AS class, bool_or(e.trace_id IS NOT NULL) AS why,
+    bool_or(t.trace_id IS NOT NULL) AS root_failed
+  FROM _last_work l LEFT JOIN _work_classes c USING (trace_id, span_id) LEFT JOIN _explained e USING (trace_id)
+  LEFT JOIN (SELECT trace_id FROM _t WHERE status_code = 'ERROR') t USING (trace_id)
+  GROUP BY l.trace_id, l.span_id, l.work
+"""
+
 
 def prepare(reader: Reader) -> None:
     """Make `_acts`, `_last`, `_failed_work` and `_endings` (trace_id, span_id of the last act, last_act, outcome …).
@@ -164,5 +188,6 @@ def prepare(reader: Reader) -> None:
     for name, sql in (
         ("_ending_tools", _ENDING), ("_leaders", _LEADERS), ("_outer_words", _OUTER_WORDS),
         ("_failed_work", _FAILED_WORK), ("_endings", _CLASSES),
+        ("_last_work", _LAST_WORK), ("_work_classes", _WORK_CLASSES), ("_explained", _EXPLAINED), ("_unserved", _UNSERVED),
     ):  # fmt: skip
         reader.scratch.table(name, sql)
