@@ -16,7 +16,7 @@ Compare with what ran before: the prompt, the tool's implementation, the region 
 validation = "The durations of this group should not differ from the others."
 source = "rank test (Mann and Whitney 1947) over bins of the logarithm"
 limits = """
-at least five traces, and as many calls of others; model calls by the length of their answers"""
+at least eight traces, and as many calls of others; model calls by the length of their answers"""
 ---
 SELECT key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, name AS quote
 FROM shifted_calls JOIN (SELECT trace_id, span_id, name FROM steps) USING (trace_id, span_id)
@@ -25,7 +25,7 @@ WHERE measure = 'duration'
 [[example]]
 fires = false
 why = "usual"
-times = 20
+times = 40
 spans = [
   { llm = "gpt-5", system = "Answer.", output = "fine", tokens = [1000, 10], seconds = 1 },
 ]
@@ -33,7 +33,7 @@ spans = [
 [[example]]
 fires = true
 why = "another prompt, four times as slow"
-times = 6
+times = 12
 spans = [
   { llm = "gpt-5", system = "Answer, and think.", output = "fine", tokens = [1000, 10], seconds = 4 },
 ]

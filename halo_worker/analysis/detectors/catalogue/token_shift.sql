@@ -17,7 +17,7 @@ Compare the prompt with the one before: instructions, examples and tool definiti
 validation = "The first prompts of this group should not differ in size from the others."
 source = "rank test (Mann and Whitney 1947) over bins of the logarithm"
 limits = """
-at least five traces, and as many calls of others"""
+at least eight traces, and as many calls of others"""
 speaks = ["input_tokens"]
 ---
 SELECT key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, name AS quote
@@ -27,7 +27,7 @@ WHERE measure = 'first prompt'
 [[example]]
 fires = false
 why = "usual"
-times = 20
+times = 40
 spans = [
   { llm = "gpt-5", system = "Answer.", output = "fine", tokens = [1000, 10] },
 ]
@@ -35,7 +35,7 @@ spans = [
 [[example]]
 fires = true
 why = "another prompt, three times as long"
-times = 6
+times = 12
 spans = [
   { llm = "gpt-5", system = "Answer, and follow these rules.", output = "fine", tokens = [3000, 10] },
 ]

@@ -1,8 +1,8 @@
 ---
 about = """
 Versions, prompts and days whose calls take twice as much as the others of their service, agent and tool or model, \
-by the ratio of geometric means, and lie above them by a rank test (Mann and Whitney 1947) at 3.5 standard \
-deviations. Five traces at least, and as many calls of others."""
+by the ratio of geometric means, and lie above them by a rank test (Mann and Whitney 1947) at 4.5 standard \
+deviations. Eight traces at least, and as many calls of others."""
 kind = "table"
 
 [columns]
@@ -36,5 +36,5 @@ ranked AS (
   GROUP BY b.measure, b.service, b.agent, b.what, b.dimension, b.value
 )
 SELECT measure, service, agent, what, dimension, value, exp((own - rest) / 20) AS times FROM ranked
-WHERE total >= 15 AND traces >= 5 AND total - n >= 5 AND times >= 2
-  AND (rank_sum - n * total / 2.0) / sqrt(n * (total - n) * (total + 1) / 12.0) > 3.5
+WHERE total >= 15 AND traces >= 8 AND total - n >= 5 AND times >= 2
+  AND (rank_sum - n * total / 2.0) / sqrt(n * (total - n) * (total + 1) / 12.0) > 4.5
