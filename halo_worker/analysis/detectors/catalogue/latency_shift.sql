@@ -16,7 +16,7 @@ Compare with what ran before: the prompt, the tool's implementation, the region 
 validation = "The durations of this group should not differ from the others."
 source = "rank test (Mann and Whitney 1947) over bins of the logarithm"
 limits = """
-at least eight traces, and as many calls of others; model calls by the length of their answers"""
+at least eight traces, and five calls of others; model calls by the length of their answers"""
 ---
 SELECT key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, name AS quote
 FROM shifted_calls JOIN (SELECT trace_id, span_id, name FROM steps) USING (trace_id, span_id)

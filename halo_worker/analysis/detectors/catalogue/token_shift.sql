@@ -17,7 +17,7 @@ Compare the prompt with the one before: instructions, examples and tool definiti
 validation = "The first prompts of this group should not differ in size from the others."
 source = "rank test (Mann and Whitney 1947) over bins of the logarithm"
 limits = """
-at least eight traces, and as many calls of others"""
+at least eight traces, and five calls of others"""
 speaks = ["input_tokens"]
 ---
 SELECT key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field, name AS quote

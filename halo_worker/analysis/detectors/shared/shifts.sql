@@ -2,7 +2,7 @@
 about = """
 Versions, prompts and days whose calls take twice as much as the others of their service, agent and tool or model, \
 by the ratio of geometric means, and lie above them by a rank test (Mann and Whitney 1947) at 4.5 standard \
-deviations. Eight traces at least, and as many calls of others."""
+deviations. Eight traces at least, and five calls of others."""
 kind = "table"
 
 [columns]
