@@ -200,6 +200,11 @@ class Ledger:
         async with self._settled:
             self._settled.notify_all()
 
+    async def withdraw(self, reservation: Reservation) -> None:
+        """Give a reservation back whose call was never made."""
+        self.model_calls -= 1
+        await self.settle(reservation, Usage())
+
     def left(self) -> str:
         """Say in a line what is left, for a model and for a person."""
         parts = []

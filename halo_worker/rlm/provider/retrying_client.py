@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from halo_receiver.logs import event
 from halo_worker.errors import ModelRefused, ModelUnavailable, RequestChanged
-from halo_worker.rlm.budget import Denied, Ledger
+from halo_worker.rlm.budget import Denied, Ledger, Reservation
 from halo_worker.rlm.messages import Message, Reply, ToolCall, ToolSpec, Usage
 from halo_worker.rlm.provider.model import LanguageModel
 from halo_worker.rlm.thinking import without_thinking
@@ -149,8 +149,7 @@ class RetryingClient:
         """Reserve, ask once, reconcile and record, whatever the outcome. Raises Denied."""
         model, ledger = request.model, self.ledger
         estimate = model.estimate(request.messages, request.tools)
-        reserve = ledger.reserve(estimate, request.output_tokens, model.cost, final=request.final)
-        reservation = await self.within(reserve, final=request.final)
+        reservation = await self._reserved(request, estimate)
         self._number += 1
         attempt = _Attempt(self._number)
         began = ledger.seconds
@@ -245,6 +244,18 @@ class RetryingClient:
         """Ask this model nothing more in this run."""
         health.fatal = fault
         self.ledger.stop("error", str(fault))
+
+    async def _reserved(self, request: _Request, estimate: int) -> Reservation:
+        """Reserve for one attempt. Raises Denied."""
+        reserve = self.ledger.reserve(estimate, request.output_tokens, request.model.cost, final=request.final)
+        reserving = asyncio.ensure_future(reserve)
+        try:
+            return await self.within(reserving, final=request.final)
+        except BaseException:
+            # Granted at the moment at which the caller was cancelled: nobody else would give it back.
+            if reserving.done() and not reserving.cancelled() and reserving.exception() is None:
+                await self.ledger.withdraw(reserving.result())
+            raise
 
     async def within(self, awaited: Awaitable[T], *, final: bool = False) -> T:
         """Await something until it is done; the deadline and an interruption cancel it, and raise Denied."""

@@ -12,6 +12,7 @@ import pytest
 from halo_worker.rlm.budget import BudgetLimits, Denied, Ledger
 from halo_worker.rlm.messages import Message, Reply, ToolSpec, Usage
 from halo_worker.rlm.provider.openai_model import OpenAIModel
+from halo_worker.rlm.provider.retrying_client import RetryingClient
 from tests.scripted_model import Fault, Request, Say, Scripted
 from tests.worker.rlm.conftest import NewSession, task
 
@@ -297,3 +298,43 @@ async def test_an_error_of_the_implementation_is_one_that_may_pass(session: NewS
     result = await one.query("another")
     assert result.error
     assert result.error["type"] == "unavailable"
+
+
+class Unanswering:
+    """A model that never answers, and the trajectory that counts what it was asked."""
+
+    name, price, max_output_tokens = "mute", None, None
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def write(self, kind: str, **_: Any) -> None:
+        self.asked += kind == "asked"
+
+    def estimate(self, *_: Any) -> int:
+        return 1_000
+
+    def cost(self, _: Usage) -> float | None:
+        return None
+
+    async def ask(self, *_: Any, **__: Any) -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+
+async def test_whenever_a_call_is_cancelled_its_reservation_comes_back() -> None:
+    asked = 0
+    for steps in range(12):
+        ledger, model = Ledger(BudgetLimits(tokens=100_000, cost_usd=None)), Unanswering()
+        client = RetryingClient(ledger, model, max_retries=0)  # type: ignore[arg-type]
+        call = asyncio.create_task(client.ask(model, [], purpose="sub", agent_id="a"))  # type: ignore[arg-type]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert ledger.model_calls == model.asked, steps
+        if not model.asked:
+            assert ledger.tokens_left(final=True) == 100_000, steps
+        asked += model.asked
+    assert 0 < asked < 12
