@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import calibration, capture, outcomes
-from halo_worker.analysis.detectors import blame, ended, endings, quotes, rules, trial
+from halo_worker.analysis import calibration, capture
+from halo_worker.analysis.detectors import blame, quotes, rules, trial
 from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.analysis.detectors.own import Own, Ran
 from halo_worker.analysis.detectors.own import run as run_own
@@ -23,7 +23,7 @@ from halo_worker.display import named
 from halo_worker.report.identity import alike, tokens
 from halo_worker.report.model import Engine, Evidence
 
-DETECTORS: tuple[Unit, ...] = (*rules.built_in(), *ended.UNITS)  # these last: they look at what the others found
+DETECTORS: tuple[Unit, ...] = rules.built_in()
 
 REPLACED: dict[str, str] = {old: unit.name for unit in DETECTORS for old in unit.replaces}
 
@@ -81,8 +81,6 @@ def every_finding(
 def _run(reader: Reader, own: Own | None) -> Ran:
     """Make `_blamed` from the hits of all detectors; return which ran, and why others did not."""
     trial.prepare(reader)
-    endings.prepare(reader)
-    outcomes.by_structure(reader)
     units = [unit for unit in DETECTORS if own is None or unit.name not in own.mute]
     for unit in units:
         trial.insert(reader, unit)

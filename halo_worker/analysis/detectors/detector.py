@@ -39,6 +39,7 @@ class Unit:
     min_traces: int = 1
     version: int = 1
     scope: Scope = "trace"
+    stage: int = 1  # later stages run after the earlier ones, whose hits they read
     needs: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     quotes: Literal["start", "end", "exact"] = "start"  # which part of a long text; exact: as found, though it cuts

@@ -15,7 +15,8 @@ Spans lie one after another. A span's kind is the key with its name: `llm` (the 
 for, or tables of name, arguments and id); `tools` (on offer: names, or tables of name and parameters); `error` (a
 message; the status is then ERROR), `error_type`; `finish`; `tokens` (input, output); `id` (of the call, on a tool);
 `seconds` (1); `times` (1); `attributes` (raw ones). An example may have `times`, for detectors that compare: that many
-traces alike; and `root`: "open" (it has no end) or "missing".
+traces alike; and `root`: "open" (it has no end), "missing", or "failed" (a request
+around the agent ends in ERROR, with 404).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from halo_worker.errors import InputError
 START = 1_790_000_000 * 10**9
 SECOND = 10**9
 APART = 60 * SECOND  # between the beginnings of two traces
+REQUEST = "f" * 16  # the id of a request around the agent
 KINDS = ("llm", "tool", "retriever", "agent", "span")
 _OPERATIONS = {"llm": "chat", "tool": "execute_tool", "retriever": "retrieval", "agent": "invoke_agent"}
 KEYS = frozenset(
@@ -123,6 +125,10 @@ def _trace(unit: Unit, number: int, spans: Sequence[Mapping[str, Any]], nth: int
             at += lasts
     if root_is != "missing":
         whole = _span(unit, trace_id, root, "", "agent", {"agent": unit.name}, begun, at - begun)
+        if root_is == "failed":
+            request = _span(unit, trace_id, REQUEST, "", "span", {"span": "POST /chat"}, begun, at - begun)
+            yield replace(request, status_code="ERROR", status_message="404 Not Found")
+            whole = replace(whole, parent_span_id=REQUEST)
         yield replace(whole, end_unix_nano=0) if root_is == "open" else whole
     yield from children
 

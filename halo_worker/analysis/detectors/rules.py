@@ -87,7 +87,7 @@ def _checked(head: Mapping[str, Any], lines: list[str], path: str) -> dict[str, 
             raise refuse(key, f"'{key}' must be one of {', '.join(words)}")
     if not 0 < float(_number(head, "confidence", 0.9, refuse)) <= 1:
         raise refuse("confidence", "'confidence' must be above 0 and at most 1")
-    for key in ("version", "min_traces"):
+    for key in ("version", "min_traces", "stage"):
         if _number(head, key, 1, refuse) != int(_number(head, key, 1, refuse)) or head.get(key, 1) < 1:
             raise refuse(key, f"'{key}' must be a whole number from 1 on")
     for key in ("needs", "replaces", "speaks"):
@@ -122,10 +122,11 @@ def wrong_sql(unit: Unit, message: str) -> RuleError:
 
 @cache
 def built_in() -> tuple[Unit, ...]:
-    """Return halo's own detectors, by name."""
+    """Return halo's own detectors, by name; those that read hits after the others."""
     folder = resources.files("halo_worker.analysis.detectors").joinpath("catalogue")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return tuple(parse(file.read_text(encoding="utf-8"), f"catalogue/{file.name}") for file in files)
+    units = (parse(file.read_text(encoding="utf-8"), f"catalogue/{file.name}") for file in files)
+    return tuple(sorted(units, key=lambda unit: unit.stage))
 
 
 def load(paths: Iterable[Path]) -> tuple[list[Unit], list[RuleError]]:

@@ -13,8 +13,8 @@ from importlib import resources
 from typing import Literal
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import lexicon, same_call
-from halo_worker.analysis.detectors import arguments, claims, final_answer, windows
+from halo_worker.analysis import lexicon, outcomes, same_call
+from halo_worker.analysis.detectors import arguments, claims, endings, final_answer, windows
 
 Kind = Literal["view", "table", "scratch"]
 
@@ -26,6 +26,7 @@ ORDER: tuple[str | Callable[[Reader], None], ...] = (
     "rootless", "damaged_arguments", "measures", "baseline_bins", "baselines", "long_inputs", "outliers", "shifts",
     "shifted_calls", windows.prepare, "context_windows",
     arguments.prepare, "schema_violations", "schema_enums", "schema_described",
+    endings.prepare, outcomes.by_structure, "endings", "failed_work", "unserved_work", "hits", "explained",
 )  # fmt: skip
 
 

@@ -41,8 +41,8 @@ class Window:
 def prepare(reader: Reader) -> None:
     """Make all that detectors read, and the empty table of their hits."""
     overview.prepare(reader)
-    tables.prepare(reader)
     reader.connection.execute(HITS)
+    tables.prepare(reader)
 
 
 def _fill(units: Sequence[Unit], reader: Reader, folder: Path) -> list[str]:
