@@ -36,15 +36,9 @@ log = logging.getLogger("halo.worker")
 
 
 def _endpoints(command: Any) -> Any:
-    for option in (
-        click.option(
-            "--http-endpoint", metavar="HOST:PORT", help="OTLP/HTTP; 'off' for none.  [default: 127.0.0.1:4318]"
-        ),
-        click.option(
-            "--grpc-endpoint", metavar="HOST:PORT", help="OTLP/gRPC; 'off' for none.  [default: 127.0.0.1:4317]"
-        ),
-    ):
-        command = option(command)
+    for name, transport, port in (("http", "HTTP", 4318), ("grpc", "gRPC", 4317)):
+        said = f"OTLP/{transport}; 'off' for none.  [default: 127.0.0.1:{port}]"
+        command = click.option(f"--{name}-endpoint", metavar="HOST:PORT", help=said)(command)
     return command
 
 
