@@ -39,7 +39,7 @@ DOORS: dict[str, tuple[str, ...]] = {
                "halo_worker.report.rendering"),
     "jsonschema": ("halo_worker.analysis.", "halo_worker.rlm.agent.tool_arguments", "halo_worker.rlm.json_schema"),
     "markdown_it": ("halo_worker.report.answer_markdown",),
-    "markupsafe": ("halo_worker.page.rendering", "halo_worker.report.html", "halo_worker.report.rendering"),
+    "markupsafe": ("halo_worker.page.rendering", "halo_worker.report."),
     "openai": ("halo_worker.rlm.provider.openai_model",),
     "opentelemetry.context": ("halo_worker.demo.", "halo_worker.telemetry"),
     "opentelemetry.exporter": ("halo_worker.demo.", "halo_worker.telemetry"),
@@ -50,6 +50,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "orjson": ("halo_receiver.", "halo_worker."),  # JSON is everywhere
     "prometheus_client": ("halo_receiver.metrics", "halo_worker.metrics"),
     "pyarrow": ("halo_receiver.store.",),
+    "pygal": ("halo_worker.report.charts",),
     "pydantic": ("halo_receiver.auth", "halo_receiver.config", "halo_receiver.config_loader",
                  "halo_worker.api.", "halo_worker.config", "halo_worker.config_delivery",
                  "halo_worker.config_schedules", "halo_worker.links", "halo_worker.report."),
