@@ -119,6 +119,6 @@ def test_a_page_includes_the_files_that_it_means_to() -> None:
     marked = [
         line for page in REPOSITORY.glob("docs/*.md") for line in page.read_text("utf-8").splitlines() if "--8" in line
     ]
-    included = [re.fullmatch(r'--8<-- "([^"]+)"', line) for line in marked]
+    included = [re.fullmatch(r'--8<-- "([^":]+)(:[^"]*)?"', line) for line in marked]
     assert marked
     assert all(found and (REPOSITORY / found[1]).is_file() for found in included), marked
