@@ -86,6 +86,21 @@ def test_the_file_as_it_lies_there_changes_nothing() -> None:
     )
 
 
+TOML = [
+    (path.name, text)
+    for path in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+    for text in re.findall(r"^```toml\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("name", "text"), TOML)
+def test_settings_that_a_document_shows_are_settings(tmp_path: Path, name: str, text: str) -> None:
+    """What a comment says to put into the environment is there."""
+    (tmp_path / "halo.toml").write_text(text, encoding="utf-8")
+    environment = dict.fromkeys(re.findall(r"HALO_SINKS_\w+", text), "https://hooks.example/x")
+    assert load_settings(file=tmp_path / "halo.toml", environment=environment), name
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"])
 def test_what_a_document_names_is_there(name: str) -> None:
     text = (REPOSITORY / name).read_text(encoding="utf-8")
