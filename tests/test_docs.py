@@ -112,3 +112,13 @@ def test_the_collector_configuration_of_the_docs_is_the_one_deployed() -> None:
 def test_pins_name_no_place_to_install_from() -> None:
     lines = (REPOSITORY / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not re.fullmatch(r"(#.*|[\w.-]+==[\w.]+( ; .*)?)", line)] == []
+
+
+def test_a_page_includes_the_files_that_it_means_to() -> None:
+    """A formatter once took the marker for Python; the page then showed the marker."""
+    marked = [
+        line for page in REPOSITORY.glob("docs/*.md") for line in page.read_text("utf-8").splitlines() if "--8" in line
+    ]
+    included = [re.fullmatch(r'--8<-- "([^":]+)(:[^"]*)?"', line) for line in marked]
+    assert marked
+    assert all(found and (REPOSITORY / found[1]).is_file() for found in included), marked
