@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+import tomllib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 
-from halo_receiver.store.reader import Reader
+from halo_receiver.store import manifest
 from halo_worker import freshness
 from halo_worker.analysis.questions.client import Questions, Rows
 from halo_worker.page.data import Data
@@ -67,8 +69,10 @@ class Console:
             freshness.refresh(self.data.settings)
         seconds = RANGES[over]
         start_ns = None if seconds is None else self.data.clock() - seconds * SECOND
-        with Reader.open(self.data.directory, start_ns=start_ns) as reader:
-            return tuple(Path(path) for path in reader.segments), start_ns
+        directory = self.data.directory / "segments"
+        current, damaged = manifest.current(directory)
+        held = [directory / entry.name for entry in current if entry.may_hold(start_ns, None)]
+        return (*held, *damaged), start_ns
 
     async def _close_idle(self) -> None:
         while time.monotonic() - self._asked < IDLE_SECONDS:
@@ -103,9 +107,11 @@ class Console:
 
 
 def schema() -> dict[str, list[tuple[str, str]]]:
-    """Return the columns of the contract's views, with their types."""
-    with Reader([]) as reader:
-        return {
-            view: [(row["column_name"], row["column_type"]) for row in reader.query(f"DESCRIBE {view}")]
-            for view in ("spans", "traces", "logs")
-        }
+    """Return the columns of each view, with what they mean."""
+    text = resources.files("halo_receiver.store").joinpath("columns.toml").read_text(encoding="utf-8")
+    views = tomllib.loads(text.replace("`", ""))
+    return {
+        view: [(name, says) for name, says in columns.items() if name != "about"]
+        for view, columns in views.items()
+        if isinstance(columns, dict)
+    }
