@@ -17,7 +17,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "init": Entry("init", "write a commented halo.toml from three questions"),
-    "up": Entry("serve", "receiver, scheduled worker and page together on one data directory"),
+    "up": Entry("serve", "receiver, worker and page together on one data directory"),
     "receive": Entry("serve", "the receiver alone: OTLP in, spans on disk"),
     "work": Entry("serve", "the scheduled worker alone"),
     "page": Entry("page", "reports, issues and traces in the browser; part of 'halo up'"),
