@@ -25,7 +25,7 @@ COMMANDS = {
     "schedules": Entry("schedules", "when analyses run, last and next; 'run NAME' runs one now"),
     "run": Entry("analyse", "one analysis now, of the store or of trace files"),
     "import": Entry("sources", "trace files and sessions of coding agents into the store"),
-    "pull": Entry("sources", "traces and scores out of Langfuse, Phoenix or LangSmith into the store"),
+    "pull": Entry("sources", "traces and scores out of Langfuse, Phoenix or LangSmith"),
     "demo": Entry("analyse", "a fleet of agents, received, analysed, reported; needs no key"),
     "reports": Entry("results", "the published reports, or one of them"),
     "open": Entry("results", "open a report in the browser"),
