@@ -33,7 +33,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "grpc": ("halo_receiver.answers", "halo_receiver.segments_service", "halo_receiver.server",
              "halo_worker.demo.emit", "halo_worker.segments_client"),
     "grpc_health": ("halo_receiver.server",),
-    "httpx": ("halo_worker.delivery.",),
+    "httpx": ("halo_worker.delivery.", "halo_worker.source.remote"),
     "isal": ("halo_receiver.request_check",),
     "jinja2": ("halo_worker.delivery.", "halo_worker.page.rendering", "halo_worker.report.html",
                "halo_worker.report.rendering"),
