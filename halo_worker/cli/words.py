@@ -32,6 +32,7 @@ COMMANDS = {
     "cases": Entry("cases", "regression cases from failing traces: jsonl, pytest, promptfoo"),
     "deliver": Entry("results", "send a report to the sinks that have not taken it"),
     "traces": Entry("traces", "list traces, filtered by agent, user, tool, text, …"),
+    "tail": Entry("tail", "traces as they come, until Ctrl-C"),
     "trace": Entry("data", "one trace as a tree"),
     "query": Entry("data", "one SELECT over spans, traces and logs"),
     "detectors": Entry("detectors", "the rules: list, show, test, and write your own"),
@@ -44,9 +45,9 @@ COMMANDS = {
 SYNONYMS = {
     "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor", "config": "init", "configure": "init",
     "dashboard": "open", "findings": "issues", "health": "ping", "ingest": "import", "list": "traces", "load": "import",
-    "log": "traces", "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "server": "up", "serve": "up",
+    "follow": "tail", "live": "tail", "log": "traces", "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "server": "up", "serve": "up",
     "setup": "init", "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status",
-    "ui": "open", "view": "trace", "web": "open", "worker": "work",
+    "ui": "open", "view": "trace", "web": "open", "watch": "tail", "worker": "work",
 }  # fmt: skip
 
 NEAREST = 3  # commands named for an unknown word
