@@ -21,7 +21,7 @@ OURS = ("halo_receiver", "halo_worker")
 
 # Library → the modules (or packages, with a final dot) that may import it.
 DOORS: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("halo_receiver.http_server",),
+    "aiohttp": ("halo_receiver.http_server", "halo_worker.page."),
     "apscheduler": ("halo_worker.cron", "halo_worker.schedule"),
     "click": ("halo_worker.cli.",),
     "duckdb": ("halo_receiver.store.",),
@@ -35,10 +35,11 @@ DOORS: dict[str, tuple[str, ...]] = {
     "grpc_health": ("halo_receiver.server",),
     "httpx": ("halo_worker.delivery.",),
     "isal": ("halo_receiver.request_check",),
-    "jinja2": ("halo_worker.delivery.", "halo_worker.report.html"),
+    "jinja2": ("halo_worker.delivery.", "halo_worker.page.rendering", "halo_worker.report.html",
+               "halo_worker.report.rendering"),
     "jsonschema": ("halo_worker.analysis.", "halo_worker.rlm.agent.tool_arguments", "halo_worker.rlm.json_schema"),
     "markdown_it": ("halo_worker.report.answer_markdown",),
-    "markupsafe": ("halo_worker.report.html",),
+    "markupsafe": ("halo_worker.page.rendering", "halo_worker.report.html", "halo_worker.report.rendering"),
     "openai": ("halo_worker.rlm.provider.openai_model",),
     "opentelemetry.context": ("halo_worker.demo.", "halo_worker.telemetry"),
     "opentelemetry.exporter": ("halo_worker.demo.", "halo_worker.telemetry"),

@@ -10,26 +10,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from halo_worker.display import NAME_CHARACTERS, cut, one_line, visible
+from halo_worker.display import NAME_CHARACTERS, one_line
 from halo_worker.links import NONE, Links
 from halo_worker.report import answer_markdown, causes, formats, headline, phrases
 from halo_worker.report.drawing import trend, waterfall
 from halo_worker.report.issue import Issue
 from halo_worker.report.model import SEVERITIES, Breakdown, Evidence, Finding, GroupTotals, Report, SpanRef
 from halo_worker.report.page_data import Scene, key_of, quote_key
+from halo_worker.report.rendering import environment
 from halo_worker.report.rows import told
 
-MAX_STRING = 8000  # of any one text on the page; report.json holds it whole
 MAX_WHERE = 6
 MAX_CHARTED = 10  # agents, models in a chart; the tables have more
 Q_STANDS_OUT = 0.05
@@ -37,36 +36,10 @@ FILTER_FROM = 8  # findings from which on a filter is offered
 INDEX_REPORTS = 500
 _SETTLED = ("resolved", "muted", "wrong")
 
-_FILTERS = (
-    "count", "short", "dollars", "duration", "minute", "day", "plural", "cut", "chance", "left_out", "set_aside",
-    "released", "fix_check",
-)  # fmt: skip
-
-
-def _shown(value: Any) -> Any:
-    """Every string that the template writes passes here, before it is escaped."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return visible(cut(value, MAX_STRING))
-    return value
-
-
-def _joined(write: Callable[[Any], str]) -> Callable[[Any], str]:
-    return lambda value: write(value).replace(" %", "\N{NO-BREAK SPACE}%")
-
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("halo_worker.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=_shown,
-    )  # fmt: skip
-    for name in _FILTERS:
-        environment.filters[name] = getattr(formats, name)
-    for name in ("percent", "since"):  # a figure and its sign stay on one line
-        environment.filters[name] = _joined(getattr(formats, name))
-    environment.filters["unbroken"] = _joined(str)
-    environment.filters["shell"] = lambda text: shlex.quote(one_line(text))  # ids of imported files may be anything
-    return environment
+    return environment("halo_worker.report")
 
 
 @cache
