@@ -12,6 +12,7 @@ from halo_worker import run as conductor
 from halo_worker import schedule
 from halo_worker.cli.common import everywhere, nearest, print_rows, settings
 from halo_worker.cli.console import talk
+from halo_worker.cli.progress import shown
 from halo_worker.cli.serve import check, scheduler_of
 from halo_worker.errors import InputError
 from halo_worker.report.model import iso_nano
@@ -32,7 +33,8 @@ def schedules_command(action: str, name: str | None, form: str, data_dir: Path |
                 hint=nearest(name or "", current.schedules),
             )
         check(current)
-        ran = scheduler_of(current).run_now(name)
+        with shown() as progress:
+            ran = scheduler_of(current, progress=progress).run_now(name)
         return 1 if ran.failed or ran.skipped else 0
     reports = conductor.last_reports(current)
     data_dir = current.store.data_dir

@@ -20,6 +20,7 @@ from halo_receiver.logs import event, set_up
 from halo_receiver.store.lock import DirectoryLock
 from halo_worker import run as conductor
 from halo_worker import schedule
+from halo_worker.analysis.work import Progress
 from halo_worker.cli.common import everywhere, given_data_dir, settings
 from halo_worker.cli.console import talk
 from halo_worker.cli.kept_child import PageChild, ReceiverChild
@@ -135,10 +136,23 @@ def _worker_lock(current: Settings) -> DirectoryLock:
     return DirectoryLock(schedule.worker_lock(current.store.data_dir), "a worker")
 
 
-def scheduler_of(current: Settings, ran: Callable[[str, str], None] = lambda *_: None) -> schedule.Scheduler:
+def scheduler_of(
+    current: Settings,
+    ran: Callable[[str, str], None] = lambda *_: None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> schedule.Scheduler:
+    """Return what runs the schedules. `ran` is told how each run ended, `progress` how far it is."""
+
     def work(name: str, window: Window) -> bool:
         try:
-            result = conductor.run_schedule(current, name, window, now_ns=time.time_ns())
+            event(
+                log,
+                "run started",
+                schedule=name,
+                since=formats.minute(window.start_ns),
+                until=formats.minute(window.end_ns),
+            )
+            result = conductor.run_schedule(current, name, window, now_ns=time.time_ns(), progress=progress)
         except Exception as error:  # noqa: BLE001 - one failing run must not end the worker; the next one is tried
             event(log, "run failed", level=logging.ERROR, schedule=name, **_reason(error))
             ran(name, "failed")
