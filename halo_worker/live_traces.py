@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,6 @@ class LiveTrace:
     spans: dict[str, SpanSummary] = field(default_factory=dict)
     beyond: int = 0  # spans that are counted and not told apart
     changed: float = 0.0  # by the reader's clock
-    found: bool = False  # a span holds the text that was asked for
     given: bool = False  # handed out as whole
 
     def add(self, span: SpanSummary) -> None:
@@ -93,16 +93,25 @@ _PASSES: dict[str, Callable[[LiveTrace, str], bool]] = {
     **{name: _named(name) for name in ("agent", "service", "model", "tool")},
     **{name: _exactly(name) for name in ("session", "user")},
     "status": lambda trace, asked: trace.root is not None and trace.root.status == asked.upper(),
-    "text": lambda trace, _: trace.found,
+    "text": lambda trace, asked: any(
+        asked.lower() in f"{span.name}\n{span.input}\n{span.error}".lower() for span in trace.spans.values()
+    ),
 }
 
 
+def passes(trace: LiveTrace, filters: Filters) -> bool:
+    """Say whether a trace passes, as far as it is known, all but `among`, which is of reports."""
+    if filters.errors and not any(span.status == "ERROR" for span in trace.spans.values()):
+        return False
+    asked = {name: getattr(filters, name) for name in _PASSES}
+    return all(_PASSES[name](trace, value) for name, value in asked.items() if value is not None)
+
+
 class LiveTraces:
-    """The traces that changed last, by `filters` (all but `among`, which is of reports)."""
+    """The traces that changed last; those that pass `filters` are handed out."""
 
     def __init__(self, filters: Filters | None = None) -> None:
         self._filters = filters or Filters()
-        self._text = (self._filters.text or "").lower()
         self._traces: dict[str, LiveTrace] = {}  # the one that changed last is last
 
     def take(self, spans: Iterable[SpanSummary], now: float) -> list[LiveTrace]:
@@ -113,21 +122,18 @@ class LiveTraces:
             self._traces[span.trace_id] = changed[span.trace_id] = trace
             trace.add(span)
             trace.changed = now
-            trace.found = trace.found or self._text in f"{span.name}\n{span.input}\n{span.error}".lower()
             if len(self._traces) > MAX_TRACES:
                 del self._traces[next(iter(self._traces))]
-        return [trace for trace in changed.values() if self._passes(trace)]
+        return [trace for trace in changed.values() if passes(trace, self._filters)]
+
+    def newest(self, count: int) -> list[LiveTrace]:
+        """Return the traces that changed last, the last one first."""
+        return list(itertools.islice(reversed(self._traces.values()), count))
 
     def whole(self, now: float) -> Iterator[LiveTrace]:
         """Yield each trace that passes once: when its root is there, or when nothing has come of it for a while."""
         for trace in self._traces.values():
             due = trace.root is not None or now - trace.changed >= QUIET_SECONDS
-            if due and not trace.given and self._passes(trace):
+            if due and not trace.given and passes(trace, self._filters):
                 trace.given = True
                 yield trace
-
-    def _passes(self, trace: LiveTrace) -> bool:
-        if self._filters.errors and not trace.row()["error_count"]:
-            return False
-        asked = {name: getattr(self._filters, name) for name in _PASSES}
-        return all(_PASSES[name](trace, value) for name, value in asked.items() if value is not None)

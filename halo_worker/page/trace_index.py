@@ -67,7 +67,7 @@ FROM parts WHERE trace_id IN (FROM touched) GROUP BY trace_id
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the list shows: the filters of the address, and the trace after which the page begins. Empty asks nothing."""
+    """What traces the list shows. Empty asks nothing."""
 
     service: str = ""
     agent: str = ""
@@ -143,8 +143,8 @@ class TraceIndex:
                 cursor.unregister("found")
                 for kind, column in _LISTS.items():
                     cursor.execute(
-                        f"INSERT INTO names SELECT DISTINCT '{kind}', unnest({column}) FROM parts WHERE segment = {number} "
-                        f"EXCEPT FROM names"
+                        f"INSERT INTO names SELECT DISTINCT '{kind}', unnest({column}) FROM parts "
+                        f"WHERE segment = {number} EXCEPT FROM names"
                     )
                 self._drop(cursor, replaced, beside=number)
 
@@ -178,7 +178,7 @@ class TraceIndex:
         after: tuple[int, str] | None = None,
         among: Iterable[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Return the newest traces that pass, from the one after (start, id) on; of `among` alone, where it is given."""
+        """Return the newest traces that pass, those that come after (start, id) alone, and of `among` alone."""
         cursor = self._connection.cursor()
         condition, values = _condition(cursor, wanted)
         if after is not None:
