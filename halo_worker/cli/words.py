@@ -17,7 +17,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "init": Entry("init", "write a commented halo.toml from three questions"),
-    "up": Entry("serve", "receiver, scheduled worker and page together on one data directory"),
+    "up": Entry("serve", "receiver, worker and page together on one data directory"),
     "receive": Entry("serve", "the receiver alone: OTLP in, spans on disk"),
     "work": Entry("serve", "the scheduled worker alone"),
     "page": Entry("page", "reports, issues and traces in the browser; part of 'halo up'"),
@@ -25,7 +25,7 @@ COMMANDS = {
     "schedules": Entry("schedules", "when analyses run, last and next; 'run NAME' runs one now"),
     "run": Entry("analyse", "one analysis now, of the store or of trace files"),
     "import": Entry("sources", "trace files and sessions of coding agents into the store"),
-    "pull": Entry("sources", "traces and scores out of Langfuse, Phoenix or LangSmith into the store"),
+    "pull": Entry("sources", "traces and scores out of Langfuse, Phoenix or LangSmith"),
     "demo": Entry("analyse", "a fleet of agents, received, analysed, reported; needs no key"),
     "reports": Entry("results", "the published reports, or one of them"),
     "open": Entry("results", "open a report in the browser"),
