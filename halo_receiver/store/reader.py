@@ -15,7 +15,6 @@ from halo_receiver.errors import StoreError
 from halo_receiver.store import agents, copies, manifest, schema
 from halo_receiver.store.attached import AttachedSegments, SetAside
 from halo_receiver.store.scratch import Scratch
-from halo_receiver.store.segment import listed
 from halo_receiver.store.settling import Settle, look_back, traces_of
 from halo_receiver.store.text_folding import unfolded
 
@@ -99,11 +98,7 @@ class Reader:
         since = start_ns - before_ns if start_ns is not None else None
         for _ in range(RELIST_ATTEMPTS):
             # A merge may delete files between listing and opening them: what it made of them is then listed again.
-            entries = manifest.load(directory, listed(directory))
-            known = {entry.name for entry in entries}
-            damaged = [path for path in listed(directory) if path.name not in known]
-            replaced = manifest.replaced(directory, entries)
-            current = [entry for entry in entries if entry.name not in replaced]
+            current, damaged = manifest.current(directory)
             wanted = [
                 directory / entry.name
                 for entry in current

@@ -190,9 +190,10 @@ async def stream(request: web.Request) -> web.StreamResponse:
     hub = request.app[HUB]
     if hub.full:
         raise web.HTTPServiceUnavailable(text="too many viewers\n", headers={"Retry-After": "30"})
-    viewer = hub.join(Asked.of(request.query))
+    asked = Asked.of(request.query)
+    response = await begin_stream(request, "text/event-stream")
+    viewer = hub.join(asked)
     try:
-        response = await begin_stream(request, "text/event-stream")
         told = None
         while True:
             if hub.state != told:
@@ -205,6 +206,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
             except TimeoutError:
                 await response.write(b": alive\n\n")
             viewer.news.clear()
+    except ConnectionError:
+        return response
     finally:
         hub.leave(viewer)
 

@@ -48,19 +48,18 @@ class PageAddress:
         return address
 
 
-def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
+def serve(settings: Settings, *, ready: Callable[[str], None], options: tuple[str, ...] = ()) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with the address. Raises ConfigError when it cannot listen."""
     security.check(settings)
-    asyncio.run(_serve(settings, ready))
+    asyncio.run(_serve(settings, ready, options))
 
 
-async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
+async def _serve(settings: Settings, ready: Callable[[str], None], options: tuple[str, ...]) -> None:
     listener = _listen(settings.page.endpoint)
     port = int(listener.getsockname()[1])
     tls = Tls(settings.receiver) if security.serves_tls(settings) else None
-    runner = web.AppRunner(
-        make_app(settings, port=port), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
-    )
+    app = make_app(settings, port=port, options=options)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     site = web.SockSite(runner, listener, ssl_context=tls.listening_context() if tls else None)
     await site.start()

@@ -14,7 +14,7 @@ from aiohttp import web
 from halo_receiver.store import trace_spans
 from halo_receiver.store.reader import Reader
 from halo_worker.page import otlp_json, trace_view
-from halo_worker.page.data import DATA, Data
+from halo_worker.page.data import DATA, Data, trace_path
 from halo_worker.page.rendering import begin_stream, part_text, render
 from halo_worker.page.trace_view import Row
 from halo_worker.page.traces import TRACES, shown
@@ -42,7 +42,10 @@ def _opened(data: Data, trace_id: str, ask: Callable[[Reader, str], Result]) -> 
 
 def _rows(data: Data, reader: Reader, trace_id: str) -> list[Row]:
     spans = trace_spans.outline(reader, trace_id, trace_view.MAX_SPANS)
-    return trace_view.lay_out(spans, trace_view.marks_of(data.archive, trace_id)) if spans else []
+    if not spans:
+        return []
+    titles = {issue.issue_id: issue.finding.title for issue in data.memory().issues.values()}
+    return trace_view.lay_out(spans, trace_view.marks_of(data.archive, titles, trace_id))
 
 
 def _whole(data: Data, query: Any, reader: Reader, trace_id: str) -> tuple[list[Row], dict[str, Any]]:
@@ -107,7 +110,7 @@ def _cut(text: str) -> tuple[str, int]:
 
 def _address(span: dict[str, Any], name: str, key: str = "") -> str:
     asked = urlencode({"name": name, **({"key": key} if key else {})})
-    return f"/traces/{quote(span['trace_id'], safe='')}/spans/{quote(span['span_id'], safe='')}/text?{asked}"
+    return f"{trace_path(span['trace_id'])}/spans/{quote(span['span_id'], safe='')}/text?{asked}"
 
 
 def _number(text: str | None, otherwise: int) -> int:
@@ -136,7 +139,7 @@ async def show(request: web.Request) -> web.StreamResponse:
         request, "trace.html.j2", rows=rows[(page - 1) * SPANS_A_PAGE : page * SPANS_A_PAGE], total=len(rows),
         page=page, pages=-(-len(rows) // SPANS_A_PAGE), facts=_facts(rows, row), panel=panel,
         session={"before": before, "after": after, "place": place, "of": of},
-        found=_findings(rows), base=f"/traces/{quote(trace_id, safe='')}",
+        found=_findings(rows), base=trace_path(trace_id),
     )  # fmt: skip
 
 
@@ -182,7 +185,7 @@ async def part(request: web.Request) -> web.StreamResponse:
     _, panel = await _read(request, functools.partial(_whole, request.app[DATA], request.query))
     if not panel:
         return web.Response(status=404, text="there is no such trace\n")
-    base = f"/traces/{quote(request.match_info['trace_id'], safe='')}"
+    base = trace_path(request.match_info["trace_id"])
     return web.Response(text=part_text("trace_panel.html.j2", panel=panel, base=base), content_type="text/html")
 
 

@@ -138,13 +138,12 @@ def _tree(spans: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int
             todo.extend((child, depth + 1, agent) for child in reversed(children.get(span["span_id"], [])))
 
 
-def marks_of(archive: Archive, trace_id: str) -> dict[str, list[Mark]]:
-    """Return what the newest reports found in a trace, by span; an issue marks a span once."""
+def marks_of(archive: Archive, titles: Mapping[str, str], trace_id: str) -> dict[str, list[Mark]]:
+    """Return what the newest reports found in a trace, by span; an issue, of those in `titles`, marks a span once."""
     found: dict[str, list[Mark]] = {}
     told: set[tuple[str, str]] = set()
-    for report in archive.reports(newest=MARKED_REPORTS)[0]:
-        titles = {finding.issue_id: finding.title for finding in report.findings}
-        for row in archive.affected_rows(report.id, trace_id):
+    for run_id in archive.ids()[:MARKED_REPORTS]:
+        for row in archive.affected_rows(run_id, trace_id):
             issue_id = str(row.get("issue_id"))
             for role, name in (("culprit", "origin_span_id"), ("symptom", "symptom_span_id")):
                 span_id = row.get(name)

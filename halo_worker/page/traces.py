@@ -16,7 +16,7 @@ from halo_receiver.logs import event
 from halo_receiver.store import manifest, trace_list
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
-from halo_worker import freshness, run
+from halo_worker import freshness
 from halo_worker.errors import HaloError, InputError
 from halo_worker.page.data import DATA, Data
 from halo_worker.page.rendering import begin_stream, page_text, part_text, render
@@ -197,8 +197,8 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _counted(data: Data, finding: str) -> frozenset[str]:
     """Return the traces in which any report saw an issue."""
-    issue = run.memory(data.settings).find(finding)
-    found = (data.archive.affected_traces(run_id, issue.issue_id) for run_id in data.archive.ids())
+    issue, archive = data.memory().find(finding), data.archive
+    found = (archive.affected_traces(run_id, issue.issue_id) for run_id in archive.ids())
     return frozenset().union(*found)
 
 

@@ -161,8 +161,12 @@ class Archive:
 
     def reports(self, *, newest: int | None = None) -> tuple[list[Report], list[Broken]]:
         """Read the newest reports, all without a number, newest first; name the folders that hold none to be read."""
+        return self.reports_of(self.ids()[:newest])
+
+    def reports_of(self, run_ids: Iterable[str]) -> tuple[list[Report], list[Broken]]:
+        """Read the reports of these ids, newest first; name those that cannot be read."""
         reports, broken = [], []
-        for run_id in self.ids()[:newest]:
+        for run_id in run_ids:
             try:
                 reports.append(self.load(run_id))
             except ReportError as error:
