@@ -24,7 +24,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "aiohttp": ("halo_receiver.http_server", "halo_worker.page."),
     "apscheduler": ("halo_worker.cron", "halo_worker.schedule"),
     "click": ("halo_worker.cli.",),
-    "duckdb": ("halo_receiver.store.",),
+    "duckdb": ("halo_receiver.store.", "halo_worker.page.trace_index"),
     "genai_prices": ("halo_receiver.conventions.cost", "halo_worker.rlm.provider.prices"),
     "google.protobuf": ("halo_receiver.answers", "halo_receiver.decode.", "halo_receiver.files.binary",
                         "halo_receiver.http_server", "halo_receiver.otlp_messages", "halo_receiver.pb.",
