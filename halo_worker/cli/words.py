@@ -31,6 +31,7 @@ COMMANDS = {
     "issues": Entry("issues", "failure modes over time; mute, resolve, reopen"),
     "verify": Entry("verify", "did a fix work: an issue before and after a change"),
     "cases": Entry("cases", "regression cases from failing traces: jsonl, pytest, promptfoo"),
+    "setup": Entry("setup", "give a coding agent the skill to work on issues: claude-code, cursor, codex"),
     "deliver": Entry("results", "send a report to the sinks that have not taken it"),
     "traces": Entry("traces", "list traces, filtered by agent, user, tool, text, …"),
     "trace": Entry("data", "one trace as a tree"),
@@ -46,7 +47,7 @@ SYNONYMS = {
     "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor", "config": "init", "configure": "init",
     "dashboard": "page", "findings": "issues", "health": "ping", "ingest": "import", "list": "traces", "load": "import",
     "log": "traces", "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "server": "up", "serve": "up",
-    "setup": "init", "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status",
+    "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status",
     "ui": "page", "view": "trace", "web": "page", "worker": "work",
 }  # fmt: skip
 

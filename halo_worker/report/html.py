@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
@@ -21,7 +22,7 @@ from markupsafe import Markup
 
 from halo_worker.display import NAME_CHARACTERS, one_line
 from halo_worker.links import NONE, Links
-from halo_worker.report import answer_markdown, causes, formats, headline, phrases
+from halo_worker.report import answer_markdown, briefs, causes, formats, headline, phrases
 from halo_worker.report.drawing import trend, waterfall
 from halo_worker.report.issue import Issue
 from halo_worker.report.model import SEVERITIES, Breakdown, Evidence, Finding, GroupTotals, Report, SpanRef
@@ -53,8 +54,14 @@ def data_block(value: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
 
 
-def render_html(report: Report, scene: Scene | None = None, *, index: str | None = None, links: Links = NONE) -> str:
-    """Write the page. `scene` is what stands around the findings; `index` a relative link to the page over all."""
+def render_html(
+    report: Report, scene: Scene | None = None, *, index: str | None = None, links: Links = NONE,
+    folder: Path | None = None,
+) -> str:  # fmt: skip
+    """Write the page. `scene` is what stands around the findings; `index` a relative link to the page over all.
+
+    `folder`: where the report lies, for links that open a coding agent on a brief there.
+    """
     scene = scene or Scene()
     known = None if scene.known_ids is None else set(scene.known_ids)
     charts = {
@@ -64,7 +71,8 @@ def render_html(report: Report, scene: Scene | None = None, *, index: str | None
     }
     shown, folded = headline.unfolded(report)
     first = causes.causes(report)
-    page = _Page(report, scene, links, {finding.issue_id: headline.titled(finding) for finding in (*shown, *folded)})
+    titles = {finding.issue_id: headline.titled(finding) for finding in (*shown, *folded)}
+    page = _Page(report, scene, links, titles, folder)
     script, library = _asset("report.js"), _asset("chart.umd.min.js")
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in (library, script))
     return _environment().get_template("report.html.j2").render(
@@ -111,6 +119,7 @@ class _Page:
     scene: Scene
     links: Links
     titles: Mapping[str, str]
+    folder: Path | None
 
 
 def _finding(finding: Finding, page: _Page, *, is_open: bool) -> dict[str, Any]:
@@ -123,6 +132,7 @@ def _finding(finding: Finding, page: _Page, *, is_open: bool) -> dict[str, Any]:
         "open": is_open,
         "counted": headline.counted_of(finding),
         "change": formats.change(finding),
+        "agents": briefs.open_with(finding, page.folder),
         "common": [phrases.in_common(one, now_ns=page.report.window.end) for one in finding.common],
         "impact": formats.impact(finding.impact) if finding.impact else "",
         "issue_url": page.links.to_issue(finding.issue_id),
