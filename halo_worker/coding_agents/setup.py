@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from halo_worker.coding_agents.places import SERVER, SKILL, Agent
-from halo_worker.coding_agents.registration import registered
+from halo_worker.coding_agents.registration import Entry, registered
 from halo_worker.errors import InputError
 
 _SEAL = re.compile(r"\n<!-- written by halo setup, sha256 ([0-9a-f]{64}) -->\n\Z")
@@ -27,11 +27,10 @@ class Change:
 
     def diff(self) -> str:
         """Write the change as a unified diff."""
-        sides = [(text or "").splitlines(keepends=True) for text in (self.before, self.after)]
-        names = ["/dev/null" if text is None else str(self.path) for text in (self.before, self.after)]
-        return "".join(
-            line if line.endswith("\n") else f"{line}\n" for line in difflib.unified_diff(*sides, *names, n=1)
-        )
+        before, after = ((text or "").splitlines(keepends=True) for text in (self.before, self.after))
+        was, becomes = ("/dev/null" if text is None else str(self.path) for text in (self.before, self.after))
+        lines = difflib.unified_diff(before, after, was, becomes, n=1)
+        return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
     def make(self, base: Path) -> None:
         """Write or remove the file, whole or not at all, and below `base` the directories that it leaves empty.
@@ -87,7 +86,7 @@ def plan(
     servers = base / scope.servers
     if user and agent.home_variable and environment.get(agent.home_variable):
         servers = Path(environment[agent.home_variable]) / Path(scope.servers).name
-    entry = None if remove else {"command": command[0], "args": list(command[1:])}
+    entry: Entry | None = None if remove else {"command": command[0], "args": list(command[1:])}
     changes = [*_skill(base / scope.skills / SKILL, remove=remove), *_servers(agent, servers, entry)]
     return [change for change in changes if change.before != change.after]
 
@@ -101,7 +100,7 @@ def _skill(path: Path, *, remove: bool) -> Iterator[Change]:
     yield Change(path, before, None if remove else skill_text())
 
 
-def _servers(agent: Agent, path: Path, entry: dict[str, object] | None) -> Iterator[Change]:
+def _servers(agent: Agent, path: Path, entry: Entry | None) -> Iterator[Change]:
     before = _read(path)
     if before is None and entry is None:
         return
