@@ -8,21 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from halo_receiver import conventions, files
+from halo_receiver import conventions
 from halo_receiver.span import Decoded, LogRecord, Span
 from halo_receiver.store import columns
 from halo_receiver.store.incoming import adopt
 from halo_receiver.store.lock import DirectoryLock
 from halo_receiver.store.segment import SegmentName
 from halo_receiver.store.writer import SegmentWriter
-from halo_worker import segments_client
+from halo_worker import segments_client, source
 from halo_worker.errors import DirectoryInUse, InputError
 
 Arrival = Literal["now", "span-time"]
 
 BATCH_ROWS = 2048  # a whole row group, so that DuckDB compresses it once
 SEGMENT_BYTES = 256 * 2**20  # of a segment made from files
-MAX_PROBLEMS = 20  # named one by one; the rest is counted
+_HINTS = {
+    True: "OTLP protobuf, OTLP/JSON and HALO flat JSONL are read, plain, gzip or zstd; other forms with --from",
+    False: "name the directory or the files of that program, or leave --from away for trace files",
+}
 
 
 @dataclass(slots=True)
@@ -39,17 +42,17 @@ class Imported:
 
 
 def write_segments(
-    paths: Sequence[str], directory: Path, *, now_ns: int, arrival: Arrival, first_number: int = 1
+    paths: Sequence[str], directory: Path, *, now_ns: int, arrival: Arrival, form: str | None = None
 ) -> Imported:
-    """Decode trace files into sealed segments in `directory`.
+    """Decode files into sealed segments in `directory`: trace files, or what the program `form` wrote (`source`).
 
     `arrival` span-time takes a span's end, or start, as its arrival; now gives all of them the same. A bad line or
     item is named and left out; raises InputError when nothing could be read at all.
     """
     imported = Imported()
-    batch = _Batch(directory, now_ns, arrival, first_number)
+    batch = _Batch(directory, now_ns, arrival)
     seen: set[str] = set()
-    for part in files.read_files(paths, stdin=sys.stdin.buffer):
+    for part in source.read(paths, form, stdin=sys.stdin.buffer):
         if str(part.path) not in seen:
             seen.add(str(part.path))
             imported.files += 1
@@ -62,10 +65,7 @@ def write_segments(
     imported.segments = batch.finish()
     if not imported.spans and not imported.logs:
         named = "; ".join(imported.problems[:3]) or "they are empty"
-        raise InputError(
-            f"no spans in {', '.join(str(path) for path in paths)}: {named}",
-            hint="OTLP protobuf, OTLP/JSON and HALO flat JSONL are read, plain, gzip or zstd",
-        )
+        raise InputError(f"no spans in {', '.join(str(path) for path in paths)}: {named}", hint=_HINTS[form is None])
     return imported
 
 
@@ -78,11 +78,11 @@ def _count(imported: Imported, decoded: Decoded) -> None:
 
 
 class _Batch:
-    def __init__(self, directory: Path, now_ns: int, arrival: Arrival, number: int) -> None:
+    def __init__(self, directory: Path, now_ns: int, arrival: Arrival) -> None:
         self._directory = directory
         self._now = now_ns
         self._span_time = arrival == "span-time"
-        self._number = number
+        self._number = 1
         self._spans: list[tuple[Span, int]] = []
         self._logs: list[tuple[LogRecord, int]] = []
         self._writer: SegmentWriter | None = None
@@ -128,14 +128,20 @@ class _Batch:
 
 
 def import_files(
-    paths: Sequence[str], data_dir: Path, *, now_ns: int, arrival: Arrival, say: Callable[[str], None]
+    paths: Sequence[str],
+    data_dir: Path,
+    *,
+    now_ns: int,
+    arrival: Arrival,
+    say: Callable[[str], None],
+    form: str | None = None,
 ) -> Imported:
-    """Put trace files into a store: as segments in `incoming/`, which the store's one writer takes over.
+    """Put files into a store: as segments in `incoming/`, which the store's one writer takes over.
 
     That writer is the running receiver, or this process where there is none.
     """
     incoming = data_dir / "incoming"
-    imported = write_segments(paths, incoming / f"{now_ns}.part", now_ns=now_ns, arrival=arrival)
+    imported = write_segments(paths, incoming / f"{now_ns}.part", now_ns=now_ns, arrival=arrival, form=form)
     for path in imported.segments:
         path.rename(incoming / f"{now_ns}-{path.name}")
     (incoming / f"{now_ns}.part").rmdir()

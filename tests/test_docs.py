@@ -137,3 +137,15 @@ def test_a_page_includes_the_files_that_it_means_to() -> None:
     included = [re.fullmatch(r'--8<-- "([^":]+)(:[^"]*)?"', line) for line in marked]
     assert marked
     assert all(found and (REPOSITORY / found[1]).is_file() for found in included), marked
+
+
+@pytest.mark.parametrize("name", ["prometheus/alerts.yml", "grafana/halo.json"])
+def test_rules_and_dashboard_ask_for_metrics_that_exist(name: str) -> None:
+    """`promtool check rules` says that they parse, not that anything has these names."""
+    asked = set(re.findall(r"\bhalo_[a-z_]+", (REPOSITORY / "examples" / name).read_text("utf-8")))
+    code = "".join(
+        (REPOSITORY / package / "metrics.py").read_text("utf-8") for package in ("halo_receiver", "halo_worker")
+    )
+    there = set(re.findall(r'"(halo_[a-z_]+)"', code))
+    assert asked
+    assert {re.sub("_(total|bucket|sum|count)$", "", metric) for metric in asked} <= there

@@ -30,7 +30,8 @@ from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
 from halo_worker.rlm.messages import Message
 from halo_worker.rlm.tool import Tool, ToolError
 
-OVERVIEW_BYTES = 2_500  # of the first message
+OVERVIEW_BYTES = 4_500  # of the first message, at the most
+OVERVIEW_AIM = 2_500  # to which examples are left out of it; short lists of names stay
 TOO_LONG = "context_length_exceeded"  # the code under which the engine reports it
 NO_PRICE = (
     "the price of {model} is not known: the limit of ${limit:g} could not hold; "
@@ -99,7 +100,7 @@ async def _looked_at(
     window: _Window | ToolError
     try:
         try:
-            window = (await dataset_overview(desk, None, OVERVIEW_BYTES), await routes.measured(desk))
+            window = (await dataset_overview(desk, None, OVERVIEW_BYTES, aim=OVERVIEW_AIM), await routes.measured(desk))
         except ToolError as error:
             window = error
         return (await detecting if detecting is not None else cast("Draft", found)), window

@@ -19,8 +19,8 @@ from halo_receiver.store.lock import holder
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
 from halo_worker import freshness, run, schedule, segments_client
-from halo_worker.analysis import capture, expectations, overview, repository
-from halo_worker.analysis.detectors import DETECTORS
+from halo_worker.analysis import expectations, overview, repository
+from halo_worker.analysis.detectors import DETECTORS, capture
 from halo_worker.cli import counters
 from halo_worker.cli.common import everywhere, print_rows, settings
 from halo_worker.config import Settings

@@ -24,7 +24,7 @@ COMMANDS = {
     "status": Entry("status", "what runs, what arrived last, the next report, on one screen"),
     "schedules": Entry("serve", "when analyses run, last and next; 'run NAME' runs one now"),
     "run": Entry("analyse", "one analysis now, of the store or of trace files"),
-    "import": Entry("analyse", "trace files into the store"),
+    "import": Entry("sources", "trace files and sessions of coding agents into the store"),
     "demo": Entry("analyse", "a fleet of agents, received, analysed, reported; needs no key"),
     "reports": Entry("results", "the published reports, or one of them"),
     "open": Entry("results", "open a report in the browser"),

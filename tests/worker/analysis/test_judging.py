@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import judging
 from halo_worker.analysis import expectations
-from halo_worker.analysis.steps import pages
+from halo_worker.analysis.tools.steps import pages
 from halo_worker.errors import ConfigError
 from tests.generator.load import reader_of, spans_of, store
 from tests.scripted_model import Request, Say

@@ -1,0 +1,86 @@
+"""`halo import`: traces into the store, and the options by which traces elsewhere are named."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from halo_worker import inputs, source
+from halo_worker.cli.common import everywhere, settings
+from halo_worker.cli.console import talk
+from halo_worker.cli.progress import working
+from halo_worker.errors import InputError
+from halo_worker.report import formats
+
+MAX_PROBLEMS = 10  # named on stderr; the rest is counted
+
+
+def form_option(command: Any) -> Any:
+    """Add --from."""
+    return click.option(
+        "--from",
+        "form",
+        type=click.Choice(source.FORMS),
+        help="What wrote the files, where they are no trace files: sessions of a coding agent, with messages and tools.",
+    )(command)
+
+
+def paths_of(paths: tuple[str, ...], form: str | None) -> tuple[str, ...]:
+    """Return what is to be read: with --from alone, where that program keeps its sessions."""
+    home = source.home(form, os.environ) if form and not paths else None
+    if home is None:
+        return paths
+    if not home.is_dir():
+        raise InputError(f"there is no {home}, where sessions of {form} are kept", hint="name the directory")
+    return (str(home),)
+
+
+def say_problems(problems: tuple[str, ...]) -> None:
+    """Warn of what was not read."""
+    for problem in problems[:MAX_PROBLEMS]:
+        talk(f"warning: {problem}")
+    if len(problems) > MAX_PROBLEMS:
+        talk(f"warning: … and {len(problems) - MAX_PROBLEMS} more of the kind")
+
+
+@click.command("import")
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@form_option
+@click.option(
+    "--arrival",
+    type=click.Choice(["now", "span-time"]),
+    default="now",
+    show_default=True,
+    help="When the spans count as arrived.",
+)
+@everywhere
+def import_command(
+    paths: tuple[str, ...], form: str | None, arrival: inputs.Arrival, data_dir: Path | None, config: Path | None
+) -> None:
+    """Put traces into the store: OTLP protobuf, OTLP/JSON, HALO flat JSONL; plain, gzip or zstd.
+
+    \b
+    halo import traces.jsonl
+    halo import --from claude-code ~/.claude/projects
+    halo import --from codex ~/.codex/sessions
+    """
+    paths = paths_of(paths, form)
+    if not paths:
+        raise click.UsageError("Missing argument 'PATH...'.")
+    current = settings(data_dir, config, make=True)
+    with working("reading trace files"):
+        imported = inputs.import_files(
+            paths, current.store.data_dir, now_ns=time.time_ns(), arrival=arrival, say=talk, form=form
+        )
+    say_problems(tuple(imported.problems))
+    for what, count in sorted(imported.mended.items()):
+        talk(f"note: {what} ({count})")
+    talk(
+        f"imported {formats.plural(imported.spans, 'span')} and {formats.plural(imported.logs, 'log record')} "
+        f"from {formats.plural(imported.files, 'file')}"
+        + (f"; {imported.rejected} rejected for want of usable ids" if imported.rejected else "")
+    )
