@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from halo_receiver import conventions
+from halo_receiver.files import FilePart
 from halo_receiver.span import Decoded, LogRecord, Span
 from halo_receiver.store import columns
 from halo_receiver.store.incoming import adopt
@@ -49,10 +50,20 @@ def write_segments(
     `arrival` span-time takes a span's end, or start, as its arrival; now gives all of them the same. A bad line or
     item is named and left out; raises InputError when nothing could be read at all.
     """
+    parts = source.read(paths, form, stdin=sys.stdin.buffer)
+    imported = write_parts(parts, directory, now_ns=now_ns, arrival=arrival)
+    if not imported.spans and not imported.logs:
+        named = "; ".join(imported.problems[:3]) or "they are empty"
+        raise InputError(f"no spans in {', '.join(str(path) for path in paths)}: {named}", hint=_HINTS[form is None])
+    return imported
+
+
+def write_parts(parts: Iterable[FilePart], directory: Path, *, now_ns: int, arrival: Arrival) -> Imported:
+    """Write what was read of some source as sealed segments in `directory`; of nothing, none."""
     imported = Imported()
     batch = _Batch(directory, now_ns, arrival)
     seen: set[str] = set()
-    for part in source.read(paths, form, stdin=sys.stdin.buffer):
+    for part in parts:
         if str(part.path) not in seen:
             seen.add(str(part.path))
             imported.files += 1
@@ -63,9 +74,6 @@ def write_segments(
         for log in part.decoded.logs:
             batch.add_log(log)
     imported.segments = batch.finish()
-    if not imported.spans and not imported.logs:
-        named = "; ".join(imported.problems[:3]) or "they are empty"
-        raise InputError(f"no spans in {', '.join(str(path) for path in paths)}: {named}", hint=_HINTS[form is None])
     return imported
 
 
@@ -136,15 +144,18 @@ def import_files(
     say: Callable[[str], None],
     form: str | None = None,
 ) -> Imported:
-    """Put files into a store: as segments in `incoming/`, which the store's one writer takes over.
-
-    That writer is the running receiver, or this process where there is none.
-    """
+    """Put files into a store: as segments in `incoming/`, which the store's one writer takes over."""
     incoming = data_dir / "incoming"
     imported = write_segments(paths, incoming / f"{now_ns}.part", now_ns=now_ns, arrival=arrival, form=form)
     for path in imported.segments:
         path.rename(incoming / f"{now_ns}-{path.name}")
     (incoming / f"{now_ns}.part").rmdir()
+    hand_over(data_dir, say)
+    return imported
+
+
+def hand_over(data_dir: Path, say: Callable[[str], None]) -> None:
+    """Have the store's one writer take over what lies in `incoming/`: the running receiver, else this process."""
     try:
         (data_dir / "segments").mkdir(parents=True, exist_ok=True)
         with DirectoryLock(data_dir / "segments" / "writer.lock", "halo import"):
@@ -153,4 +164,3 @@ def import_files(
         sealed = segments_client.seal(data_dir)
         if not sealed.answered:
             say(f"warning: {sealed.reason}; the running receiver takes the import over when it next seals")
-    return imported

@@ -51,7 +51,7 @@ NO_DATE = [
     "tests/worker/test_first_guesses.py",
     "tests/worker/test_contrast.py", "tests/worker/test_control_flow.py", "tests/worker/test_detector*.py",
     "tests/worker/test_display.py", "tests/worker/test_final_answer.py", "tests/worker/test_outcomes.py",
-    "tests/worker/test_quotes.py",
+    "tests/worker/test_pull.py", "tests/worker/test_quotes.py",
     "tests/worker/test_same_call.py", "tests/worker/test_surroundings.py", "tests/worker/test_transcripts.py",
     "tests/worker/test_cases.py", "tests/worker/test_verify.py", "tests/worker/report/test_comparison.py",
     "tests/worker/analysis/test_affected_spans.py", "tests/worker/analysis/test_claim_verification.py",

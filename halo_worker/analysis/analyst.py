@@ -15,7 +15,7 @@ from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
 from halo_worker.analysis.draft import Draft, DraftFinding
 from halo_worker.analysis.judging.judge import Judge
-from halo_worker.analysis.judging.route import judged
+from halo_worker.analysis.judging.route import judged, unreported
 from halo_worker.analysis.judging.tool import judge_tool
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.repository import not_read, repository_tools
@@ -122,10 +122,11 @@ async def _worked(
     desk.hypotheses = guesses.trace_ids(hypotheses)
     desk.questions.set_table("hypotheses", guesses.COLUMNS, guesses.rows(hypotheses))
     schema = tables.described(reader)
+    expected = {one.id: one for one in expectations.read(work.analysis.expectations)}
     verifier = ClaimVerifier(
-        reader, desk, hypotheses, traces=overview["traces"], needs_answer=work.prompt is not None and not work.messages
-    )
-    expected = {one.id: one.title for one in expectations.read(work.analysis.expectations)}
+        reader, desk, hypotheses, traces=overview["traces"], expected=expected,
+        needs_answer=work.prompt is not None and not work.messages,
+    )  # fmt: skip
     judge = Judge(desk, verifier, session.batch, work.analysis.context or "", expected)
     route, reason = routes.chosen(_route(work, repository), size, max_tokens=work.budget.max_tokens)
     stopped: Stop | None = None
@@ -145,7 +146,10 @@ async def _worked(
     if worked is None:
         first = await first_message.written(work, found, hypotheses, overview)
         verified, outcome, said = await _loop(work, session, desk, judge, first, schema, repository)
+        more = unreported(judge, outcome.arguments)
+        established = (await verifier.verify({"answer": "", "findings": more})).findings if more else []
         draft = _merged(found, hypotheses, verified, work, said)
+        draft.findings = [*established, *draft.findings]
         stopped, why = outcome.stopped_by, outcome.reason
         if stopped:
             draft.not_examined.append(_why(stopped, why))

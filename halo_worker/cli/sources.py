@@ -1,4 +1,4 @@
-"""`halo import`: traces into the store, and the options by which traces elsewhere are named."""
+"""`halo import` and `halo pull`: traces into the store; and the option by which traces elsewhere are named."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from halo_worker import inputs, source
-from halo_worker.cli.common import everywhere, settings
+from halo_worker import inputs, pull, source
+from halo_worker.cli.common import bounds, everywhere, settings, window_of
 from halo_worker.cli.console import talk
 from halo_worker.cli.progress import working
 from halo_worker.errors import InputError
@@ -25,7 +25,7 @@ def form_option(command: Any) -> Any:
         "--from",
         "form",
         type=click.Choice(source.FORMS),
-        help="What wrote the files, where they are no trace files: sessions of a coding agent, with messages and tools.",
+        help="What wrote the files, where they are no trace files: sessions of a coding agent, exports of a store.",
     )(command)
 
 
@@ -47,16 +47,19 @@ def say_problems(problems: tuple[str, ...]) -> None:
         talk(f"warning: … and {len(problems) - MAX_PROBLEMS} more of the kind")
 
 
-@click.command("import")
-@click.argument("paths", nargs=-1, metavar="PATH...")
-@form_option
-@click.option(
+_arrival_option = click.option(
     "--arrival",
     type=click.Choice(["now", "span-time"]),
     default="now",
     show_default=True,
     help="When the spans count as arrived.",
 )
+
+
+@click.command("import")
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@form_option
+@_arrival_option
 @everywhere
 def import_command(
     paths: tuple[str, ...], form: str | None, arrival: inputs.Arrival, data_dir: Path | None, config: Path | None
@@ -83,4 +86,46 @@ def import_command(
         f"imported {formats.plural(imported.spans, 'span')} and {formats.plural(imported.logs, 'log record')} "
         f"from {formats.plural(imported.files, 'file')}"
         + (f"; {imported.rejected} rejected for want of usable ids" if imported.rejected else "")
+    )
+
+
+@click.command("pull")
+@click.argument("store", type=click.Choice(sorted(pull.STORES)))
+@bounds("from the end of the last pull, 24h the first time")
+@click.option("--project", metavar="NAME", help="Of Phoenix and LangSmith.  [default: as the environment says]")
+@click.option("--url", metavar="URL", help="Where the store is.  [default: as the environment says, else its cloud]")
+@click.option("--restart", is_flag=True, help="Do not go on with a pull that was cut, begin anew.")
+@_arrival_option
+@everywhere
+def pull_command(
+    store: str, last_: str | None, since: str | None, until: str | None, project: str | None, url: str | None,
+    restart: bool, arrival: inputs.Arrival, data_dir: Path | None, config: Path | None,
+) -> None:  # fmt: skip
+    """Copy traces and their scores out of Langfuse, Phoenix or LangSmith, by its public API, into the store.
+
+    The window is of the spans' start. What is already here is not added again.
+
+    \b
+    halo pull langfuse --since 2026-11-01       keys: LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY
+    halo pull phoenix --project agents          key, where it needs one: PHOENIX_API_KEY
+    halo pull langsmith --last 7d               key: LANGSMITH_API_KEY
+    """
+    current = settings(data_dir, config, make=True)
+    now_ns, place = time.time_ns(), pull.STORES[store].PLACE
+    asked = pull.Asked(
+        store,
+        url or place.url(os.environ),
+        project or place.project(os.environ),
+        window_of(last_, since, until, now_ns=now_ns, default=None),
+        explicit=since is not None,
+        restart=restart,
+        arrival=arrival,
+    )
+    with working(f"pulling from {place.name}"):
+        pulled = pull.pull(asked, current.store.data_dir, os.environ, now_ns=now_ns, say=talk)
+    say_problems(tuple(pulled.problems))
+    state = pulled.state
+    talk(
+        f"pulled {formats.plural(state.spans, 'span')} and {formats.plural(state.logs, 'score')} of "
+        f"{formats.minute(state.since_ns)} to {formats.minute(state.until_ns)} UTC from {place.name}"
     )

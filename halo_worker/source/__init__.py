@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 from halo_receiver import files
 from halo_receiver.files import FilePart
-from halo_worker.source import transcripts
+from halo_worker.source import exports, transcripts
 
-FORMS = tuple(transcripts.PRODUCTS)
+FORMS = (*transcripts.PRODUCTS, *exports.NAMES)
 
 
 def read(paths: Sequence[Path | str], form: str | None = None, *, stdin: BinaryIO | None = None) -> Iterator[FilePart]:
@@ -23,10 +23,14 @@ def read(paths: Sequence[Path | str], form: str | None = None, *, stdin: BinaryI
     """
     if form is None:
         return files.read_files(paths, stdin=stdin)
+    if form in exports.NAMES:
+        return exports.read(paths, form, stdin=stdin)
     return transcripts.read(paths, form)
 
 
-def home(form: str, environment: Mapping[str, str]) -> Path:
-    """Return the directory in which a program keeps its sessions, by its own variable or below the home directory."""
+def home(form: str, environment: Mapping[str, str]) -> Path | None:
+    """Return where a program keeps its sessions, by its own variable or below the home directory; None for others."""
+    if form not in transcripts.HOMES:
+        return None
     variable, default, below = transcripts.HOMES[form]
     return Path(environment.get(variable) or Path.home() / default) / below

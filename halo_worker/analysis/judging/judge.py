@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from halo_worker.analysis import prompts, rubric
 from halo_worker.analysis.claim_verification import ClaimVerifier
+from halo_worker.analysis.expectations import Expectation
 from halo_worker.analysis.labels import COLUMNS, JUDGED, SECOND_LOOK, Note, Said, read
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.tools.steps import Page, pages
@@ -37,7 +38,7 @@ class Judge:
     verifier: ClaimVerifier
     batch: Batch
     rules: str = ""
-    expected: dict[str, str] = field(default_factory=dict)  # titles of broken expectations, by id
+    expected: Mapping[str, Expectation] = field(default_factory=dict)
 
     async def judge(self, trace_ids: Sequence[str], extra: str = "") -> Judged:
         """Judge traces and keep the labels that stand; `extra` is a rubric beside the categories."""
