@@ -30,6 +30,7 @@ COMMANDS = {
     "issues": Entry("issues", "failure modes over time; mute, resolve, reopen"),
     "verify": Entry("verify", "did a fix work: an issue before and after a change"),
     "cases": Entry("cases", "regression cases from failing traces: jsonl, pytest, promptfoo"),
+    "alerts": Entry("alerts", "what was told between reports; 'test NAME' says what it would have sent"),
     "deliver": Entry("results", "send a report to the sinks that have not taken it"),
     "traces": Entry("traces", "list traces, filtered by agent, user, tool, text, …"),
     "trace": Entry("data", "one trace as a tree"),
@@ -42,7 +43,7 @@ COMMANDS = {
 
 # What people type who know other tools.
 SYNONYMS = {
-    "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor", "config": "init", "configure": "init",
+    "alarms": "alerts", "alert": "alerts", "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor", "config": "init", "configure": "init",
     "dashboard": "open", "findings": "issues", "health": "ping", "ingest": "import", "list": "traces", "load": "import",
     "log": "traces", "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "server": "up", "serve": "up",
     "setup": "init", "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status",

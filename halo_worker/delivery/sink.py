@@ -69,8 +69,12 @@ def is_news(finding: Finding) -> bool:
 def filtered(report: Report, config: SinkConfig) -> Report | None:
     """Return the report with the findings this sink is told of; None when it wants quiet and there is nothing new.
 
-    A run that could not look at everything is told of, and an answer to a question, whatever it found.
+    A run that could not look at everything is told of, and an answer to a question, whatever it found. An alert is news
+    by itself, but not of a finding that the sink is not told of.
     """
+    if report.alert is not None:
+        wanted = all(passes(finding, config.filter) for finding in report.findings)
+        return report if wanted or report.alert.what == "over" else None
     kept = [finding for finding in report.findings if finding.muted or passes(finding, config.filter)]
     if config.is_quiet and report.status == "complete" and not report.prompt and not any(map(is_news, kept)):
         return None
