@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 import pytest
 
 from halo_receiver.backlog import Backlog
+from halo_receiver.store.reader import Reader
 from halo_worker import inputs, run, segments_client
 from halo_worker.alerts import eligible, sealed, watch
 from halo_worker.alerts.conditions import Known, decide
 from halo_worker.alerts.journal import Event, Journal, Look, episodes, shortened
 from halo_worker.alerts.sealed import Sealing
 from halo_worker.alerts.watch import Watch, alerts_dir
-from halo_worker.analysis.detectors import DETECTORS
+from halo_worker.analysis.detectors import DETECTORS, Unit, examples, trial
 from halo_worker.config import Settings, load_settings
 from halo_worker.config_alerts import AlertConfig
 from halo_worker.delivery.courier import Courier
@@ -55,24 +57,25 @@ def traffic(data_dir: Path, at: int, failing: int, *, traces: int = 40, tool: st
     """Put traces into the store that end at a time, in seconds after BEGAN; the first of them fail."""
     folder = data_dir.parent / "files"
     folder.mkdir(exist_ok=True)
-    file = write(_lines(at, failing, traces, tool), folder / f"{at}-{tool}.jsonl")
+    file = write(lines(nano(at), failing, traces, tool), folder / f"{at}-{tool}.jsonl")
     inputs.import_files([str(file)], data_dir, now_ns=nano(at), arrival="span-time", say=lambda _: None)
 
 
-def _lines(at: int, failing: int, traces: int, tool: str) -> Iterator[dict[str, Any]]:
+def lines(at_ns: int, failing: int, traces: int = 40, tool: str = "refund") -> Iterator[dict[str, Any]]:
+    """The flat lines of traces that end at a time."""
     for number in range(traces):
-        trace = f"{at + 1:012x}{sum(map(ord, tool)):04x}{number:016x}"
+        trace = f"{at_ns // SECOND:012x}{sum(map(ord, tool)):04x}{number:016x}"
         said = ERRORS[tool] if number < failing else ""
-        yield _span(trace, 0, at, name="agent", kind="AGENT", tool="")
-        yield _span(trace, 1, at, name=tool, kind="TOOL", tool=tool, error=said)
+        yield _span(trace, 0, at_ns, name="agent", kind="AGENT", tool="")
+        yield _span(trace, 1, at_ns, name=tool, kind="TOOL", tool=tool, error=said)
 
 
-def _span(trace: str, number: int, at: int, *, name: str, kind: str, tool: str, error: str = "") -> dict[str, Any]:
+def _span(trace: str, number: int, at_ns: int, *, name: str, kind: str, tool: str, error: str = "") -> dict[str, Any]:
     attributes = {"openinference.span.kind": kind, "output.value": "" if error else "done", "agent.name": "shop-agent"}
     return {
         "trace_id": trace, "span_id": f"{trace[-14:]}{number:02x}", "name": name, "kind": "SPAN_KIND_INTERNAL",
         "parent_span_id": "" if number == 0 else f"{trace[-14:]}00",
-        "start_time": iso_nano(nano(at) - SECOND), "end_time": iso_nano(nano(at)),
+        "start_time": iso_nano(at_ns - SECOND), "end_time": iso_nano(at_ns),
         "status": {"code": "STATUS_CODE_ERROR" if error else "STATUS_CODE_OK", "message": error},
         "resource": {"attributes": {"service.name": "shop"}}, "scope": {"name": "test", "version": "1"},
         "attributes": attributes | ({"tool.name": tool} if tool else {}),
@@ -286,6 +289,35 @@ def test_an_old_record_is_shortened_and_keeps_how_far_it_looked() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- what can alert
+
+
+def test_a_look_finds_what_a_report_finds_of_the_same_rules(tmp_path: Path) -> None:
+    """It makes fewer tables, and some of their columns are empty."""
+    usable = list(eligible.built_in().values())
+    segment, _ = examples.stored(DETECTORS, tmp_path)
+
+    def found(only: list[Unit] | None) -> set[tuple[str, str, str, str]]:
+        with Reader([segment], in_memory=only is not None) as reader:
+            trial.prepare(reader, only)
+            for unit in usable:
+                trial.insert(reader, unit)
+            rows = reader.query("SELECT detector, key, trace_id, span_id FROM _hits")
+        return {tuple(row.values()) for row in rows}  # type: ignore[misc]
+
+    whole = found(None)
+    assert {row[0] for row in whole} == eligible.built_in().keys()
+    assert found(usable) == whole
+
+
+def test_the_settings_of_the_documentation_can_be_watched(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "halo.toml").write_text("".join(blocks))
+    current = load_settings(
+        file=tmp_path / "halo.toml", environment={"HALO_SINKS_ONCALL_URL": "https://hooks.example/x"}
+    )
+    assert {one.when for one in current.alerts.values()} == {"new", "regressed", "rate"}
+    eligible.check(current)
 
 
 def test_rules_that_look_at_traces_before_they_settle_name_in_a_part_what_they_name_in_the_whole(
