@@ -54,7 +54,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pyarrow": ("halo_receiver.store.",),
     "pygal": ("halo_worker.report.charts",),
     "pydantic": ("halo_receiver.auth", "halo_receiver.config", "halo_receiver.config_loader",
-                 "halo_worker.api.", "halo_worker.config", "halo_worker.config_delivery",
+                 "halo_worker.api.", "halo_worker.config", "halo_worker.config_alerts", "halo_worker.config_delivery",
                  "halo_worker.config_schedules", "halo_worker.links", "halo_worker.report."),
     "pydantic_monty": ("halo_worker.rlm.interpreter.monty_interpreter",),
     "rich": ("halo_worker.cli.",),
