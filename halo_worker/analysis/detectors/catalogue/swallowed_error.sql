@@ -1,7 +1,7 @@
 ---
 name = "swallowed_error"
 category = "Tool Output Misinterpretation"
-version = 3
+version = 4
 scope = "trace"
 confidence = 0.85
 needs = ["tool spans", "tool results"]
@@ -11,8 +11,9 @@ description = """
 {subject} returns an error as an ordinary result; the agent continues as if it had succeeded, and the user is \
 not told."""
 definition = """
-A tool returns something error-shaped while its status is not ERROR, no later call of the tool or with the same \
-arguments succeeds, and the answer does not tell the user"""
+A tool returns something error-shaped while its status is not ERROR, and the answer does not tell the user; it is not \
+mended by a later call with the same arguments, nor by one of the tool among the next two calls (of a shell or an \
+interpreter: by any later one)"""
 fix = """
 Raise in the tool, or set the span's status to ERROR, so that agent and telemetry see it; tell the model what to \
 do then."""
@@ -33,13 +34,18 @@ WITH bad AS (
   ) n ON NOT r.told AND n.trace_id = r.trace_id AND n.span_id = r.span_id
   WHERE NOT denies_tool(r.text)
 ),
-good AS (
-  SELECT s.trace_id, s.work, s.input_hash, max(s.start_time) AS at_ FROM steps s
-  ANTI JOIN failed_steps b ON b.trace_id = s.trace_id AND b.span_id = s.span_id
-  ANTI JOIN nested n ON n.trace_id = s.trace_id AND n.span_id = s.span_id
-  WHERE s.span_type IN ('tool', 'retriever') AND NOT s.failed
-    AND s.trace_id IN (SELECT trace_id FROM failed_results WHERE NOT told)
-  GROUP BY ALL
+tried AS (
+  SELECT trace_id, span_id, start_time, work, input_hash, failed, coalesce(can_do_anything(work), false) AS anything,
+    row_number() OVER (PARTITION BY trace_id ORDER BY start_time, span_id) AS nth
+  FROM steps ANTI JOIN nested USING (trace_id, span_id)
+  WHERE span_type IN ('tool', 'retriever') AND trace_id IN (SELECT trace_id FROM failed_results WHERE NOT told)
+),
+good AS (FROM tried ANTI JOIN failed_steps USING (trace_id, span_id) WHERE NOT failed),
+mended AS (
+  SELECT DISTINCT b.trace_id, b.span_id FROM bad b JOIN tried t USING (trace_id, span_id)
+  JOIN good g ON g.trace_id = b.trace_id AND g.nth > t.nth
+    AND (g.work = t.work AND (t.anything OR g.nth <= t.nth + 2)
+      OR g.input_hash = t.input_hash AND length(b.arguments) > 2)
 ),
 good_told AS (
   SELECT t.trace_id, t.tool, max(t.start_time) AS at_ FROM told_results t
@@ -49,9 +55,7 @@ SELECT b.tool AS key, b.tool AS subject, b.trace_id, b.span_id, b.asking AS orig
   CASE WHEN b.told THEN 'input_text' ELSE 'output_text' END AS field, left(b.text, 300) AS quote
 FROM bad b LEFT JOIN answers f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
 WHERE NOT coalesce(admits(f.answer) OR b.weak AND denies(f.answer), false)
-  AND NOT (NOT b.told AND EXISTS (
-    SELECT 1 FROM good g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time
-      AND (g.work = b.tool OR g.input_hash = b.input_hash AND length(b.arguments) > 2)))
+  AND (b.told OR (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM mended))
   AND NOT (b.told AND EXISTS (
     SELECT 1 FROM good_told g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time AND g.tool = b.tool))
 ---
