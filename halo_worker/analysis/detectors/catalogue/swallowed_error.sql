@@ -11,7 +11,7 @@ description = """
 {subject} returns an error as an ordinary result; the agent continues as if it had succeeded, and the user is \
 not told."""
 definition = """
-A tool returns something error-shaped while its status is not ERROR, and the answer does not tell the user; it is not \
+A tool returns something error-shaped while its status is not ERROR, and no answer tells the user; it is not \
 mended by a later call with the same arguments, nor by one of the tool among the next two calls (of a shell or an \
 interpreter: by any later one)"""
 fix = """
@@ -25,7 +25,8 @@ a short text that has a form of lexicon/failed_result.toml; of tools that read l
 plain shapes only"""
 ---
 WITH bad AS (
-  SELECT r.trace_id, r.span_id, r.start_time, r.tool, r.text, r.weak, r.told, r.asking, s.input_hash, s.arguments
+  SELECT r.trace_id, r.span_id, r.start_time, r.tool, r.text, r.weak, r.told, r.asking, s.input_hash, s.arguments,
+    s.parent_span_id
   FROM failed_results r JOIN steps s USING (trace_id, span_id)
   -- Of a call that several spans tell, the outermost.
   ANTI JOIN (
@@ -47,6 +48,19 @@ mended AS (
     AND (g.work = t.work AND (t.anything OR g.nth <= t.nth + 2)
       OR g.input_hash = t.input_hash AND length(b.arguments) > 2)
 ),
+-- Runs within a run whose answers a leading agent reads, not the user.
+led AS (
+  SELECT u.trace_id, u.span_id FROM sub_runs u JOIN steps p USING (trace_id, span_id)
+  SEMI JOIN (FROM steps WHERE span_type = 'llm') l ON l.trace_id = p.trace_id AND l.parent_span_id = p.parent_span_id
+),
+-- A turn of a conversation after the call tells it, though the last one speaks of something else.
+said AS (
+  SELECT DISTINCT b.trace_id, b.span_id
+  FROM (FROM bad ANTI JOIN led ON led.trace_id = bad.trace_id AND led.span_id = bad.parent_span_id) b
+  JOIN steps t ON t.trace_id = b.trace_id AND t.parent_span_id IS NOT DISTINCT FROM b.parent_span_id
+  WHERE t.span_type = 'llm' AND t.start_time >= b.start_time AND coalesce(t.calls, 0) = 0 AND t.output_length > 0
+    AND (admits(t.output_head) OR b.weak AND denies(t.output_head))
+),
 good_told AS (
   SELECT t.trace_id, t.tool, max(t.start_time) AS at_ FROM told_results t
   ANTI JOIN failed_results f ON f.told AND f.trace_id = t.trace_id AND f.span_id = t.span_id GROUP BY ALL
@@ -55,6 +69,7 @@ SELECT b.tool AS key, b.tool AS subject, b.trace_id, b.span_id, b.asking AS orig
   CASE WHEN b.told THEN 'input_text' ELSE 'output_text' END AS field, left(b.text, 300) AS quote
 FROM bad b LEFT JOIN answers f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
 WHERE NOT coalesce(admits(f.answer) OR b.weak AND denies(f.answer), false)
+  AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM said)
   AND (b.told OR (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM mended))
   AND NOT (b.told AND EXISTS (
     SELECT 1 FROM good_told g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time AND g.tool = b.tool))
@@ -73,6 +88,16 @@ why = "the answer tells"
 spans = [
   { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
   { llm = "gpt-5", output = "I could not reach the ledger. Please try again later." },
+]
+
+[[example]]
+fires = false
+why = "a turn of the conversation tells, the last one speaks of something else"
+spans = [
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "no such account"}' },
+  { llm = "gpt-5", output = "I could not find that account. Which one do you mean?" },
+  { tool = "get_address", input = '{"user": "a"}', output = "Bryggen 1" },
+  { llm = "gpt-5", output = "The address is Bryggen 1." },
 ]
 
 [[example]]
