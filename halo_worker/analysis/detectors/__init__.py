@@ -184,7 +184,7 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
         occurrences=[Occurrence(item["t"], item["o"], item["s"]) for item in seen],
         evidence=[Evidence(trace_id=item["t"], span_id=item["s"], field=item["f"], quote=item["q"]) for item in quoted],
         root_cause=unit.definition,
-        fix_summary=fill(unit.fix),
+        fix_summary=fill(unit.fixes.get(str(row["key"]), unit.fix)),
         fix_validation=fill(unit.validation),
         severity_hint=unit.severity,
         rule_version=unit.version,

@@ -21,7 +21,7 @@ Kind = Literal["view", "table", "scratch"]
 
 # A table after those it reads, and what Python makes before those that show it.
 ORDER: tuple[str | Callable[[Reader], None], ...] = (
-    "steps", "nested", "calls", "told_results", "results", "failed_results", "failed_steps", "errors",
+    "steps", "nested", "sub_runs", "calls", "told_results", "results", "failed_results", "failed_steps", "errors",
     same_call.innermost, final_answer.prepare, "answers", "asides", "judging", "turns", "outcomes",
     "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests", "request_forms",
     "rootless", "damaged_arguments", "measures", "baseline_bins", "baselines", "long_inputs", "outliers", "shifts",
