@@ -10,7 +10,7 @@ from aiohttp import web
 from halo_receiver.logs import event
 from halo_worker.config import Settings
 from halo_worker.errors import HaloError, ReportError
-from halo_worker.page import health, home, issues, rendering, reports, security, sign_in, sql
+from halo_worker.page import health, home, issues, live, rendering, reports, security, sign_in, sql, trace, traces
 from halo_worker.page.data import DATA, Data
 from halo_worker.page.rendering import render
 
@@ -18,7 +18,7 @@ log = logging.getLogger("halo.page")
 
 MAX_FORM_BYTES = 2**20
 # Every module of views: it exports ROUTES, and may have `start(app)` and `stop(app)`.
-VIEWS: tuple[ModuleType, ...] = (rendering, sign_in, home, reports, issues, sql, health)
+VIEWS: tuple[ModuleType, ...] = (rendering, sign_in, home, reports, issues, traces, live, trace, sql, health)
 
 
 def make_app(settings: Settings, *, port: int, options: tuple[str, ...] = ()) -> web.Application:
