@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import Field, SecretStr, field_validator
 from halo_receiver.config import AuthConfig, ReceiverConfig, Section, Sections, StoreConfig, load
 from halo_worker.config_delivery import SinkConfig
 from halo_worker.config_schedules import BudgetConfig, ScheduleConfig
+from halo_worker.display import is_loopback
 from halo_worker.errors import ConfigError, InputError
 from halo_worker.links import Links, is_address
 
@@ -179,6 +181,22 @@ class Settings:
         if engine == "auto":
             return "rlm" if self.model.api_key or self.model.base_url else "detectors"
         return "rlm" if engine == "rlm" else "detectors"
+
+    def links_in_messages(self) -> Links:
+        """Return the addresses that messages lead to: a report is on the page, unless [links] names another place."""
+        if self.links.report_url or (self.page.endpoint == "off" and not self.page.url):
+            return self.links
+        return self.links.model_copy(update={"report_url": f"{self.page_url()}/reports/{{id}}"})
+
+    def page_url(self) -> str:
+        """Return the address of the page as people reach it."""
+        if self.page.url:
+            return self.page.url
+        host, _, port = self.page.endpoint.rpartition(":")
+        local = is_loopback(f"http://{self.page.endpoint}")
+        if host.strip("[]") in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            host = socket.gethostname()
+        return f"{'https' if self.receiver.tls_cert_file and not local else 'http'}://{host}:{port}"
 
 
 def load_settings(

@@ -20,6 +20,7 @@ from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
 from halo_worker.report.model import SEVERITIES, Finding
 from halo_worker.report.page_data import Scene, read_scene
+from halo_worker.report.states import Point
 from halo_worker.report.statistics import wilson
 from halo_worker.report.verification import Verifications
 from halo_worker.report.view import view_of_finding
@@ -148,7 +149,7 @@ def _view(data: Data, issue_id: str) -> dict[str, Any]:
         "agents": _agents(issue.finding),
         "item": view_of_finding(finding, scene, PageLinks(data.settings), now_ns=data.clock()),
         "run_id": run_id,
-        "points": [(point, wilson(point.traces, point.of)) for point in reversed(points)],
+        "points": [(point, _interval(point)) for point in reversed(points)],
         "chart": _chart(points),
         "whose": formats.whose([issue.scope]),
         "traces": [(trace, trace_path(trace)) for trace in traces[:MAX_TRACES]],
@@ -171,11 +172,15 @@ def _last_report(data: Data, issue: Issue) -> tuple[str | None, Finding, Scene]:
     return None, issue.finding, Scene()
 
 
-def _chart(points: Sequence[Any]) -> Any:
+def _chart(points: Sequence[Point]) -> Any:
     if len(points) < 2:
         return None
-    values = [(point.rate, *wilson(point.traces, point.of)) for point in points]
+    values = [(point.rate, *_interval(point)) for point in points]
     return charts.rates("Rate by window", [formats.minute(point.end_ns)[5:] for point in points], values)
+
+
+def _interval(point: Point) -> tuple[float, float]:
+    return wilson(min(point.traces, point.of), point.of)
 
 
 async def decide(request: web.Request) -> web.Response:

@@ -55,7 +55,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None], options: tuple[st
 
 
 async def _serve(settings: Settings, ready: Callable[[str], None], options: tuple[str, ...]) -> None:
-    listener = _listen(settings.page.endpoint)
+    listener = listen(settings.page.endpoint)
     port = int(listener.getsockname()[1])
     tls = Tls(settings.receiver) if security.serves_tls(settings) else None
     app = make_app(settings, port=port, options=options)
@@ -77,7 +77,8 @@ async def _serve(settings: Settings, ready: Callable[[str], None], options: tupl
     await runner.cleanup()
 
 
-def _listen(endpoint: str) -> socket.socket:
+def listen(endpoint: str) -> socket.socket:
+    """Return a listening socket; port 0 is any free one. Raises ConfigError."""
     host, _, port = endpoint.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
