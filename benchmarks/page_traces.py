@@ -1,9 +1,10 @@
 """The page's traces: `python -m benchmarks.page_traces [PART…] [--traces N] [--spans N] [--seconds S]`.
 
-Parts, all without one: list: a page of the list of N traces, by filter. The rows are written straight into the index: to seal a million traces
-takes longer than to ask for them, and the index is what is asked. trace: one of N spans, from the click to the first
-paint and to the list that draws what is seen, in Chromium. viewers: a receiver's CPU per stored span and what it
-acknowledges, without viewers and with 20 of the live list, in turns; the page runs beside it, on the same cores.
+Parts, all without one: list: a page of the list of N traces, by filter. The rows are written straight into the index:
+to seal a million traces takes longer than to ask for them, and the index is what is asked. trace: one of N spans, from
+the click to the first paint and to the list that draws what is seen, in Chromium. viewers: a receiver's CPU per stored
+span and what it acknowledges, without viewers and with 20 of the live list, in turns; the page runs beside it, on the
+same cores.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ VIEWERS = 20
 CHROMIUM = "/usr/bin/chromium"
 _SYNTHETIC = """
 INSERT INTO traces SELECT format('{:032x}', i), 1790000000000000000 + i * 1000000000,
-  1790000000000000000 + i * 1000000000 + (i * 7919 % 60000) * 1000000, 5 + i % 20, (i % 17 = 0)::INTEGER, CASE WHEN i % 40 = 0 THEN 'ERROR' ELSE 'OK' END,
-  'agent.run', ['shop-' || (i % 5)], ['agent-' || (i % 50)], ['model-' || (i % 7)], ['tool-' || (i % 90), 'search'],
-  i % 9000, i % 700, (i % 1000) / 10000, 'session-' || (i // 4), 'user-' || (i % 5000), 
-  repeat('words of a question ', 8) || i
+  1790000000000000000 + i * 1000000000 + (i * 7919 % 60000) * 1000000, 5 + i % 20, (i % 17 = 0)::INTEGER,
+  CASE WHEN i % 40 = 0 THEN 'ERROR' ELSE 'OK' END, 'agent.run', ['shop-' || (i % 5)], ['agent-' || (i % 50)],
+  ['model-' || (i % 7)], ['tool-' || (i % 90), 'search'], i % 9000, i % 700, (i % 1000) / 10000,
+  'session-' || (i // 4), 'user-' || (i % 5000), repeat('words of a question ', 8) || i
 FROM range(?) t(i)
 """
 _NAMES = """
-INSERT INTO names SELECT 'agent', 'agent-' || i FROM range(50) t(i) UNION ALL SELECT 'tool', 'tool-' || i FROM range(90) t(i)
+INSERT INTO names SELECT 'agent', 'agent-' || i FROM range(50) t(i)
+UNION ALL SELECT 'tool', 'tool-' || i FROM range(90) t(i)
 """
 
 
