@@ -297,4 +297,4 @@ def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) 
 def courier(current: Settings, archive: Archive | None = None) -> Courier:
     """Return what tries again what sinks could not take. It remembers what it need not look at any more."""
     archive = archive or Archive(reports_dir(current))
-    return Courier(archive, current.sinks, current.redaction, links=current.links)
+    return Courier(archive, current.sinks, current.redaction, links=current.links_in_messages())

@@ -149,14 +149,25 @@ class Archive:
                 if all(isinstance(part, str) for part in place) and issue_id in ("", place[0]):
                     yield place  # type: ignore[misc]
 
+    def affected_rows(self, run_id: str, trace_id: str) -> Iterator[dict[str, Any]]:
+        """Read the rows of affected.jsonl of one trace; none that it cannot read."""
+        with contextlib.suppress(OSError), (self.directory / run_id / AFFECTED_FILE).open("rb") as file:
+            yield from (
+                row for line in file if trace_id.encode() in line and (row := _row(line)).get("trace_id") == trace_id
+            )
+
     def affected_traces(self, run_id: str, issue_id: str) -> set[str]:
         """Return the traces in which a report saw an issue; none where that cannot be read."""
         return {trace_id for _, trace_id, _ in self.affected(run_id, issue_id)}
 
     def reports(self, *, newest: int | None = None) -> tuple[list[Report], list[Broken]]:
         """Read the newest reports, all without a number, newest first; name the folders that hold none to be read."""
+        return self.reports_of(self.ids()[:newest])
+
+    def reports_of(self, run_ids: Iterable[str]) -> tuple[list[Report], list[Broken]]:
+        """Read the reports of these ids, newest first; name those that cannot be read."""
         reports, broken = [], []
-        for run_id in self.ids()[:newest]:
+        for run_id in run_ids:
             try:
                 reports.append(self.load(run_id))
             except ReportError as error:

@@ -41,7 +41,7 @@ def view(
     shown, folded = headline.unfolded(report)
     first = causes.causes(report)
     titles = {finding.issue_id: headline.titled(finding) for finding in (*shown, *folded)}
-    page = _Page(report, scene, links, titles, folder)
+    page = _Page(scene, links, titles, report.window.end, folder)
     return {
         "report": report,
         "headline": headline.headline(report),
@@ -66,15 +66,20 @@ def view(
     }
 
 
+def view_of_finding(finding: Finding, scene: Scene, links: LinksTo, *, now_ns: int) -> dict[str, Any]:
+    """Return what the templates take of one finding that stands alone, told at `now_ns`."""
+    return _finding(finding, _Page(scene, links, {finding.issue_id: headline.titled(finding)}, now_ns), is_open=True)
+
+
 @dataclass(frozen=True, slots=True)
 class _Page:
     """What the parts of a page are written from."""
 
-    report: Report
     scene: Scene
     links: LinksTo
     titles: Mapping[str, str]
-    folder: Path | None
+    now_ns: int
+    folder: Path | None = None
 
 
 def _finding(finding: Finding, page: _Page, *, is_open: bool) -> dict[str, Any]:
@@ -88,7 +93,7 @@ def _finding(finding: Finding, page: _Page, *, is_open: bool) -> dict[str, Any]:
         "counted": headline.counted_of(finding),
         "change": formats.change(finding),
         "agents": briefs.open_with(finding, page.folder),
-        "common": [phrases.in_common(one, now_ns=page.report.window.end) for one in finding.common],
+        "common": [phrases.in_common(one, now_ns=page.now_ns) for one in finding.common],
         "impact": formats.impact(finding.impact) if finding.impact else "",
         "issue_url": page.links.to_issue(finding.issue_id),
         "trace_url": page.links.to_trace(symptom.trace_id, symptom.span_id) if symptom else None,
