@@ -33,7 +33,7 @@ COMMANDS = {
     "verify": Entry("verify", "did a fix work: an issue before and after a change"),
     "cases": Entry("cases", "regression cases from failing traces: jsonl, pytest, promptfoo"),
     "setup": Entry("setup", "hand issues to a coding agent: claude-code, cursor or codex"),
-    "mcp": Entry("mcp", "issues, evidence and traces for coding agents, over stdio or HTTP"),
+    "mcp": Entry("mcp", "issues and traces for coding agents, over stdio or HTTP"),
     "alerts": Entry("alerts", "what was told between reports; 'test NAME' rehearses one"),
     "deliver": Entry("results", "send a report to the sinks that have not taken it"),
     "traces": Entry("traces", "list traces, filtered by agent, user, tool, text, …"),
