@@ -63,7 +63,8 @@ NO_DATE = [
 ]  # fmt: skip
 # These know dates and no calendar. They take long, and run on one day of .ci/extended.
 NO_CALENDAR = [
-    "tests/worker/test_alerts.py", "tests/end_to_end/test_alerts.py",
+    "tests/worker/test_alerts.py", "tests/end_to_end/test_alerts.py", "tests/worker/test_delete.py",
+    "tests/end_to_end/test_delete.py",
     "tests/end_to_end/test_demo.py", "tests/end_to_end/test_run_with_model.py",
     "tests/end_to_end/test_telemetry.py", "tests/receiver/test_auth.py", "tests/receiver/test_read_limits.py",
     "tests/receiver/test_set_aside.py", "tests/receiver/test_store.py", "tests/receiver/test_tls.py",
