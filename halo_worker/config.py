@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, field_validator
 from halo_receiver.config import AuthConfig, ReceiverConfig, Section, Sections, StoreConfig, load
 from halo_worker.config_delivery import SinkConfig
 from halo_worker.config_schedules import BudgetConfig, ScheduleConfig
+from halo_worker.config_sources import SourceConfig
 from halo_worker.errors import ConfigError, InputError
 from halo_worker.links import Links
 
@@ -121,6 +122,7 @@ SECTIONS: Sections = {
     "worker": WorkerConfig,
     "schedules": [ScheduleConfig],
     "sinks": [SinkConfig],
+    "sources": [SourceConfig],
     "links": Links,
     "redaction": RedactionConfig,
 }
@@ -140,8 +142,21 @@ class Settings:
     worker: WorkerConfig
     schedules: dict[str, ScheduleConfig]
     sinks: dict[str, SinkConfig]
+    sources: dict[str, SourceConfig]
     links: Links
     redaction: RedactionConfig
+    clickhouse_password: SecretStr | None = None
+
+    def source(self, word: str) -> SourceConfig:
+        """Return the source that a name or an address means. Raises ConfigError for another word."""
+        if "://" not in word and word not in self.sources:
+            raise ConfigError(
+                f"there is no source '{word}'",
+                hint=f"write clickhouse://user@host:8443/database, or add [sources.{word}]; configured are: "
+                f"{', '.join(self.sources) or 'none'}",
+            )
+        found = self.sources.get(word) or SourceConfig.model_validate({"url": word})
+        return found if found.password else found.model_copy(update={"password": self.clickhouse_password})
 
     def engine_for(self, asked: str | None = None) -> Literal["detectors", "rlm"]:
         """Say which engine works: what was asked, else rlm when a model can be reached, else the detectors."""
@@ -172,8 +187,14 @@ def load_settings(
     beside = (file.parent if file else Path()).absolute()
     own: DetectorsConfig = loaded["detectors"]
     loaded["detectors"] = own.model_copy(update={"paths": [beside / path for path in own.paths]})
-    settings = Settings(**{**loaded, "schedules": loaded["schedules"] or DEFAULT_SCHEDULES})
+    password = environment.get("CLICKHOUSE_PASSWORD")
+    settings = Settings(
+        **{**loaded, "schedules": loaded["schedules"] or DEFAULT_SCHEDULES},
+        clickhouse_password=SecretStr(password) if password else None,
+    )
     for name, schedule in settings.schedules.items():
+        if schedule.source is not None:
+            settings.source(schedule.source)
         unknown = [sink for sink in schedule.sinks if sink not in settings.sinks]
         if unknown:
             close = difflib.get_close_matches(unknown[0], settings.sinks, n=1, cutoff=0.5)

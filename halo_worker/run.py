@@ -83,6 +83,7 @@ def run_schedule(current: Settings, name: str, window: Window, *, now_ns: int) -
         prompt=config.prompt,
         engine=config.engine,
         schedule=name,
+        source=config.source,
         services=tuple(config.services),
         agents=tuple(config.agents),
         sinks=tuple(config.sinks),
