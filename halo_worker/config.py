@@ -19,7 +19,7 @@ from halo_worker.config_delivery import SinkConfig
 from halo_worker.config_schedules import BudgetConfig, ScheduleConfig
 from halo_worker.config_sources import SourceConfig
 from halo_worker.errors import ConfigError, InputError
-from halo_worker.links import Links
+from halo_worker.links import Links, is_address
 
 
 class ModelConfig(Section):
@@ -82,10 +82,38 @@ class WorkerConfig(Section):
     @field_validator("metrics_endpoint")
     @classmethod
     def _is_an_endpoint(cls, value: str) -> str:
-        host, colon, port = value.rpartition(":")
-        if value != "off" and not (colon and host and port.isdigit() and int(port) < 65536):
-            raise ValueError(f"{value!r}: expected HOST:PORT or 'off'")
-        return value
+        return _endpoint(value)
+
+
+def _endpoint(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if value != "off" and not (colon and host and port.isdigit() and int(port) < 65536):
+        raise ValueError(f"{value!r}: expected HOST:PORT or 'off'")
+    return value
+
+
+class PageConfig(Section):
+    """`[page]`: reports, issues and traces in the browser."""
+
+    endpoint: str = Field("127.0.0.1:4320", description="Where the page listens, HOST:PORT; 'off' for none.")
+    url: str | None = Field(
+        None, description="Its address as people reach it; links in messages begin with it. Default: from endpoint."
+    )
+    behind_tls_proxy: bool = Field(
+        False, description="A proxy in front of it ends TLS; else the certificate of [receiver] serves beyond loopback."
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_endpoint(cls, value: str) -> str:
+        return _endpoint(value)
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value and not is_address(value):
+            raise ValueError("url must begin with http:// or https:// and hold no spaces, quotes or brackets")
+        return value.rstrip("/") if value else None
 
 
 class RedactionConfig(Section):
@@ -120,6 +148,7 @@ SECTIONS: Sections = {
     "analysis": AnalysisConfig,
     "detectors": DetectorsConfig,
     "worker": WorkerConfig,
+    "page": PageConfig,
     "schedules": [ScheduleConfig],
     "sinks": [SinkConfig],
     "sources": [SourceConfig],
@@ -140,6 +169,7 @@ class Settings:
     analysis: AnalysisConfig
     detectors: DetectorsConfig
     worker: WorkerConfig
+    page: PageConfig
     schedules: dict[str, ScheduleConfig]
     sinks: dict[str, SinkConfig]
     sources: dict[str, SourceConfig]

@@ -17,7 +17,7 @@ from halo_worker import assembly, inputs, issues, window_reader
 from halo_worker.analysis import analyst, detectors, evidence, expectations, identities, learned_detectors, page_data
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
-from halo_worker.analysis.work import Work
+from halo_worker.analysis.work import Progress, Work
 from halo_worker.config import Settings
 from halo_worker.config_schedules import BudgetConfig
 from halo_worker.delivery.courier import Courier, Delivery
@@ -74,7 +74,9 @@ def memory(current: Settings, *, scope: Scope | EllipsisType = ...) -> IssueMemo
     return issues.open_memory(Archive(reports_dir(current)), scope=scope)
 
 
-def run_schedule(current: Settings, name: str, window: Window, *, now_ns: int) -> Result:
+def run_schedule(
+    current: Settings, name: str, window: Window, *, now_ns: int, progress: Callable[[Progress], None] = lambda _: None
+) -> Result:
     """Run one window of a schedule."""
     config = current.schedules[name]
     budget = BudgetConfig.model_validate({**current.budget.model_dump(), **config.budget})
@@ -89,6 +91,7 @@ def run_schedule(current: Settings, name: str, window: Window, *, now_ns: int) -
         sinks=tuple(config.sinks),
         settle=True,
         unread=_gap(current, name, window, now_ns),
+        progress=progress,
     )
     return run(replace(current, budget=budget), request, now_ns=now_ns)
 

@@ -66,7 +66,8 @@ NO_CALENDAR = [
     "tests/end_to_end/test_demo.py", "tests/end_to_end/test_run_with_model.py",
     "tests/end_to_end/test_telemetry.py", "tests/receiver/test_auth.py", "tests/receiver/test_read_limits.py",
     "tests/receiver/test_set_aside.py", "tests/receiver/test_store.py", "tests/receiver/test_tls.py",
-    "tests/worker/analysis/*.py", "tests/worker/delivery/test_delivery.py", "tests/worker/test_api.py",
+    "tests/worker/analysis/*.py", "tests/worker/delivery/test_delivery.py",
+    "tests/worker/delivery/test_github.py", "tests/worker/test_api.py",
     "tests/worker/test_command_line.py", "tests/worker/test_decided.py", "tests/worker/test_doctor.py",
     "tests/worker/test_settling.py", "tests/worker/test_story.py", "tests/worker/test_totals.py",
 ]  # fmt: skip

@@ -21,7 +21,7 @@ OURS = ("halo_receiver", "halo_worker")
 
 # Library → the modules (or packages, with a final dot) that may import it.
 DOORS: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("halo_receiver.http_server",),
+    "aiohttp": ("halo_receiver.http_server", "halo_worker.page."),
     "apscheduler": ("halo_worker.cron", "halo_worker.schedule"),
     "click": ("halo_worker.cli.",),
     "duckdb": ("halo_receiver.store.",),
@@ -35,10 +35,11 @@ DOORS: dict[str, tuple[str, ...]] = {
     "grpc_health": ("halo_receiver.server",),
     "httpx": ("halo_worker.delivery.", "halo_worker.source.clickhouse", "halo_worker.source.remote"),
     "isal": ("halo_receiver.request_check",),
-    "jinja2": ("halo_worker.delivery.", "halo_worker.report.html"),
+    "jinja2": ("halo_worker.delivery.", "halo_worker.page.rendering", "halo_worker.report.html",
+               "halo_worker.report.rendering"),
     "jsonschema": ("halo_worker.analysis.", "halo_worker.rlm.agent.tool_arguments", "halo_worker.rlm.json_schema"),
     "markdown_it": ("halo_worker.report.answer_markdown",),
-    "markupsafe": ("halo_worker.report.html",),
+    "markupsafe": ("halo_worker.page.rendering", "halo_worker.report."),
     "openai": ("halo_worker.rlm.provider.openai_model",),
     "opentelemetry.context": ("halo_worker.demo.", "halo_worker.telemetry"),
     "opentelemetry.exporter": ("halo_worker.demo.", "halo_worker.telemetry"),
@@ -49,6 +50,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "orjson": ("halo_receiver.", "halo_worker."),  # JSON is everywhere
     "prometheus_client": ("halo_receiver.metrics", "halo_worker.metrics"),
     "pyarrow": ("halo_receiver.store.",),
+    "pygal": ("halo_worker.report.charts",),
     "pydantic": ("halo_receiver.auth", "halo_receiver.config", "halo_receiver.config_loader",
                  "halo_worker.api.", "halo_worker.config", "halo_worker.config_delivery",
                  "halo_worker.config_schedules", "halo_worker.config_sources", "halo_worker.links",

@@ -17,14 +17,15 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "init": Entry("init", "write a commented halo.toml from three questions"),
-    "up": Entry("serve", "receiver and scheduled worker together on one data directory"),
+    "up": Entry("serve", "receiver, worker and page together on one data directory"),
     "receive": Entry("serve", "the receiver alone: OTLP in, spans on disk"),
     "work": Entry("serve", "the scheduled worker alone"),
+    "page": Entry("page", "reports, issues and traces in the browser; part of 'halo up'"),
     "status": Entry("status", "what runs, what arrived last, the next report, on one screen"),
-    "schedules": Entry("serve", "when analyses run, last and next; 'run NAME' runs one now"),
+    "schedules": Entry("schedules", "when analyses run, last and next; 'run NAME' runs one now"),
     "run": Entry("analyse", "one analysis now, of the store or of trace files"),
     "import": Entry("sources", "trace files and sessions of coding agents into the store"),
-    "pull": Entry("sources", "traces and scores out of Langfuse, Phoenix or LangSmith into the store"),
+    "pull": Entry("sources", "traces and scores out of Langfuse, Phoenix or LangSmith"),
     "demo": Entry("analyse", "a fleet of agents, received, analysed, reported; needs no key"),
     "reports": Entry("results", "the published reports, or one of them"),
     "open": Entry("results", "open a report in the browser"),
@@ -44,10 +45,10 @@ COMMANDS = {
 # What people type who know other tools.
 SYNONYMS = {
     "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor", "config": "init", "configure": "init",
-    "dashboard": "open", "findings": "issues", "health": "ping", "ingest": "import", "list": "traces", "load": "import",
+    "dashboard": "page", "findings": "issues", "health": "ping", "ingest": "import", "list": "traces", "load": "import",
     "log": "traces", "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "server": "up", "serve": "up",
     "setup": "init", "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status",
-    "ui": "open", "view": "trace", "web": "open", "worker": "work",
+    "ui": "page", "view": "trace", "web": "page", "worker": "work",
 }  # fmt: skip
 
 NEAREST = 3  # commands named for an unknown word

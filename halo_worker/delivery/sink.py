@@ -69,9 +69,11 @@ def is_news(finding: Finding) -> bool:
 def filtered(report: Report, config: SinkConfig) -> Report | None:
     """Return the report with the findings this sink is told of; None when it wants quiet and there is nothing new.
 
-    A run that could not look at everything is told of, and an answer to a question, whatever it found.
+    A run that could not look at everything is told of, and an answer to a question, whatever it found. A tracker hears
+    of every finding: its filter says which get a ticket.
     """
-    kept = [finding for finding in report.findings if finding.muted or passes(finding, config.filter)]
+    every = config.is_tracker
+    kept = [finding for finding in report.findings if every or finding.muted or passes(finding, config.filter)]
     if config.is_quiet and report.status == "complete" and not report.prompt and not any(map(is_news, kept)):
         return None
     return report.model_copy(update={"findings": kept})

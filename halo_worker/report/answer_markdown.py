@@ -110,7 +110,8 @@ def to_html(answer: str, known: Collection[str] | None = None) -> str:
     return "".join(written)
 
 
-_ACTIVE = re.compile(r"([\\`*_\[\]<>|#~&!])")
+# As in markdown.py: an underscore within a word is inert.
+_ACTIVE = re.compile(r"([\\`*\[\]<>|#~&!]|(?<![^\W_])_|_(?![^\W_]))")
 
 
 def inert(text: str) -> str:

@@ -26,7 +26,7 @@ MIN_TRACES = 3  # fewer may fall together by chance
 OWN_ROW, OWN_SHARE = 5, 0.01  # traces, and share of the window, from which a cause has a row of its own
 BY_CHANCE = 1e-3  # that so many traces of one finding would be of another by chance, up to which they are one event
 # Detectors whose name says nothing of the cause: only the text does, or a model wrote them.
-BY_TEXT = ("error_other", "swallowed_error", "told_other", "cause_not_known")
+BY_TEXT = ("error_other", "swallowed_error", "told_not_served", "cause_not_known")
 
 _EXCEPTION = re.compile(r"^[\w.]*(error|exception|exceeded|limit|interrupt|warning)\b\s*:?\s*")
 _SUFFIX = re.compile(r"\|([a-z]+)$")  # of a key: what of a subject is meant, such as "|arguments"

@@ -14,7 +14,8 @@ from halo_worker.report.rows import told
 MAX_QUOTE_LINES = 12
 MAX_TEXT = 4000  # of one description; report.json holds it whole
 
-_ACTIVE = re.compile(r"([\\`*_\[\]<>|#~])")
+# An underscore within a word opens no emphasis (CommonMark 6.2), and names of tools and traces are full of them.
+_ACTIVE = re.compile(r"([\\`*\[\]<|#~]|^>|(?<![^\W_])_|_(?![^\W_]))")
 
 
 def escaped(text: str) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import calibration, capture
-from halo_worker.analysis.detectors import blame, quotes, rules, trial
+from halo_worker.analysis import calibration
+from halo_worker.analysis.detectors import blame, capture, quotes, rules, trial
 from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.analysis.detectors.own import Own, Ran
 from halo_worker.analysis.detectors.own import run as run_own
@@ -171,7 +171,7 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
     return DraftFinding(
         title=fill(unit.title),
         description=fill(unit.description),
-        category=unit.category,
+        category=unit.categories.get(str(row["key"]), unit.category),
         source="detector",
         confidence=calibration.confidence(unit.name, unit.confidence),
         key=str(row["key"]),

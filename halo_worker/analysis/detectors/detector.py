@@ -44,6 +44,7 @@ class Unit:
     replaces: tuple[str, ...] = ()
     quotes: Literal["start", "end", "exact"] = "start"  # which part of a long text; exact: as found, though it cuts
     what: Mapping[str, str] = field(default_factory=dict)  # {what} of the texts, by key
+    categories: Mapping[str, str] = field(default_factory=dict)  # by key, where it is not `category`
     speaks: tuple[str, ...] = ()  # fields to quote from where a sighting has the span's name alone, the best first
     examples: Sequence[Mapping[str, Any]] = ()  # tiny traces: `examples` says how they are written
     path: str = ""  # the file

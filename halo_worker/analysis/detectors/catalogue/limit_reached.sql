@@ -23,7 +23,8 @@ speaks = ["output_text"]
 SELECT coalesce(e.agent_name, e.service_name, s.name) || '|limit' AS key,
   coalesce(e.agent_name, e.service_name, s.name) AS subject, e.trace_id, e.span_id, e.span_id AS origin_span_id,
   'name' AS field, s.name AS quote
-FROM outcomes o JOIN endings e USING (trace_id) JOIN (SELECT trace_id, span_id, name FROM steps) s USING (trace_id, span_id)
+FROM outcomes o JOIN endings e USING (trace_id)
+JOIN (SELECT trace_id, span_id, name FROM steps) s USING (trace_id, span_id)
 WHERE o.outcome = 'limit reached' AND o.basis = 'structure' AND e.trace_id NOT IN (FROM explained)
 ---
 [[example]]

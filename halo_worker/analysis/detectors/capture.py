@@ -1,15 +1,20 @@
 """What the captured spans hold, per service and convention, and so which detectors can see and which cannot.
 
-Facts are shares of the spans that could carry them. Below `MISSING` a fact is not captured, below `PARTIAL` it is in
-part. What to set is told per convention, in the words of its own documentation and source.
+Facts (`capture.toml`) are shares of the spans that could carry them. Below `MISSING` a fact is not captured, below
+`PARTIAL` it is in part.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import resources
+from typing import Any
 
 from halo_receiver.store.reader import Reader
+from halo_worker.analysis.detectors import rules
 from halo_worker.display import named
 from halo_worker.report import formats
 from halo_worker.report.model import Coverage, DetectorOff
@@ -18,12 +23,6 @@ MISSING, PARTIAL = 0.02, 0.5
 MIN_SPANS = 3  # spans that could carry a fact, below which its absence says nothing
 MAX_SERVICES = 50
 MAX_NAMED = 3  # services named in one line
-
-_CONTENT = (
-    "empty_answer", "refusal", "leaked_secret", "leaked_prompt", "stopped_at_limit", "repeated_answer", "promise_not_kept",
-    "malformed_json", "claimed_action", "unfounded_after_empty_retrieval", "planned_tool_unused", "plan_abandoned",
-    "answer_from_memory", "unusual_tool",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,52 +36,27 @@ class Fact:
     detectors: tuple[str, ...]
 
 
-FACTS = (
-    Fact("message content", "llm", "has_output", "empty, refused, leaking, claimed and unfounded answers", _CONTENT),
-    Fact("tool definitions", "llm", "len(tools_offered) > 0", "invented tools and arguments that violate their schema", ("invented_tool", "wrong_arguments")),
-    Fact("finish reasons", "llm", "finish_reason IS NOT NULL", "truncated and filtered output", ("truncated_output", "parse_failure_after_truncation", "content_filter")),
-    Fact("token counts", "llm", "input_tokens IS NOT NULL", "full contexts, and outliers of tokens and cost", ("token_outlier", "token_shift", "cost_outlier", "context_pressure")),
-    Fact("model names", "llm", "model IS NOT NULL", "costs, context windows and differences between models", ("cost_outlier", "context_pressure")),
-    Fact("tool calls of models", "calling", "calls > 0", "calls without a result, and which model call is to blame", ("call_without_result", "ends_without_answer", "invented_tool", "wrong_arguments")),
-    Fact("tool spans", "calls", "tools > 0", "swallowed errors, repeated calls and double side effects", ("swallowed_error", "repeated_side_effect", "call_without_result", "ends_without_answer", "result_without_call")),
-    Fact("tool arguments", "tool", "length(arguments) > 0", "repeated calls, placeholders and double side effects", ("repeated_call", "placeholder_argument", "repeated_side_effect")),
-    Fact("tool results", "tool", "output_length > 0", "errors inside results, and unfounded answers", ("swallowed_error", "unfounded_after_empty_retrieval")),
-    Fact("agent names", "llm", "agent_name IS NOT NULL OR agents > 0", "which agent fails, and hand-offs back and forth", ("handoff_ping_pong",)),
-    Fact("root spans", "trace", "rooted", "whether runs end, and how", ("unfinished_run", "ends_without_answer")),
-)  # fmt: skip
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads(resources.files(__package__).joinpath("capture.toml").read_text("utf-8"))
 
-_SPAN_ONLY = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=SPAN_ONLY"
-# By convention: what to set for content, arguments, results and definitions. "" stands for every other fact.
-HOW: dict[str, dict[str, str]] = {
-    "otel_genai": {"content": _SPAN_ONLY},
-    "otel_genai_legacy": {"content": "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true, and export logs too: this version writes messages there"},
-    "mcp": {"content": "an instrumentation that records arguments and results (OpenLLMetry's or Logfire's of MCP, or the agent framework's own tool spans): MCP's SDK and FastMCP leave them out"},
-    "openinference": {"content": "no OPENINFERENCE_HIDE_INPUTS, OPENINFERENCE_HIDE_OUTPUTS, OPENINFERENCE_HIDE_INPUT_MESSAGES or OPENINFERENCE_HIDE_OUTPUT_MESSAGES",
-                      "tool definitions": "no OPENINFERENCE_HIDE_INPUTS or OPENINFERENCE_HIDE_LLM_TOOLS, and pass tools to the model's API"},
-    "openllmetry": {"content": "TRACELOOP_TRACE_CONTENT=true"},
-    "openllmetry_legacy": {"content": "TRACELOOP_TRACE_CONTENT=true"},
-    "vercel_ai": {"content": "experimental_telemetry: { isEnabled: true, recordInputs: true, recordOutputs: true }",
-                  "agent names": "experimental_telemetry: { functionId: 'name-of-the-agent' }"},
-    "vercel_ai_7": {"content": "recordInputs and recordOutputs of the telemetry settings to true"},
-    "langfuse": {"content": "LANGFUSE_OBSERVE_DECORATOR_IO_CAPTURE_ENABLED=true, and no mask that empties inputs",
-                 "tool definitions": "input={'messages': …, 'tools': …} on generations",
-                 "finish reasons": "metadata={'finish_reason': …} on generations"},
-    "mlflow": {"content": "log_traces to true in autolog()"},
-    "logfire": {"content": "no scrubbing of messages; instrument with include_content=True where the integration has it"},
-    "pydantic_ai": {"content": "InstrumentationSettings(include_content=True)"},
-    "langsmith": {"content": "no LANGSMITH_HIDE_INPUTS or LANGSMITH_HIDE_OUTPUTS"},
-    "strands": {"tool definitions": "OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental,gen_ai_tool_definitions"},
-    "google_adk": {"content": f"OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental with {_SPAN_ONLY}"},
-    "claude_code": {"content": "OTEL_LOG_USER_PROMPTS=1 and OTEL_LOG_ASSISTANT_RESPONSES=1, and export logs too",
-                    "tool arguments": "OTEL_LOG_TOOL_DETAILS=1", "tool results": "OTEL_LOG_TOOL_CONTENT=1",
-                    "tool definitions": "ENABLE_BETA_TRACING_DETAILED=1 with BETA_TRACING_ENDPOINT"},
-    "codex": {"content": "log_user_prompt = true under [otel] in its config.toml, and export logs too"},
-}  # fmt: skip
+
+@cache
+def facts() -> tuple[Fact, ...]:
+    """Return the facts, each with the detectors that need it."""
+    units = rules.built_in()
+    return tuple(
+        Fact(**row, detectors=tuple(unit.name for unit in units if row["name"] in unit.needs))
+        for row in _table()["fact"]
+    )
+
+
+def how() -> dict[str, dict[str, str]]:
+    """Return what to set by convention and fact; `content` stands for all that holds content."""
+    return {convention: said for convention, said in _table()["how"].items() if convention != "any"}
+
+
 _CONTENT_FACTS = ("message content", "tool arguments", "tool results", "tool definitions")
-_ANYWHERE = {
-    "root spans": "every service on the path to export, and the Collector not to sample by span",
-    "tool spans": "an instrumentation of the agent framework beside that of the model's client, or a span of your own around each tool",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +113,7 @@ def captured(reader: Reader, spans: str = "_s") -> list[Captured]:
     """Say what each service sends, the largest first; `spans` are rows of `_s`. Needs `overview.prepare`."""
     shares = ", ".join(
         f"avg(coalesce({fact.sql}, false)::INTEGER) FILTER (span_type = '{fact.on}' AND NOT failed) AS f{number}"
-        for number, fact in enumerate(FACTS)
+        for number, fact in enumerate(facts())
         if fact.on in ("llm", "tool")
     )
     rows = reader.query(f"""
@@ -151,12 +125,13 @@ def captured(reader: Reader, spans: str = "_s") -> list[Captured]:
           count(span_type) > 0 AS genai, count(*) FILTER (span_type = 'llm') AS llm,
           count(*) FILTER (span_type = 'tool') AS tool, sum(calls) AS calls,
           count(DISTINCT trace_id) FILTER (rooted) / count(DISTINCT trace_id) AS rooted, max(tools) AS tools, {shares}
-        FROM {spans} JOIN whole USING (trace_id) GROUP BY service_name, convention ORDER BY spans DESC LIMIT {MAX_SERVICES}
+        FROM {spans} JOIN whole USING (trace_id) GROUP BY service_name, convention
+        ORDER BY spans DESC LIMIT {MAX_SERVICES}
     """)
     found = []
     for row in rows:
         one = Captured(row["service_name"] or "", row["convention"], row["spans"], row["traces"], bool(row["genai"]))
-        for number, fact in enumerate(FACTS):
+        for number, fact in enumerate(facts()):
             share = _share(fact, row, number)
             if not one.genai or share is None:
                 continue
@@ -187,7 +162,7 @@ def _by_reference(reader: Reader, found: list[Captured]) -> list[Captured]:
             one.lacks = [
                 replace(
                     lack,
-                    how=f"{_SPAN_ONLY}, or no completion hook: its messages are stored elsewhere ({_REFERENCE}), "
+                    how=f"{lack.how}, or no completion hook: its messages are stored elsewhere ({_REFERENCE}), "
                     "halo does not fetch them, and quotes of them cannot be checked",
                 )
                 if lack.fact.name == "message content"
@@ -218,8 +193,9 @@ def _rarely(fact: Fact, share: float) -> bool:
 
 
 def _how(convention: str | None, fact: str) -> str:
-    known = HOW.get(convention or "", {})
-    return known.get(fact) or (known.get("content", "") if fact in _CONTENT_FACTS else "") or _ANYWHERE.get(fact, "")
+    known = how().get(convention or "", {})
+    anywhere = _table()["how"]["any"].get(fact, "")
+    return known.get(fact) or (known.get("content", "") if fact in _CONTENT_FACTS else "") or str(anywhere)
 
 
 NO_GENAI = "spans of a GenAI convention"
@@ -231,7 +207,7 @@ def off(found: Sequence[Captured]) -> list[DetectorOff]:
         return []
     lacking: dict[str, set[str]] = {}
     if not any(one.genai for one in found):
-        lacking = {name: {NO_GENAI} for fact in FACTS for name in fact.detectors}
+        lacking = {name: {NO_GENAI} for fact in facts() for name in fact.detectors}
     for one in found:
         for lack in one.lacks:
             if lack.share < MISSING:
