@@ -45,8 +45,8 @@ COMMANDS = {
 # What people type who know other tools.
 SYNONYMS = {
     "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor", "config": "init", "configure": "init",
-    "dashboard": "page", "findings": "issues", "health": "ping", "ingest": "import", "list": "traces", "load": "import",
-    "log": "traces", "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "server": "up", "serve": "up",
+    "dashboard": "page", "fetch": "pull", "findings": "issues", "health": "ping", "ingest": "import", "list": "traces",
+    "load": "import", "log": "traces", "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "server": "up", "serve": "up",
     "setup": "init", "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status",
     "ui": "page", "view": "trace", "web": "page", "worker": "work",
 }  # fmt: skip

@@ -241,6 +241,7 @@ def _rows_of(rows: Iterable[list[Any]], *, nested: bool) -> Iterator[Row]:
             resource, state, scope, version, status, message,
             [(int(at), *rest) for at, *rest in zip(times, names, map(flat, said), strict=True)] if times else [],
             list(zip(link_traces, link_spans, link_states, map(flat, linked), strict=True)) if link_traces else [],
+            all_text=not nested,
         )  # fmt: skip
 
 

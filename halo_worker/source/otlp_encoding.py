@@ -68,6 +68,7 @@ class Row:
     message: str = ""
     events: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
     links: list[tuple[str, str, str, dict[str, Any]]] = field(default_factory=list)
+    all_text: bool = False  # whether the store keeps every value as text: it is made typed again
 
 
 def typed(text: str) -> Any:
@@ -101,8 +102,10 @@ class Encoder:
     """Writes requests. It keeps the encoded form of what repeats: attributes, names, resources with their scope."""
 
     def __init__(self) -> None:
-        self._pairs: dict[bytes, dict[tuple[str, str], bytes]] = {
-            tag: {} for tag in (b"\x0a", b"\x4a", b"\x1a", b"\x22")
+        tags = (b"\x0a", b"\x4a", b"\x1a", b"\x22")
+        self._all_text = False  # of the row that is encoded
+        self._pairs: dict[tuple[bytes, bool], dict[tuple[str, str], bytes]] = {
+            (tag, all_text): {} for tag in tags for all_text in (False, True)
         }
         self._keys: dict[str, bytes] = {}
         self._names: dict[tuple[str, str], bytes] = {}
@@ -113,6 +116,7 @@ class Encoder:
         """Encode rows as one ExportTraceServiceRequest. Those without usable ids are left out and counted."""
         groups: dict[tuple[Any, ...], list[bytes]] = {}
         for row in rows:
+            self._all_text = row.all_text
             key = (row.scope_name, row.scope_version, *row.resource.items())
             try:
                 group = groups.get(key)
@@ -190,13 +194,13 @@ class Encoder:
 
     def _attributes(self, tag: bytes, values: dict[str, Any], out: list[bytes]) -> None:
         """Append the KeyValues; a long text is put there as it is, not copied from message to message."""
-        pairs = self._pairs[tag]
+        pairs = self._pairs[tag, self._all_text]
         for pair in values.items():
             known = pairs.get(pair) if type(pair[1]) is str and len(pair[1]) <= CACHED_CHARACTERS else None
             out.append(known) if known is not None else self._attribute(tag, *pair, out)
 
     def _attribute(self, tag: bytes, key: str, value: Any, out: list[bytes]) -> None:
-        said = typed(value) if type(value) is str else value
+        said = typed(value) if self._all_text and type(value) is str else value
         if said is not value or type(value) is not str:
             encoded = tag + _pair(key, said)
         elif len(value) > CACHED_CHARACTERS:
@@ -205,7 +209,7 @@ class Encoder:
         else:
             encoded = b"".join(self._text_pair(tag, key, value.encode("utf-8", "replace")))
         if type(value) is str and len(value) <= CACHED_CHARACTERS:
-            pairs = self._pairs[tag]
+            pairs = self._pairs[tag, self._all_text]
             if len(pairs) >= MAX_CACHED:
                 pairs.clear()
             pairs[key, value] = encoded
