@@ -32,7 +32,7 @@ def test_the_readme_is_read_in_one_sitting() -> None:
 
 @pytest.mark.parametrize("view", ["spans", "traces", "logs"])
 def test_every_column_has_a_meaning_in_the_reference(tmp_path: Path, view: str) -> None:
-    meaning = tomllib.loads((REPOSITORY / "docs" / "columns.toml").read_text(encoding="utf-8"))[view]
+    meaning = tomllib.loads((REPOSITORY / "halo_receiver" / "store" / "columns.toml").read_text(encoding="utf-8"))[view]
     (tmp_path / "segments").mkdir()
     with Reader.open(tmp_path) as reader:
         columns = {row["column_name"] for row in reader.query(f"DESCRIBE {view}")}

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from halo_receiver.logs import set_up
-from halo_worker.cli.common import everywhere, settings
+from halo_worker.cli.common import everywhere, given_config, settings
 from halo_worker.cli.console import talk
 from halo_worker.errors import InputError
 
@@ -28,4 +28,8 @@ def page_command(endpoint: str | None, data_dir: Path | None, config: Path | Non
             hint="'halo up' or 'halo import' make one; --data-dir names another",
         )
     set_up(current.worker.log_level, current.worker.log_format)
-    server.serve(current, ready=lambda url: talk(f"page:        {url}/"))
+    words = ["--data-dir", str(current.store.data_dir.absolute())]
+    if config := given_config(config):
+        words += ["--config", str(config.absolute())]
+    quiet = current.worker.log_format == "json"  # there the log says it
+    server.serve(current, ready=lambda url: None if quiet else talk(f"page:        {url}/"), options=tuple(words))

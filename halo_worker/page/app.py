@@ -10,7 +10,7 @@ from aiohttp import web
 from halo_receiver.logs import event
 from halo_worker.config import Settings
 from halo_worker.errors import HaloError, ReportError
-from halo_worker.page import home, rendering, security, sign_in
+from halo_worker.page import health, home, issues, live, rendering, reports, security, sign_in, sql, trace, traces
 from halo_worker.page.data import DATA, Data
 from halo_worker.page.rendering import render
 
@@ -18,13 +18,13 @@ log = logging.getLogger("halo.page")
 
 MAX_FORM_BYTES = 2**20
 # Every module of views: it exports ROUTES, and may have `start(app)` and `stop(app)`.
-VIEWS: tuple[ModuleType, ...] = (rendering, sign_in, home)
+VIEWS: tuple[ModuleType, ...] = (rendering, sign_in, home, reports, issues, traces, live, trace, sql, health)
 
 
-def make_app(settings: Settings, *, port: int) -> web.Application:
-    """Make the page of a data directory, which will listen on `port`."""
+def make_app(settings: Settings, *, port: int, options: tuple[str, ...] = ()) -> web.Application:
+    """Make the page of a data directory, which will listen on `port`; `options` have other commands see the same."""
     app = web.Application(middlewares=[security.middleware, _errors], client_max_size=MAX_FORM_BYTES)
-    app[DATA] = Data.of(settings)
+    app[DATA] = Data(settings, options)
     app[security.GUARD] = security.guard_of(settings, port)
     for views in VIEWS:
         app.add_routes(views.ROUTES)
@@ -32,8 +32,14 @@ def make_app(settings: Settings, *, port: int) -> web.Application:
             app.on_startup.append(views.start)
         if hasattr(views, "stop"):
             app.on_cleanup.append(views.stop)
+    app.on_startup.append(_read_ahead)
     app.on_cleanup.append(_end_pool)
     return app
+
+
+async def _read_ahead(app: web.Application) -> None:
+    """Read what the first view needs before anybody asks for it."""
+    app[DATA].pool.submit(app[DATA].read_ahead)
 
 
 async def _end_pool(app: web.Application) -> None:

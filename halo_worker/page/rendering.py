@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -11,6 +12,7 @@ from aiohttp import web
 from jinja2 import Environment
 from markupsafe import Markup
 
+from halo_worker.display import one_line
 from halo_worker.page import security
 from halo_worker.page.data import DATA
 from halo_worker.report.model import iso_nano
@@ -28,9 +30,9 @@ TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 COMPRESS_FROM = 1024  # bytes
 
 
-def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
-    """Answer with a template; it knows the navigation, who looks at it, and the token that its forms send back."""
-    text = _environment().get_template(template).render(
+def page_text(request: web.Request, template: str, **context: Any) -> str:
+    """Write a template; it knows the navigation, who looks at it, and the token that its forms send back."""
+    text: str = _environment().get_template(template).render(
         path=request.path,
         navigation=NAVIGATION,
         token=security.token_of(request),
@@ -39,6 +41,18 @@ def render(request: web.Request, template: str, *, status: int = 200, **context:
         now_ns=request.app[DATA].clock(),
         **context,
     )  # fmt: skip
+    return text
+
+
+def part_text(template: str, **context: Any) -> str:
+    """Write a template that is a part of a page."""
+    text: str = _environment().get_template(template).render(**context)
+    return text
+
+
+def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
+    """Answer with a template."""
+    text = page_text(request, template, **context)
     response = web.Response(text=text, content_type="text/html", status=status)
     if len(text) > COMPRESS_FROM:
         response.enable_compression()
@@ -59,9 +73,23 @@ def time_tag(unix_nano: int | None, *, relative: bool = False) -> Markup:
 def _environment() -> Environment:
     made = environment("halo_worker.page", "halo_worker.report")
     made.filters["moment"] = time_tag
+    made.filters["line"] = one_line
+    made.filters["kind"] = lambda text: text if text.isascii() and text.isalpha() and text.islower() else "other"
+    made.filters["tojson_text"] = lambda value: json.dumps(value, ensure_ascii=False)
     made.filters["ago"] = lambda unix_nano: time_tag(unix_nano, relative=True)
     made.globals["static"] = static_url
     return made
+
+
+async def begin_stream(request: web.Request, content_type: str, *, disposition: str = "inline") -> web.StreamResponse:
+    """Begin an answer that is written bit by bit."""
+    headers = {
+        **security.HEADERS, "Cache-Control": "no-store", "Content-Type": f"{content_type}; charset=utf-8",
+        "Content-Disposition": disposition,
+    }  # fmt: skip
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    return response
 
 
 @cache

@@ -16,6 +16,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
@@ -90,6 +91,8 @@ class Guard:
 
 
 GUARD = web.AppKey("guard", Guard)
+# aiohttp warns of plain keys from the release on that has this one.
+_SESSION: Any = web.RequestKey("session", str) if hasattr(web, "RequestKey") else "session"
 
 
 def guard_of(settings: Settings, port: int) -> Guard:
@@ -167,7 +170,7 @@ async def _within(request: web.Request, handler: Handler, guard: Guard) -> web.S
     fresh = not session
     if fresh:
         session = secrets.token_urlsafe(32)
-    request["session"] = session
+    request[_SESSION] = session
     role = guard.role(session, time.monotonic())
     if role is None and not request.path.startswith(OPEN_PATHS):
         if request.method == "POST":
@@ -182,7 +185,7 @@ async def _within(request: web.Request, handler: Handler, guard: Guard) -> web.S
             return web.Response(status=403, text="This needs one of [auth] operator_keys; you signed in to read.\n")
     response = await handler(request)
     if fresh and request.method == "GET" and not request.path.startswith("/static/") and not response.prepared:
-        set_cookie(response, guard, request["session"])
+        set_cookie(response, guard, request[_SESSION])
     return response
 
 
@@ -212,7 +215,7 @@ def set_cookie(response: web.StreamResponse, guard: Guard, session: str) -> None
 
 def session_of(request: web.Request) -> str:
     """Return the id of the session, which every visitor has."""
-    session: str = request["session"]
+    session: str = request[_SESSION]
     return session
 
 

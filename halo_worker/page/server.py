@@ -48,19 +48,18 @@ class PageAddress:
         return address
 
 
-def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
+def serve(settings: Settings, *, ready: Callable[[str], None], options: tuple[str, ...] = ()) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with the address. Raises ConfigError when it cannot listen."""
     security.check(settings)
-    asyncio.run(_serve(settings, ready))
+    asyncio.run(_serve(settings, ready, options))
 
 
-async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
-    listener = _listen(settings.page.endpoint)
+async def _serve(settings: Settings, ready: Callable[[str], None], options: tuple[str, ...]) -> None:
+    listener = listen(settings.page.endpoint)
     port = int(listener.getsockname()[1])
     tls = Tls(settings.receiver) if security.serves_tls(settings) else None
-    runner = web.AppRunner(
-        make_app(settings, port=port), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
-    )
+    app = make_app(settings, port=port, options=options)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     site = web.SockSite(runner, listener, ssl_context=tls.listening_context() if tls else None)
     await site.start()
@@ -78,7 +77,8 @@ async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
     await runner.cleanup()
 
 
-def _listen(endpoint: str) -> socket.socket:
+def listen(endpoint: str) -> socket.socket:
+    """Return a listening socket; port 0 is any free one. Raises ConfigError."""
     host, _, port = endpoint.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
