@@ -85,6 +85,7 @@ def run_schedule(
         prompt=config.prompt,
         engine=config.engine,
         schedule=name,
+        source=config.source,
         services=tuple(config.services),
         agents=tuple(config.agents),
         sinks=tuple(config.sinks),
