@@ -20,10 +20,11 @@ Kind = Literal["view", "table", "scratch"]
 
 # A table after those it reads, and what Python makes before those that show it.
 ORDER: tuple[str | Callable[[Reader], None], ...] = (
-    "steps", "nested", "sub_runs", "calls", "told_results", "results", "failed_results", "failed_steps", "errors",
+    "steps", "measures", "baseline_bins", "baselines", "nested", "sub_runs", "calls", "told_results", "results",
+    "failed_results", "failed_steps", "errors",
     same_call.innermost, final_answer.prepare, "answers", "asides", "judging", "turns", "outcomes",
     "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests", "request_forms",
-    "rootless", "damaged_arguments", "measures", "baseline_bins", "baselines", "long_inputs", "outliers", "shifts",
+    "rootless", "damaged_arguments", "long_inputs", "outliers", "shifts",
     "shifted_calls", windows.prepare, "context_windows",
     arguments.prepare, "schema_violations", "schema_enums", "schema_described",
     endings.prepare, outcomes.by_structure, "endings", "failed_work", "unserved_work", "hits", "explained",
@@ -57,11 +58,11 @@ def _read(name: str) -> Table:
     return Table(name, sql=sql, **tomllib.loads(head))
 
 
-def prepare(reader: Reader) -> None:
-    """Make the analysis tables and the macros. Needs what `overview.prepare` makes."""
+def prepare(reader: Reader, *, upto: str = "explained") -> None:
+    """Make the macros and the analysis tables, up to one of them. Needs what `overview.prepare` makes."""
     for statement in macros():
         reader.connection.execute(statement)
-    for item in ORDER:
+    for item in ORDER[: ORDER.index(upto) + 1]:
         if isinstance(item, str):
             _make(reader, known()[item])
         else:
