@@ -28,7 +28,7 @@ from halo_receiver.store.reader import Reader
 from halo_worker import request as requests
 from halo_worker import run
 from halo_worker.analysis.categories import category_of
-from halo_worker.analysis.steps import ORDER
+from halo_worker.analysis.tools.steps import ORDER
 from halo_worker.config import Settings, load_settings
 from tests.generator.load import reader_of, spans_of, store
 from tests.scripted_model import Request, Say, ScriptedModel

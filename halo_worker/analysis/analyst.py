@@ -15,7 +15,7 @@ from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
 from halo_worker.analysis.draft import Draft, DraftFinding
 from halo_worker.analysis.judging.judge import Judge
-from halo_worker.analysis.judging.route import judged
+from halo_worker.analysis.judging.route import judged, unreported
 from halo_worker.analysis.judging.tool import judge_tool
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.repository import not_read, repository_tools
@@ -30,7 +30,8 @@ from halo_worker.rlm.interpreter.monty_interpreter import OpenMonty
 from halo_worker.rlm.messages import Message
 from halo_worker.rlm.tool import Tool, ToolError
 
-OVERVIEW_BYTES = 2_500  # of the first message
+OVERVIEW_BYTES = 4_500  # of the first message, at the most
+OVERVIEW_AIM = 2_500  # to which examples are left out of it; short lists of names stay
 TOO_LONG = "context_length_exceeded"  # the code under which the engine reports it
 NO_PRICE = (
     "the price of {model} is not known: the limit of ${limit:g} could not hold; "
@@ -99,7 +100,7 @@ async def _looked_at(
     window: _Window | ToolError
     try:
         try:
-            window = (await dataset_overview(desk, None, OVERVIEW_BYTES), await routes.measured(desk))
+            window = (await dataset_overview(desk, None, OVERVIEW_BYTES, aim=OVERVIEW_AIM), await routes.measured(desk))
         except ToolError as error:
             window = error
         return (await detecting if detecting is not None else cast("Draft", found)), window
@@ -121,10 +122,11 @@ async def _worked(
     desk.hypotheses = guesses.trace_ids(hypotheses)
     desk.questions.set_table("hypotheses", guesses.COLUMNS, guesses.rows(hypotheses))
     schema = tables.described(reader)
+    expected = {one.id: one for one in expectations.read(work.analysis.expectations)}
     verifier = ClaimVerifier(
-        reader, desk, hypotheses, traces=overview["traces"], needs_answer=work.prompt is not None and not work.messages
-    )
-    expected = {one.id: one.title for one in expectations.read(work.analysis.expectations)}
+        reader, desk, hypotheses, traces=overview["traces"], expected=expected,
+        needs_answer=work.prompt is not None and not work.messages,
+    )  # fmt: skip
     judge = Judge(desk, verifier, session.batch, work.analysis.context or "", expected)
     route, reason = routes.chosen(_route(work, repository), size, max_tokens=work.budget.max_tokens)
     stopped: Stop | None = None
@@ -144,7 +146,10 @@ async def _worked(
     if worked is None:
         first = await first_message.written(work, found, hypotheses, overview)
         verified, outcome, said = await _loop(work, session, desk, judge, first, schema, repository)
+        more = unreported(judge, outcome.arguments)
+        established = (await verifier.verify({"answer": "", "findings": more})).findings if more else []
         draft = _merged(found, hypotheses, verified, work, said)
+        draft.findings = [*established, *draft.findings]
         stopped, why = outcome.stopped_by, outcome.reason
         if stopped:
             draft.not_examined.append(_why(stopped, why))

@@ -36,6 +36,7 @@ FINDING: dict[str, Any] = {
         "detector": {**_TEXT, "description": "SQL"},
         "affected": _SPANS,
         "hypothesis": _TEXT,
+        "expectation": _TEXT,
         "root_cause": _TEXT,
         "fix": _TEXT,
         "validation": _TEXT,
@@ -90,6 +91,7 @@ class Claimed:
     affected: list[tuple[str, str]]
     notes: list[str]  # of judging
     hypothesis: str | None
+    expectation: str | None  # the id of the operator's that it breaks
     root_cause: str
     fix: str
     validation: str
@@ -141,11 +143,12 @@ def _claimed(item: dict[str, Any]) -> Claimed:
         affected=_spans(item.get("affected")),
         notes=_note_ids(item.get("affected")),
         hypothesis=_names(item.get("hypothesis")),
+        expectation=_text(item.get("expectation"), 40) or None,
         root_cause=visible(_text(item.get("root_cause"), MAX_TEXT)),
         fix=visible(_text(item.get("fix"), MAX_TEXT)),
         validation=visible(_text(item.get("validation"), MAX_TEXT)),
     )
-    if category is None:
+    if category is None and not claimed.expectation:
         claimed.problems.append(f"category {str(item.get('category'))[:60]!r} is none of: {', '.join(CATEGORIES)}")
     if not claimed.evidence and not claimed.notes:
         claimed.problems.append("it has no evidence: quote at least one span, verbatim")

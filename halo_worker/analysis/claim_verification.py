@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import affected_spans, answer_text, evidence, numbers, verdicts
+from halo_worker.analysis import affected_spans, answer_text, evidence, expectations, numbers, verdicts
 from halo_worker.analysis import answer as answers
 from halo_worker.analysis.affected_spans import Affected, traces_of
 from halo_worker.analysis.answer import Claimed
 from halo_worker.analysis.answer_text import VerifiedAnswer as VerifiedAnswer
 from halo_worker.analysis.draft import DraftFinding, Occurrence
+from halo_worker.analysis.expectations import Expectation
 from halo_worker.analysis.hypotheses import Hypotheses, mode_of, same_failure
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.verdicts import Verdict
@@ -27,13 +28,17 @@ MAX_PROBLEMS = 25  # told to the model at once
 class ClaimVerifier:
     """Verifies answers about one window. Needs the tables of the detectors' pass for nothing but its totals."""
 
-    def __init__(self, reader: Reader, desk: Desk, hypotheses: Hypotheses, *, traces: int, needs_answer: bool) -> None:
+    def __init__(
+        self, reader: Reader, desk: Desk, hypotheses: Hypotheses, *, traces: int, needs_answer: bool,
+        expected: Mapping[str, Expectation] | None = None,
+    ) -> None:  # fmt: skip
         self._spans = evidence.Spans(reader)
         self._lock = asyncio.Lock()  # the reader's connection serves one question at a time
         self._desk = desk
         self._hypotheses = hypotheses
         self._traces = traces
         self._needs_answer = needs_answer
+        self._expected = expected or {}
         self._known: dict[str, VerifiedAnswer] = {}
 
     async def verify(self, arguments: dict[str, Any]) -> VerifiedAnswer:
@@ -87,7 +92,9 @@ class ClaimVerifier:
         found: list[Evidence | str] = []
         for trace, span, quote in quotes:
             shown = quote[: answers.MAX_QUOTE_CHARACTERS]
-            located = self._spans.locate(trace, span, shown) or self._spans.locate(trace, span, _unescaped(shown))
+            located = self._spans.locate(trace, span, shown) or self._spans.locate(
+                trace, span, evidence.unescaped(shown)
+            )
             found.append(
                 located or ("the quote is not in the span" if quote else "it has no quote, and the span has text")
             )
@@ -104,7 +111,7 @@ class ClaimVerifier:
             return quote
         if len(quote.quote) < CORRECTED_CHARACTERS:
             return problem
-        for text in (quote.quote, _unescaped(quote.quote)):
+        for text in (quote.quote, evidence.unescaped(quote.quote)):
             corrected = quote.model_copy(update={"quote": text})
             if text.strip() and evidence.problem_of(self._spans, corrected) is None:
                 return corrected
@@ -141,8 +148,11 @@ class ClaimVerifier:
             computed.add(float(hit))
             rates.append(hit / self._traces if self._traces else 0.0)
         texts = {}
+        expected = expectations.named(claimed.expectation, claimed.title, self._expected)
+        if claimed.expectation and expected is None:
+            problems.append(f"there is no expectation {claimed.expectation}")
         for name in ("title", "description", "root_cause", "fix", "validation"):
-            text = getattr(claimed, name)
+            text = "" if expected and name == "title" else getattr(claimed, name)  # the operator's words are no claim
             wrong = numbers.unverified(text, computed, rates, quoted)
             if wrong and name in ("title", "description", "root_cause"):
                 problems.append(
@@ -151,7 +161,7 @@ class ClaimVerifier:
                 )
                 text, _ = numbers.without_unverified(text, computed, rates, quoted)
             texts[name] = text
-        return DraftFinding(
+        made = DraftFinding(
             title=texts["title"],
             description=texts["description"],
             category=claimed.category,
@@ -170,6 +180,7 @@ class ClaimVerifier:
             severity_hint=claimed.severity,
             judged=bool(sql or claimed.affected or claimed.notes),
         )
+        return expectations.broken(made, expected) if expected else made
 
     async def _verdict(self, stated: verdicts.Stated, verified: VerifiedAnswer) -> None:
         """Keep a verdict whose quotes stand, one of them of a trace that it is about."""
@@ -242,6 +253,9 @@ class ClaimVerifier:
         """Separate findings that name a hypothesis from new ones. Nothing is merged that was not named."""
         for claimed, found in standing:
             problems: list[str] = []
+            if found.issue_id:  # a broken expectation, which is a finding of its own
+                verified.findings.append(found)
+                continue
             named = [one for one in verdicts.names_in(claimed.hypothesis, self._hypotheses)[0]
                      if self._may_confirm(one, found, verified, problems)]  # fmt: skip
             for name in named:
@@ -272,7 +286,7 @@ class ClaimVerifier:
         problems = []
         if same:
             problems.append(f"covers the same traces as {', '.join(same[:5])}: name it, or say how it differs")
-        other = next((one for one in verified.findings if same_failure(found, one)), None)
+        other = next((one for one in verified.findings if not one.issue_id and same_failure(found, one)), None)
         if other is not None:
             problems.append(f"covers the same traces as '{other.title[:60]}': say how it differs, or leave one out")
         return problems
@@ -280,11 +294,3 @@ class ClaimVerifier:
     async def verify_text(self, text: str | None) -> str | None:
         """Return what a model said without calling `final_answer`, checked like an answer."""
         return await answer_text.checked(self._desk, text or "", VerifiedAnswer(), self._traces)
-
-
-def _unescaped(text: str) -> str:
-    try:
-        value = json.loads(f'"{text}"')
-    except ValueError:
-        return text
-    return value if isinstance(value, str) else text

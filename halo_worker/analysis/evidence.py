@@ -271,3 +271,12 @@ def _against_rest(row: dict[str, Any], affected: int, total: int) -> tuple[int, 
         return None
     rest = max(0, affected - hit)
     return hit, of - hit, rest, max(0, total - of - rest)
+
+
+def unescaped(text: str) -> str:
+    """Return a text that was copied out of JSON as what it stands for; itself where it is none."""
+    try:
+        value = json.loads(f'"{text}"')
+    except ValueError:
+        return text
+    return value if isinstance(value, str) else text

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from halo_receiver.store.reader import Reader
@@ -28,6 +28,7 @@ from halo_worker.report.identity import fingerprint
 from halo_worker.rlm.tool import ToolError
 
 CATEGORY = "Instruction Non-compliance"
+RULE = "expectation"  # begins the name of the rule that measures one
 MAX_EXPECTATIONS = 50
 MAX_TEXT = 500  # characters of one
 
@@ -49,7 +50,7 @@ class Expectation:
     @property
     def rule(self) -> str:
         """The name of the rule that measures it."""
-        return f"expectation {self.id}"
+        return f"{RULE} {self.id}"
 
     @property
     def agents_sql(self) -> str:
@@ -61,6 +62,11 @@ class Expectation:
             f"SELECT b.trace_id, b.span_id FROM ({(self.sql or '').strip().rstrip(';')}\n) b "
             f"JOIN spans s USING (trace_id, span_id) WHERE s.agent_name = '{agent}'"
         )
+
+    @property
+    def issue_id(self) -> str:
+        """The id of the issue that it is broken: the same whoever says so, SQL or a model, in whatever words."""
+        return fingerprint(CATEGORY, self.rule, self.id)
 
     @property
     def title(self) -> str:
@@ -104,8 +110,25 @@ def told(expectations: Sequence[Expectation]) -> str:
     """Write them for a model; empty without any."""
     if not expectations:
         return ""
-    head = "Expectations of the operator; a broken one is a finding of its own, titled 'Breaks expectation ID':"
+    head = "Expectations of the operator; a broken one is a finding of its own, with its id as `expectation`:"
     return "\n".join((head, *(f"- {one.line()}" for one in expectations)))
+
+
+_BREAKS = re.compile(r"\s*breaks\s+expectation\s+(\w+)", re.IGNORECASE)
+
+
+def named(said: str | None, title: str, expected: Mapping[str, Expectation]) -> Expectation | None:
+    """Return the expectation that a model's finding says is broken: by its id, or by a title that begins so."""
+    match = _BREAKS.match(title)
+    return expected.get((said or "").strip()) or (expected.get(match[1]) if match else None)
+
+
+def broken(found: DraftFinding, one: Expectation) -> DraftFinding:
+    """Return a model's finding as the issue that an expectation is broken, in the operator's words."""
+    return replace(
+        found, title=one.title, category=CATEGORY, key=one.text, issue_id=one.issue_id,
+        fix_summary=found.fix_summary or "Make the agent keep to it, or change the expectation.",
+    )  # fmt: skip
 
 
 def measured(
@@ -135,7 +158,7 @@ async def _measured(
                         evidence=await quoted(questions, named), root_cause="SQL of the operator names these spans.",
                         fix_summary="Make the agent keep to it, or change the expectation.",
                         fix_validation="The SQL names no span in the next window.",
-                        issue_id=fingerprint(CATEGORY, one.rule, one.id),
+                        issue_id=one.issue_id,
                     )
                 )  # fmt: skip
     except ToolError as error:

@@ -17,7 +17,7 @@ def identity(finding: DraftFinding, known: IssueMemory) -> tuple[str, list[str]]
 
 
 def joined(findings: Sequence[DraftFinding], known: IssueMemory) -> list[DraftFinding]:
-    """Return one finding for each issue: the words of the first, the spans and quotes of all."""
+    """Return one finding for each issue: the words of the first, the spans and quotes of all, a detector's rule."""
     by_issue: dict[str, DraftFinding] = {}
     for finding in findings:
         issue_id = identity(finding, known)[0]
@@ -27,6 +27,10 @@ def joined(findings: Sequence[DraftFinding], known: IssueMemory) -> list[DraftFi
 
 
 def _with(first: DraftFinding, other: DraftFinding) -> DraftFinding:
+    if first.source == "rlm" and other.source == "detector":
+        first = replace(
+            first, source="detector", detector_name=other.detector_name, rule_version=other.rule_version, sql=other.sql
+        )
     return replace(
         first,
         occurrences=list(dict.fromkeys([*first.occurrences, *other.occurrences])),

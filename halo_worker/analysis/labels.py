@@ -56,6 +56,11 @@ class Said:
     quote: str
     expectation: str = ""  # the id of the one that it breaks
 
+    @property
+    def told(self) -> str:
+        """What it says, with the expectation that it breaks."""
+        return f"[breaks {self.expectation}] {self.what}" if self.expectation else self.what
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -83,7 +88,7 @@ class Notes:
     def rows(self) -> list[tuple[str, ...]]:
         """Return the rows of the table `labels` (COLUMNS), one for each category of a label."""
         return [
-            (one.said.trace_id, one.said.span_id, one.said.step, category, one.said.what, one.evidence.quote, name)
+            (one.said.trace_id, one.said.span_id, one.said.step, category, one.said.told, one.evidence.quote, name)
             for name, one in self.notes.items()
             for category in one.said.categories
         ]

@@ -17,9 +17,9 @@ import orjson
 from halo_worker.analysis import prompts
 from halo_worker.analysis.answer import FINAL_ANSWER, NOTES
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
-from halo_worker.analysis.steps import pages
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.tools.fit import size, take
+from halo_worker.analysis.tools.steps import pages
 from halo_worker.report.model import Evidence
 from halo_worker.rlm.agent.session import Session
 from halo_worker.rlm.messages import Message

@@ -48,11 +48,15 @@ def fired(rule: Mapping[str, Any], reader: Reader, work_dir: Path) -> list[str]:
     """Return where a rule fires in an open window, a sentence each."""
     if rule["kind"] == "sql":
         return _by_sql(str(rule["sql"]), reader, work_dir / "questions")
-    if {rule["name"], detectors.REPLACED.get(str(rule["name"]))}.isdisjoint(BUILT_IN):
+    own = _own(rule, work_dir)
+    if own is None and {rule["name"], detectors.REPLACED.get(str(rule["name"]))}.isdisjoint(BUILT_IN):
         raise InputError(
             f"this build has no detector '{rule['name']}'", hint="run the cases with the halo-otel that wrote them"
         )
-    found = [one for one in detectors.every_finding(reader)[0] if same(rule, one)]
+    every, ran = detectors.every_finding(reader, None, own)
+    if own and ran.problems:
+        raise InputError(f"the rule cannot be run: {ran.problems[0]}", hint="write the cases again with 'halo cases'")
+    found = [one for one in every if same(rule, one)]
     if not found:
         lacks = next((one.lacks for one in capture.off(capture.captured(reader)) if one.name == rule["name"]), [])
         if lacks:
@@ -61,6 +65,16 @@ def fired(rule: Mapping[str, Any], reader: Reader, work_dir: Path) -> list[str]:
                 hint="instrument the agent in the test as it is in production; 'halo doctor' says what to set",
             )
     return [_said(one) for one in found[:MAX_SAID]]
+
+
+def _own(rule: Mapping[str, Any], work_dir: Path) -> detectors.Own | None:
+    """Return the user's own detector that a case carries as text; None where the rule is one of halo's."""
+    if not rule.get("text"):
+        return None
+    folder = work_dir / "rules"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rule.sql").write_text(str(rule["text"]), encoding="utf-8")
+    return detectors.Own((folder,), frozenset(), work_dir / "own")
 
 
 def same(rule: Mapping[str, Any], found: DraftFinding) -> bool:

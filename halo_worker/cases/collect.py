@@ -13,6 +13,7 @@ from typing import Any
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_worker import freshness, issues
+from halo_worker.analysis.detectors import rules
 from halo_worker.cases import checking
 from halo_worker.cases.choose import Candidate, controls, kinds
 from halo_worker.config import Settings
@@ -88,7 +89,11 @@ def collect(current: Settings, issue_id: str, *, most: int, ruled: bool) -> Coll
             for one in (*chosen, *resembling)
         ]
     mask = redactor(current.redaction.patterns, enabled=current.redaction.enabled)
-    return Collected(issue, [redacted(case, mask) for case in cases], len(found), len(affected), problems)
+    text = {"text": rule["text"]} if rule and "text" in rule else None  # of an own detector: the operator's own words
+    masked = [redacted(case, mask) for case in cases]
+    for case in masked if text else ():
+        case["rule"] |= text
+    return Collected(issue, masked, len(found), len(affected), problems)
 
 
 def _rule(issue: Issue, known: IssueMemory, there: measure.Rules, *, needed: bool) -> dict[str, Any] | None:
@@ -100,12 +105,9 @@ def _rule(issue: Issue, known: IssueMemory, there: measure.Rules, *, needed: boo
     if name == "sql":
         return {"kind": "sql", "sql": finding.detector.sql if finding.detector else ""}
     detector, _, version = name.partition("@")
-    if needed and detector not in checking.BUILT_IN:
-        raise InputError(
-            f"the detector {detector} is of [detectors] paths, and a written test has halo's own alone",
-            hint="--format jsonl exports the cases; 'halo verify' applies the rule",
-        )
-    return {"kind": "detector", "name": detector, "version": int(version or 1), "signature": finding.signature}
+    written = {"kind": "detector", "name": detector, "version": int(version or 1), "signature": finding.signature}
+    own = next((unit for unit in rules.load(there.own.paths)[0] if unit.name == detector), None)
+    return written | {"text": rules.text_of(own)} if own else written
 
 
 def _judges_alone(current: Settings, rule: dict[str, Any], trace_id: str) -> bool:

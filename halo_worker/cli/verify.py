@@ -48,6 +48,8 @@ def verify_command(
 ) -> int:  # fmt: skip
     """Say whether an issue is gone: its own rule on both sides of a change, compared exactly. Needs no model.
 
+    What a model found without a rule is judged again: the model of [model] reads traces of both sides, within [budget].
+
     \b
     halo verify HALO-1a2b3c4d                      since it was resolved
     halo verify HALO-1a2b3c4d --release 2.4.0
@@ -75,7 +77,7 @@ def verify_command(
         since=since, release=release, attribute=attribute, before=before, after=after, files=files, now_ns=now_ns
     )
     question = conductor.Question(None if every else issue_id, plan, schedule, with_new="new" in fail_on)
-    answer = conductor.verify(current, question, now_ns=now_ns)
+    answer = conductor.verify(current, question, now_ns=now_ns, say=talk)
     _print(answer, form)
     return 3 if any(FAILS[name] & answer.verdicts for name in fail_on) else 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from halo_worker.report.verification import (
     Verification,
     Verifications,
 )
-from halo_worker.verify import measure, sides
+from halo_worker.verify import judged, measure, sides
 from halo_worker.verify.counting import Counted, Opened, counted, verdict, which
 from halo_worker.verify.measure import Found, Rules
 from halo_worker.verify.plan import Plan, by_decision
@@ -55,8 +55,11 @@ class Answer:
         return {item.verdict for item in many} | ({"new"} if self.new else set())
 
 
-def verify(current: Settings, question: Question, *, now_ns: int) -> Answer:
-    """Answer the question, and keep the answer beside the issue memory.
+def verify(
+    current: Settings, question: Question, *, now_ns: int, say: Callable[[str], None] = lambda _: None
+) -> Answer:
+    """Answer the question, and keep the answer beside the issue memory. A model is asked only about an issue that was
+    named and that nothing else measures; `say` hears of it.
 
     Raises InputError or ReportError in one sentence for an unknown issue, one without a rule, a release nobody sent,
     and sides that hold nothing.
@@ -68,14 +71,24 @@ def verify(current: Settings, question: Question, *, now_ns: int) -> Answer:
     scope = issues.scope_by_hand(current, archive, question.schedule) if question.schedule else issue.scope
     known = issues.open_memory(archive, scope=scope)
     issue = known.find(issue.issue_id)
-    measure.rule_of(issue, known, Rules.of(current, Path()))
+    by_model = judged.needed(current, issue)
+    if not by_model:
+        measure.rule_of(issue, known, Rules.of(current, Path()))
     plan = question.plan
     if plan is None or not (plan.after or plan.key or plan.files):
         plan = by_decision(issue, plan, now_ns)
     with _opened(current, plan, scope, now_ns) as (opened, work_dir):
         there = Rules.of(current, work_dir)
-        found = measure.measured(opened.sides.reader, issue, known, work_dir, there)
-        verified = verdict(counted(opened, issue, found), opened, now_ns)
+        warnings: list[str] = []
+        if by_model:
+            say(f"no rule: {current.model.name} judges traces of both sides")
+            seen = judged.judged(current, opened, issue, work_dir)
+            found, opened, warnings = seen.found, seen.opened, seen.warnings
+        else:
+            found = measure.measured(opened.sides.reader, issue, known, work_dir, there)
+        one = counted(opened, issue, found)
+        one.warnings.extend(warnings)
+        verified = verdict(one, opened, now_ns)
         new: list[NewIssue] = []
         if question.with_new:
             new = _new(opened, known, measure.by_detectors(opened.sides.reader, known, there)[0])
@@ -110,7 +123,9 @@ def _release_report(current: Settings, archive: Archive, question: Question, now
         new = _new(opened, known, found)
         warnings = [*opened.sides.problems, *ran.problems, *problems]
         if unruled := len(followed) - len(ruled):
-            warnings.append(f"no rule: {plural(unruled, 'issue')} that nothing measures without a model")
+            warnings.append(
+                f"no rule: {plural(unruled, 'issue')} that nothing measures without a model ('halo verify ID' asks one)"
+            )
         report = ReleaseReport(
             before=opened.sides.before, after=opened.sides.after, release=plan.release, issues=verified, new=new,
             warnings=warnings, at=now_ns,

@@ -75,7 +75,8 @@ def counted(opened: Opened, issue: Issue, found: Found) -> Counted:
     rule = found.rule if found.rule != "sql" else UNKNOWN_RULE
     start = max(opened.sides.start_ns, presence(issue, opened.sides))
     held, split = opened.sides.held, max(start, opened.sides.split_ns)
-    gone = told(issue.history, Window(start, max(start, min(split, held.start_ns if held else split))), rule)
+    history = [] if found.judged else issue.history  # reports judged by other words, and other traces
+    gone = told(history, Window(start, max(start, min(split, held.start_ns if held else split))), rule)
     if gone.incomparable:
         warnings.append(f"{plural(gone.incomparable, 'report')} measured by another version of the rule: not counted")
     if gone.counts.of > before.of:

@@ -20,7 +20,9 @@ from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
 from halo_worker.report.memory import IssueMemory, rule_name
 
-NO_RULE_HINT = "'halo cases' exports its traces; 'halo run' with a model may state a rule for it"
+NO_RULE_HINT = (
+    "with a model ([model], OPENAI_API_KEY) 'halo verify' has it judged on both sides; 'halo cases' exports it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Rules:
 
     def rule_of(self, issue: Issue, known: IssueMemory) -> str | None:
         """Return what measures an issue without a model: a detector with its version, or `sql`; else None."""
-        if issue.finding.source == "rlm":
+        if has_sql(issue) or issue.finding.source == "rlm":
             return "sql" if has_sql(issue) else None
         return known.rule_of_today(issue.finding, self.versions)
 
@@ -54,6 +56,7 @@ class Found:
     rule: str
     traces: set[str] = field(default_factory=set)
     span_of: dict[str, str] = field(default_factory=dict)
+    judged: bool = False  # by a model, which saw a sample
 
     def add(self, trace_id: str, span_id: str | None) -> None:
         """Count a trace."""
@@ -88,8 +91,8 @@ def rule_of(issue: Issue, known: IssueMemory, there: Rules) -> str:
 
 
 def has_sql(issue: Issue) -> bool:
-    """Say whether a model found it and stated SQL that finds it again."""
-    return issue.finding.source == "rlm" and bool(issue.finding.detector and issue.finding.detector.sql)
+    """Say whether SQL of a model, or of an operator's expectation, finds it again."""
+    return bool(issue.finding.detector and issue.finding.detector.sql)
 
 
 def none_found(issue: Issue, rule: str) -> Found:
@@ -146,7 +149,7 @@ async def _by_sql(
 
 def measured(reader: Reader, issue: Issue, known: IssueMemory, work_dir: Path, there: Rules) -> Found:
     """Measure one issue. Makes the tables of `overview.prepare`. Raises InputError where its rule cannot be run."""
-    if issue.finding.source == "rlm":
+    if has_sql(issue):
         overview.prepare(reader)
         found, problems = by_sql(reader, [issue], work_dir, threads=there.threads)
         if problems:

@@ -38,7 +38,7 @@ def run(trace: int) -> list[Span]:
 def read(runs: list[list[Span]], folder: Path) -> Iterator[Reader]:
     with opened([span for one in runs for span in one], folder) as reader:
         overview.prepare(reader)
-        tables.prepare(reader, upto="baselines")
+        tables.prepare(reader, only=["FROM baselines"])
         yield reader
 
 

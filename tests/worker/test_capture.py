@@ -66,6 +66,17 @@ def test_what_is_not_captured_blinds_the_detectors_that_need_it(
     assert detector in found["concierge-svc"].blind
 
 
+def test_messages_that_are_stored_elsewhere_are_told(tmp_path: Path) -> None:
+    """OpenTelemetry's completion hook leaves their addresses on the span."""
+    spans = list(traffic(without="llm.output_messages"))
+    for span in spans:
+        span.attributes["gen_ai.output.messages_ref"] = "s3://bucket/outputs.json"
+    _, lines = seen(iter(spans), tmp_path)
+    (line,) = [line for line in lines if line.startswith("concierge-svc") and "message content" in line]
+    assert "gen_ai.output.messages_ref" in line
+    assert "quotes of them cannot be checked" in line
+
+
 def test_spans_of_no_convention_are_told(tmp_path: Path) -> None:
     plain = (Span(span.trace_id, span.span_id, span.parent_span_id, "GET /", span.scope) for span in traffic())
     for span in (plain := list(plain)):  # type: ignore[assignment]

@@ -15,6 +15,7 @@ import pytest
 
 from halo_worker import inputs, run
 from halo_worker.cases.choose import Candidate, controls, kinds
+from halo_worker.cli.detectors import NEW
 from halo_worker.config import load_settings
 from halo_worker.request import Request
 from halo_worker.window import Window
@@ -134,6 +135,31 @@ def test_the_written_pytest_fails_on_the_failure_and_passes_on_the_fix(halo: Hal
     Path("t/conftest.py").write_text("# mine")
     halo("cases", issue_of(data_dir), "--format", "pytest", "--out", "t", "--data-dir", str(data_dir))
     assert Path("t/conftest.py").read_text() == "# mine"
+
+
+def test_a_detector_of_the_users_own_goes_into_the_written_test(halo: Halo, data_dir: Path, tmp_path: Path) -> None:
+    """The case carries its file; what a pattern of a rule looks for is not masked in it."""
+    shutil.copytree(data_dir, tmp_path / "data")
+    rule = NEW.format(name="refused_refund").replace(
+        "span_type = 'tool' AND duration_ns > 60e9", "status_code = 'ERROR' AND name = 'refund'  -- ann@example.com"
+    )
+    own = tmp_path / "rules"
+    own.mkdir()
+    (own / "refused_refund.sql").write_text(rule)
+    Path("halo.toml").write_text(f'[store]\ndata_dir = "{tmp_path / "data"}"\n[detectors]\npaths = ["{own}"]\n')
+    settings = load_settings(file=Path("halo.toml"), environment={})
+    now = (BEGIN + 86_400) * 10**9
+    request = Request(window=Window(BEGIN * 10**9, now), seal=False, remember=True, engine="detectors")
+    report = run.run(settings, request, now_ns=now).report
+    [issue_id] = [one.issue_id for one in report.findings if one.detector and one.detector.name == "refused_refund"]
+    done = halo("cases", issue_id, "--format", "pytest", "--out", "t", "--max", "1")
+    assert done.code == 0, done.err
+    assert json.loads(Path("t/cases.jsonl").read_text().splitlines()[0])["rule"]["text"] == rule
+    Path("toy.py").write_text(TOY)
+    failing = _pytest(agent="toy:run")
+    assert (failing.returncode, "1 failed, 1 passed" in failing.stdout) == (1, True), failing.stdout
+    fixed = _pytest(agent="toy:run", mode="fixed")
+    assert (fixed.returncode, "2 passed" in fixed.stdout) == (0, True), fixed.stdout
 
 
 def _pytest(*words: str, agent: str, mode: str = "", seconds: str = "60") -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +22,12 @@ from halo_worker.errors import InputError
 from halo_worker.report.archive import Archive
 from halo_worker.report.model import Detector, iso_nano
 from halo_worker.report.verification import Verifications
-from halo_worker.verify import conductor, sides, text
+from halo_worker.verify import conductor, judged, sides, text
 from halo_worker.verify.plan import Plan, by_decision, plan_of
+from tests.scripted_model import Request, Say, ScriptedModel
 from tests.worker.analysis.windows import write
 from tests.worker.conftest import Halo
-from tests.worker.days import DAY, FIRST, SECOND, import_day, traffic, window
+from tests.worker.days import DAY, FIRST, SECOND, import_day, trace_id, traffic, window
 from tests.worker.test_decided import Shop
 
 NOW = window(9).end_ns  # of the questions that are asked here
@@ -212,7 +215,8 @@ def test_what_cannot_be_compared_is_said_in_one_line(shop: Shop, halo: Halo) -> 
         assert remedy in done.err, done.err
 
 
-def test_an_issue_that_a_model_found_is_measured_by_its_sql_or_has_no_rule(shop: Shop) -> None:
+def found_by_a_model(shop: Shop) -> None:
+    """Publish the issue twice as a model's: HALO-0000000a with SQL that finds it again, HALO-0000000b without."""
     issue = run.memory(shop.settings).find(issue_of(shop))
     sql = "SELECT trace_id, span_id FROM spans WHERE tool_name = 'refund' AND status_code = 'ERROR'"
     archive = Archive(shop.data_dir / "reports")
@@ -222,10 +226,45 @@ def test_an_issue_that_a_model_found_is_measured_by_its_sql_or_has_no_rule(shop:
         archive.publish(
             report.model_copy(update={"id": f"{report.id[:-6]}model{issue_id[-1]}", "findings": [told]}), {}
         )
+
+
+def test_an_issue_that_a_model_found_is_measured_by_its_sql_or_has_no_rule(shop: Shop) -> None:
+    found_by_a_model(shop)
     answer = asked(shop, "HALO-0000000a", since=at(FIX))
     assert counts(answer) == ("improved", 22, 200, 1, 200)
     with pytest.raises(InputError, match="no rule: a model found HALO-0000000b"):
         asked(shop, "HALO-0000000b", since=at(FIX))
+
+
+def test_without_a_rule_a_model_judges_a_sample_of_both_sides(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same number of each, with the failure as the only rubric; a quote that is not there counts for nothing."""
+    found_by_a_model(shop)
+    monkeypatch.setattr(judged, "MAX_JUDGED", 20)
+
+    def judge(request: Request) -> Say:
+        step = re.search(r"^(S\d+) .*InsufficientFunds", request.last, re.MULTILINE)
+        quote = "InsufficientFunds" if step else "nobody said this"
+        label = {"step": step[1] if step else "S1", "categories": ["Service Errors"], "what": "no funds",
+                 "quote": quote, "expectation": "HALO-0000000b"}  # fmt: skip
+        return Say(json.dumps({"outcome": "wrong", "labels": [label]}))
+
+    told: list[str] = []
+    with ScriptedModel(judge) as model:
+        endpoint = {"name": "scripted", "base_url": model.base_url, "api_key": "none"}
+        settings = load_settings(environment={}, overrides={"store": {"data_dir": shop.data_dir}, "model": endpoint})
+        question = conductor.Question("HALO-0000000b", planned(since=at(FIX)))
+        one = conductor.verify(settings, question, now_ns=NOW, say=told.append).verified
+        again = conductor.verify(settings, question, now_ns=NOW).verified
+    assert isinstance(one, conductor.Verification)
+    assert isinstance(again, conductor.Verification)
+    before = sorted((trace_id(day, n) for day in (0, 1) for n in range(100)), key=lambda t: (zlib.crc32(t.encode()), t))
+    failing = {trace_id(day, n) for day, bad in ((0, 10), (1, 12)) for n in range(bad)}
+    assert (one.before.traces, one.before.of, one.after.of) == (len(failing & set(before[:20])), 20, 20)
+    assert one.rule == "judged by scripted"
+    assert "a sample was judged: 20 of 200 before, 20 of 200 after" in one.warnings
+    assert told == ["no rule: scripted judges traces of both sides"]
+    assert "HALO-0000000b" in model.requests[0].texts[0]
+    assert (again.before, len(model.requests)) == (one.before, 40), "what was judged before is not paid again"
 
 
 def test_a_release_that_is_still_to_come_is_waited_for(shop: Shop) -> None:

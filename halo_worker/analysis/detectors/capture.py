@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -140,6 +140,35 @@ def captured(reader: Reader, spans: str = "_s") -> list[Captured]:
             if share >= MISSING:
                 one.has.append(fact)
         found.append(one)
+    return _by_reference(reader, found)
+
+
+# OpenTelemetry's completion hook puts messages into object storage and their addresses on the span.
+_REFERENCE = "gen_ai.output.messages_ref"
+
+
+def _by_reference(reader: Reader, found: list[Captured]) -> list[Captured]:
+    """Say of services without content that it lies elsewhere, where their spans hold its address."""
+    lacking = [one for one in found if any(lack.fact.name == "message content" for lack in one.lacks)]
+    if not lacking:
+        return found
+    rows = reader.query(
+        "SELECT DISTINCT service_name, convention FROM spans WHERE span_type IN ('llm', 'agent') "
+        f"AND json_exists(attributes, '$.\"{_REFERENCE}\"') LIMIT {MAX_SERVICES}"
+    )
+    elsewhere = {(row["service_name"] or "", row["convention"]) for row in rows}
+    for one in lacking:
+        if (one.service, one.convention) in elsewhere:
+            one.lacks = [
+                replace(
+                    lack,
+                    how=f"{lack.how}, or no completion hook: its messages are stored elsewhere ({_REFERENCE}), "
+                    "halo does not fetch them, and quotes of them cannot be checked",
+                )
+                if lack.fact.name == "message content"
+                else lack
+                for lack in one.lacks
+            ]
     return found
 
 

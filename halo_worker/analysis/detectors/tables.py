@@ -5,8 +5,9 @@ Views cost nothing until they are read; tables are made once for each window, in
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -58,11 +59,46 @@ def _read(name: str) -> Table:
     return Table(name, sql=sql, **tomllib.loads(head))
 
 
-def prepare(reader: Reader, *, upto: str = "explained") -> None:
-    """Make the macros and the analysis tables, up to one of them. Needs what `overview.prepare` makes."""
+# What Python makes for the tables that show it (what it changes stands for what it makes), and the tables it reads.
+_MADE_FOR: dict[Callable[[Reader], None], tuple[tuple[str, ...], tuple[str, ...]]] = {
+    same_call.innermost: (("errors",), ()),
+    final_answer.prepare: (("answers", "asides", "judging", "claims"), ()),
+    claims.prepare: (("claims",), ()),
+    windows.prepare: (("context_windows",), ()),
+    arguments.prepare: (("schema_violations", "schema_enums", "schema_described"), ()),
+    endings.prepare: (
+        ("endings", "failed_work", "unserved_work"),
+        ("judging", "asides", "answers", "errors", "told_results", "failed_results", "failed_steps", "sub_runs"),
+    ),
+    outcomes.by_structure: (("endings", "outcomes"), ("endings",)),
+}
+_NAME = re.compile(r"\w+")
+
+
+def read_by(statements: Iterable[str]) -> set[str]:
+    """Return the analysis tables that statements read, and those that these are made of."""
+    found: set[str] = set()
+    waiting = list(statements)
+    while waiting:
+        named = set(_NAME.findall(waiting.pop())) & known().keys() - found
+        found |= named
+        waiting += [known()[name].sql for name in named]
+        waiting += [" ".join(reads) for made, reads in _MADE_FOR.values() if not named.isdisjoint(made)]
+    return found
+
+
+def prepare(reader: Reader, only: Iterable[str] | None = None) -> None:
+    """Make the analysis tables and the macros. Needs what `overview.prepare` makes.
+
+    With `only`, the statements of the rules that will run, no more than those read.
+    """
     for statement in macros():
         reader.connection.execute(statement)
-    for item in ORDER[: ORDER.index(upto) + 1]:
+    wanted = known().keys() if only is None else read_by(only)
+    for item in ORDER:
+        made = (item,) if isinstance(item, str) else _MADE_FOR[item][0]
+        if wanted.isdisjoint(made):
+            continue
         if isinstance(item, str):
             _make(reader, known()[item])
         else:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from halo_worker.analysis import prompts, rubric
 from halo_worker.analysis.claim_verification import ClaimVerifier
+from halo_worker.analysis.expectations import Expectation
 from halo_worker.analysis.labels import COLUMNS, JUDGED, SECOND_LOOK, Note, Said, read
-from halo_worker.analysis.steps import Page, pages
 from halo_worker.analysis.tools import Desk
+from halo_worker.analysis.tools.steps import Page, pages
 from halo_worker.rlm.agent.session import SubResult
 
 PAGE_BYTES = 40_000  # of one prompt
@@ -37,7 +38,7 @@ class Judge:
     verifier: ClaimVerifier
     batch: Batch
     rules: str = ""
-    expected: dict[str, str] = field(default_factory=dict)  # titles of broken expectations, by id
+    expected: Mapping[str, Expectation] = field(default_factory=dict)
 
     async def judge(self, trace_ids: Sequence[str], extra: str = "") -> Judged:
         """Judge traces and keep the labels that stand; `extra` is a rubric beside the categories."""
@@ -59,8 +60,9 @@ class Judge:
             notes.rejected += problems
             said += [(label, page) for label in labels]
         for trace, every in zip(trace_ids, shown, strict=True):
-            if len(every) > MAX_PAGES:
-                done.unread.setdefault(trace, f"its steps after page {MAX_PAGES} of {len(every)} were not read")
+            read_to = every[:MAX_PAGES][-1]
+            if read_to.last < read_to.total:
+                done.unread.setdefault(trace, f"its steps after {read_to.last} of {read_to.total} were not read")
         judged = [trace for trace in trace_ids if trace in notes.outcomes]
         self.desk.opened.update(judged)
         done.traces = len(judged)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
 
 from halo_worker.analysis import prompts, routes
 from halo_worker.analysis.claim_verification import ClaimVerifier
-from halo_worker.analysis.expectations import CATEGORY
+from halo_worker.analysis.expectations import CATEGORY, named
 from halo_worker.analysis.judging.judge import Judge, Judged
 from halo_worker.analysis.labels import Note
 from halo_worker.analysis.routes import MAP_SHARE, MAP_TOKENS, MAP_TRACES, Size, Worked
@@ -83,17 +83,32 @@ async def sample(desk: Desk, count: int) -> list[str]:
     return chosen[:count]
 
 
-def broken_expectations(notes: dict[str, Note], expected: dict[str, str]) -> list[dict[str, Any]]:
+def broken_expectations(notes: dict[str, Note], expected: Collection[str]) -> list[dict[str, Any]]:
     """Return a finding for each expectation that labels say is broken."""
     groups: dict[str, list[str]] = {}
     for name, note in notes.items():
         if note.said.expectation in expected:
             groups.setdefault(note.said.expectation, []).append(name)
     return [
-        {"title": expected[one], "category": CATEGORY, "affected": names, "evidence": [],
+        {"title": one, "expectation": one, "category": CATEGORY, "affected": names, "evidence": [],
          "description": f"A model judged it so. The first: {notes[names[0]].said.what}"}
         for one, names in groups.items()
     ]  # fmt: skip
+
+
+def unreported(judge: Judge, arguments: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return what labels of the loop establish and its answer does not say: broken expectations that it left out.
+
+    Without an answer all labels count, by category, as on the route `judge`.
+    """
+    notes = judge.desk.notes.notes
+    given = [one for one in (arguments or {}).get("findings") or [] if isinstance(one, dict)]
+    said = {one.id for item in given if (one := named(item.get("expectation"), str(item.get("title")), judge.expected))}
+    broken = broken_expectations(notes, judge.expected.keys() - said)
+    if arguments is not None:
+        return broken
+    told = {name for finding in broken for name in finding["affected"]}
+    return [*broken, *by_category({name: note for name, note in notes.items() if name not in told})]
 
 
 def by_category(notes: dict[str, Note]) -> list[dict[str, Any]]:

@@ -35,16 +35,8 @@ def judge_tool(judge: Judge) -> Tool:
         if total > len(ids):
             head["not_judged"] = f"{total - len(ids)} traces: at most {MAX_TRACES} at once"
         notes = judge.desk.notes.notes
-        rows = [
-            [
-                name,
-                notes[name].said.trace_id,
-                notes[name].said.step,
-                *notes[name].said.categories,
-                notes[name].said.what,
-            ]
-            for name in done.note_ids
-        ]
+        said = [(name, notes[name].said) for name in done.note_ids]
+        rows = [[name, one.trace_id, one.step, *one.categories, one.told] for name, one in said]
         return fitted(head, "notes", rows, for_model(max_bytes, LIST_BYTES),
                       lambda left: f"{left} notes: SELECT … FROM labels")  # fmt: skip
 

@@ -53,15 +53,6 @@ def compact(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value not in (None, "", [], {})}
 
 
-def hoisted(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Take what all rows have in common out of them: (what is the same in all, the rows without it)."""
-    if len(rows) < 2:
-        return {}, list(rows)
-    same = {name: rows[0][name] for name in names if all(row.get(name) == rows[0].get(name) for row in rows)
-            and name in rows[0]}  # fmt: skip
-    return same, [{name: value for name, value in row.items() if name not in same} for row in rows]
-
-
 def take(rows: Sequence[Any], max_bytes: int) -> list[Any]:
     """Return as many of the first rows as fit."""
     taken, used = [], 2

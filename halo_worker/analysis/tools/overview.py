@@ -13,6 +13,9 @@ MAX_NAMES = 15
 MAX_ERROR_GROUPS = 12
 MAX_SAMPLES = 20
 MESSAGE_CHARACTERS = 160
+SHORT = 12  # names of a list that is shown whole where it can be
+_EXAMPLES = ("sample_trace_ids", "error_groups")
+_NAME_LISTS = ("services", "models", "tools", "agents")  # in the order in which they are shortened
 NAME_CHARACTERS = 120
 
 SORTS = {
@@ -49,10 +52,10 @@ FROM _tool_calls WHERE {chosen} GROUP BY tool_name ORDER BY calls DESC, tool_nam
 # By signature, in which ids and numbers are masked: one cause is one group. Spans of status ERROR, so that the groups
 # add up to `error_spans`.
 _ERRORS = """
-SELECT name AS span, coalesce(error_signature, error_type, '') AS signature, count(*) AS spans,
+SELECT name, coalesce(error_signature, error_type, '') AS error_signature, count(*) AS spans,
   count(DISTINCT trace_id) AS traces, min(trace_id) AS example_trace_id
 FROM spans WHERE status_code = 'ERROR' AND {chosen}
-GROUP BY ALL ORDER BY traces DESC, spans DESC, span, signature
+GROUP BY ALL ORDER BY traces DESC, spans DESC, name, error_signature
 """
 
 # Spread over the window, those with errors first.
@@ -112,8 +115,11 @@ def overview_tools(desk: Desk) -> list[Tool]:
     ]
 
 
-async def dataset_overview(desk: Desk, filters: Any, max_bytes: int) -> dict[str, Any]:
-    """Say what there is, in a size that does not depend on how much there is."""
+async def dataset_overview(desk: Desk, filters: Any, max_bytes: int, *, aim: int | None = None) -> dict[str, Any]:
+    """Say what there is, in a size that does not depend on how much there is.
+
+    `aim`: bytes to come down to by leaving out examples; names are left out for `max_bytes` alone.
+    """
     where, parameters = condition(filters, desk.hypotheses)
     chosen = spans_of(where)
     rows = desk.questions.rows
@@ -144,23 +150,30 @@ async def dataset_overview(desk: Desk, filters: Any, max_bytes: int) -> dict[str
     result["health"] = health.rows[0]
     result["sample_trace_ids"] = [row["trace_id"] for row in samples.rows]
     desk.saw(result)
-    return _shrunk(compact(result) | {"traces": result["traces"]}, max_bytes)
+    return _shrunk(compact(result) | {"traces": result["traces"]}, max_bytes, aim or max_bytes)
 
 
-def _shrunk(result: dict[str, Any], max_bytes: int) -> dict[str, Any]:
-    """Drop what is longest and least needed until the budget holds; a name that is a novel cannot break it."""
-    for most in (8, 4, 0):
-        for name in ("tools", "sample_trace_ids", "services", "models", "agents", "error_groups"):
-            if size(result) <= max_bytes:
-                return result
-            if name not in result or len(result[name]) <= most:
+def _shrunk(result: dict[str, Any], max_bytes: int, aim: int) -> dict[str, Any]:
+    """Drop what is longest and least needed until the budget holds; a name that is a novel cannot break it.
+
+    Of short lists of names (SHORT) nothing is dropped for `aim`: a reader who knows them all need not ask for them.
+    """
+    steps: list[tuple[int, tuple[str, ...], int]] = [(aim, _EXAMPLES, most) for most in (8, 4)]
+    steps.append((aim, _NAME_LISTS, SHORT))
+    steps += [(max_bytes, (*_EXAMPLES, *_NAME_LISTS), most) for most in (8, 4, 0)]
+    for limit, names, most in steps:
+        for name in names:
+            if size(result) <= limit or len(result.get(name, ())) <= most:
                 continue
             left = len(result[name]) - most
             values = result[name]
             kept = dict(list(values.items())[:most]) if isinstance(values, dict) else values[:most]
             result = {**result, name: kept}
             if name != "sample_trace_ids":
-                result[f"{name}_left_out"] = f"{left} more for size; query_sql groups by them"
+                before = result.get(f"{name}_left_out")
+                left += before if isinstance(before, int) else 0
+                also = f", and {before}" if isinstance(before, str) else "; query_sql groups by them"
+                result[f"{name}_left_out"] = f"{left} more for size{also}"
     return result
 
 
@@ -173,20 +186,20 @@ async def query_traces(desk: Desk, arguments: dict[str, Any], max_bytes: int) ->
         raise ToolError(f"there is no sort {sort[:40]!r}; there are {', '.join(SORTS)}")
     total = await desk.questions.rows(f"SELECT count(*) AS total FROM traces t WHERE {where}", parameters)
     found = await desk.questions.rows(
-        "SELECT trace_id, root_name AS name, agent_names AS agents, models, service_names AS services, start_time "
-        "AS start, (duration_ns / 1e6)::BIGINT AS duration_ms, span_count AS spans, error_count AS errors, "
-        "status_code AS status, input_tokens, output_tokens, round(cost_usd, 5) AS cost_usd FROM traces t "
+        "SELECT trace_id, root_name, agent_names, models, service_names, start_time, (duration_ns / 1e6)::BIGINT AS "
+        "duration_ms, span_count, error_count, status_code, input_tokens, output_tokens, round(cost_usd, 5) AS cost_usd "
+        "FROM traces t "
         f"WHERE {where} ORDER BY {SORTS[sort]}, t.trace_id LIMIT {limit} OFFSET {offset}",
         parameters,
     )
     rows = [compact(cut_values(row, NAME_CHARACTERS)) for row in found.rows]
     for row in rows:
-        row["start"] = (row.get("start") or "")[:19]
-        row["status"] = row["status"] if row.get("status") == "ERROR" else None
-        for name in ("agents", "models", "services"):
+        row["start_time"] = (row.get("start_time") or "")[:19]
+        row["status_code"] = row["status_code"] if row.get("status_code") == "ERROR" else None
+        for name in ("agent_names", "models", "service_names"):
             row[name] = row.get(name, [])[:4]
-        if row["agents"]:
-            row["services"] = []  # who did it is said; a filter by service still finds it
+        if row["agent_names"]:
+            row["service_names"] = []  # who did it is said; a filter by service still finds it
     rows = [compact(row) for row in rows]
     count = total.rows[0]["total"]
     result = fitted(

@@ -14,6 +14,7 @@ from halo_worker.analysis.tools.filters import (
 )
 from halo_worker.analysis.tools.fit import LIST_BYTES, compact, cut, fitted, for_model
 from halo_worker.analysis.tools.shared import Desk, tool, whole
+from halo_worker.analysis.tools.steps import ORDER
 from halo_worker.rlm.tool import Tool, ToolError
 
 MATCH_CHARACTERS = 300  # of one match, however much it takes in
@@ -140,7 +141,7 @@ async def _matches(
     desk: Desk, where: str, parameters: list[Any], pattern: str, *, context: int, most: int, max_bytes: int
 ) -> list[dict[str, Any]]:
     sql = (
-        "WITH s AS (SELECT *, row_number() OVER (ORDER BY start_time, span_id) - 1 AS i FROM spans "
+        f"WITH s AS (SELECT *, row_number() OVER (ORDER BY {ORDER}) - 1 AS i FROM spans "
         f"WHERE {where}), {_TEXTS}, {_MATCHES.format(most=most, context=context, match=MATCH_CHARACTERS)}"
     )
     found = await desk.questions.rows(

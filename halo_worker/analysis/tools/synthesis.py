@@ -6,12 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
-
 from halo_worker.analysis.prompts import SYNTHESIS, marked
 from halo_worker.analysis.tools.fit import cut
 from halo_worker.analysis.tools.shared import Desk, tool
-from halo_worker.analysis.tools.views import view_trace
+from halo_worker.analysis.tools.steps import pages
 from halo_worker.rlm.agent.session import SubResult
 from halo_worker.rlm.tool import Tool, ToolError
 
@@ -53,5 +51,5 @@ def synthesis_tool(desk: Desk, ask: Ask) -> Tool:
 
 
 async def rendered(desk: Desk, trace_id: str, max_bytes: int) -> str:
-    """Return a trace as one line of JSON for a prompt."""
-    return orjson.dumps(await view_trace(desk, trace_id, max_bytes)).decode()
+    """Return a trace as steps for a prompt: all of them, or those that fit."""
+    return (await pages(desk, trace_id, max_bytes))[0].text

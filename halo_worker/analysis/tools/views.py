@@ -1,27 +1,27 @@
-"""view_trace, view_spans: a trace as its spans in order, texts shortened until the budget holds."""
+"""view_trace, view_spans: a trace as steps, single spans at length; texts shortened until the budget holds."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from halo_worker.analysis.tools.fit import CUT, NOTE_BYTES, VIEW_BYTES, compact, cut, for_model, hoisted, size, take
+from halo_worker.analysis.tools.fit import CUT, NOTE_BYTES, VIEW_BYTES, compact, cut, for_model, size, take
 from halo_worker.analysis.tools.shared import Desk, tool
-from halo_worker.rlm.tool import Tool, ToolError
+from halo_worker.analysis.tools.steps import ORDER, errors_after, pages
+from halo_worker.rlm.tool import MODEL_BYTES, Tool, ToolError
 
 MAX_SPANS = 200  # of one view_spans
 READ_BYTES = 2 * 2**20  # of the rows that a view is made of
-MAX_ROWS = 5000  # of one view_trace, before it is only summed up
-CAPS = (4096, 1500, 600, 400, 250, 160, 100, 60)  # characters of one text of view_trace: the first that fits
-SPAN_CAPS = (16_384, 8_000, 4_000, 1_500, 600, 250)  # of view_spans: the reader asked for these
-SKELETON_BYTES = 60  # of a span without its texts, at the least: more spans than this leaves room for are not fetched
-TOP_NAMES = 10
+SPAN_CAPS = (16_384, 8_000, 4_000, 1_500, 600, 250, 100)  # characters of one text of a span: the first that fits
+TEXT_SHARE = 4  # of a result for code, one part of so many is the trace as text, the rest its spans
+_STEPS = re.compile(r"\s*S?(\d{1,9})(?:\s*(?:\.\.|-|:|to)\s*S?(\d{1,9}))?\s*", re.IGNORECASE)
 
 _TEXTS = ("input_text", "output_text", "status_message", "error_message")
 
 _SKELETON = """
-  span_id, parent_span_id AS parent, name, span_type AS type, CASE WHEN status_code = 'ERROR' THEN 'ERROR' END AS status,
+  span_id, parent_span_id, name, span_type, CASE WHEN status_code = 'ERROR' THEN 'ERROR' END AS status_code,
   ((epoch_ns(start_time) - epoch_ns(min(start_time) OVER ())) / 1e6)::BIGINT AS at_ms,
-  (duration_ns / 1e6)::BIGINT AS duration_ms, agent_name AS agent, model, tool_name AS tool, finish_reason,
+  (duration_ns / 1e6)::BIGINT AS duration_ms, agent_name, model, tool_name, finish_reason,
   input_tokens, output_tokens, error_type
 """
 
@@ -43,7 +43,10 @@ def view_tools(desk: Desk) -> list[Tool]:
 
     async def trace(arguments: dict[str, Any], max_bytes: int) -> Any:
         trace_id = await desk.trace_id(arguments.get("trace_id"), max_bytes)
-        return await view_trace(desk, trace_id, for_model(max_bytes, VIEW_BYTES))
+        first, last = _range(arguments.get("steps"))
+        if max_bytes > MODEL_BYTES:
+            return await trace_for_code(desk, trace_id, first, last, max_bytes)
+        return await trace_as_steps(desk, trace_id, first, last, for_model(max_bytes, VIEW_BYTES))
 
     async def spans(arguments: dict[str, Any], max_bytes: int) -> Any:
         trace_id = await desk.trace_id(arguments.get("trace_id"), max_bytes)
@@ -53,8 +56,9 @@ def view_tools(desk: Desk) -> list[Tool]:
     return [
         tool(
             "view_trace",
-            "All spans of a trace in order, long texts shortened. A trace too large for that is summed up.",
-            trace_id,
+            "A trace as numbered steps in order of time, `S7 SPAN_ID llm … | says …`: says, returns and → are the span's "
+            "output_text, asked and given its input_text; long texts shortened. A large one comes in pages (steps).",
+            {**trace_id, "steps": {"type": "string", "description": "such as 41..90"}},
             trace,
             required=["trace_id"],
         ),
@@ -68,60 +72,63 @@ def view_tools(desk: Desk) -> list[Tool]:
     ]
 
 
-async def view_trace(desk: Desk, trace_id: str, max_bytes: int) -> dict[str, Any]:
-    """Return every span, with the longest texts that fit; where not even their names do, what the trace consists of."""
-    [facts] = (await desk.questions.rows("SELECT span_count FROM traces WHERE trace_id = ?", [trace_id])).rows
-    if facts["span_count"] * SKELETON_BYTES <= max_bytes:
-        found = await desk.questions.rows(
-            f"SELECT {_SKELETON}, {_texts(CAPS[0])} FROM spans WHERE trace_id = ? ORDER BY start_time, span_id",
-            [trace_id],
-            max_rows=MAX_ROWS,
-            max_bytes=max(READ_BYTES, max_bytes * 4),
-        )
-        if not found.more:
-            for cap in CAPS:
-                same, spans = hoisted([_shown(row, cap) for row in found.rows], ("agent", "model"))
-                result: dict[str, Any] = {"trace_id": trace_id, **({"all_spans": same} if same else {}), "spans": spans}
-                if any(CUT in str(span) for span in result["spans"]):
-                    result["left_out"] = (
-                        f"texts after {cap} characters: view_spans shows more of a span, search_trace finds"
-                    )
-                if size(result) <= max_bytes:
-                    return result
-    return await _summary(desk, trace_id, max_bytes)
+def _range(steps: Any) -> tuple[int, int | None]:
+    """Read `steps`: "41..90", "S41", a pair of numbers; all without it. Raises ToolError."""
+    if steps in (None, "", []):
+        return 1, None
+    text = "..".join(str(one) for one in steps) if isinstance(steps, list) else str(steps)
+    found = _STEPS.fullmatch(text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if first < 1 or last < first:
+        raise ToolError(f"steps {text[:40]!r} is no range of steps, such as 41..90")
+    return first, last
 
 
-async def _summary(desk: Desk, trace_id: str, max_bytes: int) -> dict[str, Any]:
-    names = await desk.questions.rows(
-        "SELECT name, count(*) AS spans, count(*) FILTER (status_code = 'ERROR') AS errors FROM spans "
-        "WHERE trace_id = ? GROUP BY name ORDER BY spans DESC, name",
-        [trace_id],
+async def trace_as_steps(desk: Desk, trace_id: str, first: int, last: int | None, max_bytes: int) -> str:
+    """Return a trace as a model reads it: all its steps at the length that fits, or a page of them and where to go on."""
+    room = max_bytes - NOTE_BYTES
+    while True:  # a result is measured as JSON, in which quotes and line ends are longer
+        page = (await pages(desk, trace_id, room, ids=True, first=first, last=last))[0]
+        if first > page.total:
+            raise ToolError(f"the trace has {page.total} steps, and no step {first}")
+        text = page.text if page.spans else f"{page.text}\n{CUT} the steps]"
+        if size(text) <= max_bytes - NOTE_BYTES or room < NOTE_BYTES:
+            break
+        room = room * 3 // 4
+    if size(text) > max_bytes - NOTE_BYTES:
+        text = cut(text, (max_bytes - NOTE_BYTES) // 6) or ""
+    if page.last >= min(last or page.total, page.total):
+        return text
+    errors = await errors_after(desk, trace_id, page.last)
+    return (
+        f"{text}\nleft_out: steps {page.last + 1} to {page.total}"
+        f"{f' (with an error: {errors})' if errors else ''}; steps='{page.last + 1}..{page.total}' goes on"
     )
-    sizes = await desk.questions.rows(
-        "SELECT count(*) AS spans, sum(n)::BIGINT AS total, min(n) AS min, median(n)::BIGINT AS median, max(n) AS max FROM "
-        "(SELECT coalesce(length(input_text), 0) + coalesce(length(output_text), 0) AS n FROM spans WHERE trace_id = ?)",
+
+
+async def trace_for_code(desk: Desk, trace_id: str, first: int, last: int | None, max_bytes: int) -> dict[str, Any]:
+    """Return a trace as code works with it: its steps as text, and its spans as data, as many as fit."""
+    text = await trace_as_steps(desk, trace_id, first, last, max_bytes // TEXT_SHARE)
+    limit = f"LIMIT {last - first + 1} " if last else ""
+    found = await desk.questions.rows(
+        f"SELECT {_SKELETON}, {_texts(SPAN_CAPS[0])} FROM spans WHERE trace_id = ? ORDER BY {ORDER} {limit}"
+        f"OFFSET {first - 1}",
         [trace_id],
+        max_bytes=max_bytes * 4,
     )
-    errors = await desk.questions.rows(
-        "SELECT span_id, left(name, 80) AS name, left(coalesce(error_message, status_message), 120) AS error FROM spans "
-        "WHERE trace_id = ? AND (status_code = 'ERROR' OR error_message IS NOT NULL) ORDER BY start_time",
-        [trace_id],
-        max_rows=20,
-        count=True,
-    )
-    [characters] = sizes.rows
-    oversized: dict[str, Any] = {
-        "span_count": characters.pop("spans"),
-        "text_characters": characters,
-        "top_span_names": take(
-            [{**row, "name": cut(row["name"], 80)} for row in names.rows[:TOP_NAMES]], max_bytes // 3
-        ),
-        "error_span_count": errors.total if errors.total is not None else len(errors.rows),
-        "first_error_spans": take([compact(row) for row in errors.rows], max_bytes // 3),
-        "recommendation": "search_trace(trace_id, regex_pattern) for what matters, view_spans for single spans, "
-        "or query_sql with WHERE trace_id = …; do not call view_trace on it again",
-    }
-    return {"trace_id": trace_id, "spans": [], "oversized": oversized}
+    head: dict[str, Any] = {"trace_id": trace_id, "steps": text}
+    room = max_bytes - size(head)
+    for cap in SPAN_CAPS:
+        spans = [_shown(row, cap) for row in found.rows]
+        if size(spans) <= room - NOTE_BYTES:
+            break
+    result: dict[str, Any] = {**head, "spans": take(spans, room - NOTE_BYTES)}
+    result["has_more"] = found.more or len(result["spans"]) < len(spans)
+    if result["has_more"]:
+        result["left_out"] = f"spans after step {first + len(result['spans']) - 1}: steps='A..B' shows some"
+    elif any(CUT in str(span) for span in spans):
+        result["left_out"] = f"texts after {cap} characters: query_sql reads them whole"
+    return result
 
 
 async def view_spans(desk: Desk, trace_id: str, span_ids: Any, max_bytes: int) -> dict[str, Any]:
@@ -134,7 +141,7 @@ async def view_spans(desk: Desk, trace_id: str, span_ids: Any, max_bytes: int) -
     cap = SPAN_CAPS[0]
     found = await desk.questions.rows(
         f"SELECT * EXCLUDE (_rank) FROM (SELECT {_SKELETON}, {_texts(cap)}, attributes, events, kind, row_number() OVER "
-        "(ORDER BY start_time, span_id) AS _rank FROM spans WHERE trace_id = ?) WHERE list_contains(?, span_id) ORDER BY _rank",
+        f"(ORDER BY {ORDER}) AS _rank FROM spans WHERE trace_id = ?) WHERE list_contains(?, span_id) ORDER BY _rank",
         [trace_id, wanted],
         max_bytes=max(max_bytes * 20, 2**20),
     )

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import judging
 from halo_worker.analysis import expectations
-from halo_worker.analysis.steps import pages
+from halo_worker.analysis.tools.steps import pages
 from halo_worker.errors import ConfigError
 from tests.generator.load import reader_of, spans_of, store
 from tests.scripted_model import Request, Say
@@ -148,6 +148,35 @@ def test_a_broken_expectation_is_a_finding_of_its_own_with_and_without_a_model(h
     assert any("E2 (agent agent-0): keep to the limit" in one.texts[0] for one in halo_run.requests)
     alone = halo_run([], engine="detectors", expectations=str(file))
     assert "Breaks expectation E2: keep to the limit" in [one["title"] for one in alone["findings"]]
+
+
+@pytest.mark.parametrize("route", ["loop", "direct"])
+def test_a_broken_expectation_is_its_own_finding_on_every_route(halo_run: Run, tmp_path: Path, route: str) -> None:
+    """In the operator's words, numbers included, and one issue whoever found it; what a label says is not lost."""
+    file = tmp_path / "EXPECTATIONS.md"
+    file.write_text("- E1: never promise delivery within 2 days\n- E2: keep to the limit of 100\n")
+    quote = {"trace_id": trace_id(3), "span_id": span_id(3, 2), "field": "status_message", "quote": "exceeds the limit"}
+    limit = {"title": "The limit is passed", "description": "Tries more.", "category": "?", "expectation": "E2",
+             "hypothesis": "D1", "evidence": [quote]}  # fmt: skip
+    script = [Say(calls=[("judge_traces", {"filters": {"min_spans": 4}})]), final(limit)]
+
+    def either(request: Request) -> Say:
+        if route == "direct":
+            titled = {"title": "Breaks expectation E1: it promises", "description": "A promise.", "category": "?"}
+            promise = {"trace_id": trace_id(40), "span_id": span_id(40, 3), "field": "output_text", "quote": "Tomorrow"}
+            return Say(json.dumps({"answer": "", "findings": [limit, {**titled, "evidence": [promise]}]}))
+        if request.tools:
+            return script.pop(0)
+        said = '"what": "promises a day"'
+        return Say((reader(request).text or "").replace(said, f'{said}, "expectation": "E1"'))
+
+    report = halo_run(either, route=route, expectations=str(file))
+    findings = {one["title"]: one for one in report["findings"]}
+    promised = findings["Breaks expectation E1: never promise delivery within 2 days"]
+    assert [one["span_id"] for one in promised["affected"]] == [span_id(40, 3)]
+    assert promised["issue_id"] == expectations.read(file)[0].issue_id
+    assert "Breaks expectation E2: keep to the limit of 100" in findings
+    assert any(one["source"] == "detector" for one in report["findings"]), "what detectors found stays beside it"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing", "- E1: a\n- E1: b"])

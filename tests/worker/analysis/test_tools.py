@@ -6,10 +6,12 @@ Several are cases of the published engine; where ours differs on purpose, the te
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
+from halo_worker.analysis.tools.overview import dataset_overview
 from halo_worker.rlm.tool import CODE_BYTES, MODEL_BYTES, ToolError
 from tests.worker.analysis.conftest import BIG, HOSTILE, LONG, NOVEL, ORDER, Bench
 from tests.worker.analysis.windows import span_id, trace_id
@@ -53,8 +55,8 @@ async def test_the_overview_counts_and_its_sample_ids_can_be_viewed(bench: Bench
     assert (found["traces"], found["spans"], found["error_traces"]) == (TRACES, 30 * 3 + 900 + 3, 3)
     assert found["services"] == {"service-0": 17, "service-1": 16}
     assert 1 <= len(found["sample_trace_ids"]) <= 20
-    for one in found["sample_trace_ids"]:
-        assert (await bench("view_trace", trace_id=one))["trace_id"] == one
+    for one in found["sample_trace_ids"][:3]:
+        assert f"trace {one}" in await bench("view_trace", trace_id=one)
 
 
 async def test_error_groups_add_up_to_the_error_spans_and_mask_what_changes(bench: Bench) -> None:
@@ -87,8 +89,8 @@ async def test_filters_hold_together(bench: Bench) -> None:
     assert await count(regex_pattern="exceeds the limit", agent_names=["agent-1"]) == 1
     assert await count(regex_pattern="END is near") == 1
     first = (await bench("query_traces", filters={}, sort="oldest", limit=1))["traces"][0]
-    assert await count(end_time_lte=first["start"][:19] + "Z") == 0
-    assert await count(start_time_gte=first["start"][:19] + "Z") == TRACES
+    assert await count(end_time_lte=first["start_time"][:19] + "Z") == 0
+    assert await count(start_time_gte=first["start_time"][:19] + "Z") == TRACES
     assert await count(start_time_gte="9999-01-01") == 0
     assert await count(min_tokens=10**30) == 0
 
@@ -125,25 +127,25 @@ async def test_a_page_that_does_not_fit_says_where_to_go_on(bench: Bench) -> Non
     assert f"offset {page['next_offset']}" in page["left_out"]
 
 
-async def test_a_trace_is_shown_in_order_with_texts_and_errors(bench: Bench) -> None:
-    found = await bench("view_trace", trace_id=trace_id(3))
-    assert [row["name"] for row in found["spans"]] == ["agent", "chat", "refund"]
-    assert found["spans"][2]["status"] == "ERROR"
-    assert found["spans"][2]["error_message"] == "refund 3 exceeds the limit"
-    assert found["spans"][0]["input_text"] == "refund order 3"
-    assert "left_out" not in found
+async def test_a_trace_is_shown_in_order_as_steps_with_texts_and_errors(bench: Bench) -> None:
+    first, *steps = (await bench("view_trace", trace_id=trace_id(3))).splitlines()
+    assert first == f"trace {trace_id(3)}"
+    assert steps[0] == f"S1 {span_id(3, 0)} agent agent (agent-0) | given refund order 3 | returns your refund is done"
+    assert steps[1].startswith(f"S2 {span_id(3, 1)} llm gpt-4o-mini (agent-0) | ")
+    assert steps[2].endswith("tool refund (agent-0) ERROR | given hello | error refund 3 exceeds the limit")
 
 
-async def test_long_texts_are_cut_with_a_mark_and_advice(bench: Bench) -> None:
-    found = await bench("view_trace", trace_id=trace_id(LONG))
-    assert found["spans"][0]["output_text"].endswith(" more]")
-    assert "view_spans" in found["left_out"]
+async def test_long_texts_are_shown_by_their_beginning_and_end(bench: Bench) -> None:
+    text = await bench("view_trace", trace_id=trace_id(LONG))
+    assert "It was a long night." in text
+    assert "the END is near" in text
+    assert "…[cut: " in text
 
 
 async def test_view_spans_shows_more_of_a_text_than_view_trace(bench: Bench) -> None:
-    short = await bench("view_trace", CODE_BYTES, trace_id=trace_id(LONG))
+    short = await bench("view_trace", trace_id=trace_id(LONG))
     long = await bench("view_spans", CODE_BYTES, trace_id=trace_id(LONG), span_ids=[span_id(LONG, 0)])
-    assert len(long["spans"][0]["output_text"]) > 3 * len(short["spans"][0]["output_text"])
+    assert len(long["spans"][0]["output_text"]) > len(short)
 
 
 async def test_view_spans_holds_attributes_and_names_unknown_ids(bench: Bench) -> None:
@@ -152,16 +154,47 @@ async def test_view_spans_holds_attributes_and_names_unknown_ids(bench: Bench) -
     assert found["spans"][0]["attributes"]["openinference.span.kind"] == "TOOL"
 
 
-async def test_a_trace_too_large_is_summed_up_with_advice(bench: Bench) -> None:
-    found = await bench("view_trace", trace_id=trace_id(BIG))
-    assert found["spans"] == []
-    summary = found["oversized"]
-    assert (summary["span_count"], summary["error_span_count"]) == (900, 0)
-    assert summary["text_characters"]["median"] == len("hello") + len("fine")
-    assert len(summary["top_span_names"]) == 10
-    assert "search_trace" in summary["recommendation"]
-    everything = await bench("view_trace", CODE_BYTES, trace_id=trace_id(BIG))
-    assert len(everything["spans"]) == 900, "code has room for it"
+async def test_a_large_trace_comes_in_pages_and_says_where_the_errors_are(bench: Bench) -> None:
+    """The published engine answers with sizes and no spans."""
+    seen: list[str] = []
+    at, last = 1, 0
+    while last < 900:
+        text = await bench("view_trace", trace_id=trace_id(BIG), steps=f"{at}..900")
+        seen += re.findall(r"^S(\d+) ", text, re.MULTILINE)
+        last = int(seen[-1])
+        assert ("left_out" in text) == (last < 900)
+        assert last == 900 or f"steps='{last + 1}..900' goes on" in text
+        at = last + 1
+    assert seen == [str(number) for number in range(1, 901)], "each step once"
+    text = await bench("view_trace", 650, trace_id=trace_id(3))
+    assert "(with an error: S3)" in text
+    assert "S41 " in await bench("view_trace", trace_id=trace_id(BIG), steps=["S41", "S43"])
+    for wrong in ("x", "9..3", "0"):
+        with pytest.raises(ToolError, match=r"such as 41\.\.90"):
+            await bench("view_trace", trace_id=trace_id(BIG), steps=wrong)
+    with pytest.raises(ToolError, match="the trace has 3 steps"):
+        await bench("view_trace", trace_id=trace_id(3), steps="7..9")
+
+
+async def test_code_gets_a_trace_as_text_and_as_data(bench: Bench) -> None:
+    found = await bench("view_trace", CODE_BYTES, trace_id=trace_id(BIG))
+    assert len(found["spans"]) == 900, "code has room for it"
+    assert not found["has_more"]
+    assert len(re.findall(r"^S\d+ ", found["steps"], re.MULTILINE)) == 900
+    some = await bench("view_trace", CODE_BYTES, trace_id=trace_id(BIG), steps="41..43")
+    assert [one["name"] for one in some["spans"]] == ["step 0", "step 1", "step 2"]
+    [row] = (await bench("query_traces", filters={"span_names": ["step 3"]}))["traces"]
+    columns = (await bench("query_sql", sql="SELECT * FROM traces"))["columns"]
+    assert row.keys() - {"duration_ms"} <= set(columns), "fields of tools have the names that SQL knows"
+
+
+async def test_short_lists_of_names_are_whole_where_examples_give_way(bench: Bench) -> None:
+    whole = await bench("get_dataset_overview", CODE_BYTES, filters={})
+    short = await dataset_overview(bench.desk, {}, 4_500, aim=800)
+    assert len(short["sample_trace_ids"]) < len(whole["sample_trace_ids"])
+    assert {name: short[name] for name in ("agents", "models", "services", "tools")} == {
+        name: whole[name] for name in ("agents", "models", "services", "tools")
+    }
 
 
 async def test_a_search_counts_exactly_also_when_it_shows_few(bench: Bench) -> None:

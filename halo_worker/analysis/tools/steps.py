@@ -8,27 +8,39 @@ from typing import Any
 
 import orjson
 
-from halo_worker.analysis.tools import Desk
+from halo_worker.analysis.tools.shared import Desk
 from halo_worker.display import one_line
 
 CAPS = (6_000, 2_500, 1_000, 500, 250, 120, 60)  # characters of one text: the first under which the trace fits
 TAIL_SHARE = 0.3  # of a shortened text, for its end
-MAX_STEPS = 5_000
-READ_BYTES = 8 * 2**20  # of the rows of one trace, and of its messages
+MAX_STEPS = 5_000  # read at once
+READ_BYTES = 16 * 2**20  # of the rows of one trace, and of its messages
 TEXT = max(CAPS)
+LEAST_TEXT = 400  # characters of a text that are read, however many steps there are
+SHARED_TEXT = 1_000  # characters of a system prompt or a tool list, at the least
+ERRORS_NAMED = 20  # steps with an error, of those that a page leaves out
 NAMES_SHOWN = 40  # tools of a list
 SLOW_SECONDS = 5  # from which a step says how long it took
 ENDED_EARLY = ("length", "content_filter", "error")  # finish reasons that a step names
 
 ORDER = "start_time, end_time DESC, span_id"  # of the steps
 _TEXTS = ("input_text", "output_text", "error_message", "status_message")
-_ROWS = f"""
+_PARTS = ", ".join(
+    f"left({name}, {{chars}}) AS {name}, right({name}, {{chars}}) AS {name}_end, length({name}) AS {name}_length"
+    for name in _TEXTS
+)
+ROWS = f"""
 SELECT span_id, name, span_type, status_code, agent_name, model, tool_name, tools_offered, duration_ns, finish_reason,
-  output_messages->'$[*].tool_calls[*]' AS tool_calls,
-  {", ".join(f"left({n}, {TEXT}) AS {n}, right({n}, {TEXT}) AS {n}_end, length({n}) AS {n}_length" for n in _TEXTS)}
-FROM spans WHERE trace_id = ? ORDER BY {ORDER}
+  output_messages->'$[*].tool_calls[*]' AS tool_calls, {_PARTS}
+FROM spans WHERE trace_id = ? ORDER BY {ORDER} LIMIT {{count}} OFFSET {{skip}}
 """
-_MESSAGES = "SELECT span_id, input_messages FROM spans WHERE trace_id = ? AND span_type = 'llm' ORDER BY start_time"
+_ERRORS = f"""
+SELECT step FROM (SELECT status_code, row_number() OVER (ORDER BY {ORDER}) AS step FROM spans WHERE trace_id = ?)
+WHERE status_code = 'ERROR' AND step > ? ORDER BY step
+"""
+MESSAGES = (
+    "SELECT span_id, input_messages FROM spans WHERE trace_id = ? AND list_contains(?, span_id) ORDER BY start_time"
+)
 
 
 @dataclass(slots=True)
@@ -37,41 +49,63 @@ class Step:
 
     span_id: str
     head: str
+    shared: list[str] = field(default_factory=list)  # names of what it shares with other steps
     parts: list[tuple[str, str, str, int]] = field(default_factory=list)
 
     def line(self, number: int, cap: int, *, ids: bool) -> str:
         """Write it."""
         said = [f"{label} {_shortened(text, end, length, cap)}" for label, text, end, length in self.parts]
-        return " | ".join((f"S{number} {f'{self.span_id} ' if ids else ''}{self.head}", *said))
+        head = " ".join((self.head, *self.shared))
+        return " | ".join((f"S{number} {f'{self.span_id} ' if ids else ''}{head}", *said))
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Steps of a trace as text, and the span of each step; a trace too large for one has several."""
+    """Steps `first` to `last` of a trace that has `total`, as text, and the span of each."""
 
     text: str
     spans: dict[str, str]
+    first: int
+    last: int
+    total: int
 
 
-async def pages(desk: Desk, trace_id: str, max_bytes: int, *, ids: bool = False) -> list[Page]:
-    """Write a trace as steps, whole on one page where shorter texts allow it, else on several. `ids`: with span ids."""
-    found = await desk.questions.rows(_ROWS, [trace_id], max_rows=MAX_STEPS, max_bytes=READ_BYTES)
-    asked = await desk.questions.rows(_MESSAGES, [trace_id], max_rows=MAX_STEPS, max_bytes=READ_BYTES)
-    shared, steps = _steps(found.rows, {row["span_id"]: row["input_messages"] for row in asked.rows})
-    for cap in CAPS:
-        lines = [f"{name} {_shortened(text, text, len(text), max(cap, 1_000))}" for name, text in shared]
-        lines += [step.line(number, cap, ids=ids) for number, step in enumerate(steps, 1)]
+async def pages(
+    desk: Desk, trace_id: str, max_bytes: int, *, ids: bool = False, first: int = 1, last: int | None = None
+) -> list[Page]:
+    """Write a trace as steps, whole on one page where shorter texts allow it, else on several.
+
+    `ids`: with span ids. `first`, `last`: of these steps alone. Beyond MAX_STEPS steps nothing is read: the last page
+    then ends before its `total`.
+    """
+    [counted] = (await desk.questions.rows("SELECT count(*) AS n FROM spans WHERE trace_id = ?", [trace_id])).rows
+    total = int(counted["n"])
+    count = max(1, min(MAX_STEPS, (min(last, total) if last else total) - first + 1))
+    chars = min(TEXT, max(LEAST_TEXT, READ_BYTES // (8 * count)))
+    sql = ROWS.format(chars=chars, count=count, skip=first - 1)
+    rows = (await desk.questions.rows(sql, [trace_id], max_rows=MAX_STEPS, max_bytes=READ_BYTES)).rows
+    models = [row["span_id"] for row in rows if row["span_type"] == "llm"]
+    asked = await desk.questions.rows(MESSAGES, [trace_id, models], max_rows=MAX_STEPS, max_bytes=READ_BYTES)
+    shared, steps = steps_of(rows, {row["span_id"]: row["input_messages"] for row in asked.rows})
+    for cap in (cap for cap in CAPS if cap <= chars):
+        lines = [f"{name} {_shortened(text, text, len(text), max(cap, SHARED_TEXT))}" for name, text in shared]
+        lines += [step.line(number, cap, ids=ids) for number, step in enumerate(steps, first)]
         if sum(len(line.encode()) + 1 for line in lines) <= max_bytes:
             break
-    made, at = [], 0
-    for first, last in _cut(lines, max_bytes):
-        numbers = range(max(1, first - len(shared) + 1), last - len(shared) + 1)
-        more = f" steps={numbers.start}..{last - len(shared)} of {len(steps)}" if last - first < len(lines) else ""
-        spans = {f"S{number}": steps[number - 1].span_id for number in numbers}
-        made.append(Page("\n".join((f"trace {trace_id}{more}", *lines[first:last])), spans))
-        at = last
-    assert at == len(lines)
+    made = []
+    for start, end in _cut(lines, max_bytes):
+        low, high = first + max(0, start - len(shared)), first + end - len(shared) - 1
+        more = f" steps={low}..{high} of {total}" if high - low + 1 < total else ""
+        spans = {f"S{number}": steps[number - first].span_id for number in range(low, high + 1)}
+        made.append(Page("\n".join((f"trace {trace_id}{more}", *lines[start:end])), spans, low, high, total))
     return made
+
+
+async def errors_after(desk: Desk, trace_id: str, step: int) -> str:
+    """Name the steps with an error behind one; empty without any."""
+    found = await desk.questions.rows(_ERRORS, [trace_id, step], max_rows=ERRORS_NAMED, count=True)
+    more = (found.total or 0) - len(found.rows)
+    return " ".join([*(f"S{row['step']}" for row in found.rows), *([f"and {more} more"] if more > 0 else [])])
 
 
 def _cut(lines: Sequence[str], max_bytes: int) -> list[tuple[int, int]]:
@@ -86,7 +120,7 @@ def _cut(lines: Sequence[str], max_bytes: int) -> list[tuple[int, int]]:
     return [*runs, (first, len(lines))]
 
 
-def _steps(rows: Sequence[dict[str, Any]], messages: dict[str, Any]) -> tuple[list[tuple[str, str]], list[Step]]:
+def steps_of(rows: Sequence[dict[str, Any]], messages: dict[str, Any]) -> tuple[list[tuple[str, str]], list[Step]]:
     """Return what several steps share (system prompts, tool lists) with its names, and the steps."""
     shared: dict[str, str] = {}
     seen: set[str] = set()
@@ -98,7 +132,7 @@ def _steps(rows: Sequence[dict[str, Any]], messages: dict[str, Any]) -> tuple[li
             for kind, text in (*_system(messages.get(row["span_id"])), ("tools", offered)):
                 if text:
                     name = shared.setdefault(f"{kind}: {text}", f"P{len(shared) + 1}")
-                    step.head += f" {name}"
+                    step.shared.append(name)
             step.parts += [_part(role, text) for role, text in _new(messages.get(row["span_id"]), seen)]
             if not messages.get(row["span_id"]) and (row["input_text"] or "")[:200].strip() not in seen:
                 seen.add((row["input_text"] or "")[:200].strip())
@@ -175,8 +209,8 @@ def _new(messages: Any, seen: set[str]) -> list[tuple[str, str]]:
 
 
 def _key(text: str) -> str:
-    """Return what equal texts have in common, however their JSON is spaced."""
-    return "".join(text[:TEXT].split())
+    """Return what equal texts begin with, however their JSON is spaced."""
+    return "".join(text[:TEXT].split())[:LEAST_TEXT]
 
 
 def _calls(value: Any) -> list[tuple[str, str]]:

@@ -39,7 +39,8 @@ def told(metrics: str) -> Iterator[Check]:
         return sum(n for found, has, n in numbers if found == name and labels.items() <= has.items())
 
     took, answers = total("halo_acknowledgement_seconds_sum"), total("halo_acknowledgement_seconds_count")
-    says = f"{total('halo_accepted_total', signal='traces'):,.0f} spans and {total('halo_accepted_total', signal='logs'):,.0f} log records"
+    spans, records = (total("halo_accepted_total", signal=signal) for signal in ("traces", "logs"))
+    says = f"{spans:,.0f} spans and {records:,.0f} log records"
     says += f" in {answers:,.0f} requests, {total('halo_received_bytes_total') / 2**20:,.1f} MiB"
     yield "received", "ok", says + (f", answered in {took / answers * 1000:.1f} ms on average" if answers else "")
     waiting, lag = total("halo_spool_backlog_bytes"), total("halo_loader_lag_seconds")
