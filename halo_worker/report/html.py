@@ -65,6 +65,7 @@ def _environment() -> Environment:
     for name in ("percent", "since"):  # a figure and its sign stay on one line
         environment.filters[name] = _joined(getattr(formats, name))
     environment.filters["unbroken"] = _joined(str)
+    environment.filters["cause_label"] = formats.cause_label
     environment.filters["shell"] = lambda text: shlex.quote(one_line(text))  # ids of imported files may be anything
     return environment
 
