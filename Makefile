@@ -15,7 +15,7 @@ check:   ## lint, types, import contracts
 	.venv/bin/lint-imports
 
 docs:    ## the documentation as a site, in site/; a link that leads nowhere fails it
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 format:  ## put the code in shape
 	.venv/bin/ruff check --fix .

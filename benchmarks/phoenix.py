@@ -42,6 +42,7 @@ class Phoenix(Server):
         with mock.patch.dict(os.environ, settings), (folder / "log").open("w") as log:
             super().__init__([python, "-c", _LAUNCH], output=log)
         self.address = f"127.0.0.1:{ports[1]}"
+        self.url = f"http://127.0.0.1:{ports[0]}"
         deadline = time.monotonic() + START_SECONDS
         while not _listens(ports[0]) or not _listens(ports[1]):
             if time.monotonic() > deadline or self.process.poll() is not None:

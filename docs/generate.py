@@ -86,7 +86,7 @@ def _toml(value: Any) -> str:
 
 def columns() -> str:
     """Every column of the three views."""
-    says = tomllib.loads((DOCS / "columns.toml").read_text(encoding="utf-8"))
+    says = tomllib.loads((DOCS.parent / "halo_receiver" / "store" / "columns.toml").read_text(encoding="utf-8"))
     lines = ["# Columns", "", *says.pop("about").strip().splitlines(), ""]
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "segments").mkdir()

@@ -1,7 +1,7 @@
 """Who may do what: bearer keys with roles, for every port of halo.
 
 An ingest key may only export, a read key only read, an operator key everything. The token in receiver.json, for callers
-on the same machine, is an operator's. What no key is set for is open, except what only operators may.
+on the same machine, is an operator's. What no key is set for is open, except what only operators may, and spans.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class Role(Enum):
 
     INGEST = "one of [auth] ingest_keys"
     READ = "one of [auth] read_keys"
+    WATCH = "the token in receiver.json, or one of [auth] read_keys or operator_keys"  # spans as they come
     OPERATE = "the token in receiver.json, or one of [auth] operator_keys"
 
 
@@ -46,10 +47,11 @@ class Keys:
         local_token: str = "",
     ) -> None:
         operators = _bytes(operator)
-        by_role = {Role.INGEST: _bytes(ingest), Role.READ: _bytes(read), Role.OPERATE: []}
+        by_role = {Role.INGEST: _bytes(ingest), Role.READ: _bytes(read)}
         self.open = {
             Role.INGEST: not by_role[Role.INGEST],
             Role.READ: not (by_role[Role.READ] or operators),
+            Role.WATCH: False,
             Role.OPERATE: False,
         }
         local = [local_token.encode()] if local_token else []
@@ -74,9 +76,10 @@ class Keys:
         raw = header if isinstance(header, bytes) else (header or "").encode("utf-8", "surrogatepass")
         scheme, _, given = raw.partition(b" ")
         matched = [known for key, known in self._known if hmac.compare_digest(given.strip(), key)]
+        may = Role.READ if role is Role.WATCH else role
         if scheme.lower() != b"bearer" or not matched:
             return Verdict.UNKNOWN
-        return Verdict.ALLOWED if role in matched or Role.OPERATE in matched else Verdict.OTHER
+        return Verdict.ALLOWED if may in matched or Role.OPERATE in matched else Verdict.OTHER
 
 
 def _bytes(keys: Iterable[SecretStr]) -> list[bytes]:

@@ -68,6 +68,7 @@ class Commits:
         careful: bool,
         tell: Tell,
         count: Callable[[str, int], None],
+        stored: Callable[[columns.Table], None],
     ) -> None:
         self._segments = segments
         self._spool_dir = spool_dir
@@ -76,6 +77,7 @@ class Commits:
         self._careful = careful
         self._tell = tell
         self._count = count
+        self._stored = stored
         self._aside = aside
         self._tables = Tables(**tables)
         self._batch = _Batch()
@@ -282,3 +284,4 @@ class Commits:
             self._count(f"mended: {what}", number)
         self._count("loaded_spans", spans.num_rows)
         self._count("loaded_logs", logs.num_rows)
+        self._stored(spans)

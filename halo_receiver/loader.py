@@ -13,6 +13,7 @@ from typing import Any
 
 from halo_receiver import conventions, spool, spool_files
 from halo_receiver.commits import RETRY_SECONDS, Commits, Tell
+from halo_receiver.recent_spans import RecentSpans
 from halo_receiver.set_aside import Aside
 from halo_receiver.store.segments import Segments
 
@@ -54,10 +55,12 @@ class Loader:
         self._rotate_seconds = rotate_seconds
         self._rotate_bytes = rotate_bytes
         self._tell = tell
+        self.recent = RecentSpans(tell)
         self._seal_after = 0.0  # of a refused seal, the time of the next attempt
         self._commits = Commits(
             self.segments, self._aside, self.spool_dir, max_request_bytes=max_request_bytes, careful=careful, tell=tell,
             tables={"max_attribute_bytes": max_attribute_bytes, "span_time": arrival_is_span_time}, count=self.count,
+            stored=self.recent.add,
         )  # fmt: skip
 
     def count(self, name: str, number: int = 1) -> None:

@@ -15,6 +15,7 @@ from halo_receiver.errors import HaloError
 from halo_receiver.logs import event
 from halo_receiver.metrics import Metrics
 from halo_receiver.spool import Position
+from halo_receiver.tail import Tail
 
 log = logging.getLogger("halo.receiver")
 
@@ -72,6 +73,7 @@ class LoaderClient:
         self.synced = Position(0, 0)  # set by the ingest's thread, read here
         self.trouble: str | None = None
         self.counters: dict[str, int] = {}
+        self.tail = Tail(self._try_write)
 
     async def start(self) -> None:
         """Start the loader and wait until it has recovered what a crash left. Raises HaloError when it cannot."""
@@ -173,6 +175,9 @@ class LoaderClient:
         if message.get("ready"):
             self.trouble = self._failed = None
             self._ready.set()
+            self.tail.loader_started()
+        if "told" in message:
+            self.tail.hear(message)
         if "failed" in message:
             self._failed = HaloError(message["failed"], hint=message["hint"])
         if "counters" in message:
@@ -196,9 +201,8 @@ class LoaderClient:
             assert process.stdin is not None
             if process.stdin.transport.get_write_buffer_size() > PIPE_BYTES:
                 continue  # it does not read: the next word says it all
-            with contextlib.suppress(LoaderGone):
-                self._write({"do": "synced", "to": synced})
-                told = (process.pid, synced)
+            self._try_write({"do": "synced", "to": synced})
+            told = (process.pid, synced)
 
     def _write(self, message: dict[str, Any]) -> None:
         if self._process is None or self._process.stdin is None or self._process.returncode is not None:
@@ -207,6 +211,10 @@ class LoaderClient:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
         except (ConnectionError, RuntimeError):
             raise LoaderGone("the loader ended") from None
+
+    def _try_write(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(LoaderGone):
+            self._write(message)
 
     async def seal(self, until: Position, *, timeout: float) -> None:
         """Have everything before a spool position in sealed segments, also when the loader has to be started again.

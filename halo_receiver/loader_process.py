@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,14 @@ def serve(loader: Loader, housekeeping: Housekeeping) -> None:
     commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     def listen() -> None:
+        at_once: dict[str, Callable[[dict[str, Any]], None]] = {
+            "synced": lambda command: setattr(loader, "synced", spool.Position(*command["to"])),
+            "watch": lambda command: loader.recent.watch(command["viewer"], command["recent"]),
+            "unwatch": lambda _: loader.recent.unwatch(),
+        }
         for line in sys.stdin:
             command = json.loads(line)
-            if command["do"] == "synced":
-                loader.synced = spool.Position(*command["to"])
-            else:
-                commands.put(command)
+            at_once.get(command["do"], commands.put)(command)
         commands.put({"do": "stop"})
 
     loader.synced = spool.Position(0, 0)  # until the server says more, its newest file is left alone

@@ -113,6 +113,7 @@ class Receiver:
             directory=self._data_dir / "segments",
             seal=self._seal,
             report=lambda: (self._not_ready(), self._metrics.text()),
+            tail=self._loader.tail.messages,
         )
         if config.grpc_endpoint != "off":
             self._grpc = GrpcServer(
@@ -188,6 +189,7 @@ class Receiver:
     async def stop(self) -> int:
         """Drain: answer what is in flight, load and seal what was acknowledged. Nothing is lost when time runs out."""
         self._intake.draining = True
+        self._loader.tail.close()
         if self._watching is not None:
             self._watching.cancel()
         started = time.monotonic()

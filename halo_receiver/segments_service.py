@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from halo_receiver.auth import CODES, Keys, Role, Verdict
 from halo_receiver.pb import segments_pb2
 from halo_receiver.store import manifest
 from halo_receiver.store.segment import listed
+from halo_receiver.tail import MAX_VIEWERS, TooManyViewers
 
 SEGMENTS_SERVICE = "halo.v1.Segments"
 
@@ -23,28 +25,47 @@ Report = Callable[[], tuple[str | None, bytes]]  # why not ready, and the metric
 
 
 class SegmentsService:
-    """The service. Every call needs the token in receiver.json, or an operator's key."""
+    """The service. Calls need the token in receiver.json, or an operator's key; for Tail a read key is enough."""
 
-    def __init__(self, keys: Keys, *, directory: Path, seal: Seal, report: Report) -> None:
+    def __init__(
+        self, keys: Keys, *, directory: Path, seal: Seal, report: Report, tail: Callable[[int], AsyncGenerator[bytes]]
+    ) -> None:
         self._keys = keys
         self._directory = directory
         self._seal = seal
         self._report = report
+        self._tail = tail
 
     def add_to(self, server: Any) -> None:
         """Serve it from a server."""
         methods = {"Seal": self._do_seal, "List": self._do_list, "Status": self._do_status}
         handlers = {name: self._method(act) for name, act in methods.items()}
+        handlers["Tail"] = grpc.unary_stream_rpc_method_handler(self._do_tail)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SEGMENTS_SERVICE, handlers),))
 
     def _method(self, act: Callable[[bytes, Any], Awaitable[Any]]) -> Any:
         async def handle(body: bytes, context: Any) -> bytes:
-            verdict = self._keys.judge(authorization(context), Role.OPERATE)
-            if verdict is not Verdict.ALLOWED:
-                await context.abort(grpc.StatusCode[CODES[verdict]], f"{Role.OPERATE.value} is required")
+            await self._check(context, Role.OPERATE)
             return bytes((await act(body, context)).SerializeToString())
 
         return grpc.unary_unary_rpc_method_handler(handle)
+
+    async def _check(self, context: Any, role: Role) -> None:
+        verdict = self._keys.judge(authorization(context), role)
+        if verdict is not Verdict.ALLOWED:
+            await context.abort(grpc.StatusCode[CODES[verdict]], f"{role.value} is required")
+
+    async def _do_tail(self, body: bytes, context: Any) -> None:
+        await self._check(context, Role.WATCH)
+        asked = await _parsed(segments_pb2.TailRequest, body, context)
+        try:
+            async with contextlib.aclosing(self._tail(asked.recent)) as messages:
+                async for message in messages:
+                    await context.write(message)  # waits for who reads slowly
+        except TooManyViewers:
+            text = f"{MAX_VIEWERS} callers read already"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the receiver stops")
 
     async def _do_seal(self, _body: bytes, context: Any) -> segments_pb2.SealResponse:
         try:
@@ -54,10 +75,7 @@ class SegmentsService:
         return segments_pb2.SealResponse(segments=await self._list(None, None))
 
     async def _do_list(self, body: bytes, context: Any) -> segments_pb2.ListResponse:
-        try:
-            asked = segments_pb2.ListRequest.FromString(body)
-        except DecodeError:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the body is not a protobuf ListRequest")
+        asked = await _parsed(segments_pb2.ListRequest, body, context)
         start, end = asked.start_received_unix_nano or None, asked.end_received_unix_nano or None
         return segments_pb2.ListResponse(segments=await self._list(start, end))
 
@@ -97,6 +115,14 @@ class LocalServer:
     async def stop(self) -> None:
         """End at once: callers come again."""
         await self._server.stop(None)
+
+
+async def _parsed(kind: Any, body: bytes, context: Any) -> Any:
+    try:
+        return kind.FromString(body)
+    except DecodeError:
+        text = f"the body is not a protobuf {kind.DESCRIPTOR.name}"
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
 def authorization(context: Any) -> str | bytes | None:

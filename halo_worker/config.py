@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, field_validator
 
 from halo_receiver.config import AuthConfig, ReceiverConfig, Section, Sections, StoreConfig, load
+from halo_worker.config_alerts import AlertConfig
 from halo_worker.config_delivery import SinkConfig
 from halo_worker.config_schedules import BudgetConfig, ScheduleConfig
+from halo_worker.display import is_loopback
 from halo_worker.errors import ConfigError, InputError
-from halo_worker.links import Links
+from halo_worker.links import Links, is_address
 
 
 class ModelConfig(Section):
@@ -81,10 +84,38 @@ class WorkerConfig(Section):
     @field_validator("metrics_endpoint")
     @classmethod
     def _is_an_endpoint(cls, value: str) -> str:
-        host, colon, port = value.rpartition(":")
-        if value != "off" and not (colon and host and port.isdigit() and int(port) < 65536):
-            raise ValueError(f"{value!r}: expected HOST:PORT or 'off'")
-        return value
+        return _endpoint(value)
+
+
+def _endpoint(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if value != "off" and not (colon and host and port.isdigit() and int(port) < 65536):
+        raise ValueError(f"{value!r}: expected HOST:PORT or 'off'")
+    return value
+
+
+class PageConfig(Section):
+    """`[page]`: reports, issues and traces in the browser."""
+
+    endpoint: str = Field("127.0.0.1:4320", description="Where the page listens, HOST:PORT; 'off' for none.")
+    url: str | None = Field(
+        None, description="Its address as people reach it; links in messages begin with it. Default: from endpoint."
+    )
+    behind_tls_proxy: bool = Field(
+        False, description="A proxy in front of it ends TLS; else the certificate of [receiver] serves beyond loopback."
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_endpoint(cls, value: str) -> str:
+        return _endpoint(value)
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value and not is_address(value):
+            raise ValueError("url must begin with http:// or https:// and hold no spaces, quotes or brackets")
+        return value.rstrip("/") if value else None
 
 
 class RedactionConfig(Section):
@@ -119,7 +150,9 @@ SECTIONS: Sections = {
     "analysis": AnalysisConfig,
     "detectors": DetectorsConfig,
     "worker": WorkerConfig,
+    "page": PageConfig,
     "schedules": [ScheduleConfig],
+    "alerts": [AlertConfig],
     "sinks": [SinkConfig],
     "links": Links,
     "redaction": RedactionConfig,
@@ -138,7 +171,9 @@ class Settings:
     analysis: AnalysisConfig
     detectors: DetectorsConfig
     worker: WorkerConfig
+    page: PageConfig
     schedules: dict[str, ScheduleConfig]
+    alerts: dict[str, AlertConfig]
     sinks: dict[str, SinkConfig]
     links: Links
     redaction: RedactionConfig
@@ -149,6 +184,22 @@ class Settings:
         if engine == "auto":
             return "rlm" if self.model.api_key or self.model.base_url else "detectors"
         return "rlm" if engine == "rlm" else "detectors"
+
+    def links_in_messages(self) -> Links:
+        """Return the addresses that messages lead to: a report is on the page, unless [links] names another place."""
+        if self.links.report_url or (self.page.endpoint == "off" and not self.page.url):
+            return self.links
+        return self.links.model_copy(update={"report_url": f"{self.page_url()}/reports/{{id}}"})
+
+    def page_url(self) -> str:
+        """Return the address of the page as people reach it."""
+        if self.page.url:
+            return self.page.url
+        host, _, port = self.page.endpoint.rpartition(":")
+        local = is_loopback(f"http://{self.page.endpoint}")
+        if host.strip("[]") in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            host = socket.gethostname()
+        return f"{'https' if self.receiver.tls_cert_file and not local else 'http'}://{host}:{port}"
 
 
 def load_settings(
@@ -174,12 +225,18 @@ def load_settings(
     loaded["detectors"] = own.model_copy(update={"paths": [beside / path for path in own.paths]})
     settings = Settings(**{**loaded, "schedules": loaded["schedules"] or DEFAULT_SCHEDULES})
     for name, schedule in settings.schedules.items():
-        unknown = [sink for sink in schedule.sinks if sink not in settings.sinks]
-        if unknown:
-            close = difflib.get_close_matches(unknown[0], settings.sinks, n=1, cutoff=0.5)
-            known = f"did you mean '{close[0]}'?" if close else f"configured are: {', '.join(settings.sinks) or 'none'}"
-            raise ConfigError(
-                f"[schedules.{name}] names the sink '{unknown[0]}', which is not configured",
-                hint=f"add [sinks.{unknown[0]}]; {known}",
-            )
+        _check_sinks(f"[schedules.{name}]", schedule.sinks, settings)
+    for name, alert in settings.alerts.items():
+        _check_sinks(f"[alerts.{name}]", alert.sinks, settings)
     return settings
+
+
+def _check_sinks(where: str, named: list[str], settings: Settings) -> None:
+    unknown = [sink for sink in named if sink not in settings.sinks]
+    if not unknown:
+        return
+    close = difflib.get_close_matches(unknown[0], settings.sinks, n=1, cutoff=0.5)
+    known = f"did you mean '{close[0]}'?" if close else f"configured are: {', '.join(settings.sinks) or 'none'}"
+    raise ConfigError(
+        f"{where} names the sink '{unknown[0]}', which is not configured", hint=f"add [sinks.{unknown[0]}]; {known}"
+    )

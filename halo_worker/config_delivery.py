@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -26,32 +27,47 @@ class FilterConfig(Section):
 class SinkConfig(Section):
     """`[sinks.NAME]`: where reports go."""
 
-    type: Literal["file", "webhook", "slack"] = Field(description="What kind of sink.")
+    type: Literal["file", "webhook", "slack", "github"] = Field(description="What kind of sink.")
     path: str | None = Field(None, description="file: a directory, or '-' for standard output.")
     format: Literal["json", "markdown", "html"] = Field("json", description="file: the form of the report.")
     url: SecretStr | None = Field(None, description="webhook, or Slack's incoming webhook.")
     secret: SecretStr | None = Field(None, description="webhook: signing secret 'whsec_…'; from the environment.")
     headers: dict[str, str] = Field(default_factory=dict, description="webhook: sent with each request.")
     template: Path | None = Field(None, description="webhook: a Jinja template of the body instead of report.json.")
-    token: SecretStr | None = Field(None, description="slack: bot token; from the environment.")
+    token: SecretStr | None = Field(
+        None, description="slack: bot token; github: one that may read and write issues. From the environment."
+    )
     channel: str | None = Field(None, description="slack: where the bot posts.")
     report_url: str | None = Field(None, description="slack: link to a report, instead of [links] report_url.")
+    repo: str | None = Field(None, description="github: OWNER/NAME.")
+    labels: list[str] = Field(default_factory=list, description="github: labels of a new issue, beside 'halo'.")
+    assignee: str | None = Field(None, description="github: who gets a new issue.")
+    endpoint: str = Field(
+        "https://api.github.com", description="github: the API; of an Enterprise server https://HOST/api/v3."
+    )
     quiet: bool | None = Field(
         None,
-        description="Send nothing when no finding is new or changed its state; default: true, and false for files.",
+        description="Send nothing when no finding is new or changed its state; default: true, and false for file and "
+        "github.",
     )
     timeout_seconds: float = Field(20, gt=0, description="Of one request.")
     max_attempts: int = Field(
         40, ge=1, description="Before a delivery waits for 'halo deliver'; 40 take about 30 hours."
     )
     filter: FilterConfig = Field(
-        default_factory=lambda: FilterConfig.model_validate({}), description="What it is told."
+        default_factory=lambda: FilterConfig.model_validate({}),
+        description="What it is told; github: what gets an issue, which is then followed whatever becomes of it.",
     )
 
     @property
+    def is_tracker(self) -> bool:
+        """Whether it keeps a ticket per failure mode, and must hear of each until it is resolved."""
+        return self.type == "github"
+
+    @property
     def is_quiet(self) -> bool:
-        """Whether a report without news is not sent: a message about nothing is read once, a file is a record."""
-        return self.type != "file" if self.quiet is None else self.quiet
+        """Whether a report without news is not sent: a message about nothing is read once, files and tickets stay."""
+        return self.type not in ("file", "github") if self.quiet is None else self.quiet
 
     @model_validator(mode="after")
     def _has_what_its_type_needs(self) -> SinkConfig:
@@ -61,12 +77,28 @@ class SinkConfig(Section):
             raise ValueError("a webhook sink needs url")
         if self.type == "slack" and self.url is None and (self.token is None or not self.channel):
             raise ValueError("a slack sink needs url, or token and channel")
+        if self.type == "github" and (self.token is None or not self.repo):
+            raise ValueError("a github sink needs repo and token")
         return self
 
     @field_validator("report_url")
     @classmethod
     def _is_a_template(cls, template: str | None) -> str | None:
         return checked("report_url", template)
+
+    @field_validator("repo")
+    @classmethod
+    def _is_a_repository(cls, repo: str | None) -> str | None:
+        if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo, re.ASCII):
+            raise ValueError("repo is OWNER/NAME, such as acme/support-agent")
+        return repo
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_api(cls, endpoint: str) -> str:
+        if not endpoint.startswith(("http://", "https://")):
+            raise ValueError("endpoint must begin with http:// or https://")
+        return endpoint
 
     @field_validator("url")
     @classmethod

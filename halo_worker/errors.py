@@ -5,6 +5,7 @@ HaloError
 ├── ModelError                               a language model could not be asked
 │   ├── ModelUnavailable                     it may pass: connection, timeout, 408, 409, 429, 5xx
 │   └── ModelRefused                         it will not pass: key, model name, quota, context, content
+├── ReceiverAway                             a running receiver is needed, and none answers
 ├── InterpreterGone                          the code interpreter's process ended
 ├── ReportError                              a report cannot be read or published
 └── DeliveryError                            a sink did not take a report
@@ -35,6 +36,7 @@ __all__ = [
     "ModelError",
     "ModelRefused",
     "ModelUnavailable",
+    "ReceiverAway",
     "ReportError",
     "SchemaMismatch",
     "SinkRefused",
@@ -74,6 +76,10 @@ class ModelRefused(ModelError):  # noqa: N818
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
         super().__init__(message, hint=hint)
         self.code = code
+
+
+class ReceiverAway(HaloError):  # noqa: N818
+    """A running receiver is needed, and none answers, or it has stopped."""
 
 
 class InterpreterGone(HaloError):  # noqa: N818

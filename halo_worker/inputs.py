@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from halo_receiver import conventions, files
+from halo_receiver import conventions
+from halo_receiver.files import FilePart
 from halo_receiver.span import Decoded, LogRecord, Span
 from halo_receiver.store import columns
 from halo_receiver.store.incoming import adopt
 from halo_receiver.store.lock import DirectoryLock
 from halo_receiver.store.segment import SegmentName
 from halo_receiver.store.writer import SegmentWriter
-from halo_worker import segments_client
+from halo_worker import segments_client, source
 from halo_worker.errors import DirectoryInUse, InputError
 
 Arrival = Literal["now", "span-time"]
 
 BATCH_ROWS = 2048  # a whole row group, so that DuckDB compresses it once
 SEGMENT_BYTES = 256 * 2**20  # of a segment made from files
-MAX_PROBLEMS = 20  # named one by one; the rest is counted
+_HINTS = {
+    True: "OTLP protobuf, OTLP/JSON and HALO flat JSONL are read, plain, gzip or zstd; other forms with --from",
+    False: "name the directory or the files of that program, or leave --from away for trace files",
+}
 
 
 @dataclass(slots=True)
@@ -39,17 +43,27 @@ class Imported:
 
 
 def write_segments(
-    paths: Sequence[str], directory: Path, *, now_ns: int, arrival: Arrival, first_number: int = 1
+    paths: Sequence[str], directory: Path, *, now_ns: int, arrival: Arrival, form: str | None = None
 ) -> Imported:
-    """Decode trace files into sealed segments in `directory`.
+    """Decode files into sealed segments in `directory`: trace files, or what the program `form` wrote (`source`).
 
     `arrival` span-time takes a span's end, or start, as its arrival; now gives all of them the same. A bad line or
     item is named and left out; raises InputError when nothing could be read at all.
     """
+    parts = source.read(paths, form, stdin=sys.stdin.buffer)
+    imported = write_parts(parts, directory, now_ns=now_ns, arrival=arrival)
+    if not imported.spans and not imported.logs:
+        named = "; ".join(imported.problems[:3]) or "they are empty"
+        raise InputError(f"no spans in {', '.join(str(path) for path in paths)}: {named}", hint=_HINTS[form is None])
+    return imported
+
+
+def write_parts(parts: Iterable[FilePart], directory: Path, *, now_ns: int, arrival: Arrival) -> Imported:
+    """Write what was read of some source as sealed segments in `directory`; of nothing, none."""
     imported = Imported()
-    batch = _Batch(directory, now_ns, arrival, first_number)
+    batch = _Batch(directory, now_ns, arrival)
     seen: set[str] = set()
-    for part in files.read_files(paths, stdin=sys.stdin.buffer):
+    for part in parts:
         if str(part.path) not in seen:
             seen.add(str(part.path))
             imported.files += 1
@@ -60,12 +74,6 @@ def write_segments(
         for log in part.decoded.logs:
             batch.add_log(log)
     imported.segments = batch.finish()
-    if not imported.spans and not imported.logs:
-        named = "; ".join(imported.problems[:3]) or "they are empty"
-        raise InputError(
-            f"no spans in {', '.join(str(path) for path in paths)}: {named}",
-            hint="OTLP protobuf, OTLP/JSON and HALO flat JSONL are read, plain, gzip or zstd",
-        )
     return imported
 
 
@@ -78,11 +86,11 @@ def _count(imported: Imported, decoded: Decoded) -> None:
 
 
 class _Batch:
-    def __init__(self, directory: Path, now_ns: int, arrival: Arrival, number: int) -> None:
+    def __init__(self, directory: Path, now_ns: int, arrival: Arrival) -> None:
         self._directory = directory
         self._now = now_ns
         self._span_time = arrival == "span-time"
-        self._number = number
+        self._number = 1
         self._spans: list[tuple[Span, int]] = []
         self._logs: list[tuple[LogRecord, int]] = []
         self._writer: SegmentWriter | None = None
@@ -128,17 +136,26 @@ class _Batch:
 
 
 def import_files(
-    paths: Sequence[str], data_dir: Path, *, now_ns: int, arrival: Arrival, say: Callable[[str], None]
+    paths: Sequence[str],
+    data_dir: Path,
+    *,
+    now_ns: int,
+    arrival: Arrival,
+    say: Callable[[str], None],
+    form: str | None = None,
 ) -> Imported:
-    """Put trace files into a store: as segments in `incoming/`, which the store's one writer takes over.
-
-    That writer is the running receiver, or this process where there is none.
-    """
+    """Put files into a store: as segments in `incoming/`, which the store's one writer takes over."""
     incoming = data_dir / "incoming"
-    imported = write_segments(paths, incoming / f"{now_ns}.part", now_ns=now_ns, arrival=arrival)
+    imported = write_segments(paths, incoming / f"{now_ns}.part", now_ns=now_ns, arrival=arrival, form=form)
     for path in imported.segments:
         path.rename(incoming / f"{now_ns}-{path.name}")
     (incoming / f"{now_ns}.part").rmdir()
+    hand_over(data_dir, say)
+    return imported
+
+
+def hand_over(data_dir: Path, say: Callable[[str], None]) -> None:
+    """Have the store's one writer take over what lies in `incoming/`: the running receiver, else this process."""
     try:
         (data_dir / "segments").mkdir(parents=True, exist_ok=True)
         with DirectoryLock(data_dir / "segments" / "writer.lock", "halo import"):
@@ -147,4 +164,3 @@ def import_files(
         sealed = segments_client.seal(data_dir)
         if not sealed.answered:
             say(f"warning: {sealed.reason}; the running receiver takes the import over when it next seals")
-    return imported

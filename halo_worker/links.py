@@ -20,12 +20,17 @@ _FITS = re.compile(r"https?://[^\s<>|\"'`()\\]{1,2000}")
 _PLACE = re.compile(r"\{(\w*)\}")
 
 
+def is_address(text: str) -> bool:
+    """Say whether text is an address that can stand in a page, a message or a terminal."""
+    return _FITS.fullmatch(text) is not None
+
+
 def checked(setting: str, template: str | None) -> str | None:
     """Return a template that can be used. Raises ValueError that says what is wrong."""
     if not template:
         return template
     places, found = PLACES[setting], _PLACE.findall(template)
-    if not _FITS.fullmatch(template):
+    if not is_address(template):
         raise ValueError(f"{setting} must begin with http:// or https:// and hold no spaces, quotes or brackets")
     if places[0] not in found or set(found) - set(places):
         others = "".join(f"; {{{name}}} may be there too" for name in places[1:])

@@ -26,3 +26,13 @@ def moment(text: str) -> int:
         raise ValueError(f"{text!r} is not a time: write ISO-8601, such as 2026-11-24 or 2026-11-24T06:00Z") from None
     value = value if value.tzinfo else value.replace(tzinfo=UTC)
     return int(value.timestamp()) * 1_000_000_000 + value.microsecond * 1000
+
+
+def human_duration(nanoseconds: int | None) -> str:
+    """Write a length of time in the unit a person would use."""
+    if nanoseconds is None:
+        return "-"
+    for unit, size in (("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000)):
+        if nanoseconds >= size:
+            return f"{nanoseconds / size:.1f}{unit}"
+    return f"{nanoseconds / 1000:.0f}µs"

@@ -17,12 +17,12 @@ from halo_worker import assembly, inputs, issues, window_reader
 from halo_worker.analysis import analyst, detectors, evidence, expectations, identities, learned_detectors, page_data
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
-from halo_worker.analysis.work import Work
+from halo_worker.analysis.work import Progress, Work
 from halo_worker.config import Settings
 from halo_worker.config_schedules import BudgetConfig
 from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError
-from halo_worker.report import html, markdown
+from halo_worker.report import briefs, html, markdown
 from halo_worker.report.archive import Archive, new_run_id
 from halo_worker.report.formats import minute
 from halo_worker.report.issue import Scope
@@ -74,7 +74,9 @@ def memory(current: Settings, *, scope: Scope | EllipsisType = ...) -> IssueMemo
     return issues.open_memory(Archive(reports_dir(current)), scope=scope)
 
 
-def run_schedule(current: Settings, name: str, window: Window, *, now_ns: int) -> Result:
+def run_schedule(
+    current: Settings, name: str, window: Window, *, now_ns: int, progress: Callable[[Progress], None] = lambda _: None
+) -> Result:
     """Run one window of a schedule."""
     config = current.schedules[name]
     budget = BudgetConfig.model_validate({**current.budget.model_dump(), **config.budget})
@@ -88,6 +90,7 @@ def run_schedule(current: Settings, name: str, window: Window, *, now_ns: int) -
         sinks=tuple(config.sinks),
         settle=True,
         unread=_gap(current, name, window, now_ns),
+        progress=progress,
     )
     return run(replace(current, budget=budget), request, now_ns=now_ns)
 
@@ -155,11 +158,12 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         )  # fmt: skip
         report = assembled.report
         staged = page_data.collect(reader, report, assembled.history)
+        kept, links = (archive.directory / report.id).absolute(), current.links
         documents = {
-            "report.md": markdown.render_markdown(report, known_ids=staged.known_ids, links=current.links),
-            "report.html": html.render_html(report, staged, index="../index.html", links=current.links),
+            "report.md": markdown.render_markdown(report, known_ids=staged.known_ids, links=links, folder=kept),
+            "report.html": html.render_html(report, staged, index="../index.html", links=links, folder=kept),
             SCENE_FILE: staged.model_dump_json() + "\n",
-        }
+        } | briefs.files(report.findings)
     folder = archive.publish(
         report,
         documents,
@@ -294,4 +298,4 @@ def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) 
 def courier(current: Settings, archive: Archive | None = None) -> Courier:
     """Return what tries again what sinks could not take. It remembers what it need not look at any more."""
     archive = archive or Archive(reports_dir(current))
-    return Courier(archive, current.sinks, current.redaction, links=current.links)
+    return Courier(archive, current.sinks, current.redaction, links=current.links_in_messages())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import grpc
 
 from halo_receiver.pb import segments_pb2
+from halo_worker.errors import ReceiverAway
 
 ADDRESS_FILE = "receiver.json"
 SEAL_SECONDS = 30.0
@@ -82,6 +85,39 @@ def status(address: ReceiverAddress, *, timeout: float = STATUS_SECONDS) -> Stat
     return Status(answer.trouble, answer.metrics)
 
 
+@contextlib.contextmanager
+def tail(data_dir: Path, *, recent: int) -> Iterator[Iterator[segments_pb2.TailResponse]]:
+    """Open what the receiver of `data_dir` stores, as it stores it, after at most `recent` spans from before.
+
+    Messages without spans come now and then. Raises ReceiverAway when there is no receiver, or when it ends.
+    """
+    address = ReceiverAddress.read(data_dir)
+    if address is None:
+        raise ReceiverAway(
+            f"no receiver is running on {data_dir}",
+            hint="'halo up' starts one; 'halo traces' lists what is stored",
+        )
+    with grpc.insecure_channel(_target(address), options=NO_PROXY) as channel:
+        call = channel.unary_stream(
+            "/halo.v1.Segments/Tail",
+            request_serializer=segments_pb2.TailRequest.SerializeToString,
+            response_deserializer=segments_pb2.TailResponse.FromString,
+        )(segments_pb2.TailRequest(recent=recent), metadata=_metadata(address))
+        try:
+            yield call
+        except grpc.RpcError as error:
+            raise ReceiverAway(
+                f"the receiver at {_target(address)} is not there: {error.code().name}: {error.details()}",
+                hint="'halo status' says what runs",
+            ) from None
+        finally:
+            call.cancel()
+
+
+def _metadata(address: ReceiverAddress) -> tuple[tuple[str, str]]:
+    return (("authorization", f"Bearer {address.token}"),)
+
+
 def _call(address: ReceiverAddress, method: str, request: Any, answer: Any, timeout: float) -> Any:
     with grpc.insecure_channel(_target(address), options=NO_PROXY) as channel:
         call = channel.unary_unary(
@@ -89,7 +125,7 @@ def _call(address: ReceiverAddress, method: str, request: Any, answer: Any, time
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )
-        return call(request, timeout=timeout, metadata=(("authorization", f"Bearer {address.token}"),))
+        return call(request, timeout=timeout, metadata=_metadata(address))
 
 
 def _target(address: ReceiverAddress) -> str:

@@ -38,7 +38,9 @@ def opened(
 def _files(request: Request, now_ns: int, options: dict[str, Any]) -> Iterator[Opened]:
     """The window is what the files span."""
     with tempfile.TemporaryDirectory(prefix="halo-") as folder:
-        imported = inputs.write_segments(request.paths, Path(folder), now_ns=now_ns, arrival="span-time")
+        imported = inputs.write_segments(
+            request.paths, Path(folder), now_ns=now_ns, arrival="span-time", form=request.form
+        )
         problems = [*imported.problems]
         if imported.rejected:
             problems.append(f"{imported.rejected} items have no usable ids and were left out")

@@ -21,10 +21,10 @@ OURS = ("halo_receiver", "halo_worker")
 
 # Library → the modules (or packages, with a final dot) that may import it.
 DOORS: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("halo_receiver.http_server",),
+    "aiohttp": ("halo_receiver.http_server", "halo_worker.page."),
     "apscheduler": ("halo_worker.cron", "halo_worker.schedule"),
     "click": ("halo_worker.cli.",),
-    "duckdb": ("halo_receiver.store.",),
+    "duckdb": ("halo_receiver.store.", "halo_worker.page.trace_index"),
     "genai_prices": ("halo_receiver.conventions.cost", "halo_worker.rlm.provider.prices"),
     "google.protobuf": ("halo_receiver.answers", "halo_receiver.decode.", "halo_receiver.files.binary",
                         "halo_receiver.http_server", "halo_receiver.otlp_messages", "halo_receiver.pb.",
@@ -33,12 +33,15 @@ DOORS: dict[str, tuple[str, ...]] = {
     "grpc": ("halo_receiver.answers", "halo_receiver.segments_service", "halo_receiver.server",
              "halo_worker.demo.emit", "halo_worker.segments_client"),
     "grpc_health": ("halo_receiver.server",),
-    "httpx": ("halo_worker.delivery.",),
+    "httpx": ("halo_worker.delivery.", "halo_worker.source.remote"),
     "isal": ("halo_receiver.request_check",),
-    "jinja2": ("halo_worker.delivery.", "halo_worker.report.html"),
+    "jinja2": ("halo_worker.delivery.", "halo_worker.page.rendering", "halo_worker.report.html",
+               "halo_worker.report.rendering"),
     "jsonschema": ("halo_worker.analysis.", "halo_worker.rlm.agent.tool_arguments", "halo_worker.rlm.json_schema"),
     "markdown_it": ("halo_worker.report.answer_markdown",),
-    "markupsafe": ("halo_worker.report.html",),
+    "markupsafe": ("halo_worker.page.rendering", "halo_worker.report."),
+    "mcp": ("halo_worker.mcp_server.server", "halo_worker.mcp_server.transport"),
+    "mcp_types": ("halo_worker.mcp_server.server",),
     "openai": ("halo_worker.rlm.provider.openai_model",),
     "opentelemetry.context": ("halo_worker.demo.", "halo_worker.telemetry"),
     "opentelemetry.exporter": ("halo_worker.demo.", "halo_worker.telemetry"),
@@ -49,13 +52,15 @@ DOORS: dict[str, tuple[str, ...]] = {
     "orjson": ("halo_receiver.", "halo_worker."),  # JSON is everywhere
     "prometheus_client": ("halo_receiver.metrics", "halo_worker.metrics"),
     "pyarrow": ("halo_receiver.store.",),
+    "pygal": ("halo_worker.report.charts",),
     "pydantic": ("halo_receiver.auth", "halo_receiver.config", "halo_receiver.config_loader",
-                 "halo_worker.api.", "halo_worker.config", "halo_worker.config_delivery",
+                 "halo_worker.api.", "halo_worker.config", "halo_worker.config_alerts", "halo_worker.config_delivery",
                  "halo_worker.config_schedules", "halo_worker.links", "halo_worker.report."),
     "pydantic_monty": ("halo_worker.rlm.interpreter.monty_interpreter",),
     "rich": ("halo_worker.cli.",),
     "slack_sdk": ("halo_worker.delivery.",),
     "standardwebhooks": ("halo_worker.delivery.",),
+    "uvicorn": ("halo_worker.mcp_server.transport",),
     "uvloop": ("halo_receiver.__main__",),
     "zstandard": ("halo_receiver.files.streams", "halo_receiver.spool"),
 }  # fmt: skip
@@ -116,6 +121,8 @@ IMPORTED_AS = {
 
 # Import → the dependency that always brings it.
 COMES_WITH = {
+    "mcp_types": "mcp",
+    "uvicorn": "mcp",
     "markupsafe": "jinja2",
     "opentelemetry.context": "opentelemetry-sdk",
     "opentelemetry.trace": "opentelemetry-sdk",
@@ -125,7 +132,8 @@ COMES_WITH = {
 
 def test_every_dependency_is_imported_and_every_import_is_a_dependency() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = {line.split(">")[0].split("=")[0].split("[")[0].strip() for line in project["dependencies"]}
+    lines = [*project["dependencies"], *project["optional-dependencies"]["mcp"]]
+    wanted = {line.split(">")[0].split("=")[0].split("[")[0].strip() for line in lines}
     names = {IMPORTED_AS.get(name, name.replace("-", "_")) for name in wanted}
     imported = {library for _, library in IMPORTS}
     assert names - imported == set(), "declared, but imported nowhere"

@@ -32,7 +32,7 @@ def test_the_readme_is_read_in_one_sitting() -> None:
 
 @pytest.mark.parametrize("view", ["spans", "traces", "logs"])
 def test_every_column_has_a_meaning_in_the_reference(tmp_path: Path, view: str) -> None:
-    meaning = tomllib.loads((REPOSITORY / "docs" / "columns.toml").read_text(encoding="utf-8"))[view]
+    meaning = tomllib.loads((REPOSITORY / "halo_receiver" / "store" / "columns.toml").read_text(encoding="utf-8"))[view]
     (tmp_path / "segments").mkdir()
     with Reader.open(tmp_path) as reader:
         columns = {row["column_name"] for row in reader.query(f"DESCRIBE {view}")}
@@ -86,6 +86,21 @@ def test_the_file_as_it_lies_there_changes_nothing() -> None:
     )
 
 
+TOML = [
+    (path.name, text)
+    for path in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+    for text in re.findall(r"^```toml\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("name", "text"), TOML)
+def test_settings_that_a_document_shows_are_settings(tmp_path: Path, name: str, text: str) -> None:
+    """What a comment says to put into the environment is there."""
+    (tmp_path / "halo.toml").write_text(text, encoding="utf-8")
+    environment = dict.fromkeys(re.findall(r"HALO_SINKS_\w+", text), "https://hooks.example/x")
+    assert load_settings(file=tmp_path / "halo.toml", environment=environment), name
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"])
 def test_what_a_document_names_is_there(name: str) -> None:
     text = (REPOSITORY / name).read_text(encoding="utf-8")
@@ -112,3 +127,25 @@ def test_the_collector_configuration_of_the_docs_is_the_one_deployed() -> None:
 def test_pins_name_no_place_to_install_from() -> None:
     lines = (REPOSITORY / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not re.fullmatch(r"(#.*|[\w.-]+==[\w.]+( ; .*)?)", line)] == []
+
+
+def test_a_page_includes_the_files_that_it_means_to() -> None:
+    """A formatter once took the marker for Python; the page then showed the marker."""
+    marked = [
+        line for page in REPOSITORY.glob("docs/*.md") for line in page.read_text("utf-8").splitlines() if "--8" in line
+    ]
+    included = [re.fullmatch(r'--8<-- "([^":]+)(:[^"]*)?"', line) for line in marked]
+    assert marked
+    assert all(found and (REPOSITORY / found[1]).is_file() for found in included), marked
+
+
+@pytest.mark.parametrize("name", ["prometheus/alerts.yml", "grafana/halo.json"])
+def test_rules_and_dashboard_ask_for_metrics_that_exist(name: str) -> None:
+    """`promtool check rules` says that they parse, not that anything has these names."""
+    asked = set(re.findall(r"\bhalo_[a-z_]+", (REPOSITORY / "examples" / name).read_text("utf-8")))
+    code = "".join(
+        (REPOSITORY / package / "metrics.py").read_text("utf-8") for package in ("halo_receiver", "halo_worker")
+    )
+    there = set(re.findall(r'"(halo_[a-z_]+)"', code))
+    assert asked
+    assert {re.sub("_(total|bucket|sum|count)$", "", metric) for metric in asked} <= there

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhalo_receiver/pb/segments.proto\x12\x07halo.v1\"\r\n\x0bSealRequest\"2\n\x0cSealResponse\x12\"\n\x08segments\x18\x01 \x03(\x0b\x32\x10.halo.v1.Segment\"O\n\x0bListRequest\x12 \n\x18start_received_unix_nano\x18\x01 \x01(\x03\x12\x1e\n\x16\x65nd_received_unix_nano\x18\x02 \x01(\x03\"2\n\x0cListResponse\x12\"\n\x08segments\x18\x01 \x03(\x0b\x32\x10.halo.v1.Segment\"\x86\x01\n\x07Segment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x03\x12\r\n\x05spans\x18\x03 \x01(\x03\x12\x0c\n\x04logs\x18\x04 \x01(\x03\x12 \n\x18\x66irst_received_unix_nano\x18\x05 \x01(\x03\x12\x1f\n\x17last_received_unix_nano\x18\x06 \x01(\x03\"\x0f\n\rStatusRequest\"2\n\x0eStatusResponse\x12\x0f\n\x07trouble\x18\x01 \x01(\t\x12\x0f\n\x07metrics\x18\x02 \x01(\t2\xaf\x01\n\x08Segments\x12\x33\n\x04Seal\x12\x14.halo.v1.SealRequest\x1a\x15.halo.v1.SealResponse\x12\x33\n\x04List\x12\x14.halo.v1.ListRequest\x1a\x15.halo.v1.ListResponse\x12\x39\n\x06Status\x12\x16.halo.v1.StatusRequest\x1a\x17.halo.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhalo_receiver/pb/segments.proto\x12\x07halo.v1\"\r\n\x0bSealRequest\"2\n\x0cSealResponse\x12\"\n\x08segments\x18\x01 \x03(\x0b\x32\x10.halo.v1.Segment\"O\n\x0bListRequest\x12 \n\x18start_received_unix_nano\x18\x01 \x01(\x03\x12\x1e\n\x16\x65nd_received_unix_nano\x18\x02 \x01(\x03\"2\n\x0cListResponse\x12\"\n\x08segments\x18\x01 \x03(\x0b\x32\x10.halo.v1.Segment\"\x86\x01\n\x07Segment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x03\x12\r\n\x05spans\x18\x03 \x01(\x03\x12\x0c\n\x04logs\x18\x04 \x01(\x03\x12 \n\x18\x66irst_received_unix_nano\x18\x05 \x01(\x03\x12\x1f\n\x17last_received_unix_nano\x18\x06 \x01(\x03\"\x0f\n\rStatusRequest\"2\n\x0eStatusResponse\x12\x0f\n\x07trouble\x18\x01 \x01(\t\x12\x0f\n\x07metrics\x18\x02 \x01(\t\"\x1d\n\x0bTailRequest\x12\x0e\n\x06recent\x18\x01 \x01(\r\"X\n\x0cTailResponse\x12#\n\x05spans\x18\x01 \x03(\x0b\x32\x14.halo.v1.SpanSummary\x12\x0e\n\x06missed\x18\x02 \x01(\x04\x12\x13\n\x0bmore_recent\x18\x03 \x01(\x08\"\xe2\x03\n\x0bSpanSummary\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x0f\n\x07span_id\x18\x02 \x01(\t\x12\x16\n\x0eparent_span_id\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\r\n\x05\x61gent\x18\x05 \x01(\t\x12\x0f\n\x07session\x18\x06 \x01(\t\x12\x0c\n\x04user\x18\x07 \x01(\t\x12\x11\n\tspan_type\x18\x08 \x01(\t\x12\x0c\n\x04kind\x18\t \x01(\t\x12\x0c\n\x04name\x18\n \x01(\t\x12\r\n\x05model\x18\x0b \x01(\t\x12\x0c\n\x04tool\x18\x0c \x01(\t\x12\x0e\n\x06status\x18\r \x01(\t\x12\r\n\x05\x65rror\x18\x0e \x01(\t\x12\r\n\x05input\x18\x0f \x01(\t\x12\x17\n\x0fstart_unix_nano\x18\x10 \x01(\x06\x12\x1a\n\x12received_unix_nano\x18\x11 \x01(\x06\x12\x1a\n\rduration_nano\x18\x12 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x0cinput_tokens\x18\x13 \x01(\x03H\x01\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x14 \x01(\x03H\x02\x88\x01\x01\x12\x15\n\x08\x63ost_usd\x18\x15 \x01(\x01H\x03\x88\x01\x01\x42\x10\n\x0e_duration_nanoB\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB\x0b\n\t_cost_usd2\xe6\x01\n\x08Segments\x12\x33\n\x04Seal\x12\x14.halo.v1.SealRequest\x1a\x15.halo.v1.SealResponse\x12\x33\n\x04List\x12\x14.halo.v1.ListRequest\x1a\x15.halo.v1.ListResponse\x12\x39\n\x06Status\x12\x16.halo.v1.StatusRequest\x1a\x17.halo.v1.StatusResponse\x12\x35\n\x04Tail\x12\x14.halo.v1.TailRequest\x1a\x15.halo.v1.TailResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_end=396
   _globals['_STATUSRESPONSE']._serialized_start=398
   _globals['_STATUSRESPONSE']._serialized_end=448
-  _globals['_SEGMENTS']._serialized_start=451
-  _globals['_SEGMENTS']._serialized_end=626
+  _globals['_TAILREQUEST']._serialized_start=450
+  _globals['_TAILREQUEST']._serialized_end=479
+  _globals['_TAILRESPONSE']._serialized_start=481
+  _globals['_TAILRESPONSE']._serialized_end=569
+  _globals['_SPANSUMMARY']._serialized_start=572
+  _globals['_SPANSUMMARY']._serialized_end=1054
+  _globals['_SEGMENTS']._serialized_start=1057
+  _globals['_SEGMENTS']._serialized_end=1287
 # @@protoc_insertion_point(module_scope)

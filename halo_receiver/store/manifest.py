@@ -16,7 +16,7 @@ import duckdb
 import orjson
 
 from halo_receiver.store import trace_filter
-from halo_receiver.store.segment import SegmentName, is_sealed
+from halo_receiver.store.segment import SegmentName, is_sealed, listed
 
 CACHE_FILE = "manifest.json"
 
@@ -100,6 +100,15 @@ def load(directory: Path, paths: Iterable[Path], *, write: bool = False) -> list
             temporary.write_bytes(b"[" + b",\n".join(orjson.dumps(asdict(entry)) for entry in entries) + b"]\n")
             temporary.rename(directory / CACHE_FILE)
     return entries
+
+
+def current(directory: Path) -> tuple[list[Entry], list[Path]]:
+    """Return the sealed segments that readers open, as no merge has replaced them, and files that say nothing."""
+    entries = load(directory, listed(directory))
+    known = {entry.name for entry in entries}
+    damaged = [path for path in listed(directory) if path.name not in known]
+    gone = replaced(directory, entries)
+    return [entry for entry in entries if entry.name not in gone], damaged
 
 
 def _cached(directory: Path) -> dict[str, Entry]:

@@ -98,6 +98,12 @@ def list_traces(
     return [{**row, "input_text": first.get(row["trace_id"])} for row in rows]
 
 
+def with_text(reader: Reader, text: str) -> list[str]:
+    """Return the traces that hold a text in a name, input, output or error of a span."""
+    rows = reader.query(f"SELECT trace_id FROM traces WHERE {_CONDITIONS['text'].format('$1')}", [text])
+    return [row["trace_id"] for row in rows]
+
+
 def unmatched(reader: Reader, filters: Filters) -> InputError | None:
     """Say which name that was asked for no trace has, and what is like it; None where each is there."""
     for name, sql in _VALUES.items():

@@ -12,7 +12,8 @@ from typing import Any
 
 from halo_receiver.store.reader import Reader
 from halo_worker import inputs
-from halo_worker.analysis import affected_spans, capture, detectors
+from halo_worker.analysis import affected_spans, detectors
+from halo_worker.analysis.detectors import capture
 from halo_worker.analysis.draft import DraftFinding
 from halo_worker.analysis.questions import Questions
 from halo_worker.display import one_line

@@ -1,4 +1,4 @@
-"""`halo run`, `halo import` and `halo demo`: analyse now."""
+"""`halo run` and `halo demo`: analyse now."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from halo_receiver import permissions
-from halo_worker import inputs, run
+from halo_worker import run
 from halo_worker.cli.common import bounds, everywhere, given_data_dir, settings, show_report, window_of
 from halo_worker.cli.console import talk
-from halo_worker.cli.progress import shown, working
+from halo_worker.cli.progress import shown
+from halo_worker.cli.sources import form_option, paths_of, say_problems
 from halo_worker.config import ModelConfig
 from halo_worker.config_schedules import BudgetConfig
 from halo_worker.display import visible
@@ -21,8 +22,6 @@ from halo_worker.errors import InputError
 from halo_worker.report import formats
 from halo_worker.report.model import Report
 from halo_worker.request import Request
-
-MAX_PROBLEMS = 10  # named on stderr; the rest is counted
 
 _MODEL = {
     "model": "name", "sub_model": "sub_model", "base_url": "base_url", "api_key": "api_key", "api": "api",
@@ -136,10 +135,11 @@ def _model_options(command: Any) -> Any:
 )
 @bounds("24h")
 @_model_options
+@form_option
 @click.option("--out", type=click.Path(path_type=Path), help="Put the run's folder under this directory.")
 @click.option(
     "--format",
-    "form",
+    "output",
     type=click.Choice(["text", "json", "markdown", "html"]),
     help="[default: text on a terminal, markdown in a pipe]",
 )
@@ -156,8 +156,8 @@ def _model_options(command: Any) -> Any:
 @everywhere
 def run_command(
     paths: tuple[str, ...], given_paths: tuple[str, ...], last_: str | None, since: str | None, until: str | None,
-    prompt: str | None, detectors_only: bool, out: Path | None, form: str | None, fail_on: str | None, schedule: str | None,
-    remember: bool, resume: str | None,
+    prompt: str | None, detectors_only: bool, out: Path | None, output: str | None, fail_on: str | None, schedule: str | None,
+    remember: bool, resume: str | None, form: str | None,
     telemetry: bool, context: str | None, repo_path: Path | None, route: str | None, headers: tuple[str, ...],
     data_dir: Path | None, config: Path | None, **options: Any,
 ) -> int:  # fmt: skip
@@ -180,7 +180,7 @@ def run_command(
         budget={name: options[name] for name in _BUDGET},
         analysis={"route": route, "repo_path": repo_path, "context": _context(context)},
     )
-    files = (*paths, *given_paths)
+    files = paths_of((*paths, *given_paths), form)
     now_ns = time.time_ns()
     if files and (last_ or since or until):
         raise InputError("--last, --since and --until are for the store; with files the window is all that is in them")
@@ -192,6 +192,7 @@ def run_command(
     request = Request(
         window=None if files else window_of(last_, since, until, now_ns=now_ns, default="24h"),
         paths=files,
+        form=form,
         prompt=prompt,
         engine="detectors" if detectors_only else None,
         out=out or (Path("halo-reports") if outside else None),
@@ -206,10 +207,10 @@ def run_command(
     )
     with shown() as progress:
         result = run.run(current, replace(request, progress=progress), now_ns=now_ns)
-    _say_problems(result.problems)
+    say_problems(result.problems)
     if unanswered := formats.unanswered(result.report):
         talk(unanswered if prompt or result.report.prompt else f"warning: {unanswered}")
-    _print(result, form)
+    _print(result, output)
     for item in result.deliveries:
         talk(f"{item.sink}: {item.state}{f', {item.reason}' if item.reason else ''}")
     return _exit_code(result.report, fail_on)
@@ -234,13 +235,6 @@ def _context(text: str | None) -> str | None:
         raise InputError(f"--context {text}: {error}") from None
 
 
-def _say_problems(problems: tuple[str, ...]) -> None:
-    for problem in problems[:MAX_PROBLEMS]:
-        talk(f"warning: {problem}")
-    if len(problems) > MAX_PROBLEMS:
-        talk(f"warning: … and {len(problems) - MAX_PROBLEMS} more of the kind")
-
-
 def _print(result: run.Result, form: str | None) -> None:
     show_report(result.folder, form)
     talk(f"report: {result.folder / 'report.html'}")
@@ -252,31 +246,6 @@ def _exit_code(report: Report, fail_on: str | None) -> int:
     states = {finding.state for finding in report.findings if not finding.muted} - {"resolved"}
     matched = bool(states) if fail_on == "any" else fail_on in states
     return 3 if fail_on and matched else 0
-
-
-@click.command("import")
-@click.argument("paths", nargs=-1, required=True)
-@click.option(
-    "--arrival",
-    type=click.Choice(["now", "span-time"]),
-    default="now",
-    show_default=True,
-    help="When the spans count as arrived.",
-)
-@everywhere
-def import_command(paths: tuple[str, ...], arrival: inputs.Arrival, data_dir: Path | None, config: Path | None) -> None:
-    """Put trace files into the store: OTLP protobuf, OTLP/JSON, HALO flat JSONL; plain, gzip or zstd."""
-    current = settings(data_dir, config, make=True)
-    with working("reading trace files"):
-        imported = inputs.import_files(paths, current.store.data_dir, now_ns=time.time_ns(), arrival=arrival, say=talk)
-    _say_problems(tuple(imported.problems))
-    for what, count in sorted(imported.mended.items()):
-        talk(f"note: {what} ({count})")
-    talk(
-        f"imported {formats.plural(imported.spans, 'span')} and {formats.plural(imported.logs, 'log record')} "
-        f"from {formats.plural(imported.files, 'file')}"
-        + (f"; {imported.rejected} rejected for want of usable ids" if imported.rejected else "")
-    )
 
 
 @click.command("demo")

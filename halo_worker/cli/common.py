@@ -25,6 +25,7 @@ from halo_worker.cli.console import Context, talk
 from halo_worker.config import Settings, load_settings
 from halo_worker.display import json_for_terminal, one_line, visible
 from halo_worker.errors import InputError
+from halo_worker.moments import human_duration as human_duration
 from halo_worker.moments import moment, seconds_of
 from halo_worker.window import Window, last
 
@@ -231,13 +232,3 @@ def show_report(folder: Path, form: str | None) -> None:
         Console(width=None if sys.stdout.isatty() else TEXT_COLUMNS).print(Markdown(visible(text)))
     else:
         click.echo(visible(text), nl=False)
-
-
-def human_duration(nanoseconds: int | None) -> str:
-    """Write a length of time in the unit a person would use."""
-    if nanoseconds is None:
-        return "-"
-    for unit, size in (("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000)):
-        if nanoseconds >= size:
-            return f"{nanoseconds / size:.1f}{unit}"
-    return f"{nanoseconds / 1000:.0f}µs"

@@ -1,4 +1,4 @@
-"""`halo up`, `halo receive`, `halo work` and `halo schedules`: what keeps running."""
+"""`halo up`, `halo receive` and `halo work`: what keeps running."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ import click
 
 from halo_receiver import child_processes
 from halo_receiver.logs import event, set_up
-from halo_receiver.store.lock import DirectoryLock, holder
+from halo_receiver.store.lock import DirectoryLock
 from halo_worker import run as conductor
 from halo_worker import schedule
-from halo_worker.cli.common import everywhere, given_data_dir, nearest, print_rows, settings
+from halo_worker.alerts import eligible
+from halo_worker.alerts.thread import AlertThread
+from halo_worker.analysis.work import Progress
+from halo_worker.cli.common import everywhere, given_data_dir, settings
 from halo_worker.cli.console import talk
-from halo_worker.cli.receiver_child import ReceiverChild
+from halo_worker.cli.kept_child import PageChild, ReceiverChild
 from halo_worker.config import Settings
 from halo_worker.delivery.courier import Delivery, make_sink, unreachable
-from halo_worker.errors import HaloError, InputError
+from halo_worker.errors import HaloError
 from halo_worker.metrics import MetricsServer, WorkerMetrics
 from halo_worker.report import formats
-from halo_worker.report.model import iso_nano
 from halo_worker.segments_client import ReceiverAddress
 from halo_worker.window import Window
 
@@ -45,6 +47,11 @@ def _endpoints(command: Any) -> Any:
 def _receiver_arguments(current: Settings, config: Path | None) -> list[str]:
     words = ["--data-dir", str(current.store.data_dir)]
     words += ["--grpc-endpoint", current.receiver.grpc_endpoint, "--http-endpoint", current.receiver.http_endpoint]
+    return [*words, "--config", str(config)] if config else words
+
+
+def _page_arguments(current: Settings, config: Path | None) -> list[str]:
+    words = ["page", "--data-dir", str(current.store.data_dir)]
     return [*words, "--config", str(config)] if config else words
 
 
@@ -71,7 +78,7 @@ def receive_command(
 def work_command(once: bool, data_dir: Path | None, config: Path | None) -> int:
     """Run the schedules on a data directory, until SIGTERM or Ctrl-C."""
     current = settings(data_dir, config, make=True)
-    _check(current)
+    check(current)
     with _worker_lock(current):
         if once:
             return _work_once(current)
@@ -82,81 +89,29 @@ def work_command(once: bool, data_dir: Path | None, config: Path | None) -> int:
 @_endpoints
 @everywhere
 def up_command(grpc_endpoint: str | None, http_endpoint: str | None, data_dir: Path | None, config: Path | None) -> int:
-    """Run the receiver and the scheduled worker together on one data directory.
+    """Run the receiver, the scheduled worker and the page together on one data directory.
 
     Ctrl-C and SIGTERM drain, seal and leave nothing half done; a second start continues.
     """
     current = settings(
         data_dir, config, make=True, receiver={"grpc_endpoint": grpc_endpoint, "http_endpoint": http_endpoint}
     )
-    _check(current)
+    check(current)
+    from halo_worker.page import security  # loads aiohttp, which the worker alone does not need
+
+    security.check(current)
     with _worker_lock(current):
-        receiver = ReceiverChild(current, _receiver_arguments(current, config), say=partial(event, log))
-        return _until_stopped(current, receiver=receiver)
+        say = partial(event, log)
+        receiver = ReceiverChild(current, _receiver_arguments(current, config), say=say)
+        page = None if current.page.endpoint == "off" else PageChild(_page_arguments(current, config), say=say)
+        return _until_stopped(current, receiver=receiver, page=page)
 
 
-@click.command("schedules")
-@click.argument("action", type=click.Choice(["list", "run"]), default="list")
-@click.argument("name", required=False)
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@everywhere
-def schedules_command(action: str, name: str | None, form: str, data_dir: Path | None, config: Path | None) -> int:
-    """List the schedules with their last window and next run, or run one NAME now."""
-    current = settings(data_dir, config)
-    if action == "run":
-        if name not in current.schedules:
-            raise InputError(
-                f"there is no schedule '{name}'" if name else "which schedule?",
-                hint=nearest(name or "", current.schedules),
-            )
-        _check(current)
-        ran = _scheduler(current).run_now(name)
-        return 1 if ran.failed or ran.skipped else 0
-    reports = conductor.last_reports(current)
-    data_dir = current.store.data_dir
-    worker = holder(schedule.worker_lock(data_dir))
-    planned = schedule.plan(current.schedules, conductor.watermarks(current), time.time_ns())
-    rows = [
-        {
-            "name": item.name,
-            "when": item.when,
-            "last_run": iso_nano(reports[item.name].created_at) if item.name in reports else None,
-            "last_report": reports[item.name].id if item.name in reports else None,
-            "last_window_end": iso_nano(item.last_window_end) if item.last_window_end else None,
-            "next_run": iso_nano(item.next_run) if item.next_run else None,
-            "overdue_since": iso_nano(item.overdue_since) if item.overdue_since else None,
-            "running": holder(schedule.run_lock(data_dir, item.name).path) is not None,
-            "worker": worker,
-            "sinks": current.schedules[item.name].sinks,
-        }
-        for item in planned
-    ]
-    if form == "table":
-        rows = [
-            {
-                "name": row["name"],
-                "when": row["when"],
-                "last run": _minute(row["last_run"]) or "never",
-                "next run": _minute(row["next_run"]) or "never",
-                "overdue since": "running now" if row["running"] else _minute(row["overdue_since"]),
-                "sinks": ", ".join(current.schedules[str(row["name"])].sinks) or "none",
-            }
-            for row in rows
-        ]
-    print_rows(rows, form)
-    if worker is None:
-        talk("no worker is running on this directory: 'halo up' or 'halo work' runs what is due")
-    return 0
-
-
-def _minute(moment: object) -> str:
-    return f"{str(moment)[:16].replace('T', ' ')} UTC" if moment else ""
-
-
-def _check(current: Settings) -> None:
+def check(current: Settings) -> None:
     """Set the log up, and refuse to start with what no later run could mend."""
     set_up(current.worker.log_level, current.worker.log_format)
     schedule.check(current)
+    eligible.check(current)
     for name, config in current.sinks.items():
         make_sink(name, config)
 
@@ -184,10 +139,23 @@ def _worker_lock(current: Settings) -> DirectoryLock:
     return DirectoryLock(schedule.worker_lock(current.store.data_dir), "a worker")
 
 
-def _scheduler(current: Settings, ran: Callable[[str, str], None] = lambda *_: None) -> schedule.Scheduler:
+def scheduler_of(
+    current: Settings,
+    ran: Callable[[str, str], None] = lambda *_: None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> schedule.Scheduler:
+    """Return what runs the schedules. `ran` is told how each run ended, `progress` how far it is."""
+
     def work(name: str, window: Window) -> bool:
         try:
-            result = conductor.run_schedule(current, name, window, now_ns=time.time_ns())
+            event(
+                log,
+                "run started",
+                schedule=name,
+                since=formats.minute(window.start_ns),
+                until=formats.minute(window.end_ns),
+            )
+            result = conductor.run_schedule(current, name, window, now_ns=time.time_ns(), progress=progress)
         except Exception as error:  # noqa: BLE001 - one failing run must not end the worker; the next one is tried
             event(log, "run failed", level=logging.ERROR, schedule=name, **_reason(error))
             ran(name, "failed")
@@ -214,7 +182,7 @@ def _scheduler(current: Settings, ran: Callable[[str, str], None] = lambda *_: N
 
 def _work_once(current: Settings) -> int:
     """Run what is due of every schedule, and one that has never run."""
-    scheduler = _scheduler(current)
+    scheduler = scheduler_of(current)
     watermark, now = conductor.watermarks(current), time.time_ns()
     ran = [
         scheduler.run_now(name) if watermark(name, now) is None else scheduler.run_due(name)
@@ -261,7 +229,7 @@ def _say_next(current: Settings) -> None:
     talk(f"report:      halo run --last 1h{flag} now" + (f"; on schedule at {formats.minute(due)} UTC" if due else ""))
 
 
-def _until_stopped(current: Settings, *, receiver: ReceiverChild | None) -> int:
+def _until_stopped(current: Settings, *, receiver: ReceiverChild | None, page: PageChild | None = None) -> int:
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -270,24 +238,29 @@ def _until_stopped(current: Settings, *, receiver: ReceiverChild | None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     metrics = WorkerMetrics(current, clock=time.time_ns)
-    scheduler = _scheduler(current, metrics.ran)
+    scheduler = scheduler_of(current, metrics.ran)
     courier = conductor.courier(current)
+    alerts = AlertThread(current, say=partial(event, log), delivered=_say_deliveries)
     server, code = _serve_metrics(current, metrics), 0
     try:
         if receiver is not None and (ended := receiver.wait_ready(stopping)):
             return ended
         scheduler.start()
+        alerts.start()
         if receiver is not None and current.worker.log_format == "text":
             _say_next(current)
         # Beside the work: a host that answers nothing takes its time-out.
         threading.Thread(target=_say_unreachable, args=(current,), daemon=True).start()
         while not stopping.wait(1.0):
             _say_deliveries(courier.retry(stop=stopping.is_set))
-            if receiver is not None:
-                receiver.look()
+            for child in filter(None, (receiver, page)):
+                child.look()
     finally:
         conductor.interrupt()
+        alerts.stop()
         scheduler.stop()
+        if page is not None:
+            page.stop()
         if server is not None:
             server.stop()
         if receiver is not None:

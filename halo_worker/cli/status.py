@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from halo_receiver import backlog
-from halo_receiver.store import manifest
-from halo_receiver.store.lock import holder
-from halo_receiver.store.segment import listed
-from halo_worker import freshness, run, schedule, segments_client
-from halo_worker.cli.common import everywhere, human_duration, settings
-from halo_worker.config import Settings
+from halo_worker import status
+from halo_worker.cli.common import everywhere, settings
 from halo_worker.display import json_for_terminal, one_line
-from halo_worker.report import formats, headline
-from halo_worker.report.archive import Archive
-
-Row = tuple[str, str]
 
 
 @click.command("status")
@@ -28,65 +18,10 @@ Row = tuple[str, str]
 @everywhere
 def status_command(form: str, data_dir: Path | None, config: Path | None) -> None:
     """Say what runs, what arrived last, the last report and the next. 'halo doctor' looks deeper."""
-    current = settings(data_dir, config)
-    rows = list(_rows(current, time.time_ns()))
+    rows = list(status.rows(settings(data_dir, config), time.time_ns()))
     if form == "json":
         click.echo(json_for_terminal(json.dumps(dict(rows), ensure_ascii=False, indent=2)))
         return
     width = max(len(name) for name, _ in rows)
     for name, says in rows:
         click.echo(one_line(f"{name:<{width}}  {says}"))
-
-
-def _rows(current: Settings, now_ns: int) -> Iterator[Row]:
-    directory = current.store.data_dir
-    yield (
-        "data",
-        _stored(directory, now_ns) if directory.is_dir() else f"{directory} is not there yet: 'halo up' makes it",
-    )
-    yield "receiver", _receiver(directory)
-    yield "worker", holder(schedule.worker_lock(directory)) or "none: 'halo up' starts one with a receiver"
-    archive = Archive(run.reports_dir(current))
-    ids = archive.ids()
-    if ids:
-        report = archive.load(ids[0])
-        yield "last report", f"{_ago(report.created_at, now_ns)}: {headline.headline(report)} ({report.id})"
-        memory = run.memory(current)
-        open_ = [one for one in memory.issues.values() if one.state != "resolved"]
-        yield "issues", f"{len(open_)} open of {len(memory.issues)} followed: 'halo issues' lists them"
-    else:
-        yield "last report", "none: 'halo run' makes one now"
-    yield "next report", _next(current, now_ns)
-
-
-def _stored(directory: Path, now_ns: int) -> str:
-    entries = manifest.load(directory / "segments", listed(directory / "segments"))
-    spans, size = sum(entry.spans for entry in entries), sum(entry.bytes for entry in entries)
-    says = f"{directory}: {formats.plural(spans, 'span')}, {size / 2**20:,.1f} MiB"
-    newest = max((entry.last_received_ns for entry in entries), default=0)
-    return f"{says}, the last arrived {_ago(newest, now_ns)}" if newest else says
-
-
-def _receiver(directory: Path) -> str:
-    address = segments_client.ReceiverAddress.read(directory)
-    if address is None:
-        waiting = backlog.waiting(directory) if directory.is_dir() else None
-        return f"none runs; {waiting}: {freshness.REMEDY}" if waiting else "none runs: 'halo up' starts one"
-    answer = segments_client.status(address)
-    if isinstance(answer, str):
-        return answer
-    where = f"process {address.pid}, gRPC {address.grpc or 'off'}, HTTP {address.http or 'off'}"
-    return f"{where}; {answer.trouble or 'takes requests'}"
-
-
-def _next(current: Settings, now_ns: int) -> str:
-    planned = schedule.plan(current.schedules, run.watermarks(current), now_ns)
-    due = [(item.next_run, item.name) for item in planned if item.next_run]
-    if not due:
-        return "never: no schedule is due again"
-    at, name = min(due)
-    return f"{formats.minute(at)} UTC by schedule '{name}'"
-
-
-def _ago(moment_ns: int, now_ns: int) -> str:
-    return f"{human_duration(max(0, now_ns - moment_ns))} ago"

@@ -34,10 +34,10 @@ GAP = 2  # characters between columns
 WEEK_SECONDS = 6 * 86_400  # within which a weekday names one day
 
 
-def _filters(command: Command) -> Command:
+def trace_filters(command: Command) -> Command:
+    """Add the options of `Filters` that look at the trace alone."""
     for option in (
         click.option("-q", "text", metavar="TEXT", help="Only with this text in a name, input, output or error."),
-        click.option("--finding", metavar="ISSUE", help="Only traces that a report counted for this issue."),
         click.option(
             "--status",
             type=click.Choice(["ok", "error", "unset"], case_sensitive=False),
@@ -55,7 +55,8 @@ def _filters(command: Command) -> Command:
 
 
 @click.command("traces")
-@_filters
+@trace_filters
+@click.option("--finding", metavar="ISSUE", help="Only traces that a report counted for this issue.")
 @click.option("--errors", is_flag=True, help="Only traces with an ERROR span.")
 @click.option("--order", type=click.Choice(list(trace_list.ORDERS)), default="newest", show_default=True)
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True)
@@ -112,22 +113,23 @@ def short_ids(ids: Sequence[str]) -> list[str]:
 def _print_table(rows: Sequence[dict[str, Any]], *, now: datetime) -> None:
     """Print a line a trace, as wide as the terminal, or COLUMNS, or 80: the input gets what the others leave."""
     ids = short_ids([row["trace_id"] for row in rows])
-    lines = [COLUMNS, *((one_line(short, 64), *_cells(row, now)) for short, row in zip(ids, rows, strict=True))]
+    lines = [COLUMNS, *((one_line(short, 64), *cells(row, now)) for short, row in zip(ids, rows, strict=True))]
     widths = [max(cell_len(line[place]) for line in lines) for place in range(len(COLUMNS))]
     left = shutil.get_terminal_size().columns - sum(widths) - GAP * (len(COLUMNS) - 1)
     widths[INPUT] = min(widths[INPUT], max(MIN_INPUT_CHARACTERS, widths[INPUT] + left))
     for line in lines:
-        click.echo((" " * GAP).join(map(_aligned, line, widths, range(len(COLUMNS)))).rstrip(), file=sys.stdout)
+        click.echo((" " * GAP).join(map(aligned, line, widths, range(len(COLUMNS)))).rstrip(), file=sys.stdout)
 
 
-def _aligned(text: str, width: int, place: int) -> str:
+def aligned(text: str, width: int, place: int) -> str:
     """Fill a cell up to its width, or shorten it; numbers stand to the right."""
     if cell_len(text) > width:
         return set_cell_size(text, width - 1) + "…"
     return text + " " * (width - cell_len(text)) if place <= INPUT else " " * (width - cell_len(text)) + text
 
 
-def _cells(row: dict[str, Any], now: datetime) -> tuple[str, ...]:
+def cells(row: dict[str, Any], now: datetime) -> tuple[str, ...]:
+    """Write a row of `trace_list.list_traces` as COLUMNS, without the id."""
     tokens = (row["input_tokens"] or 0) + (row["output_tokens"] or 0)
     what = row["input_text"] or row["root_name"] or ""
     return (

@@ -17,21 +17,27 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "init": Entry("init", "write a commented halo.toml from three questions"),
-    "up": Entry("serve", "receiver and scheduled worker together on one data directory"),
+    "up": Entry("serve", "receiver, worker and page together on one data directory"),
     "receive": Entry("serve", "the receiver alone: OTLP in, spans on disk"),
     "work": Entry("serve", "the scheduled worker alone"),
+    "page": Entry("page", "reports, issues and traces in the browser; part of 'halo up'"),
     "status": Entry("status", "what runs, what arrived last, the next report, on one screen"),
-    "schedules": Entry("serve", "when analyses run, last and next; 'run NAME' runs one now"),
+    "schedules": Entry("schedules", "when analyses run, last and next; 'run NAME' runs one now"),
     "run": Entry("analyse", "one analysis now, of the store or of trace files"),
-    "import": Entry("analyse", "trace files into the store"),
+    "import": Entry("sources", "trace files and sessions of coding agents into the store"),
+    "pull": Entry("sources", "traces and scores out of Langfuse, Phoenix or LangSmith"),
     "demo": Entry("analyse", "a fleet of agents, received, analysed, reported; needs no key"),
     "reports": Entry("results", "the published reports, or one of them"),
     "open": Entry("results", "open a report in the browser"),
     "issues": Entry("issues", "failure modes over time; mute, resolve, reopen"),
     "verify": Entry("verify", "did a fix work: an issue before and after a change"),
     "cases": Entry("cases", "regression cases from failing traces: jsonl, pytest, promptfoo"),
+    "setup": Entry("setup", "hand issues to a coding agent: claude-code, cursor or codex"),
+    "mcp": Entry("mcp", "issues, evidence and traces for coding agents, over stdio or HTTP"),
+    "alerts": Entry("alerts", "what was told between reports; 'test NAME' rehearses one"),
     "deliver": Entry("results", "send a report to the sinks that have not taken it"),
     "traces": Entry("traces", "list traces, filtered by agent, user, tool, text, …"),
+    "tail": Entry("tail", "traces as they come, until Ctrl-C"),
     "trace": Entry("data", "one trace as a tree"),
     "query": Entry("data", "one SELECT over spans, traces and logs"),
     "detectors": Entry("detectors", "the rules: list, show, test, and write your own"),
@@ -42,11 +48,12 @@ COMMANDS = {
 
 # What people type who know other tools.
 SYNONYMS = {
-    "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor", "config": "init", "configure": "init",
-    "dashboard": "open", "findings": "issues", "health": "ping", "ingest": "import", "list": "traces", "load": "import",
-    "log": "traces", "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "server": "up", "serve": "up",
-    "setup": "init", "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status",
-    "ui": "open", "view": "trace", "web": "open", "worker": "work",
+    "alarms": "alerts", "alert": "alerts", "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor",
+    "config": "init", "configure": "init", "dashboard": "page", "findings": "issues", "follow": "tail",
+    "health": "ping", "ingest": "import", "list": "traces", "live": "tail", "load": "import", "log": "traces",
+    "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "serve": "up", "server": "up",
+    "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status", "ui": "page",
+    "view": "trace", "watch": "tail", "web": "page", "worker": "work",
 }  # fmt: skip
 
 NEAREST = 3  # commands named for an unknown word

@@ -18,9 +18,11 @@ from halo_receiver.store.lock import DirectoryLock
 from halo_worker.config import RedactionConfig
 from halo_worker.config_delivery import SinkConfig
 from halo_worker.delivery.file import FileSink
+from halo_worker.delivery.github import GitHub
 from halo_worker.delivery.redaction import redacted, redactor
 from halo_worker.delivery.sink import Parcel, Sink, filtered
 from halo_worker.delivery.slack import SlackSink
+from halo_worker.delivery.tracker import TrackerSink
 from halo_worker.delivery.webhook import WebhookSink
 from halo_worker.errors import ConfigError, DeliveryError, DirectoryInUse, ReportError, SinkUnavailable
 from halo_worker.links import NONE, Links
@@ -44,11 +46,17 @@ class Delivery:
     reason: str = ""
 
 
+_MAKERS: Mapping[str, Callable[[str, SinkConfig], Sink]] = {
+    "file": lambda _, config: FileSink(config),
+    "webhook": WebhookSink,
+    "slack": lambda _, config: SlackSink(config),
+    "github": lambda _, config: TrackerSink(config, GitHub(config)),
+}
+
+
 def make_sink(name: str, config: SinkConfig) -> Sink:
     """Build a sink. Raises ConfigError that names what is wrong with its settings."""
-    if config.type == "file":
-        return FileSink(config)
-    return WebhookSink(name, config) if config.type == "webhook" else SlackSink(config)
+    return _MAKERS[config.type](name, config)
 
 
 def unreachable(sinks: Mapping[str, SinkConfig]) -> list[tuple[str, DeliveryError]]:

@@ -65,8 +65,8 @@ class Archive:
     ) -> Path:
         """Write a report's folder, and only then give it its name; return the folder.
 
-        `documents` are further files by name (report.md, report.html); `affected` every affected span. For each
-        of `sinks` a receipt that waits is part of the report, so that a kill before its delivery loses none.
+        `documents` are further files by name (report.md, briefs/ISSUE.md); `affected` every affected span. For each of
+        `sinks` a receipt that waits is part of the report, so that a kill before its delivery loses none.
         `again`: a run that was resumed takes the place of what it had published as partial; else nothing is ever
         published over another. Raises ReportError when the disk refuses.
         """
@@ -77,6 +77,7 @@ class Archive:
             shutil.rmtree(making, ignore_errors=True)
             (making / "receipts").mkdir(parents=True)
             for name, text in documents.items():
+                (making / name).parent.mkdir(exist_ok=True)
                 (making / name).write_text(text, encoding="utf-8")
             for sink in sinks:
                 # Its run delivers it at once; whoever looks for receipts that wait leaves it a minute for that.
@@ -148,14 +149,25 @@ class Archive:
                 if all(isinstance(part, str) for part in place) and issue_id in ("", place[0]):
                     yield place  # type: ignore[misc]
 
+    def affected_rows(self, run_id: str, trace_id: str) -> Iterator[dict[str, Any]]:
+        """Read the rows of affected.jsonl of one trace; none that it cannot read."""
+        with contextlib.suppress(OSError), (self.directory / run_id / AFFECTED_FILE).open("rb") as file:
+            yield from (
+                row for line in file if trace_id.encode() in line and (row := _row(line)).get("trace_id") == trace_id
+            )
+
     def affected_traces(self, run_id: str, issue_id: str) -> set[str]:
         """Return the traces in which a report saw an issue; none where that cannot be read."""
         return {trace_id for _, trace_id, _ in self.affected(run_id, issue_id)}
 
     def reports(self, *, newest: int | None = None) -> tuple[list[Report], list[Broken]]:
         """Read the newest reports, all without a number, newest first; name the folders that hold none to be read."""
+        return self.reports_of(self.ids()[:newest])
+
+    def reports_of(self, run_ids: Iterable[str]) -> tuple[list[Report], list[Broken]]:
+        """Read the reports of these ids, newest first; name those that cannot be read."""
         reports, broken = [], []
-        for run_id in self.ids()[:newest]:
+        for run_id in run_ids:
             try:
                 reports.append(self.load(run_id))
             except ReportError as error:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from halo_worker.display import named, one_line, visible
 from halo_worker.links import NONE, Links
-from halo_worker.report import answer_markdown, causes, formats, headline, phrases
+from halo_worker.report import answer_markdown, briefs, causes, formats, headline, phrases
 from halo_worker.report.model import Contrast, Evidence, Finding, Report
 from halo_worker.report.rows import told
 
 MAX_QUOTE_LINES = 12
 MAX_TEXT = 4000  # of one description; report.json holds it whole
 
-_ACTIVE = re.compile(r"([\\`*_\[\]<>|#~])")
+# An underscore within a word opens no emphasis (CommonMark 6.2), and names of tools and traces are full of them.
+_ACTIVE = re.compile(r"([\\`*\[\]<|#~]|^>|(?<![^\W_])_|_(?![^\W_]))")
 
 
 def escaped(text: str) -> str:
@@ -24,13 +26,10 @@ def escaped(text: str) -> str:
 
 def _fenced(text: str) -> str:
     """Put a quote in a fence that it cannot close."""
-    text = visible(text)
-    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
-    fence = "`" * max(3, longest + 1)
-    lines = text.splitlines()
+    lines = visible(text).splitlines()
     if len(lines) > MAX_QUOTE_LINES:
         lines = [*lines[:MAX_QUOTE_LINES], "…"]
-    return "\n".join((f"{fence}text", *lines, fence))
+    return answer_markdown.fenced("\n".join(lines))
 
 
 def _id(text: str) -> str:
@@ -47,8 +46,13 @@ def _quote(item: Evidence, links: Links) -> str:
     return f"{trace} / {_id(item.span_id)} · {escaped(item.field)}\n\n{_fenced(item.quote)}"
 
 
-def render_markdown(report: Report, *, known_ids: Collection[str] | None = None, links: Links = NONE) -> str:
-    """Write the whole report. `known_ids` are those ids of the answer that the window has; others are marked."""
+def render_markdown(
+    report: Report, *, known_ids: Collection[str] | None = None, links: Links = NONE, folder: Path | None = None
+) -> str:
+    """Write the whole report. `known_ids` are those ids of the answer that the window has; others are marked.
+
+    `folder`: where the report lies, for links that open a coding agent on a brief there.
+    """
     window = f"{formats.minute(report.window.start)} – {formats.minute(report.window.end)} UTC"
     lines = [f"# {escaped(headline.headline(report))}", "", *_causes(report)]
     lines += [f"{escaped(causes.counts(report))}  ", f"{window}{_of(report)}", ""]
@@ -65,6 +69,7 @@ def render_markdown(report: Report, *, known_ids: Collection[str] | None = None,
     titles = {item.issue_id: headline.titled(item) for item in report.findings}
     for number, item in enumerate(shown, 1):
         lines += _finding(number, item, report, titles, links)
+        lines += _open_with(item, folder)
     lines += _folded(folded)
     lines += _fixes(report)
     lines += _set_aside(report, links)
@@ -180,6 +185,12 @@ def _finding(number: int, item: Finding, report: Report, titles: Mapping[str, st
     if item.counter_evidence:
         lines += ["**Counter-evidence**", "", *(f"{_quote(evidence, links)}\n" for evidence in item.counter_evidence)]
     return lines
+
+
+def _open_with(item: Finding, folder: Path | None) -> list[str]:
+    agents = briefs.open_with(item, folder)
+    told = ", ".join(f"[{title}](<{url}>)" for title, url in agents.items())
+    return [f"Open [the brief](<{briefs.file_of(item.issue_id)}>) in {told}.", ""] if agents else []
 
 
 def _fixes(report: Report) -> list[str]:

@@ -57,15 +57,21 @@ class IssueMemory:
                 self._learn(report, current=isinstance(scope, EllipsisType) or report.scope == scope)
         for old in self.continued:
             self.issues.pop(old, None)
-        for issue_id, issue in (*self.issues.items(), *self.others.items()):
+        for issue in (*self.issues.values(), *self.others.values()):
             if not isinstance(scope, EllipsisType):
                 issue.scope = scope
+        self._traces_of = traces_of
+        self.decide(decisions or {})
+
+    def decide(self, decisions: Mapping[str, list[Decision]]) -> None:
+        """Take what people decided about the issues, by issue id, in the place of what was known of it."""
+        for issue_id, issue in (*self.issues.items(), *self.others.items()):
             names = [issue_id, *(old for old, new in self.continued.items() if new == issue_id)]
-            said = [decision for name in names for decision in (decisions or {}).get(name, [])]
+            said = [decision for name in names for decision in decisions.get(name, [])]
             issue.decisions = sorted(said, key=lambda one: one.at_ns) if len(names) > 1 else said
             issue.regressed_ns = self._regressed.get((issue_id, issue.scope), 0)
             history = self._histories.get((issue_id, issue.scope), [])
-            issue.history = [_as_decided(point, issue, traces_of) for point in history]
+            issue.history = [_as_decided(point, issue, self._traces_of) for point in history]
 
     @property
     def scopes(self) -> set[str]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import affected_spans, capture, detectors, overview
-from halo_worker.analysis.detectors import Own, rules
+from halo_worker.analysis import affected_spans, detectors, overview
+from halo_worker.analysis.detectors import Own, capture, rules
 from halo_worker.analysis.detectors.own import Ran
 from halo_worker.analysis.exclusions import Exclusions
 from halo_worker.analysis.identities import identity

@@ -27,7 +27,8 @@ DEADLINE = 60.0
 
 def environment() -> dict[str, str]:
     """The environment without anything that configures halo, a model or an exporter."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("HALO_", "OPENAI_", "OTEL_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HALO_", "OPENAI_", "OTEL_"))}
+    return {**kept, "HALO_PAGE_ENDPOINT": "off"}  # its port is one; tests/page starts it on another
 
 
 def eventually(ask: Callable[[], Any], *, what: str | Callable[[], str], seconds: float = DEADLINE) -> Any:

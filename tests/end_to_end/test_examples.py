@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from halo_worker.analysis.capture import HOW
+from halo_worker.analysis.detectors.capture import how
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import Halo, Service, environment
 from tests.end_to_end.test_peers import peers
@@ -91,5 +91,5 @@ def test_the_settings_of_claude_code_are_those_that_doctor_tells() -> None:
     """Claude Code itself is not run: it wants an account. What its spans look like is in the recorded conventions."""
     text = (EXAMPLES / "connect" / "claude_code.sh").read_text(encoding="utf-8")
     set_here = set(re.findall(r"(\w+)=1", text))
-    told = {name for how in HOW["claude_code"].values() for name in re.findall(r"(OTEL_\w+)=1", how)}
+    told = {name for said in how()["claude_code"].values() for name in re.findall(r"(OTEL_\w+)=1", said)}
     assert told <= set_here

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from halo_worker.cli import receiver_child
-from halo_worker.cli.receiver_child import ReceiverChild
+from halo_worker.cli import kept_child
+from halo_worker.cli.kept_child import ReceiverChild
 from halo_worker.config import load_settings
 from tests.end_to_end.conftest import Halo, Service, alive, eventually, free_port, send_spans
 
@@ -69,8 +69,8 @@ def test_the_pause_before_a_restart_doubles(monkeypatch: pytest.MonkeyPatch) -> 
     """A receiver that cannot start, as while its port is taken, is not started in a loop."""
     ended = SimpleNamespace(pid=1, returncode=2, poll=lambda: 2)
     now, starts, said = [0.0], [], []
-    monkeypatch.setattr(receiver_child.child_processes, "start", lambda *_, **__: starts.append(now[0]) or ended)
-    monkeypatch.setattr(receiver_child.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(kept_child.child_processes, "start", lambda *_, **__: starts.append(now[0]) or ended)
+    monkeypatch.setattr(kept_child.time, "monotonic", lambda: now[0])
     child = ReceiverChild(load_settings(environment={}), [], say=lambda what, **_: said.append(what))
     while now[0] < 200:
         child.look()

@@ -58,6 +58,22 @@ CASES: list[tuple[str, Span, dict[str, Any]]] = [
         {"span_type": "retriever", "input_text": "q", "output_text": '[{"id":"d","score":0.5}]'},
     ),
     (
+        "otel_genai",  # a guardrail's own result: no verdict of ours, and no failure
+        span("any", name="apply_guardrail Bedrock", a={"gen_ai.operation.name": "apply_guardrail", "gen_ai.provider.name": "aws.bedrock",
+             "gen_ai.guardrail.result.type": "action", "gen_ai.guardrail.result.value": "GUARDRAIL_INTERVENED", "gen_ai.guardrail.source": "INPUT"}),
+        {"span_type": "guardrail", "output_text": "GUARDRAIL_INTERVENED", "error_type": None},
+    ),
+    (
+        "otel_genai",
+        span("any", name="handle_conversation_turn", a={"gen_ai.operation.name": "handle_conversation_turn", "gen_ai.conversation.id": "c"}),
+        {"span_type": "workflow", "session_id": "c"},
+    ),
+    (
+        "otel_genai",
+        span("any", name="execute_tool load", a={"gen_ai.operation.name": "load_skill", "gen_ai.skill.name": "refunds"}),
+        {"span_type": "tool", "tool_name": "refunds"},
+    ),
+    (
         "otel_genai_legacy",
         span("opentelemetry.instrumentation.openai_v2", status="ERROR", message="Error code: 429 - slow down",
              events=[("gen_ai.content.prompt", {"gen_ai.prompt": json.dumps(CHAT_REQUEST["messages"])}),

@@ -9,8 +9,8 @@ import pytest
 
 from halo_receiver.span import Span
 from halo_worker.analysis import overview
-from halo_worker.analysis.capture import FACTS, HOW, Captured, captured, off, unsupported
 from halo_worker.analysis.detectors import DETECTORS
+from halo_worker.analysis.detectors.capture import Captured, captured, facts, how, off, unsupported
 from tests.generator.load import reader_of, spans_of, store
 from tests.generator.strangers import strangers
 
@@ -66,6 +66,17 @@ def test_what_is_not_captured_blinds_the_detectors_that_need_it(
     assert detector in found["concierge-svc"].blind
 
 
+def test_messages_that_are_stored_elsewhere_are_told(tmp_path: Path) -> None:
+    """OpenTelemetry's completion hook leaves their addresses on the span."""
+    spans = list(traffic(without="llm.output_messages"))
+    for span in spans:
+        span.attributes["gen_ai.output.messages_ref"] = "s3://bucket/outputs.json"
+    _, lines = seen(iter(spans), tmp_path)
+    (line,) = [line for line in lines if line.startswith("concierge-svc") and "message content" in line]
+    assert "gen_ai.output.messages_ref" in line
+    assert "quotes of them cannot be checked" in line
+
+
 def test_spans_of_no_convention_are_told(tmp_path: Path) -> None:
     plain = (Span(span.trace_id, span.span_id, span.parent_span_id, "GET /", span.scope) for span in traffic())
     for span in (plain := list(plain)):  # type: ignore[assignment]
@@ -93,20 +104,20 @@ def test_without_genai_spans_every_detector_that_needs_them_is_off(tmp_path: Pat
         span.scope.name = "http"
     found, _ = seen(iter(plain), tmp_path)
     lacking = off(list(found.values()))
-    assert {name for fact in FACTS for name in fact.detectors} == {one.name for one in lacking}
+    assert {name for fact in facts() for name in fact.detectors} == {one.name for one in lacking}
     assert {tuple(one.lacks) for one in lacking} == {("spans of a GenAI convention",)}
 
 
-def test_every_detector_that_a_fact_names_exists() -> None:
-    names = {unit.name for unit in DETECTORS}
-    for fact in FACTS:
-        assert set(fact.detectors) <= names
+def test_what_a_detector_needs_is_a_fact_of_the_capture() -> None:
+    names = {fact.name for fact in facts()}
+    for unit in DETECTORS:
+        assert set(unit.needs) <= names, unit.name
 
 
 def test_every_convention_has_words_on_what_to_set() -> None:
     from halo_receiver.conventions.meaning import TABLE
 
-    assert set(TABLE.conventions) - set(HOW) <= {"laminar", "inference"}, "these say nothing of settings"
+    assert set(TABLE.conventions) - set(how()) <= {"laminar", "inference"}, "these say nothing of settings"
 
 
 def test_real_captures_are_judged_by_what_they_hold(captures: Path, tmp_path: Path) -> None:

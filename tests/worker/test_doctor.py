@@ -13,7 +13,8 @@ import pytest
 
 from halo_receiver import wire
 from halo_receiver.otlp_messages import TraceRequest
-from halo_worker.cli import counters, main
+from halo_worker import counters
+from halo_worker.cli import main
 from tests.builders import flat_failures
 from tests.fixtures_receiver import ReceiverProcess, eventually, trace_request
 

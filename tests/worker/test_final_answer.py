@@ -146,4 +146,4 @@ def test_a_title_does_not_make_a_run_that_stopped_look_finished(tmp_path: Path) 
             made += [llm(n, 4, "Your order arrives on Monday.", at=500)]
         made += [small(n, "Order status question", model=f"{MODEL}-mini")]
     findings = found(made, tmp_path)
-    assert {name: len(one.occurrences) for name, one in findings.items()} == {"ends_without_answer": 2}
+    assert {name: len(one.occurrences) for name, one in findings.items()} == {"ended_in_mid_work": 2}

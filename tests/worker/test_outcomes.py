@@ -57,6 +57,10 @@ RUNS: dict[str, tuple[list[Span], str, str | None]] = {
         [agent(1), llm(1, 2, call=("final_answer", {"text": "4"})), tool(1, 3, "final_answer", {}, "4", at=200)],
         "served", "structure",
     ),
+    "the outer span returns what was said with the call": (
+        [agent(1, answer="Let me see."), llm(1, 2, "Let me see.", call=ASK), tool(1, 3, *ASK, {}, at=200)],
+        "ended in mid-work", "structure",
+    ),
     "one call of a model": ([llm(1, 2, call=ASK, parent=None)], "unknown", None),
     "an error, and an answer after it": (
         worked(1, answer="Bestellung nicht gefunden.", result='{"error": "no such order"}'),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from halo_worker.analysis import capture
 from halo_worker.analysis.detectors import DETECTORS, Own, examples, reference, rules, run_detectors, tables
 from halo_worker.analysis.draft import Draft
 from halo_worker.cli.detectors import NEW
@@ -99,10 +98,3 @@ def test_the_documentation_is_that_of_the_files() -> None:
     """`python -m halo_worker.analysis.detectors.reference docs/detectors.md` writes it."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "detectors.md").read_text(encoding="utf-8")
     assert text.split(reference.BEGINS)[1] == reference.render()
-
-
-def test_what_detectors_need_is_what_the_capture_says_of_them() -> None:
-    for unit in DETECTORS:
-        assert sorted(unit.needs) == sorted(fact.name for fact in capture.FACTS if unit.name in fact.detectors), (
-            unit.name
-        )

@@ -18,23 +18,20 @@ SHORT = 400  # characters of an answer that may be nothing but the notice of a l
 
 # Tools that hand a request to a person.
 TO_A_PERSON = (
-    r"(?i)(transfer|escalat|hand_?(off|over)|forward|connect)\w*[_-](human|person|operator|support|staff|representative)"
+    r"(?i)(transfer|escalat|hand_?(off|over)|forward|connect)\w*"
+    r"[_-](human|person|operator|support|staff|representative)"
     r"|(human|person|operator)\w*(hand_?off|transfer|escalation)"
 )
 HANDS_OVER = r"(?i)^(transfer|hand_?off|hand_?over|delegate)"  # to another agent, which has to go on
-# A limit that speaks in place of an answer: "Agent stopped due to max iterations.", "Max time (60s) reached."
-LIMIT_NOTICE = (
-    r"(?i)^\W*(\w+\W+){0,5}(max(imum)?|limit|iterations?|steps?|turns?|budget)\W+(\w+\W+){0,6}(limit|reached|exceeded|exhausted|hit)\b"
-    r"|^\W*\w+\W+stopped due to\b"
-    r"|^\W*(\w+\W+){0,4}(g[ia]ves? up|giving up|stopp(ed|ing)|halt(ed|ing)|abort(ed|ing)|ended|terminated) after "
-    r"\d+ (iterations?|steps?|turns?|rounds?|calls|attempts?|seconds|minutes)\b"
-)
 
-# `asks`: a model's turn that wants a tool. `says`: a turn with words or media. `worked`: a tool came back with a result.
+# `asks`: a model's turn that wants a tool. `says`: a turn with words or media. `worked`: a tool that gave a result.
 _ACTS = """
   WITH busy AS (SELECT DISTINCT trace_id, parent_span_id AS span_id FROM _s WHERE span_type IS NOT NULL)
-  SELECT *, NOT does AND NOT asks AND said_length > 0 AS says, does AND NOT failed AND (said_length > 0 OR status_code = 'OK') AS worked FROM (
-    SELECT s.trace_id, s.span_id, s.service_name, s.agent_name, s.span_type, s.status_code, s.failed, s.finish_reason,
+  SELECT *, NOT does AND NOT asks AND said_length > 0 AS says,
+    does AND NOT failed AND (said_length > 0 OR status_code = 'OK') AS worked
+  FROM (
+    SELECT s.trace_id, s.span_id, s.parent_span_id, s.service_name, s.agent_name, s.span_type, s.status_code, s.failed,
+      s.finish_reason,
       s.start_time, coalesce(s.end_time, s.start_time) AS end_time, s.input_hash,
       span_type IN ('tool', 'retriever') AS does,
       NOT does AND (coalesce(calls, 0) > 0 OR coalesce(finish_reason = 'tool_calls', false)) AS asks,
@@ -43,7 +40,8 @@ _ACTS = """
     FROM _s s ANTI JOIN judging USING (trace_id, span_id) ANTI JOIN asides USING (trace_id, span_id)
       ANTI JOIN _inner USING (trace_id, span_id) LEFT JOIN busy b USING (trace_id, span_id)
     WHERE s.start_time IS NOT NULL AND s.control IS NULL AND (span_type IN ('llm', 'tool', 'retriever')
-      OR span_type IN ('agent', 'workflow') AND b.span_id IS NULL AND output_length > 0 AND s.parent_span_id IS NOT NULL)
+      OR span_type IN ('agent', 'workflow') AND b.span_id IS NULL AND output_length > 0
+        AND s.parent_span_id IS NOT NULL)
   )
 """
 # The last act of each run. Where models' wishes are captured, a tool after the answer is the program's own.
@@ -55,13 +53,15 @@ _LAST = """
       bool_or(asks) AND coalesce(arg_max(says, (end_time, start_time, span_id)) FILTER (NOT does), false) AS answered
     FROM _acts GROUP BY trace_id
   )
-  SELECT a.* EXCLUDE (span_type, input_hash), r.models, r.tools, r.acts, r.turn_id FROM runs r JOIN _acts a
+  SELECT a.* EXCLUDE (span_type, input_hash, parent_span_id), r.models, r.tools, r.acts, r.turn_id
+  FROM runs r JOIN _acts a
     ON a.trace_id = r.trace_id AND a.span_id = CASE WHEN r.answered THEN r.turn_id ELSE r.last_id END
 """
 # Tools by which runs end: by their name, or because they stand there, with a result, in nearly all runs.
 _ENDING = f"""
   SELECT u.service_name, u.tool FROM (
-    SELECT service_name, trace_id, tool, bool_and(worked OR asks) AS fine FROM _acts WHERE tool IS NOT NULL GROUP BY ALL
+    SELECT service_name, trace_id, tool, bool_and(worked OR asks) AS fine FROM _acts
+    WHERE tool IS NOT NULL GROUP BY ALL
   ) u LEFT JOIN _last l ON l.trace_id = u.trace_id AND l.tool = u.tool
   GROUP BY u.service_name, u.tool
   HAVING ends_run(u.tool) AND NOT regexp_matches(u.tool, '{HANDS_OVER}')
@@ -74,34 +74,46 @@ _LEADERS = f"""
       lead(agent_name) OVER (PARTITION BY trace_id ORDER BY end_time, start_time, span_id) AS following
     FROM _acts WHERE NOT does AND agent_name IS NOT NULL
   ),
-  handed AS (SELECT service_name, following AS agent_name, count(*) AS n FROM turns WHERE following <> agent_name GROUP BY ALL)
+  handed AS (
+    SELECT service_name, following AS agent_name, count(*) AS n FROM turns WHERE following <> agent_name GROUP BY ALL
+  )
   SELECT h.service_name, h.agent_name FROM handed h
   JOIN turns o ON o.service_name = h.service_name AND o.agent_name <> h.agent_name AND o.following IS NOT NULL
   GROUP BY h.service_name, h.agent_name, h.n
   HAVING h.n >= {MIN_TURNS} AND h.n >= {LEADS} * count(*) AND count(DISTINCT o.agent_name) >= {MIN_LED}
 """
-# Runs of which an outer span returns words of its own after the last act: not what the last turn said, nor a state.
-_OUTER_WORDS = r"""
+# Runs of which an outer span returns words of its own after the last act: not what the last turn said, nor a state. A
+# short text with which a turn asks for a tool is an announcement, whoever returns it.
+_OUTER_WORDS = rf"""
   SELECT DISTINCT l.trace_id FROM _last l JOIN _s s USING (trace_id)
+  LEFT JOIN _acts t ON t.trace_id = l.trace_id AND t.span_id = l.turn_id AND t.asks AND t.said_length <= {SHORT}
   ANTI JOIN _acts a ON a.trace_id = s.trace_id AND a.span_id = s.span_id
   WHERE NOT l.says AND s.output_length > 0 AND (s.end_time IS NULL OR s.end_time >= l.end_time)
-    AND (span_type IN ('agent', 'workflow') OR s.parent_span_id IS NULL AND coalesce(span_type, '') NOT IN ('llm', 'tool', 'retriever'))
-    AND (l.does OR hash(s.output_head) <> l.said) AND NOT regexp_matches(s.output_head, '^\s*[{\[](?s:.)*"(messages|tool_calls)"')
+    AND (s.span_type IN ('agent', 'workflow')
+      OR s.parent_span_id IS NULL AND coalesce(s.span_type, '') NOT IN ('llm', 'tool', 'retriever'))
+    AND (l.does OR hash(s.output_head) <> l.said) AND hash(s.output_head) IS DISTINCT FROM t.said
+    AND NOT regexp_matches(s.output_head, '^\s*[{{\[](?s:.)*"(messages|tool_calls)"')
 """
-# Work whose last attempt failed, in calls of tools or in what models were told; `last`: no work succeeded after it.
+# Work whose last attempt failed, in calls of tools or in what models were told; what works in another part of the run
+# mends it only with the same arguments. `last`: no work succeeded after it.
 _FAILED_WORK = """
   WITH tries AS (
-    SELECT a.trace_id, a.span_id, a.start_time, a.tool AS work, a.input_hash, a.failed OR b.span_id IS NOT NULL AS bad
-    FROM _acts a LEFT JOIN failed_steps b USING (trace_id, span_id) WHERE a.does
+    SELECT a.trace_id, a.span_id, a.start_time, a.tool AS work, a.input_hash, a.failed OR b.span_id IS NOT NULL AS bad,
+      u.span_id AS sub_run
+    FROM _acts a LEFT JOIN failed_steps b USING (trace_id, span_id)
+    LEFT JOIN sub_runs u ON u.trace_id = a.trace_id AND u.span_id = a.parent_span_id WHERE a.does
     UNION ALL
-    SELECT t.trace_id, t.span_id, t.start_time, t.tool, NULL, b.span_id IS NOT NULL
+    SELECT t.trace_id, t.span_id, t.start_time, t.tool, NULL, b.span_id IS NOT NULL, NULL
     FROM told_results t LEFT JOIN (FROM failed_results WHERE told) b USING (trace_id, span_id)
   ),
   some_ AS (FROM tries SEMI JOIN (SELECT DISTINCT trace_id FROM tries WHERE bad) USING (trace_id)),
   good AS (SELECT trace_id, max(start_time) AS at_ FROM some_ WHERE NOT bad GROUP BY ALL),
-  same AS (SELECT trace_id, input_hash, max(start_time) AS at_ FROM some_ WHERE NOT bad AND input_hash IS NOT NULL GROUP BY ALL),
+  same AS (
+    SELECT trace_id, input_hash, max(start_time) AS at_ FROM some_
+    WHERE NOT bad AND input_hash IS NOT NULL GROUP BY ALL
+  ),
   latest AS (
-    SELECT trace_id, work, max(start_time) AS start_time, arg_max(span_id, start_time) AS span_id,
+    SELECT trace_id, sub_run, work, max(start_time) AS start_time, arg_max(span_id, start_time) AS span_id,
       arg_max(input_hash, start_time) AS input_hash
     FROM some_ GROUP BY ALL HAVING arg_max(bad, start_time)
   )
@@ -114,7 +126,8 @@ _CLASSES = f"""
   limited AS (SELECT DISTINCT trace_id FROM errors WHERE class IN ('turn_limit', 'context_length') AND NOT passed),
   agents AS (SELECT DISTINCT trace_id FROM _s WHERE span_type IN ('agent', 'workflow')),
   later AS (
-    SELECT a.trace_id FROM _t a JOIN (SELECT session_id, max(start_time) AS at_ FROM _t WHERE session_id <> '' GROUP BY ALL) b
+    SELECT a.trace_id FROM _t a
+    JOIN (SELECT session_id, max(start_time) AS at_ FROM _t WHERE session_id <> '' GROUP BY ALL) b
       ON b.session_id = a.session_id WHERE b.at_ > a.start_time
   ),
   spoken AS (SELECT service_name FROM _acts WHERE says GROUP BY ALL),
@@ -122,22 +135,25 @@ _CLASSES = f"""
     SELECT l.*, s.output_head AS words, s.output_length AS words_length, o.trace_id IS NOT NULL AS outer_words,
       e.tool IS NOT NULL AS ends, p.service_name IS NOT NULL AS speaks, lim.trace_id IS NOT NULL AS limited,
       later.trace_id IS NOT NULL AS goes_on, coalesce(u.last, false) AS failed_last, u.at_ AS failed_at,
-      led.trace_id IS NOT NULL AS led, x.agent_name IS NOT NULL AS leads, ag.trace_id IS NOT NULL OR l.tools > 0 OR l.models > 1 AS whole,
+      led.trace_id IS NOT NULL AS led, x.agent_name IS NOT NULL AS leads,
+      ag.trace_id IS NOT NULL OR l.tools > 0 OR l.models > 1 AS whole,
       l.trace_id IN (FROM _stopped) AS stopped
     FROM _last l JOIN _s s USING (trace_id, span_id) LEFT JOIN _outer_words o USING (trace_id)
     LEFT JOIN _ending_tools e ON e.service_name IS NOT DISTINCT FROM l.service_name AND e.tool = l.tool
     LEFT JOIN spoken p ON p.service_name IS NOT DISTINCT FROM l.service_name
     LEFT JOIN limited lim USING (trace_id) LEFT JOIN later USING (trace_id) LEFT JOIN unserved u USING (trace_id)
     LEFT JOIN agents ag USING (trace_id)
-    LEFT JOIN (SELECT DISTINCT a.trace_id FROM _acts a SEMI JOIN _leaders USING (service_name, agent_name)) led USING (trace_id)
+    LEFT JOIN (SELECT DISTINCT a.trace_id FROM _acts a SEMI JOIN _leaders USING (service_name, agent_name)) led
+      USING (trace_id)
     LEFT JOIN _leaders x ON x.service_name = l.service_name AND x.agent_name = l.agent_name
   )
   SELECT trace_id, span_id, service_name, agent_name, tool, acts, finish_reason,
-    CASE WHEN asks THEN 'a call of a tool' WHEN does THEN 'the result of a tool' WHEN led AND NOT leads THEN 'a hand-off'
+    CASE WHEN asks THEN 'a call of a tool' WHEN does THEN 'the result of a tool'
+      WHEN led AND NOT leads THEN 'a hand-off'
       WHEN NOT says THEN 'an empty turn' END AS last_act,
     CASE
     WHEN stopped THEN 'unknown'
-    WHEN limited OR says AND words_length <= {SHORT} AND regexp_matches(words, '{LIMIT_NOTICE}')
+    WHEN limited OR says AND words_length <= {SHORT} AND stopped_by_limit(words)
       OR finish_reason = 'length' AND NOT outer_words THEN 'limit reached'
     WHEN finish_reason = 'content_filter' THEN 'gave up'
     WHEN NOT whole THEN CASE WHEN says THEN 'served' ELSE 'unknown' END
@@ -153,11 +169,11 @@ _CLASSES = f"""
   FROM facts
 """
 
-# The work for which a run was told but not served; `why`: the answer says what is missing, or asks for it. In steps:
-# each then reads the texts of few runs.
+# The work for which a run was told but not served, the last of it where nothing worked after it; `why`: the answer says
+# what is missing, or asks for it. In steps: each then reads the texts of few runs.
 _LAST_WORK = """
   SELECT u.trace_id, u.span_id, u.work FROM _failed_work u JOIN _endings o USING (trace_id)
-  WHERE u.last AND o.outcome = 'told but not served'
+  WHERE o.outcome = 'told but not served' QUALIFY u.last OR NOT bool_or(u.last) OVER (PARTITION BY u.trace_id)
 """
 _WORK_CLASSES = """
   SELECT trace_id, span_id, class FROM errors SEMI JOIN _last_work USING (trace_id, span_id)
@@ -166,12 +182,13 @@ _WORK_CLASSES = """
     SELECT trace_id, span_id, text FROM failed_results SEMI JOIN _last_work USING (trace_id, span_id) WHERE NOT told)
 """
 _EXPLAINED = """
-  SELECT DISTINCT trace_id FROM (SELECT trace_id, answer FROM answers WHERE trace_id IN (SELECT trace_id FROM _last_work))
+  SELECT DISTINCT trace_id
+  FROM (SELECT trace_id, answer FROM answers WHERE trace_id IN (SELECT trace_id FROM _last_work))
   WHERE tells_why(answer)
 """
 _UNSERVED = """
-  SELECT l.trace_id, l.span_id, l.work, coalesce(min(c.class), 'other') AS class, bool_or(e.trace_id IS NOT NULL) AS why,
-    bool_or(t.trace_id IS NOT NULL) AS root_failed
+  SELECT l.trace_id, l.span_id, l.work, coalesce(min(c.class), 'other') AS class,
+    bool_or(e.trace_id IS NOT NULL) AS why, bool_or(t.trace_id IS NOT NULL) AS root_failed
   FROM _last_work l LEFT JOIN _work_classes c USING (trace_id, span_id) LEFT JOIN _explained e USING (trace_id)
   LEFT JOIN (SELECT trace_id FROM _t WHERE status_code = 'ERROR') t USING (trace_id)
   GROUP BY l.trace_id, l.span_id, l.work
@@ -188,6 +205,7 @@ def prepare(reader: Reader) -> None:
     for name, sql in (
         ("_ending_tools", _ENDING), ("_leaders", _LEADERS), ("_outer_words", _OUTER_WORDS),
         ("_failed_work", _FAILED_WORK), ("_endings", _CLASSES),
-        ("_last_work", _LAST_WORK), ("_work_classes", _WORK_CLASSES), ("_explained", _EXPLAINED), ("_unserved", _UNSERVED),
+        ("_last_work", _LAST_WORK), ("_work_classes", _WORK_CLASSES), ("_explained", _EXPLAINED),
+        ("_unserved", _UNSERVED),
     ):  # fmt: skip
         reader.scratch.table(name, sql)

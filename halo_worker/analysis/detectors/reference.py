@@ -41,7 +41,8 @@ def _recognisers() -> Iterator[str]:
 def _detectors() -> Iterator[str]:
     yield "## halo's own\n\n| detector | category | finds |\n|---|---|---|"
     for unit in rules.built_in():
-        yield f"| `{unit.name}` | {unit.category} | {' '.join(unit.definition.split())} |"
+        categories = ", ".join(sorted({unit.category, *unit.categories.values()}))
+        yield f"| `{unit.name}` | {categories} | {' '.join(unit.definition.split())} |"
 
 
 if __name__ == "__main__":

@@ -38,9 +38,10 @@ class Entry:
 
 @cache
 def entries(name: str) -> tuple[Entry, ...]:
-    """Return the entries of a file, in its order."""
+    """Return the entries of a file, in its order. A pattern may be a list of parts, put together."""
     return tuple(
-        Entry(**row | {"fails": tuple(row["fails"]), "works": tuple(row["works"])}) for row in read(name)["entry"]
+        Entry(**row | {"pattern": "".join(row["pattern"]), "fails": tuple(row["fails"]), "works": tuple(row["works"])})
+        for row in read(name)["entry"]
     )
 
 

@@ -32,7 +32,7 @@ _PARTS = ", ".join(
     f"left({name}, {{chars}}) AS {name}, right({name}, {{chars}}) AS {name}_end, length({name}) AS {name}_length"
     for name in _TEXTS
 )
-_ROWS = f"""
+ROWS = f"""
 SELECT span_id, name, span_type, status_code, agent_name, model, tool_name, tools_offered, duration_ns, finish_reason,
   output_messages->'$[*].tool_calls[*]' AS tool_calls, {_PARTS}
 FROM spans WHERE trace_id = ? ORDER BY {ORDER} LIMIT {{count}} OFFSET {{skip}}
@@ -42,7 +42,7 @@ _ERRORS = f"""
 SELECT step FROM (SELECT status_code, row_number() OVER (ORDER BY {ORDER}) AS step FROM spans WHERE trace_id = ?)
 WHERE status_code = 'ERROR' AND step > ? ORDER BY step
 """
-_MESSAGES = (
+MESSAGES = (
     "SELECT span_id, input_messages FROM spans WHERE trace_id = ? AND list_contains(?, span_id) ORDER BY start_time"
 )
 
@@ -53,12 +53,14 @@ class Step:
 
     span_id: str
     head: str
+    shared: list[str] = field(default_factory=list)  # names of what it shares with other steps
     parts: list[tuple[str, str, str, int]] = field(default_factory=list)
 
     def line(self, number: int, cap: int, *, ids: bool) -> str:
         """Write it."""
         said = [f"{label} {_shortened(text, end, length, cap)}" for label, text, end, length in self.parts]
-        return " | ".join((f"S{number} {f'{self.span_id} ' if ids else ''}{self.head}", *said))
+        head = " ".join((self.head, *self.shared))
+        return " | ".join((f"S{number} {f'{self.span_id} ' if ids else ''}{head}", *said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +86,11 @@ async def pages(
     total = int(counted["n"])
     count = max(1, min(MAX_STEPS, (min(last, total) if last else total) - first + 1))
     chars = min(TEXT, max(LEAST_TEXT, READ_BYTES // (8 * count)))
-    sql = _ROWS.format(chars=chars, count=count, skip=first - 1)
+    sql = ROWS.format(chars=chars, count=count, skip=first - 1)
     rows = (await desk.questions.rows(sql, [trace_id], max_rows=MAX_STEPS, max_bytes=READ_BYTES)).rows
     models = [row["span_id"] for row in rows if row["span_type"] == "llm"]
-    asked = await desk.questions.rows(_MESSAGES, [trace_id, models], max_rows=MAX_STEPS, max_bytes=READ_BYTES)
-    shared, steps = _steps(rows, {row["span_id"]: row["input_messages"] for row in asked.rows})
+    asked = await desk.questions.rows(MESSAGES, [trace_id, models], max_rows=MAX_STEPS, max_bytes=READ_BYTES)
+    shared, steps = steps_of(rows, {row["span_id"]: row["input_messages"] for row in asked.rows})
     fitting = (cap for cap in CAPS if cap <= chars)
     once = _told_once(steps, first)
     lines = next(
@@ -133,7 +135,7 @@ def _cut(lines: Sequence[str], max_bytes: int) -> list[tuple[int, int]]:
     return [*runs, (first, len(lines))]
 
 
-def _steps(rows: Sequence[dict[str, Any]], messages: dict[str, Any]) -> tuple[list[tuple[str, str]], list[Step]]:
+def steps_of(rows: Sequence[dict[str, Any]], messages: dict[str, Any]) -> tuple[list[tuple[str, str]], list[Step]]:
     """Return what several steps share (system prompts, tool lists) with its names, and the steps."""
     shared: dict[str, str] = {}
     seen: set[str] = set()
@@ -146,7 +148,7 @@ def _steps(rows: Sequence[dict[str, Any]], messages: dict[str, Any]) -> tuple[li
             for kind, text in (*_system(messages.get(row["span_id"])), ("tools", offered)):
                 if text:
                     name = shared.setdefault(f"{kind}: {text}", f"P{len(shared) + 1}")
-                    step.head += f" {name}"
+                    step.shared.append(name)
             step.parts += [_part(role, text) for role, text in _new(messages.get(row["span_id"]), seen)]
             if not messages.get(row["span_id"]) and (row["input_text"] or "")[:200].strip() not in seen:
                 seen.add((row["input_text"] or "")[:200].strip())

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 from halo_worker.links import Links
-from halo_worker.report import headline, phrases, slack, terminal
+from halo_worker.report import headline, markdown, phrases, slack, terminal
 from halo_worker.report.facts import Calls, Common, Impact, Place, ToldOtherwise
 from halo_worker.report.html import render_html
 from halo_worker.report.markdown import render_markdown
@@ -216,3 +218,9 @@ def test_calls_have_a_noun_only_where_the_name_says_what_they_make(tool: str, ma
 )  # fmt: skip
 def test_multiples_are_said_as_people_do(ratio: float, said: str) -> None:
     assert phrases.times(ratio) == said
+
+
+def test_no_text_becomes_markup_and_names_of_tools_stay_as_they_are() -> None:
+    assert markdown.escaped("issue_refund → lookup_order") == "issue_refund → lookup_order"
+    texts = ("".join(some) for length in range(1, 6) for some in itertools.product("a_ *", repeat=length))
+    assert not [text for text in texts if "<" in MarkdownIt().renderInline(markdown.escaped(text.strip()))]

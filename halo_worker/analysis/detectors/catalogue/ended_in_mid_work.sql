@@ -1,11 +1,12 @@
 ---
 name = "ended_in_mid_work"
 category = "Task Orchestration"
-version = 1
+version = 2
 scope = "trace"
 severity = "medium"
 stage = 2
 confidence = 0.8
+replaces = ["ends_without_answer"]
 
 title = "Runs of {subject} end in mid-work, without an answer"
 description = "The last thing that happens in these runs is {key}: work was under way, and nobody answered the request."
@@ -24,11 +25,12 @@ speaks = ["output_text", "input_text"]
 SELECT coalesce(e.agent_name, e.service_name, s.name) || '|' || e.last_act AS key,
   coalesce(e.agent_name, e.service_name, s.name) AS subject, e.trace_id, e.span_id, e.span_id AS origin_span_id,
   'name' AS field, s.name AS quote
-FROM outcomes o JOIN endings e USING (trace_id) JOIN (SELECT trace_id, span_id, name FROM steps) s USING (trace_id, span_id)
+FROM outcomes o JOIN endings e USING (trace_id)
+JOIN (SELECT trace_id, span_id, name FROM steps) s USING (trace_id, span_id)
 WHERE o.outcome = 'ended in mid-work' AND o.basis = 'structure' AND o.status_code IS DISTINCT FROM 'ERROR'
   -- These say it already.
   AND e.trace_id NOT IN (
-    SELECT trace_id FROM hits WHERE detector IN ('unfinished_run', 'empty_answer', 'ends_without_answer'))
+    SELECT trace_id FROM hits WHERE detector IN ('unfinished_run', 'empty_answer'))
 ---
 [[example]]
 fires = false
