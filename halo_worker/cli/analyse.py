@@ -134,6 +134,11 @@ def _model_options(command: Any) -> Any:
     metavar="PATH",
     help="Trace files instead of the store; repeatable, globs, directories, '-'.",
 )
+@click.option(
+    "--source",
+    metavar="ADDRESS",
+    help="Another store in place of the data directory: clickhouse://…, or [sources.NAME].",
+)
 @bounds("24h")
 @_model_options
 @form_option
@@ -158,7 +163,7 @@ def _model_options(command: Any) -> Any:
 def run_command(
     paths: tuple[str, ...], given_paths: tuple[str, ...], last_: str | None, since: str | None, until: str | None,
     prompt: str | None, detectors_only: bool, out: Path | None, output: str | None, fail_on: str | None, schedule: str | None,
-    remember: bool, resume: str | None, form: str | None,
+    remember: bool, resume: str | None, form: str | None, source: str | None,
     telemetry: bool, context: str | None, repo_path: Path | None, route: str | None, headers: tuple[str, ...],
     data_dir: Path | None, config: Path | None, **options: Any,
 ) -> int:  # fmt: skip
@@ -167,6 +172,7 @@ def run_command(
     \b
     halo run --last 1h
     halo run --input traces.jsonl --detectors-only
+    halo run --source clickhouse://user@host:8443/otel --last 24h
     halo traces.jsonl -p "Why do refunds fail?"
 
     \b
@@ -185,6 +191,8 @@ def run_command(
     now_ns = time.time_ns()
     if files and (last_ or since or until):
         raise InputError("--last, --since and --until are for the store; with files the window is all that is in them")
+    if files and source:
+        raise InputError("--source names a store, and files were given too", hint="give one or the other")
     outside = bool(files) and given_data_dir(data_dir) is None
     filters = current.schedules.get(schedule or "")
     if outside and (remember or schedule):
@@ -194,6 +202,7 @@ def run_command(
         window=None if files else window_of(last_, since, until, now_ns=now_ns, default="24h"),
         paths=files,
         form=form,
+        source=source or (filters.source if filters else None),
         prompt=prompt,
         engine="detectors" if detectors_only else None,
         out=out or (Path("halo-reports") if outside else None),
