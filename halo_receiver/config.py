@@ -168,7 +168,7 @@ def _checked_keys(keys: list[SecretStr], *, at_least: int) -> list[SecretStr]:
 RECEIVER_SECTIONS: Sections = {"store": StoreConfig, "receiver": ReceiverConfig, "auth": AuthConfig}
 # Sections of the worker, which this package may not import: known, so that one file serves both.
 OTHER_SECTIONS = (
-    "model", "budget", "analysis", "detectors", "worker", "page", "schedules", "sinks", "links", "redaction",
+    "model", "budget", "analysis", "detectors", "worker", "page", "schedules", "alerts", "sinks", "links", "redaction",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from halo_receiver.store.lock import holder
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
 from halo_worker import counters, freshness, run, schedule, segments_client
+from halo_worker.alerts import eligible, standing, watch
 from halo_worker.analysis import expectations, overview, repository
 from halo_worker.analysis.detectors import DETECTORS, capture
 from halo_worker.config import Settings
@@ -36,7 +37,8 @@ MENDED_NS = 86_400_000_000_000  # how far back mended things are shown
 def examine(current: Settings) -> Iterator[Check]:
     """Yield every check: what, its state (ok, note or problem), and in words. A check that fails says why."""
     for check in (
-        _receiver, _decoder, _directory, _model, _expectations, _repository, _worker, _schedules, _sinks, _data,
+        _receiver, _decoder, _directory, _model, _expectations, _repository, _worker, _schedules, _alerts, _sinks,
+        _data,
     ):  # fmt: skip
         yield from _tried(check, current)
 
@@ -211,6 +213,18 @@ def _schedules(current: Settings) -> Iterator[Check]:
             yield f"schedule {name}", "ok", says
 
 
+def _alerts(current: Settings) -> Iterator[Check]:
+    watched = holder(schedule.worker_lock(current.store.data_dir)) is not None
+    for name, config in current.alerts.items():
+        try:
+            eligible.check(replace(current, alerts={name: config}))
+        except HaloError as error:
+            yield f"alert {name}", "problem", _told(error)
+            continue
+        on_time, says = standing.of_one(current, name, time.time_ns())
+        yield f"alert {name}", "ok" if on_time or not watched else "problem", says
+
+
 def _sinks(current: Settings) -> Iterator[Check]:
     for name, config in current.sinks.items():
         try:
@@ -221,10 +235,16 @@ def _sinks(current: Settings) -> Iterator[Check]:
             yield f"sink {name}", "problem", _told(error)
     if not current.sinks:
         yield "sinks", "note", "none: reports stay in the data directory"
-    used = {sink for config in current.schedules.values() for sink in config.sinks}
+    used = {sink for schedule_ in current.schedules.values() for sink in schedule_.sinks}
+    used |= {sink for alert in current.alerts.values() for sink in alert.sinks}
     for name in current.sinks.keys() - used:
-        yield f"sink {name}", "note", "no schedule names it: it gets reports by 'halo deliver --sink' alone"
-    waiting = Counter(item.state for item in run.courier(current).outstanding())
+        yield (
+            f"sink {name}",
+            "note",
+            "no schedule and no alert names it: it gets reports by 'halo deliver --sink' alone",
+        )
+    couriers = (run.courier(current), watch.courier(current))
+    waiting = Counter(item.state for one in couriers for item in one.outstanding())
     if waiting["waiting"]:
         yield "deliveries", "note", f"{waiting['waiting']} wait for their next attempt"
     if waiting["failed"]:

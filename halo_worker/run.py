@@ -22,7 +22,7 @@ from halo_worker.config import Settings
 from halo_worker.config_schedules import BudgetConfig
 from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError
-from halo_worker.report import html, markdown
+from halo_worker.report import briefs, html, markdown
 from halo_worker.report.archive import Archive, new_run_id
 from halo_worker.report.formats import minute
 from halo_worker.report.issue import Scope
@@ -85,6 +85,7 @@ def run_schedule(
         prompt=config.prompt,
         engine=config.engine,
         schedule=name,
+        source=config.source,
         services=tuple(config.services),
         agents=tuple(config.agents),
         sinks=tuple(config.sinks),
@@ -158,11 +159,12 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         )  # fmt: skip
         report = assembled.report
         staged = page_data.collect(reader, report, assembled.history)
+        kept, links = (archive.directory / report.id).absolute(), current.links
         documents = {
-            "report.md": markdown.render_markdown(report, known_ids=staged.known_ids, links=current.links),
-            "report.html": html.render_html(report, staged, index="../index.html", links=current.links),
+            "report.md": markdown.render_markdown(report, known_ids=staged.known_ids, links=links, folder=kept),
+            "report.html": html.render_html(report, staged, index="../index.html", links=links, folder=kept),
             SCENE_FILE: staged.model_dump_json() + "\n",
-        }
+        } | briefs.files(report.findings)
     folder = archive.publish(
         report,
         documents,
@@ -226,6 +228,7 @@ def _work(begun: _Begun) -> Work:
         work_dir=begun.work_dir,
         cache_dir=current.store.data_dir / "cache" if request.recall else None,
         threads=current.store.threads,
+        issues=tuple(begun.known.issues.values()),
         progress=request.progress,
         interrupted=_interrupted.is_set,
         resume=bool(request.resume),

@@ -10,6 +10,7 @@ from halo_receiver.store import manifest
 from halo_receiver.store.lock import holder
 from halo_receiver.store.segment import listed
 from halo_worker import freshness, run, schedule, segments_client
+from halo_worker.alerts import standing
 from halo_worker.config import Settings
 from halo_worker.moments import human_duration
 from halo_worker.report import formats, headline
@@ -38,6 +39,8 @@ def rows(current: Settings, now_ns: int) -> Iterator[Row]:
     else:
         yield "last report", "none: 'halo run' makes one now"
     yield "next report", _next(current, now_ns)
+    if current.alerts:
+        yield "alerts", standing.summary(current, now_ns)
 
 
 def _stored(directory: Path, now_ns: int) -> str:

@@ -33,13 +33,15 @@ DOORS: dict[str, tuple[str, ...]] = {
     "grpc": ("halo_receiver.answers", "halo_receiver.segments_service", "halo_receiver.server",
              "halo_worker.demo.emit", "halo_worker.segments_client"),
     "grpc_health": ("halo_receiver.server",),
-    "httpx": ("halo_worker.delivery.", "halo_worker.source.remote"),
+    "httpx": ("halo_worker.delivery.", "halo_worker.source.clickhouse", "halo_worker.source.remote"),
     "isal": ("halo_receiver.request_check",),
     "jinja2": ("halo_worker.delivery.", "halo_worker.page.rendering", "halo_worker.report.html",
                "halo_worker.report.rendering"),
     "jsonschema": ("halo_worker.analysis.", "halo_worker.rlm.agent.tool_arguments", "halo_worker.rlm.json_schema"),
     "markdown_it": ("halo_worker.report.answer_markdown",),
     "markupsafe": ("halo_worker.page.rendering", "halo_worker.report."),
+    "mcp": ("halo_worker.mcp_server.server", "halo_worker.mcp_server.transport"),
+    "mcp_types": ("halo_worker.mcp_server.server",),
     "openai": ("halo_worker.rlm.provider.openai_model",),
     "opentelemetry.context": ("halo_worker.demo.", "halo_worker.telemetry"),
     "opentelemetry.exporter": ("halo_worker.demo.", "halo_worker.telemetry"),
@@ -52,12 +54,14 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pyarrow": ("halo_receiver.store.",),
     "pygal": ("halo_worker.report.charts",),
     "pydantic": ("halo_receiver.auth", "halo_receiver.config", "halo_receiver.config_loader",
-                 "halo_worker.api.", "halo_worker.config", "halo_worker.config_delivery",
-                 "halo_worker.config_schedules", "halo_worker.links", "halo_worker.report."),
+                 "halo_worker.api.", "halo_worker.config", "halo_worker.config_alerts", "halo_worker.config_delivery",
+                 "halo_worker.config_schedules", "halo_worker.config_sources", "halo_worker.links",
+                 "halo_worker.report."),
     "pydantic_monty": ("halo_worker.rlm.interpreter.monty_interpreter",),
     "rich": ("halo_worker.cli.",),
     "slack_sdk": ("halo_worker.delivery.",),
     "standardwebhooks": ("halo_worker.delivery.",),
+    "uvicorn": ("halo_worker.mcp_server.transport",),
     "uvloop": ("halo_receiver.__main__",),
     "zstandard": ("halo_receiver.files.streams", "halo_receiver.spool"),
 }  # fmt: skip
@@ -118,6 +122,8 @@ IMPORTED_AS = {
 
 # Import → the dependency that always brings it.
 COMES_WITH = {
+    "mcp_types": "mcp",
+    "uvicorn": "mcp",
     "markupsafe": "jinja2",
     "opentelemetry.context": "opentelemetry-sdk",
     "opentelemetry.trace": "opentelemetry-sdk",
@@ -127,7 +133,8 @@ COMES_WITH = {
 
 def test_every_dependency_is_imported_and_every_import_is_a_dependency() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = {line.split(">")[0].split("=")[0].split("[")[0].strip() for line in project["dependencies"]}
+    lines = [*project["dependencies"], *project["optional-dependencies"]["mcp"]]
+    wanted = {line.split(">")[0].split("=")[0].split("[")[0].strip() for line in lines}
     names = {IMPORTED_AS.get(name, name.replace("-", "_")) for name in wanted}
     imported = {library for _, library in IMPORTS}
     assert names - imported == set(), "declared, but imported nowhere"

@@ -32,6 +32,7 @@ class Reader:
     before, and with `settle` the traces are those that settled inside: consecutive windows then show each trace once,
     whole. What comes of a trace long after it settled must not bring it up again: `judged` are older segments, whose
     traces are passed over.
+    `in_memory`: the tables of `scratch` are made in memory, for windows that are small.
     `only` is a condition on span rows (`queries.only`) that at least one span of a trace must meet. `options` and
     `segments` open the same window again, in another process.
     """
@@ -48,6 +49,7 @@ class Reader:
         only: str | None = None,
         memory_limit: str = "1GiB",
         threads: int = 2,
+        in_memory: bool = False,
     ) -> None:
         self.options: dict[str, Any] = {
             "start_ns": start_ns, "end_ns": end_ns, "whole_traces": whole_traces, "settle": settle,
@@ -68,7 +70,7 @@ class Reader:
             "python_enable_replacements": False,  # a table's name is never that of a variable of this process
         }  # fmt: skip
         self.connection = duckdb.connect(":memory:", config=config)
-        self.scratch = Scratch(self.connection)
+        self.scratch = Scratch(self.connection, in_memory=in_memory)
         self.connection.execute("SET TimeZone = 'UTC'")
         self._attached = AttachedSegments(self.connection)
         for path in segments:
@@ -136,12 +138,12 @@ class Reader:
         return " AND ".join(bounds)
 
     def _choose(self) -> None:
-        """Fill `_chosen` with the traces of the window."""
+        """Fill `_chosen` with the traces of the window, as `traces_of` says them."""
         arrivals = " UNION ALL ".join(copies.arrivals(self.connection, f"s{i}") for i in self._places)
         sql = traces_of(arrivals, self.start_ns, self.end_ns, self._settle)
         if self._only is not None:
             picked = " UNION ALL ".join(f"SELECT trace_id FROM s{i}.span_rows WHERE {self._only}" for i in self._places)
-            sql = f"SELECT trace_id FROM ({sql}) WHERE trace_id IN ({picked})"
+            sql = f"SELECT * FROM ({sql}) WHERE trace_id IN ({picked})"
         self.connection.execute(f"CREATE TABLE _chosen AS {sql}")
         for path in self._judged:
             self._pass_over(path)

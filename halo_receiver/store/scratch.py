@@ -14,14 +14,20 @@ class Scratch:
     A table in memory that does not fit is written out by whatever statement needs the room, and again by the next one,
     uncompressed: over ten million spans the detectors' statements, each of which reads that table, took 1.8 times as
     much CPU a span as over one million. In a file it is written once, compressed, and let go of for nothing.
+    A window that is known to be small is compressed for nothing: `in_memory` makes plain tables (a third less CPU for
+    `_s` over 100,000 spans).
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, in_memory: bool = False) -> None:
         self._connection = connection
+        self._in_memory = in_memory
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def table(self, name: str, select: str) -> None:
         """Make a table of a SELECT, or make it anew. It is called by its name alone."""
+        if self._in_memory:
+            self._connection.execute(f"CREATE OR REPLACE TABLE memory.main.{name} AS {select}")
+            return
         if self._folder is None:
             self._attach()
         self._connection.execute(f"CREATE OR REPLACE TABLE scratch.{name} AS {select}")

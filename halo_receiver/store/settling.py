@@ -13,10 +13,12 @@ class Settle:
     """When a trace is judged: `quiet_ns` after its last arrival, or `longest_ns` after its first, whichever is earlier.
 
     The first such moment counts, so that a span which comes still later does not bring the trace up again.
+    `unsettled`: also traces of which anything arrived in the window, and which have not settled when it ends.
     """
 
     quiet_ns: int
     longest_ns: int
+    unsettled: bool = False
 
 
 def look_back(settle: Settle | None, *, whole_traces: bool) -> int:
@@ -27,15 +29,20 @@ def look_back(settle: Settle | None, *, whole_traces: bool) -> int:
 
 
 def traces_of(arrivals: str, start_ns: int | None, end_ns: int | None, settle: Settle | None) -> str:
-    """Return the SELECT (trace_id) of the traces of `[start_ns, end_ns)`.
+    """Return the SELECT (trace_id, settled_ns) of the traces of `[start_ns, end_ns)`.
 
-    `arrivals` selects (trace_id, received_at): of whatever arrived, also of copies that are not shown.
+    `settled_ns` is when a trace settled, in unix nanoseconds; NULL where it had not when the window ended, or nobody
+    asked (`settle` None). `arrivals` selects (trace_id, received_at): of whatever arrived, also of copies that are not
+    shown.
     """
     start = start_ns if start_ns is not None else _FIRST
     end = end_ns if end_ns is not None else _LAST
     came = f"SELECT trace_id, epoch_ns(received_at) AS came FROM ({arrivals})"
     if settle is None:
-        return f"SELECT DISTINCT trace_id FROM ({came}) WHERE came >= {start} AND came < {end}"
+        return (
+            f"SELECT DISTINCT trace_id, NULL::BIGINT AS settled_ns FROM ({came}) WHERE came >= {start} AND came < {end}"
+        )
+    open_too = f" OR moment >= {end} AND last >= {start}" if settle.unsettled else ""
     return f"""
     WITH gaps AS (
       SELECT trace_id, came, lead(came) OVER (PARTITION BY trace_id ORDER BY came) AS following FROM ({came})
@@ -43,6 +50,7 @@ def traces_of(arrivals: str, start_ns: int | None, end_ns: int | None, settle: S
       SELECT trace_id, least(
         min(came) + {settle.longest_ns},
         min(came + {settle.quiet_ns}) FILTER (following IS NULL OR following > came + {settle.quiet_ns})
-      ) AS moment FROM gaps GROUP BY trace_id
+      ) AS moment, max(came) FILTER (came < {end}) AS last FROM gaps GROUP BY trace_id
     )
-    SELECT trace_id FROM settled WHERE moment >= {start} AND moment < {end}"""
+    SELECT trace_id, CASE WHEN moment < {end} THEN moment END AS settled_ns FROM settled
+    WHERE moment >= {start} AND moment < {end}{open_too}"""

@@ -84,6 +84,8 @@ CLASSES = {
 }  # fmt: skip
 EFFORT = 0.15  # what the share of peers with fewer acts adds to a run that ends with an answer: long work fails more
 MIN_PEERS = 15  # runs of a service, from which efforts are compared
+LEFT = 0.1  # what work adds that failed and was not done later, whatever the answer says
+DONE = 0.1  # what it takes from a run that ends in mid-work when its last act did something and worked: that may be all
 
 _ENDED = """
   CREATE OR REPLACE TEMP TABLE _ended AS
@@ -122,6 +124,15 @@ _RISK = f"""
   ) p WHERE p.trace_id = _ended.trace_id
 """
 
+_EVIDENCE = f"""
+  UPDATE _ended SET risk = risk + e.more FROM (
+    SELECT l.trace_id, CASE WHEN l.trace_id IN (SELECT trace_id FROM _failed_work) THEN {LEFT} ELSE 0 END
+      - CASE WHEN o.outcome = 'ended in mid-work' AND l.does AND NOT l.failed
+        AND NOT (only_reads(l.tool) OR searches(l.tool)) THEN {DONE} ELSE 0 END AS more
+    FROM _last l JOIN _endings o USING (trace_id)
+  ) e WHERE e.trace_id = _ended.trace_id AND e.more <> 0 AND _ended.open
+"""
+
 ROOT_STATUS = "root status"
 ROOT_NOTE = "the root span ended in ERROR, or not"
 ROOT_UNKNOWN = "no root span says how its run ended (status OK or ERROR)"
@@ -148,10 +159,11 @@ def prepare(reader: Reader) -> None:
 
 
 def by_structure(reader: Reader) -> None:
-    """Settle in `_ended` what was left open, and fill in `risk`. Needs `_endings`."""
+    """Settle in `_ended` what was left open, and fill in `risk`. Needs what `endings.prepare` makes."""
     reader.connection.execute(_BY_STRUCTURE)
     reader.connection.execute(f"UPDATE _ended SET risk = {_BY_CLASS}")
     reader.connection.execute(_RISK)
+    reader.connection.execute(_EVIDENCE)
 
 
 def run_outcomes(reader: Reader) -> list[RunOutcome]:

@@ -112,15 +112,25 @@ NAMELESS = {"agent": "(no agent)", "model": "(no model name)", "service": "(no s
 OTHERS = "(others)"  # beyond MAX_GROUPS
 
 
-def prepare(reader: Reader) -> None:
+# Columns of `_s` that no rule reads which needs one trace alone, and which take a third of the time to make.
+_COSTLY = {"plans": "BOOLEAN", "prompt": "VARCHAR"}
+
+
+def _lean_spans() -> str:
+    """Return the SELECT of `_s` with NULL for what is costly."""
+    emptied = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _COSTLY.items())
+    return f"SELECT * REPLACE ({emptied}) FROM ({_SPANS})"
+
+
+def prepare(reader: Reader, *, lean: bool = False) -> None:
     """Make `_t` (the traces), `_s` (what detectors ask of a span, texts shortened), `_repeated` (calls that other spans
     tell again), `_usage`, `_dimensions`, and what `control_flow`, `outcomes` and `same_call` make.
 
     One scan: every detector reads `_s`, none reads the long texts again. In `_s`, `agent_name` is the agent that a
-    span belongs to, and `model` what a call asked for (`served_model` what answered).
+    span belongs to, and `model` what a call asked for (`served_model` what answered). `lean` leaves `_COSTLY` out.
     """
     reader.resolve_agents()
-    reader.scratch.table("_s", _SPANS)
+    reader.scratch.table("_s", _lean_spans() if lean else _SPANS)
     models.fold(reader)
     retrieval.recognise(reader)
     reader.scratch.table("_repeated", usage.repeated_query("_spans"))

@@ -15,12 +15,11 @@ from halo_worker.cli.common import everywhere, nearest, print_rows, settings
 from halo_worker.cli.console import talk
 from halo_worker.display import one_line
 from halo_worker.errors import InputError
-from halo_worker.report import formats
+from halo_worker.report import formats, issue_rows
 from halo_worker.report.decisions import Action, Decision, Decisions
 from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
 from halo_worker.report.memory import IssueMemory
-from halo_worker.report.model import iso_nano
 from halo_worker.report.verification import Verification, Verifications
 
 DECIDED: dict[Action, str] = {
@@ -75,7 +74,7 @@ def issues_command(
         verified = Verifications(run.reports_dir(current)).of(issue.issue_id)
         if form == "json":
             kept = [item.model_dump(mode="json") for item in verified]
-            print_rows([_row(issue) | _details(issue) | {"verifications": kept}], "json")
+            print_rows([issue_rows.row(issue) | issue_rows.details(issue) | {"verifications": kept}], "json")
         else:
             _show(issue, verified)
         return
@@ -113,11 +112,8 @@ def _known_trace(trace_id: str) -> str:
 
 
 def _list(memory: IssueMemory, schedule: str | None, form: str) -> None:
-    followed = [issue for issue in memory.issues.values() if schedule is None or issue.history]
-    by_hand = not followed and schedule is None
-    issues = list(memory.others.values()) if by_hand else followed
-    issues.sort(key=lambda one: (-one.last_seen, one.issue_id))
-    print_rows([_row(issue) if form == "json" else _line(issue) for issue in issues], form)
+    issues, by_hand = issue_rows.listed(memory, followed=schedule is not None)
+    print_rows([issue_rows.row(issue) if form == "json" else _line(issue) for issue in issues], form)
     if form == "table":
         _say_whose(issues, by_hand=by_hand)
 
@@ -136,28 +132,9 @@ def _scope(issue: Issue) -> str:
     return f"schedule '{issue.scope}'" if issue.scope is not None else "runs by hand"
 
 
-def _rate(issue: Issue) -> float | None:
-    return issue.history[-1].rate if issue.history else None
-
-
-def _row(issue: Issue) -> dict[str, object]:
-    rate = _rate(issue)
-    return {
-        "issue_id": issue.issue_id,
-        "state": issue.state,
-        "severity": issue.finding.severity,
-        "title": issue.finding.title,
-        "schedule": issue.scope,
-        "first_seen": iso_nano(issue.first_seen),
-        "last_seen": iso_nano(issue.last_seen),
-        "rate": None if rate is None else round(rate, 6),
-        "windows": len(issue.history),
-    }
-
-
 def _line(issue: Issue) -> dict[str, object]:
     """The same for a table, what decides first: a narrow terminal cuts the end."""
-    rate = _rate(issue)
+    rate = issue_rows.rate(issue)
     return {
         "issue": issue.issue_id,
         "state": issue.state,
@@ -167,26 +144,6 @@ def _line(issue: Issue) -> dict[str, object]:
         "last seen": formats.day(issue.last_seen),
         "failure mode": titled(issue.finding),
     }
-
-
-def _details(issue: Issue) -> dict[str, object]:
-    return {
-        "category": issue.finding.category,
-        "history": [
-            {
-                "run_id": point.run_id, "end": iso_nano(point.end_ns), "traces": point.traces, "of": point.of,
-                "state": point.state or None, "muted": point.muted, "struck": point.struck,
-            }
-            for point in issue.history
-        ],
-        "decisions": [
-            {
-                "action": item.action, "note": item.note, "at": iso_nano(item.at_ns), "by": item.by,
-                "release": item.release, "traces": list(item.traces),
-            }
-            for item in issue.decisions
-        ],
-    }  # fmt: skip
 
 
 def _show(issue: Issue, verified: Sequence[Verification]) -> None:

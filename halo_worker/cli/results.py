@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import webbrowser
@@ -12,10 +13,12 @@ import click
 
 from halo_receiver.store.queries import NEWEST
 from halo_worker import run
+from halo_worker.alerts import watch
 from halo_worker.cli.common import everywhere, print_rows, settings, show_report
 from halo_worker.cli.console import talk
+from halo_worker.config import Settings
 from halo_worker.display import visible
-from halo_worker.errors import InputError
+from halo_worker.errors import InputError, ReportError
 from halo_worker.report import formats, headline
 from halo_worker.report.archive import Archive
 from halo_worker.report.model import Report, iso_nano
@@ -133,12 +136,21 @@ def _page(archive: Archive, wanted: str | None) -> tuple[Path, str]:
     return archive.directory / _find(archive, wanted).id / "report.html", ""
 
 
+def _alert_message(current: Settings, message_id: str | None) -> Report | None:
+    """Return the message of an alert that an id names, if it does."""
+    if message_id is None:
+        return None
+    with contextlib.suppress(ReportError):
+        return Archive(watch.alerts_dir(current)).load(message_id)
+    return None
+
+
 @click.command("deliver")
 @click.argument("report_id", required=False, metavar="[ID]")
 @click.option("--sink", "sinks", multiple=True, help="Only to this sink; repeatable.")
 @everywhere
 def deliver_command(report_id: str | None, sinks: tuple[str, ...], data_dir: Path | None, config: Path | None) -> int:
-    """Send a report (default: the latest) to the sinks that have not taken it.
+    """Send a report (default: the latest), or the message of an alert, to the sinks that have not taken it.
 
     Also to those that had failed for good: mend the sink first. What a sink has taken is not sent twice.
     """
@@ -146,11 +158,17 @@ def deliver_command(report_id: str | None, sinks: tuple[str, ...], data_dir: Pat
     if not current.sinks:
         raise InputError("no sinks are configured", hint="add [sinks.NAME] to halo.toml; deploy/halo.toml shows how")
     archive = Archive(run.reports_dir(current))
-    reports = archive.reports()[0]
-    if not reports:
-        raise InputError("there are no reports yet", hint="'halo run' makes one")
-    wanted = archive.load(report_id).id if report_id else reports[0].id
-    deliveries = run.deliver(current, wanted, list(sinks) or None)
+    message = _alert_message(current, report_id)
+    if message is not None and message.alert is not None:
+        alert = current.alerts.get(message.alert.name)
+        to = list(sinks) or (alert.sinks if alert else [])
+        deliveries = watch.courier(current).deliver(message.id, to, again=True)
+    else:
+        reports = archive.reports()[0]
+        if not reports:
+            raise InputError("there are no reports yet", hint="'halo run' makes one")
+        wanted = archive.load(report_id).id if report_id else reports[0].id
+        deliveries = run.deliver(current, wanted, list(sinks) or None)
     for item in deliveries:
         talk(f"{item.report_id} {item.sink}: {item.state}{f', {item.reason}' if item.reason else ''}")
     if not deliveries:

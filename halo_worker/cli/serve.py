@@ -20,6 +20,8 @@ from halo_receiver.logs import event, set_up
 from halo_receiver.store.lock import DirectoryLock
 from halo_worker import run as conductor
 from halo_worker import schedule
+from halo_worker.alerts import eligible
+from halo_worker.alerts.thread import AlertThread
 from halo_worker.analysis.work import Progress
 from halo_worker.cli.common import everywhere, given_data_dir, settings
 from halo_worker.cli.console import talk
@@ -109,6 +111,7 @@ def check(current: Settings) -> None:
     """Set the log up, and refuse to start with what no later run could mend."""
     set_up(current.worker.log_level, current.worker.log_format)
     schedule.check(current)
+    eligible.check(current)
     for name, config in current.sinks.items():
         make_sink(name, config)
 
@@ -237,11 +240,13 @@ def _until_stopped(current: Settings, *, receiver: ReceiverChild | None, page: P
     metrics = WorkerMetrics(current, clock=time.time_ns)
     scheduler = scheduler_of(current, metrics.ran)
     courier = conductor.courier(current)
+    alerts = AlertThread(current, say=partial(event, log), delivered=_say_deliveries)
     server, code = _serve_metrics(current, metrics), 0
     try:
         if receiver is not None and (ended := receiver.wait_ready(stopping)):
             return ended
         scheduler.start()
+        alerts.start()
         if receiver is not None and current.worker.log_format == "text":
             _say_next(current)
         # Beside the work: a host that answers nothing takes its time-out.
@@ -252,6 +257,7 @@ def _until_stopped(current: Settings, *, receiver: ReceiverChild | None, page: P
                 child.look()
     finally:
         conductor.interrupt()
+        alerts.stop()
         scheduler.stop()
         if page is not None:
             page.stop()

@@ -32,11 +32,15 @@ COMMANDS = {
     "issues": Entry("issues", "failure modes over time; mute, resolve, reopen"),
     "verify": Entry("verify", "did a fix work: an issue before and after a change"),
     "cases": Entry("cases", "regression cases from failing traces: jsonl, pytest, promptfoo"),
+    "setup": Entry("setup", "hand issues to a coding agent: claude-code, cursor or codex"),
+    "mcp": Entry("mcp", "issues and traces for coding agents, over stdio or HTTP"),
+    "alerts": Entry("alerts", "what was told between reports; 'test NAME' rehearses one"),
     "deliver": Entry("results", "send a report to the sinks that have not taken it"),
     "traces": Entry("traces", "list traces, filtered by agent, user, tool, text, …"),
     "tail": Entry("tail", "traces as they come, until Ctrl-C"),
     "trace": Entry("data", "one trace as a tree"),
     "query": Entry("data", "one SELECT over spans, traces and logs"),
+    "delete": Entry("delete", "remove a person's data; says first what it would"),
     "detectors": Entry("detectors", "the rules: list, show, test, and write your own"),
     "doctor": Entry("doctor", "what is set up, reachable, and supported by the captured spans"),
     "ping": Entry("ping", "whether the receiver takes requests, for health checks"),
@@ -45,11 +49,13 @@ COMMANDS = {
 
 # What people type who know other tools.
 SYNONYMS = {
-    "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor", "config": "init", "configure": "init",
-    "dashboard": "page", "findings": "issues", "follow": "tail", "health": "ping", "ingest": "import", "list": "traces",
-    "live": "tail", "load": "import", "log": "traces", "logs": "traces", "ls": "traces", "ps": "status",
-    "search": "traces", "server": "up", "serve": "up", "setup": "init", "show": "trace", "spans": "query", "sql": "query",
-    "start": "up", "stats": "status", "ui": "page", "view": "trace", "watch": "tail", "web": "page", "worker": "work",
+    "alarms": "alerts", "alert": "alerts", "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor",
+    "config": "init", "configure": "init", "dashboard": "page", "erase": "delete", "fetch": "pull",
+    "findings": "issues", "follow": "tail", "forget": "delete", "health": "ping", "ingest": "import",
+    "list": "traces", "live": "tail", "load": "import", "log": "traces", "logs": "traces", "ls": "traces",
+    "ps": "status", "purge": "delete", "remove": "delete", "rm": "delete", "search": "traces", "serve": "up",
+    "server": "up", "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status", "ui": "page",
+    "view": "trace", "watch": "tail", "web": "page", "worker": "work",
 }  # fmt: skip
 
 NEAREST = 3  # commands named for an unknown word

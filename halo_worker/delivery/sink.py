@@ -69,11 +69,16 @@ def is_news(finding: Finding) -> bool:
 def filtered(report: Report, config: SinkConfig) -> Report | None:
     """Return the report with the findings this sink is told of; None when it wants quiet and there is nothing new.
 
-    A run that could not look at everything is told of, and an answer to a question, whatever it found. A tracker hears
-    of every finding: its filter says which get a ticket.
+    A run that could not look at everything is told of, and an answer to a question, whatever it found. An alert is news
+    by itself, but not of a finding that the sink is not told of. A tracker hears of every finding: its filter says
+    which get a ticket; of an alert that is over it hears nothing, for the issue is not resolved by that.
     """
+    if report.alert is not None and report.alert.what == "over":
+        return None if config.is_tracker else report
     every = config.is_tracker
     kept = [finding for finding in report.findings if every or finding.muted or passes(finding, config.filter)]
+    if report.alert is not None:
+        return report if kept else None
     if config.is_quiet and report.status == "complete" and not report.prompt and not any(map(is_news, kept)):
         return None
     return report.model_copy(update={"findings": kept})

@@ -119,9 +119,19 @@ def inert(text: str) -> str:
     return _ACTIVE.sub(r"\\\1", text)
 
 
+def _longest_run(text: str) -> int:
+    return max(map(len, re.findall(r"`+", text)), default=0)
+
+
+def fenced(text: str) -> str:
+    """Write text as a block of code, which it cannot leave."""
+    fence = "`" * max(3, _longest_run(text) + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
 def code_span(text: str) -> str:
     """Write text as Markdown's inline code, which it cannot leave."""
-    fence = "`" * (max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
+    fence = "`" * (_longest_run(text) + 1)
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{text}{pad}{fence}"
 

@@ -65,8 +65,8 @@ class Archive:
     ) -> Path:
         """Write a report's folder, and only then give it its name; return the folder.
 
-        `documents` are further files by name (report.md, report.html); `affected` every affected span. For each
-        of `sinks` a receipt that waits is part of the report, so that a kill before its delivery loses none.
+        `documents` are further files by name (report.md, briefs/ISSUE.md); `affected` every affected span. For each of
+        `sinks` a receipt that waits is part of the report, so that a kill before its delivery loses none.
         `again`: a run that was resumed takes the place of what it had published as partial; else nothing is ever
         published over another. Raises ReportError when the disk refuses.
         """
@@ -77,6 +77,7 @@ class Archive:
             shutil.rmtree(making, ignore_errors=True)
             (making / "receipts").mkdir(parents=True)
             for name, text in documents.items():
+                (making / name).parent.mkdir(exist_ok=True)
                 (making / name).write_text(text, encoding="utf-8")
             for sink in sinks:
                 # Its run delivers it at once; whoever looks for receipts that wait leaves it a minute for that.

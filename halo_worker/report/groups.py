@@ -26,7 +26,15 @@ MIN_TRACES = 3  # fewer may fall together by chance
 OWN_ROW, OWN_SHARE = 5, 0.01  # traces, and share of the window, from which a cause has a row of its own
 BY_CHANCE = 1e-3  # that so many traces of one finding would be of another by chance, up to which they are one event
 # Detectors whose name says nothing of the cause: only the text does, or a model wrote them.
-BY_TEXT = ("error_other", "swallowed_error", "told_not_served", "cause_not_known")
+BY_TEXT = ("error_other", "swallowed_error", "cause_not_known")
+
+# Detectors that tell of one kind of failure by other evidence: the error where there is one, else how the run goes.
+SAME_KIND = {
+    "stopped_at_limit": "error_turn_limit",
+    "task_handed_again": "handoff_ping_pong",
+    "context_pressure": "error_context_length",
+}
+TOLD = "told_not_served"  # its signature is the class of the error
 
 _EXCEPTION = re.compile(r"^[\w.]*(error|exception|exceeded|limit|interrupt|warning)\b\s*:?\s*")
 _SUFFIX = re.compile(r"\|([a-z]+)$")  # of a key: what of a subject is meant, such as "|arguments"
@@ -185,7 +193,8 @@ def _same_traces(one: _Set, other: _Set, *, of: int) -> bool:
 def _kind(members: _Set, own_row: float) -> object:
     """Return what a small set is of; None for one that stands for itself."""
     told = next((one for one in members if not (one.detector or "error_").startswith("error_")), members[0])
-    if told.detector is None or told.detector in BY_TEXT or told.alone or len(_traces(members)) >= own_row:
+    kind = told.detector and (f"error_{told.signature}" if told.detector == TOLD else told.detector)
+    if kind is None or kind in BY_TEXT or told.alone or len(_traces(members)) >= own_row:
         return None
     suffix = _SUFFIX.search(told.signature)
-    return (told.detector, suffix[1] if suffix else "")
+    return (SAME_KIND.get(kind, kind), suffix[1] if suffix else "")

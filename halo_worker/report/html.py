@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
@@ -39,9 +40,15 @@ def _asset(name: str) -> str:
     return resources.files("halo_worker.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def render_html(report: Report, scene: Scene | None = None, *, index: str | None = None, links: Links = NONE) -> str:
-    """Write the page. `scene` is what stands around the findings; `index` a relative link to the page over all."""
-    return _document("report.html.j2", **view(report, scene or Scene(), index=index, links=links))
+def render_html(
+    report: Report, scene: Scene | None = None, *, index: str | None = None, links: Links = NONE,
+    folder: Path | None = None,
+) -> str:  # fmt: skip
+    """Write the page. `scene` is what stands around the findings; `index` a relative link to the page over all.
+
+    `folder`: where the report lies, for links that open a coding agent on a brief there.
+    """
+    return _document("report.html.j2", **view(report, scene or Scene(), index=index, links=links, folder=folder))
 
 
 def _document(template: str, **context: Any) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from halo_worker.display import named, one_line, visible
 from halo_worker.links import NONE, Links
-from halo_worker.report import answer_markdown, causes, formats, headline, phrases
+from halo_worker.report import answer_markdown, briefs, causes, formats, headline, phrases
 from halo_worker.report.model import Contrast, Evidence, Finding, Report
 from halo_worker.report.rows import told
 
@@ -25,13 +26,10 @@ def escaped(text: str) -> str:
 
 def _fenced(text: str) -> str:
     """Put a quote in a fence that it cannot close."""
-    text = visible(text)
-    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
-    fence = "`" * max(3, longest + 1)
-    lines = text.splitlines()
+    lines = visible(text).splitlines()
     if len(lines) > MAX_QUOTE_LINES:
         lines = [*lines[:MAX_QUOTE_LINES], "…"]
-    return "\n".join((f"{fence}text", *lines, fence))
+    return answer_markdown.fenced("\n".join(lines))
 
 
 def _id(text: str) -> str:
@@ -48,8 +46,13 @@ def _quote(item: Evidence, links: Links) -> str:
     return f"{trace} / {_id(item.span_id)} · {escaped(item.field)}\n\n{_fenced(item.quote)}"
 
 
-def render_markdown(report: Report, *, known_ids: Collection[str] | None = None, links: Links = NONE) -> str:
-    """Write the whole report. `known_ids` are those ids of the answer that the window has; others are marked."""
+def render_markdown(
+    report: Report, *, known_ids: Collection[str] | None = None, links: Links = NONE, folder: Path | None = None
+) -> str:
+    """Write the whole report. `known_ids` are those ids of the answer that the window has; others are marked.
+
+    `folder`: where the report lies, for links that open a coding agent on a brief there.
+    """
     window = f"{formats.minute(report.window.start)} – {formats.minute(report.window.end)} UTC"
     lines = [f"# {escaped(headline.headline(report))}", "", *_causes(report)]
     lines += [f"{escaped(causes.counts(report))}  ", f"{window}{_of(report)}", ""]
@@ -66,6 +69,7 @@ def render_markdown(report: Report, *, known_ids: Collection[str] | None = None,
     titles = {item.issue_id: headline.titled(item) for item in report.findings}
     for number, item in enumerate(shown, 1):
         lines += _finding(number, item, report, titles, links)
+        lines += _open_with(item, folder)
     lines += _folded(folded)
     lines += _fixes(report)
     lines += _set_aside(report, links)
@@ -172,19 +176,21 @@ def _finding(number: int, item: Finding, report: Report, titles: Mapping[str, st
         others = "; ".join(f"{escaped(titles[other])} ({other})" for other in item.seen_with if other in titles)
         lines.append(f"- Seen in the same traces, possibly the same cause: {others}")
     if item.root_cause:
-        lines.append(f"- How it was found: {escaped(item.root_cause)}")
-    lines += [
-        "",
-        f"**Fix.** {escaped(item.fix.summary)}",
-        "",
-        f"**How to verify.** {escaped(item.fix.validation)}",
-        "",
-    ]
+        lines.append(f"- {formats.cause_label(item)}: {escaped(item.root_cause)}")
+    for label, text in (("Fix", item.fix.summary), ("How to verify", item.fix.validation)):
+        lines += ["", f"**{label}.** {escaped(text)}"] if text else []
+    lines.append("")
     if item.evidence:
         lines += ["**Evidence**", "", *(f"{_quote(evidence, links)}\n" for evidence in item.evidence)]
     if item.counter_evidence:
         lines += ["**Counter-evidence**", "", *(f"{_quote(evidence, links)}\n" for evidence in item.counter_evidence)]
     return lines
+
+
+def _open_with(item: Finding, folder: Path | None) -> list[str]:
+    agents = briefs.open_with(item, folder)
+    told = ", ".join(f"[{title}](<{url}>)" for title, url in agents.items())
+    return [f"Open [the brief](<{briefs.file_of(item.issue_id)}>) in {told}.", ""] if agents else []
 
 
 def _fixes(report: Report) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from halo_worker.report.alert import AlertNote
 from halo_worker.report.aside import LeftOut as LeftOut
 from halo_worker.report.aside import Note as Note
 from halo_worker.report.aside import SetAside as SetAside
@@ -234,6 +235,7 @@ class Report(Timed):
     schedule: str | None = None
     remembered: bool | None = None
     memory: str | None = None
+    alert: AlertNote | None = None  # of a message between reports: it has one finding, and no memory is made of it
     prompt: str | None = None
     answer: str | None = None
     summary: str = ""

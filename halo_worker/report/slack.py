@@ -81,6 +81,8 @@ def message(
     """
     window = f"{formats.minute(report.window.start)} – {formats.minute(report.window.end)} UTC"
     title = f"{report.schedule}: {window}" if report.schedule else f"Failure modes, {window}"
+    if report.alert is not None:
+        title = f"{'Over' if report.alert.what == 'over' else 'Alert'}: {report.alert.name}"
     sentence, names = headline.headline(report), _names(report.findings)
     blocks: list[Block] = [
         {"type": "header", "text": {"type": "plain_text", "text": one_line(title, MAX_HEADER)}},
@@ -101,11 +103,11 @@ def message(
             _plain(causes.counts(report)),
         )
     )
-    target = _target(links.to_report(report.id))
+    target = _target(report.alert.link if report.alert else links.to_report(report.id))
     if target:
-        button = {"type": "plain_text", "text": "Open report"}
+        button = {"type": "plain_text", "text": "Open issue" if report.alert else "Open report"}
         blocks.append({"type": "actions", "elements": [{"type": "button", "text": button, "url": target}]})
-    way = f"<{target}|Full report>" if target else ""
+    way = f"<{target}|Full report>" if target and not report.alert else ""
     blocks.append(_context(way, _plain(f"report {report.id}"), _plain(formats.engine(report))))
     blocks = [block for block in blocks if block.get("elements") != []]
     return cut(answer_markdown.slack_escaped(one_line(sentence)), MAX_TEXT), blocks[:MAX_BLOCKS]
@@ -152,8 +154,9 @@ def detail(report: Report, finding: Finding, *, links: Links = NONE) -> tuple[st
     for item in finding.evidence[:2]:
         quote = cut(answer_markdown.slack_escaped(visible(item.quote).replace("```", "ˋˋˋ")), MAX_QUOTE)
         blocks.append(_section(f"```\n{quote}\n```\n{_span(item, links)}"))
-    blocks.append(_section(f"*Fix.* {_lines(finding.fix.summary, names)}", MAX_PART))
-    blocks.append(_section(f"*How to verify.* {_lines(finding.fix.validation, names)}", MAX_PART))
+    for label, said in (("Fix", finding.fix.summary), ("How to verify", finding.fix.validation)):
+        if said:
+            blocks.append(_section(f"*{label}.* {_lines(said, names)}", MAX_PART))
     return cut(answer_markdown.slack_escaped(one_line(headline.titled(finding))), MAX_TEXT) or "–", blocks
 
 

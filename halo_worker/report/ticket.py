@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from halo_worker.display import cut, one_line, visible
 from halo_worker.links import Links
 from halo_worker.report import formats
+from halo_worker.report.answer_markdown import code_span, fenced
 from halo_worker.report.fixes import FixCheck
 from halo_worker.report.headline import titled
 from halo_worker.report.model import Evidence, Finding, Report
@@ -68,22 +69,14 @@ def comment_mark(report_id: str, issue_id: str) -> str:
     return f"<!-- halo:comment {issue_id} report={report_id} -->"
 
 
-def fenced(text: str, limit: int = TEXT_CHARACTERS) -> str:
-    """Write text in a fence that is longer than any inside of it."""
-    shown = cut(visible(text).strip(), limit)
-    fence = "`" * max(3, _longest_run(shown) + 1)
-    return f"{fence}text\n{shown}\n{fence}"
+def quoted(text: str, limit: int = TEXT_CHARACTERS) -> str:
+    """Write text of at most `limit` characters in a fence that it cannot close."""
+    return fenced(cut(visible(text).strip(), limit))
 
 
 def code(text: str, limit: int = SPAN_CHARACTERS) -> str:
     """Write text on one line in a code span that it cannot close."""
-    shown = one_line(text, limit) or "–"
-    ticks = "`" * (_longest_run(shown) + 1)
-    return f"{ticks} {shown} {ticks}" if "`" in shown else f"`{shown}`"
-
-
-def _longest_run(text: str) -> int:
-    return max(map(len, re.findall(r"`+", text)), default=0)
+    return code_span(one_line(text, limit) or "–")
 
 
 def title(finding: Finding) -> str:
@@ -96,13 +89,13 @@ def block(report: Report, finding: Finding, links: Links) -> str:
     parts = [
         str(Mark(finding.issue_id, finding.state, report.id)),
         _summary(report, finding, links),
-        fenced(finding.description),
+        quoted(finding.description),
         *_section("Where", _places(finding)),
         *_section("Also seen in these traces", [", ".join(finding.symptoms[:MAX_SYMPTOMS])]),
         *_section("Evidence, verbatim from traces", (_quote(one, links) for one in finding.evidence[:MAX_QUOTES])),
-        *_section("Cause", [fenced(finding.root_cause)] if finding.root_cause else []),
-        *_section("Suggested change", [fenced(finding.fix.summary)]),
-        *_section("How to validate it", [fenced(finding.fix.validation)]),
+        *_section("Cause", [quoted(finding.root_cause)] if finding.root_cause else []),
+        *_section("Suggested change", [quoted(finding.fix.summary)]),
+        *_section("How to validate it", [quoted(finding.fix.validation)]),
         *_section("Work on it", [_commands(finding)]),
         f"{PHRASE}, report {report.id}. Write above or below it: that stays.",
         END,
@@ -151,7 +144,7 @@ def _places(finding: Finding) -> Iterator[str]:
 def _quote(item: Evidence, links: Links) -> str:
     target = links.to_trace(item.trace_id, item.span_id)
     where = f"trace {code(item.trace_id)}, span {code(item.span_id)}, {code(item.field)}"
-    return f"{where}{f' ([open]({target}))' if target else ''}\n\n{fenced(item.quote, QUOTE_CHARACTERS)}"
+    return f"{where}{f' ([open]({target}))' if target else ''}\n\n{quoted(item.quote, QUOTE_CHARACTERS)}"
 
 
 def _commands(finding: Finding) -> str:

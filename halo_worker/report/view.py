@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from markupsafe import Markup
 
-from halo_worker.report import answer_markdown, causes, charts, formats, headline, phrases
+from halo_worker.report import answer_markdown, briefs, causes, charts, formats, headline, phrases
 from halo_worker.report.drawing import trend, waterfall
 from halo_worker.report.model import Breakdown, Evidence, Finding, Report, SpanRef
 from halo_worker.report.page_data import Scene, key_of, quote_key
@@ -29,13 +30,18 @@ class LinksTo(Protocol):
         """Return the address of an issue."""
 
 
-def view(report: Report, scene: Scene, *, index: str | None, links: LinksTo) -> dict[str, Any]:
-    """Return what `report_body.html.j2` takes. `index` leads to the page over all reports."""
+def view(
+    report: Report, scene: Scene, *, index: str | None, links: LinksTo, folder: Path | None = None
+) -> dict[str, Any]:
+    """Return what `report_body.html.j2` takes. `index` leads to the page over all reports.
+
+    `folder`: where the report lies, for links that open a coding agent on a brief there.
+    """
     known = None if scene.known_ids is None else set(scene.known_ids)
     shown, folded = headline.unfolded(report)
     first = causes.causes(report)
     titles = {finding.issue_id: headline.titled(finding) for finding in (*shown, *folded)}
-    page = _Page(scene, links, titles, report.window.end)
+    page = _Page(scene, links, titles, report.window.end, folder)
     return {
         "report": report,
         "headline": headline.headline(report),
@@ -73,6 +79,7 @@ class _Page:
     links: LinksTo
     titles: Mapping[str, str]
     now_ns: int
+    folder: Path | None = None
 
 
 def _finding(finding: Finding, page: _Page, *, is_open: bool) -> dict[str, Any]:
@@ -85,6 +92,7 @@ def _finding(finding: Finding, page: _Page, *, is_open: bool) -> dict[str, Any]:
         "open": is_open,
         "counted": headline.counted_of(finding),
         "change": formats.change(finding),
+        "agents": briefs.open_with(finding, page.folder),
         "common": [phrases.in_common(one, now_ns=page.now_ns) for one in finding.common],
         "impact": formats.impact(finding.impact) if finding.impact else "",
         "issue_url": page.links.to_issue(finding.issue_id),

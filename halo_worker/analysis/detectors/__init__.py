@@ -68,20 +68,25 @@ def run_detectors(reader: Reader, exclusions: Exclusions | None = None, own: Own
 
 
 def every_finding(
-    reader: Reader, exclusions: Exclusions | None = None, own: Own | None = None
+    reader: Reader,
+    exclusions: Exclusions | None = None,
+    own: Own | None = None,
+    only: Sequence[Unit] | None = None,
 ) -> tuple[list[DraftFinding], Ran]:
     """Return all that the detectors find in the window, however rare, and which ran; quotes are not yet proven.
 
-    Makes the tables of `run_detectors`.
+    Makes the tables of `run_detectors`; with `only`, some of halo's own, those that these read.
     """
-    ran = _run(reader, own)
+    ran = _run(reader, own, only)
     return _found(reader, ran.units, exclusions), ran
 
 
-def _run(reader: Reader, own: Own | None) -> Ran:
-    """Make `_blamed` from the hits of all detectors; return which ran, and why others did not."""
-    trial.prepare(reader)
-    units = [unit for unit in DETECTORS if own is None or unit.name not in own.mute]
+def _run(reader: Reader, own: Own | None, only: Sequence[Unit] | None = None) -> Ran:
+    """Make `_blamed` from the hits of detectors; return which ran, and why others did not."""
+    with_own = own is not None and bool(own.paths)  # whose rules may read any table
+    trial.prepare(reader, None if with_own else only)
+    among = DETECTORS if only is None else only
+    units = [unit for unit in among if own is None or unit.name not in own.mute]
     for unit in units:
         trial.insert(reader, unit)
     ran = Ran() if own is None else run_own(reader, own)
@@ -179,7 +184,7 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
         occurrences=[Occurrence(item["t"], item["o"], item["s"]) for item in seen],
         evidence=[Evidence(trace_id=item["t"], span_id=item["s"], field=item["f"], quote=item["q"]) for item in quoted],
         root_cause=unit.definition,
-        fix_summary=fill(unit.fix),
+        fix_summary=fill(unit.fixes.get(str(row["key"]), unit.fix)),
         fix_validation=fill(unit.validation),
         severity_hint=unit.severity,
         rule_version=unit.version,

@@ -21,7 +21,8 @@ class Unit:
     `quotes` then looks for a field that does), and maybe also (other spans of the trace to quote beside it). In `title`
     and the other texts, `{subject}`, `{key}` and `{what}` are filled in. Raise `version` with every change of what it
     finds: rates before and after are then not compared. `replaces` names the detectors of earlier builds whose issues
-    it continues. `scope`: one trace is enough to tell, or it takes the others. `needs` names facts of the capture.
+    it continues. `scope`: one trace is enough to tell, or it takes the others. `early`: what it names in a
+    part of a trace it also names in the whole, whatever else arrives. `needs` names facts of the capture.
     """
 
     name: str
@@ -39,12 +40,14 @@ class Unit:
     min_traces: int = 1
     version: int = 1
     scope: Scope = "trace"
+    early: bool = False
     stage: int = 1  # later stages run after the earlier ones, whose hits they read
     needs: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     quotes: Literal["start", "end", "exact"] = "start"  # which part of a long text; exact: as found, though it cuts
     what: Mapping[str, str] = field(default_factory=dict)  # {what} of the texts, by key
     categories: Mapping[str, str] = field(default_factory=dict)  # by key, where it is not `category`
+    fixes: Mapping[str, str] = field(default_factory=dict)  # by key, where it is not `fix`
     speaks: tuple[str, ...] = ()  # fields to quote from where a sighting has the span's name alone, the best first
     examples: Sequence[Mapping[str, Any]] = ()  # tiny traces: `examples` says how they are written
     path: str = ""  # the file

@@ -23,14 +23,6 @@ TO_A_PERSON = (
     r"|(human|person|operator)\w*(hand_?off|transfer|escalation)"
 )
 HANDS_OVER = r"(?i)^(transfer|hand_?off|hand_?over|delegate)"  # to another agent, which has to go on
-# A limit that speaks in place of an answer: "Agent stopped due to max iterations.", "Max time (60s) reached."
-LIMIT_NOTICE = (
-    r"(?i)^\W*(\w+\W+){0,5}(max(imum)?|limit|iterations?|steps?|turns?|budget)\W+(\w+\W+){0,6}"
-    r"(limit|reached|exceeded|exhausted|hit)\b"
-    r"|^\W*\w+\W+stopped due to\b"
-    r"|^\W*(\w+\W+){0,4}(g[ia]ves? up|giving up|stopp(ed|ing)|halt(ed|ing)|abort(ed|ing)|ended|terminated) after "
-    r"\d+ (iterations?|steps?|turns?|rounds?|calls|attempts?|seconds|minutes)\b"
-)
 
 # `asks`: a model's turn that wants a tool. `says`: a turn with words or media. `worked`: a tool that gave a result.
 _ACTS = """
@@ -38,7 +30,8 @@ _ACTS = """
   SELECT *, NOT does AND NOT asks AND said_length > 0 AS says,
     does AND NOT failed AND (said_length > 0 OR status_code = 'OK') AS worked
   FROM (
-    SELECT s.trace_id, s.span_id, s.service_name, s.agent_name, s.span_type, s.status_code, s.failed, s.finish_reason,
+    SELECT s.trace_id, s.span_id, s.parent_span_id, s.service_name, s.agent_name, s.span_type, s.status_code, s.failed,
+      s.finish_reason,
       s.start_time, coalesce(s.end_time, s.start_time) AS end_time, s.input_hash,
       span_type IN ('tool', 'retriever') AS does,
       NOT does AND (coalesce(calls, 0) > 0 OR coalesce(finish_reason = 'tool_calls', false)) AS asks,
@@ -60,7 +53,8 @@ _LAST = """
       bool_or(asks) AND coalesce(arg_max(says, (end_time, start_time, span_id)) FILTER (NOT does), false) AS answered
     FROM _acts GROUP BY trace_id
   )
-  SELECT a.* EXCLUDE (span_type, input_hash), r.models, r.tools, r.acts, r.turn_id FROM runs r JOIN _acts a
+  SELECT a.* EXCLUDE (span_type, input_hash, parent_span_id), r.models, r.tools, r.acts, r.turn_id
+  FROM runs r JOIN _acts a
     ON a.trace_id = r.trace_id AND a.span_id = CASE WHEN r.answered THEN r.turn_id ELSE r.last_id END
 """
 # Tools by which runs end: by their name, or because they stand there, with a result, in nearly all runs.
@@ -100,13 +94,16 @@ _OUTER_WORDS = rf"""
     AND (l.does OR hash(s.output_head) <> l.said) AND hash(s.output_head) IS DISTINCT FROM t.said
     AND NOT regexp_matches(s.output_head, '^\s*[{{\[](?s:.)*"(messages|tool_calls)"')
 """
-# Work whose last attempt failed, in calls of tools or in what models were told; `last`: no work succeeded after it.
+# Work whose last attempt failed, in calls of tools or in what models were told; what works in another part of the run
+# mends it only with the same arguments. `last`: no work succeeded after it.
 _FAILED_WORK = """
   WITH tries AS (
-    SELECT a.trace_id, a.span_id, a.start_time, a.tool AS work, a.input_hash, a.failed OR b.span_id IS NOT NULL AS bad
-    FROM _acts a LEFT JOIN failed_steps b USING (trace_id, span_id) WHERE a.does
+    SELECT a.trace_id, a.span_id, a.start_time, a.tool AS work, a.input_hash, a.failed OR b.span_id IS NOT NULL AS bad,
+      u.span_id AS sub_run
+    FROM _acts a LEFT JOIN failed_steps b USING (trace_id, span_id)
+    LEFT JOIN sub_runs u ON u.trace_id = a.trace_id AND u.span_id = a.parent_span_id WHERE a.does
     UNION ALL
-    SELECT t.trace_id, t.span_id, t.start_time, t.tool, NULL, b.span_id IS NOT NULL
+    SELECT t.trace_id, t.span_id, t.start_time, t.tool, NULL, b.span_id IS NOT NULL, NULL
     FROM told_results t LEFT JOIN (FROM failed_results WHERE told) b USING (trace_id, span_id)
   ),
   some_ AS (FROM tries SEMI JOIN (SELECT DISTINCT trace_id FROM tries WHERE bad) USING (trace_id)),
@@ -116,7 +113,7 @@ _FAILED_WORK = """
     WHERE NOT bad AND input_hash IS NOT NULL GROUP BY ALL
   ),
   latest AS (
-    SELECT trace_id, work, max(start_time) AS start_time, arg_max(span_id, start_time) AS span_id,
+    SELECT trace_id, sub_run, work, max(start_time) AS start_time, arg_max(span_id, start_time) AS span_id,
       arg_max(input_hash, start_time) AS input_hash
     FROM some_ GROUP BY ALL HAVING arg_max(bad, start_time)
   )
@@ -156,7 +153,7 @@ _CLASSES = f"""
       WHEN NOT says THEN 'an empty turn' END AS last_act,
     CASE
     WHEN stopped THEN 'unknown'
-    WHEN limited OR says AND words_length <= {SHORT} AND regexp_matches(words, '{LIMIT_NOTICE}')
+    WHEN limited OR says AND words_length <= {SHORT} AND stopped_by_limit(words)
       OR finish_reason = 'length' AND NOT outer_words THEN 'limit reached'
     WHEN finish_reason = 'content_filter' THEN 'gave up'
     WHEN NOT whole THEN CASE WHEN says THEN 'served' ELSE 'unknown' END
@@ -172,11 +169,11 @@ _CLASSES = f"""
   FROM facts
 """
 
-# The work for which a run was told but not served; `why`: the answer says what is missing, or asks for it. In steps:
-# each then reads the texts of few runs.
+# The work for which a run was told but not served, the last of it where nothing worked after it; `why`: the answer says
+# what is missing, or asks for it. In steps: each then reads the texts of few runs.
 _LAST_WORK = """
   SELECT u.trace_id, u.span_id, u.work FROM _failed_work u JOIN _endings o USING (trace_id)
-  WHERE u.last AND o.outcome = 'told but not served'
+  WHERE o.outcome = 'told but not served' QUALIFY u.last OR NOT bool_or(u.last) OVER (PARTITION BY u.trace_id)
 """
 _WORK_CLASSES = """
   SELECT trace_id, span_id, class FROM errors SEMI JOIN _last_work USING (trace_id, span_id)

@@ -14,9 +14,9 @@ Spans lie one after another. A span's kind is the key with its name: `llm` (the 
 `span` (plain code). Others: `input`, `output`; `system` (the prompt); `calls` (names of tools that a model call asks
 for, or tables of name, arguments and id); `tools` (on offer: names, or tables of name and parameters); `error` (a
 message; the status is then ERROR), `error_type`; `finish`; `tokens` (input, output); `id` (of the call, on a tool);
-`seconds` (1); `times` (1); `attributes` (raw ones). An example may have `times`, for detectors that compare: that many
-traces alike; and `root`: "open" (it has no end), "missing", or "failed" (a request
-around the agent ends in ERROR, with 404).
+`seconds` (1); `times` (1); `attributes` (raw ones); `spans` (those below it, instead of `seconds`). An example may have
+`times`, for detectors that compare: that many traces alike; and `root`: "open" (it has no end), "missing", or "failed"
+(a request around the agent ends in ERROR, with 404).
 """
 
 from __future__ import annotations
@@ -44,22 +44,10 @@ KINDS = ("llm", "tool", "retriever", "agent", "span")
 _OPERATIONS = {"llm": "chat", "tool": "execute_tool", "retriever": "retrieval", "agent": "invoke_agent"}
 KEYS = frozenset(
     {
-        *KINDS,
-        "input",
-        "output",
-        "system",
-        "calls",
-        "tools",
-        "error",
-        "error_type",
-        "finish",
-        "tokens",
-        "id",
-        "seconds",
-        "times",
+        *KINDS, "input", "output", "system", "calls", "tools", "error", "error_type", "finish", "tokens", "id",
+        "seconds", "times", "attributes", "spans",
     }
-    | {"attributes"}
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +94,23 @@ def _traces(unit: Unit, number: int, example: Mapping[str, Any], numbers: Iterat
 
 
 def _trace(unit: Unit, number: int, spans: Sequence[Mapping[str, Any]], nth: int, root_is: str) -> Iterator[Span]:
-    trace_id, at, count = f"{nth:032x}", START + nth * APART, 1
-    begun = at
-    root = f"{1:016x}"
-    children = []
+    trace_id, begun, root = f"{nth:032x}", START + nth * APART, f"{1:016x}"
+    children, at = _laid(unit, number, trace_id, root, spans, begun, itertools.count(2))
+    if root_is != "missing":
+        whole = _span(unit, trace_id, root, "", "agent", {"agent": unit.name}, begun, at - begun)
+        if root_is == "failed":
+            request = _span(unit, trace_id, REQUEST, "", "span", {"span": "POST /chat"}, begun, at - begun)
+            yield replace(request, status_code="ERROR", status_message="404 Not Found")
+            whole = replace(whole, parent_span_id=REQUEST)
+        yield replace(whole, end_unix_nano=0) if root_is == "open" else whole
+    yield from children
+
+
+def _laid(
+    unit: Unit, number: int, trace_id: str, parent: str, spans: Sequence[Mapping[str, Any]], at: int, ids: Iterator[int]
+) -> tuple[list[Span], int]:
+    """Lay spans one after another below a parent; return them with those below, and when the last ends."""
+    made: list[Span] = []
     for about in spans:
         if unknown := set(about) - KEYS:
             raise InputError(
@@ -119,18 +120,14 @@ def _trace(unit: Unit, number: int, spans: Sequence[Mapping[str, Any]], nth: int
         if kind is None:
             raise InputError(f"{unit.path}: example {number}: a span needs one of {', '.join(KINDS)}")
         for _ in range(int(about.get("times", 1))):
-            count += 1
-            lasts = round(float(about.get("seconds", 1)) * SECOND)
-            children.append(_span(unit, trace_id, f"{count:016x}", root, kind, about, at, lasts))
-            at += lasts
-    if root_is != "missing":
-        whole = _span(unit, trace_id, root, "", "agent", {"agent": unit.name}, begun, at - begun)
-        if root_is == "failed":
-            request = _span(unit, trace_id, REQUEST, "", "span", {"span": "POST /chat"}, begun, at - begun)
-            yield replace(request, status_code="ERROR", status_message="404 Not Found")
-            whole = replace(whole, parent_span_id=REQUEST)
-        yield replace(whole, end_unix_nano=0) if root_is == "open" else whole
-    yield from children
+            span_id = f"{next(ids):016x}"
+            if "spans" in about:
+                below, ends = _laid(unit, number, trace_id, span_id, about["spans"], at, ids)
+            else:
+                below, ends = [], at + round(float(about.get("seconds", 1)) * SECOND)
+            made += [_span(unit, trace_id, span_id, parent, kind, about, at, ends - at), *below]
+            at = ends
+    return made, at
 
 
 def _text(value: Any) -> str:

@@ -41,7 +41,7 @@ _SHAPES = f"""
 """
 
 # Two of them, with no work of tools between; the second may have begun with the run. `looped`: the first ended a loop
-# of tool calls.
+# of tool calls. `leads`: the second is of the agent that handed out the work which the first ended.
 _PAIRS = f"""
   WITH pairs AS (
     SELECT c.*, a.span_id AS of_span_id, a.empty AS of_empty, a.snippet AS of_snippet, a.end_time AS of_end,
@@ -57,6 +57,10 @@ _PAIRS = f"""
   SELECT p.*, EXISTS (
       SELECT 1 FROM beside l WHERE l.trace_id = p.trace_id AND l.span_type = 'llm' AND l.calls > 0
         AND l.parent_span_id IS NOT DISTINCT FROM p.of_parent AND l.end_time <= p.of_end) AS looped,
+    coalesce(p.parent_span_id <> p.of_parent, false) AND EXISTS (
+      SELECT 1 FROM beside l WHERE l.trace_id = p.trace_id AND l.span_type = 'llm' AND l.calls > 0
+        AND l.parent_span_id = p.parent_span_id AND l.served_model IS NOT DISTINCT FROM p.served_model
+        AND l.end_time <= p.of_end) AS leads,
     p.start_time >= r.end_time AND p.of_end <= r.end_time AS after_the_run
   FROM pairs p LEFT JOIN (
     SELECT trace_id, max(end_time) AS end_time FROM beside WHERE parent_span_id IS NULL GROUP BY trace_id
@@ -66,15 +70,15 @@ _PAIRS = f"""
 """
 
 _ASIDE = f"""
-  coalesce(after_the_run, false)
-  OR data AND NOT of_data
+  coalesce(after_the_run, false) OR NOT leads AND (
+  data AND NOT of_data
   OR questions AND NOT of_questions
   OR title AND NOT of_title AND NOT of_empty
   OR title AND of_empty AND differs
   OR max_output_tokens <= {SMALL_LIMIT} AND coalesce(of_limit > 2 * max_output_tokens, true)
   OR output_length < of_length
     AND (looped AND parent_span_id IS NOT DISTINCT FROM of_parent OR of_offered > 0 AND offered = 0)
-  OR output_length <= {SMALL_ANSWER} AND 4 * output_length <= of_length AND differs
+  OR output_length <= {SMALL_ANSWER} AND 4 * output_length <= of_length AND differs)
 """
 
 # A title in a run whose loop never came to an answer: no call of the loop is of its model.
@@ -88,7 +92,7 @@ _TITLE_ALONE = f"""
 # Longer than the answer that ended the loop, and asked with that answer in the question: a verdict or a summary of it.
 _DOUBTED = f"""
   SELECT p.trace_id, p.span_id, p.of_span_id, p.of_snippet FROM _pairs p ANTI JOIN _asides a USING (trace_id, span_id)
-  WHERE p.looped AND NOT p.of_empty AND length(p.of_snippet) >= {MIN_SNIPPET}
+  WHERE p.looped AND NOT p.leads AND NOT p.of_empty AND length(p.of_snippet) >= {MIN_SNIPPET}
   ORDER BY p.trace_id, p.span_id, p.of_span_id LIMIT {MAX_DOUBTED}
 """
 

@@ -90,10 +90,12 @@ def _checked(head: Mapping[str, Any], lines: list[str], path: str) -> dict[str, 
     for key in ("version", "min_traces", "stage"):
         if _number(head, key, 1, refuse) != int(_number(head, key, 1, refuse)) or head.get(key, 1) < 1:
             raise refuse(key, f"'{key}' must be a whole number from 1 on")
+    if not isinstance(head.get("early", False), bool):
+        raise refuse("early", "'early' must be true or false")
     for key in ("needs", "replaces", "speaks"):
         if not isinstance(head.get(key, []), list) or not all(isinstance(item, str) for item in head.get(key, [])):
             raise refuse(key, f"'{key}' must be a list of texts")
-    for key in ("what", "categories"):
+    for key in ("what", "categories", "fixes"):
         if not isinstance(head.get(key, {}), dict):
             raise refuse(key, f"'{key}' must be a table of texts")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in head.items()}

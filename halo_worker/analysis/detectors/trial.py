@@ -38,11 +38,11 @@ class Window:
     problems: list[str] = field(default_factory=list)
 
 
-def prepare(reader: Reader) -> None:
-    """Make all that detectors read, and the empty table of their hits."""
-    overview.prepare(reader)
+def prepare(reader: Reader, only: Sequence[Unit] | None = None) -> None:
+    """Make all that detectors read, or what `only` some of them do, and the empty table of their hits."""
+    overview.prepare(reader, lean=only is not None)
     reader.connection.execute(HITS)
-    tables.prepare(reader)
+    tables.prepare(reader, None if only is None else [unit.sql for unit in only])
 
 
 def _fill(units: Sequence[Unit], reader: Reader, folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pytest
@@ -21,7 +22,8 @@ from slack_sdk.models.blocks import ActionsBlock, ContextBlock, HeaderBlock, Sec
 
 from halo_worker.links import Links
 from halo_worker.report import answer_markdown, slack
-from halo_worker.report.briefs import brief_of
+from halo_worker.report.archive import Archive
+from halo_worker.report.briefs import brief_of, files
 from halo_worker.report.drawing import waterfall
 from halo_worker.report.html import render_html, render_index
 from halo_worker.report.markdown import render_markdown
@@ -144,6 +146,23 @@ def test_markdown_of_hostile_text_has_the_structure_of_that_of_plain_text(text: 
         return [block.type for block in blocks]
 
     assert structure(text) == structure("plain")
+
+
+def test_a_finding_opens_in_a_coding_agent_where_its_brief_lies(tmp_path: Path) -> None:
+    made = report(finding(), finding("HALO-00000002", state="resolved"))
+    page = render_html(made, folder=tmp_path)
+    brief = quote(str(tmp_path / "briefs" / "HALO-00000001.md"), safe="")
+    for form in (page, render_markdown(made, folder=tmp_path)):
+        for scheme in (
+            "claude-cli://open?q=",
+            "cursor://anysphere.cursor-deeplink/prompt?text=",
+            "codex://new?prompt=",
+        ):
+            assert f"{scheme}Fix%20HALO-00000001%3A%20read%20{brief}" in form
+            assert form.count(scheme) == 1, "what is resolved is nobody's work"
+    assert "claude-cli" not in render_html(made) + render_markdown(made), "a copy elsewhere cannot name the file"
+    folder = Archive(tmp_path / "reports").publish(made, files(made.findings))
+    assert [path.name for path in (folder / "briefs").iterdir()] == ["HALO-00000001.md"]
 
 
 def test_a_brief_can_be_pasted_and_says_what_is_data() -> None:

@@ -28,6 +28,16 @@ spans = [
 
 [[example]]
 fires = false
+why = "the model says that it goes another way, and that works"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', error = "502 Bad Gateway" },
+  { llm = "gpt-5", output = "I look into the archive instead.", calls = ["search_archive"] },
+  { tool = "search_archive", input = '{"q": "invoice 7"}', output = "12 EUR" },
+  { llm = "gpt-5", output = "It is 12 EUR." },
+]
+
+[[example]]
+fires = false
 why = "the same work succeeds later"
 spans = [
   { tool = "get_invoice", input = '{"id": 7}', error = "502 Bad Gateway" },

@@ -3,6 +3,7 @@ name = "placeholder_argument"
 category = "Formatting Errors"
 version = 1
 scope = "trace"
+early = true
 confidence = 0.95
 needs = ["tool arguments"]
 

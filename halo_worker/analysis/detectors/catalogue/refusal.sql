@@ -1,7 +1,7 @@
 ---
 name = "refusal"
 category = "Instruction Non-compliance"
-version = 2
+version = 3
 scope = "group"
 confidence = 0.6
 needs = ["message content"]
@@ -17,8 +17,10 @@ validation = "Ask the refused questions again: they should be answered."
 source = "Strands evaluations and TRAIL, non-compliance; refusal shapes of chat models"
 limits = "English; whether a refusal is right is only guessed from the words of the request"
 ---
+-- Who says after a failed call that it cannot be done does not refuse.
 WITH refused AS (
-  SELECT f.*, coalesce(agent_name, 'the agent') AS subject FROM answers f WHERE refuses(left(answer, 300))
+  SELECT f.*, coalesce(agent_name, 'the agent') AS subject FROM answers f
+  WHERE refuses(left(answer, 300)) AND trace_id NOT IN (SELECT trace_id FROM failed_work)
 ),
 asked AS (
   SELECT trace_id, bool_or(asks_for_harm(left(input_text, 4000))) AS wrong FROM spans

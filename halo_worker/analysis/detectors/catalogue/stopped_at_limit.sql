@@ -4,6 +4,7 @@ category = "Task Orchestration"
 version = 2
 scope = "trace"
 confidence = 0.95
+replaces = ["limit_reached"]
 needs = ["message content"]
 
 title = "{subject} stops at its step limit"
@@ -29,6 +30,14 @@ fires = true
 why = "LangChain's words"
 spans = [
   { llm = "gpt-5", output = "Agent stopped due to iteration limit or time limit." },
+]
+
+[[example]]
+fires = true
+why = "a number of steps in place of an answer"
+spans = [
+  { tool = "get_invoice", input = '{"id": 7}', output = "12 EUR" },
+  { llm = "gpt-5", output = "Gave up after 12 iterations." },
 ]
 
 [[example]]

@@ -1,7 +1,7 @@
 ---
 name = "swallowed_error"
 category = "Tool Output Misinterpretation"
-version = 3
+version = 4
 scope = "trace"
 confidence = 0.85
 needs = ["tool spans", "tool results"]
@@ -11,8 +11,9 @@ description = """
 {subject} returns an error as an ordinary result; the agent continues as if it had succeeded, and the user is \
 not told."""
 definition = """
-A tool returns something error-shaped while its status is not ERROR, no later call of the tool or with the same \
-arguments succeeds, and the answer does not tell the user"""
+A tool returns something error-shaped while its status is not ERROR, and no answer tells the user; it is not \
+mended by a later call with the same arguments, nor by one of the tool among the next two calls (of a shell or an \
+interpreter: by any later one)"""
 fix = """
 Raise in the tool, or set the span's status to ERROR, so that agent and telemetry see it; tell the model what to \
 do then."""
@@ -24,7 +25,8 @@ a short text that has a form of lexicon/failed_result.toml; of tools that read l
 plain shapes only"""
 ---
 WITH bad AS (
-  SELECT r.trace_id, r.span_id, r.start_time, r.tool, r.text, r.weak, r.told, r.asking, s.input_hash, s.arguments
+  SELECT r.trace_id, r.span_id, r.start_time, r.tool, r.text, r.weak, r.told, r.asking, s.input_hash, s.arguments,
+    s.parent_span_id
   FROM failed_results r JOIN steps s USING (trace_id, span_id)
   -- Of a call that several spans tell, the outermost.
   ANTI JOIN (
@@ -33,13 +35,31 @@ WITH bad AS (
   ) n ON NOT r.told AND n.trace_id = r.trace_id AND n.span_id = r.span_id
   WHERE NOT denies_tool(r.text)
 ),
-good AS (
-  SELECT s.trace_id, s.work, s.input_hash, max(s.start_time) AS at_ FROM steps s
-  ANTI JOIN failed_steps b ON b.trace_id = s.trace_id AND b.span_id = s.span_id
-  ANTI JOIN nested n ON n.trace_id = s.trace_id AND n.span_id = s.span_id
-  WHERE s.span_type IN ('tool', 'retriever') AND NOT s.failed
-    AND s.trace_id IN (SELECT trace_id FROM failed_results WHERE NOT told)
-  GROUP BY ALL
+tried AS (
+  SELECT trace_id, span_id, start_time, work, input_hash, failed, coalesce(can_do_anything(work), false) AS anything,
+    row_number() OVER (PARTITION BY trace_id ORDER BY start_time, span_id) AS nth
+  FROM steps ANTI JOIN nested USING (trace_id, span_id)
+  WHERE span_type IN ('tool', 'retriever') AND trace_id IN (SELECT trace_id FROM failed_results WHERE NOT told)
+),
+good AS (FROM tried ANTI JOIN failed_steps USING (trace_id, span_id) WHERE NOT failed),
+mended AS (
+  SELECT DISTINCT b.trace_id, b.span_id FROM bad b JOIN tried t USING (trace_id, span_id)
+  JOIN good g ON g.trace_id = b.trace_id AND g.nth > t.nth
+    AND (g.work = t.work AND (t.anything OR g.nth <= t.nth + 2)
+      OR g.input_hash = t.input_hash AND length(b.arguments) > 2)
+),
+-- Runs within a run whose answers a leading agent reads, not the user.
+led AS (
+  SELECT u.trace_id, u.span_id FROM sub_runs u JOIN steps p USING (trace_id, span_id)
+  SEMI JOIN (FROM steps WHERE span_type = 'llm') l ON l.trace_id = p.trace_id AND l.parent_span_id = p.parent_span_id
+),
+-- A turn of a conversation after the call tells it, though the last one speaks of something else.
+said AS (
+  SELECT DISTINCT b.trace_id, b.span_id
+  FROM (FROM bad ANTI JOIN led ON led.trace_id = bad.trace_id AND led.span_id = bad.parent_span_id) b
+  JOIN steps t ON t.trace_id = b.trace_id AND t.parent_span_id IS NOT DISTINCT FROM b.parent_span_id
+  WHERE t.span_type = 'llm' AND t.start_time >= b.start_time AND coalesce(t.calls, 0) = 0 AND t.output_length > 0
+    AND (admits(t.output_head) OR b.weak AND denies(t.output_head))
 ),
 good_told AS (
   SELECT t.trace_id, t.tool, max(t.start_time) AS at_ FROM told_results t
@@ -49,9 +69,8 @@ SELECT b.tool AS key, b.tool AS subject, b.trace_id, b.span_id, b.asking AS orig
   CASE WHEN b.told THEN 'input_text' ELSE 'output_text' END AS field, left(b.text, 300) AS quote
 FROM bad b LEFT JOIN answers f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
 WHERE NOT coalesce(admits(f.answer) OR b.weak AND denies(f.answer), false)
-  AND NOT (NOT b.told AND EXISTS (
-    SELECT 1 FROM good g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time
-      AND (g.work = b.tool OR g.input_hash = b.input_hash AND length(b.arguments) > 2)))
+  AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM said)
+  AND (b.told OR (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM mended))
   AND NOT (b.told AND EXISTS (
     SELECT 1 FROM good_told g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time AND g.tool = b.tool))
 ---
@@ -69,6 +88,16 @@ why = "the answer tells"
 spans = [
   { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
   { llm = "gpt-5", output = "I could not reach the ledger. Please try again later." },
+]
+
+[[example]]
+fires = false
+why = "a turn of the conversation tells, the last one speaks of something else"
+spans = [
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "no such account"}' },
+  { llm = "gpt-5", output = "I could not find that account. Which one do you mean?" },
+  { tool = "get_address", input = '{"user": "a"}', output = "Bryggen 1" },
+  { llm = "gpt-5", output = "The address is Bryggen 1." },
 ]
 
 [[example]]

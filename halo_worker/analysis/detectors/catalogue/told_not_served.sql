@@ -10,9 +10,9 @@ replaces = [
   "told_authentication", "told_format", "told_not_found", "told_other", "told_rate_limit", "told_service", "told_timeout",
 ]
 
-title = "{subject} fails, and the request is told but not served"
+title = "{subject} {what}, and the user is told but not served"
 description = """
-{subject} fails and is not done in another way; the run ends with an answer, but not with what was asked for."""
+{subject} {what} and is not done in another way; the run ends with an answer, but not with what was asked for."""
 definition = """
 A call fails, no work succeeds after it, and the run ends with an answer that says neither what was missing nor asks \
 for it"""
@@ -25,6 +25,24 @@ limits = """
 what other detectors explain is theirs; an answer that tells why, or asks back, counts under the outcomes alone, \
 unless the root calls the run failed"""
 speaks = ["output_text", "error_message"]
+
+[what]
+authentication = "is denied access"
+format = "rejects its input"
+not_found = "does not find what it is asked for"
+other = "fails"
+rate_limit = "is rate-limited"
+service = "is unavailable"
+timeout = "times out"
+
+[fixes]
+authentication = """
+Check the credentials and scopes of {subject}; a repeated call cannot work. Say in the answer what access is missing."""
+rate_limit = """
+Retry {subject} after the time that the answer names, with a limit; queue the request where it can wait."""
+service = "Retry {subject} with backoff and a limit, or call another source; say in the answer that it may work later."
+timeout = """
+Retry {subject} once where that is safe, with a timeout below the agent's own; ask it for less, or return a part."""
 
 [categories]
 authentication = "Authentication Errors"

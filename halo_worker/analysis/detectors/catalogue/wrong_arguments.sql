@@ -3,6 +3,7 @@ name = "wrong_arguments"
 category = "Formatting Errors"
 version = 1
 scope = "trace"
+early = true
 confidence = 0.95
 needs = ["tool definitions", "tool calls of models"]
 

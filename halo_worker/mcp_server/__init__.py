@@ -1,0 +1,1 @@
+"""`halo mcp`: issues, evidence and traces for coding agents, by the Model Context Protocol."""
