@@ -85,6 +85,13 @@ STEPS = {
     "memory": Step("memory of a run with the engine", "python -m benchmarks.engine_memory 100000", r"^\| \d"),
     "reports": Step("writing and reading reports", "python -m benchmarks.reports"),
     "ingest": Step("what the receiver takes", "python -m benchmarks.ingest", r"null|CPU|p50|Seal"),
+    "clickhouse": Step(
+        "a window of ClickHouse, scanner and reference", "python -m benchmarks.clickhouse", r"spans/CPU"
+    ),
+    "stores": Step(
+        "the engine of ClickHouse and a Phoenix, where HALO_CHDB and HALO_PHOENIX name their interpreters",
+        "python -m pytest -q -m peer tests/worker/test_clickhouse.py tests/worker/test_pull.py",
+    ),
     "volume": Step(
         "five million spans, and questions to them", "python -m benchmarks.ingest memory questions", r"spans|ms"
     ),

@@ -19,6 +19,7 @@ from halo_receiver.config import AuthConfig, ReceiverConfig, Section, Sections, 
 from halo_worker.config_alerts import AlertConfig
 from halo_worker.config_delivery import SinkConfig
 from halo_worker.config_schedules import BudgetConfig, ScheduleConfig
+from halo_worker.config_sources import SourceConfig
 from halo_worker.display import is_loopback
 from halo_worker.errors import ConfigError, InputError
 from halo_worker.links import Links, is_address
@@ -154,6 +155,7 @@ SECTIONS: Sections = {
     "schedules": [ScheduleConfig],
     "alerts": [AlertConfig],
     "sinks": [SinkConfig],
+    "sources": [SourceConfig],
     "links": Links,
     "redaction": RedactionConfig,
 }
@@ -175,8 +177,21 @@ class Settings:
     schedules: dict[str, ScheduleConfig]
     alerts: dict[str, AlertConfig]
     sinks: dict[str, SinkConfig]
+    sources: dict[str, SourceConfig]
     links: Links
     redaction: RedactionConfig
+    clickhouse_password: SecretStr | None = None
+
+    def source(self, word: str) -> SourceConfig:
+        """Return the source that a name or an address means. Raises ConfigError for another word."""
+        if "://" not in word and word not in self.sources:
+            raise ConfigError(
+                f"there is no source '{word}'",
+                hint=f"write clickhouse://user@host:8443/database, or add [sources.{word}]; configured are: "
+                f"{', '.join(self.sources) or 'none'}",
+            )
+        found = self.sources.get(word) or SourceConfig.model_validate({"url": word})
+        return found if found.password else found.model_copy(update={"password": self.clickhouse_password})
 
     def engine_for(self, asked: str | None = None) -> Literal["detectors", "rlm"]:
         """Say which engine works: what was asked, else rlm when a model can be reached, else the detectors."""
@@ -223,8 +238,14 @@ def load_settings(
     beside = (file.parent if file else Path()).absolute()
     own: DetectorsConfig = loaded["detectors"]
     loaded["detectors"] = own.model_copy(update={"paths": [beside / path for path in own.paths]})
-    settings = Settings(**{**loaded, "schedules": loaded["schedules"] or DEFAULT_SCHEDULES})
+    password = environment.get("CLICKHOUSE_PASSWORD")
+    settings = Settings(
+        **{**loaded, "schedules": loaded["schedules"] or DEFAULT_SCHEDULES},
+        clickhouse_password=SecretStr(password) if password else None,
+    )
     for name, schedule in settings.schedules.items():
+        if schedule.source is not None:
+            settings.source(schedule.source)
         _check_sinks(f"[schedules.{name}]", schedule.sinks, settings)
     for name, alert in settings.alerts.items():
         _check_sinks(f"[alerts.{name}]", alert.sinks, settings)

@@ -37,6 +37,7 @@ class ScheduleConfig(Section):
     catch_up: Literal["one", "all", "none"] = Field(
         "one", description="After downtime: one run over all that was missed, one run for each, or none."
     )
+    source: str | None = Field(None, description="[sources.NAME] or an address, read in place of the data directory.")
     services: list[str] = Field(default_factory=list, description="Only traces of these services.")
     agents: list[str] = Field(default_factory=list, description="Only traces of these agents.")
     prompt: str | None = Field(None, description="A question to answer in each report; needs a model.")

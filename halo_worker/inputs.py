@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from halo_receiver import conventions
+from halo_receiver.batch_tables import Tables
+from halo_receiver.decode.repair import MAX_ATTRIBUTE_BYTES
 from halo_receiver.files import FilePart
 from halo_receiver.span import Decoded, LogRecord, Span
 from halo_receiver.store import columns
@@ -18,9 +22,11 @@ from halo_receiver.store.segment import SegmentName
 from halo_receiver.store.writer import SegmentWriter
 from halo_worker import segments_client, source
 from halo_worker.errors import DirectoryInUse, InputError
+from halo_worker.source.otlp_encoding import Encoder, Row
 
 Arrival = Literal["now", "span-time"]
 
+REQUEST_ROWS = 512  # of another store, encoded as one request
 BATCH_ROWS = 2048  # a whole row group, so that DuckDB compresses it once
 SEGMENT_BYTES = 256 * 2**20  # of a segment made from files
 _HINTS = {
@@ -61,7 +67,8 @@ def write_segments(
 def write_parts(parts: Iterable[FilePart], directory: Path, *, now_ns: int, arrival: Arrival) -> Imported:
     """Write what was read of some source as sealed segments in `directory`; of nothing, none."""
     imported = Imported()
-    batch = _Batch(directory, now_ns, arrival)
+    segments = _Segments(directory, now_ns)
+    batch = _Batch(segments, now_ns, arrival)
     seen: set[str] = set()
     for part in parts:
         if str(part.path) not in seen:
@@ -73,7 +80,8 @@ def write_parts(parts: Iterable[FilePart], directory: Path, *, now_ns: int, arri
             batch.add_span(span)
         for log in part.decoded.logs:
             batch.add_log(log)
-    imported.segments = batch.finish()
+    batch.flush()
+    imported.segments = segments.finish()
     return imported
 
 
@@ -85,41 +93,21 @@ def _count(imported: Imported, decoded: Decoded) -> None:
         imported.mended[what] = imported.mended.get(what, 0) + count
 
 
-class _Batch:
-    def __init__(self, directory: Path, now_ns: int, arrival: Arrival) -> None:
+class _Segments:
+    """Writes tables into segments of a directory, one after another as they fill."""
+
+    def __init__(self, directory: Path, now_ns: int) -> None:
         self._directory = directory
         self._now = now_ns
-        self._span_time = arrival == "span-time"
-        self._number = 1
-        self._spans: list[tuple[Span, int]] = []
-        self._logs: list[tuple[LogRecord, int]] = []
         self._writer: SegmentWriter | None = None
         self._sealed: list[Path] = []
 
-    def add_span(self, span: Span) -> None:
-        time = span.end_unix_nano or span.start_unix_nano if self._span_time else 0
-        self._spans.append((span, time or self._now))
-        if len(self._spans) >= BATCH_ROWS:
-            self._flush()
-
-    def add_log(self, log: LogRecord) -> None:
-        time = log.time_unix_nano or log.observed_unix_nano if self._span_time else 0
-        self._logs.append((log, time or self._now))
-        if len(self._logs) >= BATCH_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self._spans and not self._logs:
-            return
+    def append(self, spans: columns.Table, logs: columns.Table) -> None:
         if self._writer is None:
             self._directory.mkdir(parents=True, exist_ok=True)
-            name = SegmentName.at(self._now, self._number)
+            name = SegmentName.at(self._now, len(self._sealed) + 1)
             self._writer = SegmentWriter(self._directory, name, mapping=conventions.MAPPING_VERSION)
-        self._writer.append(
-            spans=columns.span_table((span, conventions.canonical(span), time) for span, time in self._spans),
-            logs=columns.log_table((log, conventions.from_log(log), time) for log, time in self._logs),
-        )
-        self._spans, self._logs = [], []
+        self._writer.append(spans=spans, logs=logs)
         if self._writer.path.stat().st_size >= SEGMENT_BYTES:
             self._seal()
 
@@ -127,12 +115,65 @@ class _Batch:
         if self._writer is not None:
             self._sealed.append(self._writer.seal())
             self._writer = None
-            self._number += 1
 
     def finish(self) -> list[Path]:
-        self._flush()
         self._seal()
         return self._sealed
+
+
+class _Batch:
+    """Gathers spans and log records into tables of a row group."""
+
+    def __init__(self, segments: _Segments, now_ns: int, arrival: Arrival) -> None:
+        self._segments = segments
+        self._now = now_ns
+        self._span_time = arrival == "span-time"
+        self._spans: list[tuple[Span, int]] = []
+        self._logs: list[tuple[LogRecord, int]] = []
+
+    def add_span(self, span: Span) -> None:
+        time = span.end_unix_nano or span.start_unix_nano if self._span_time else 0
+        self._spans.append((span, time or self._now))
+        if len(self._spans) >= BATCH_ROWS:
+            self.flush()
+
+    def add_log(self, log: LogRecord) -> None:
+        time = log.time_unix_nano or log.observed_unix_nano if self._span_time else 0
+        self._logs.append((log, time or self._now))
+        if len(self._logs) >= BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._spans or self._logs:
+            self._segments.append(
+                columns.span_table((span, conventions.canonical(span), time) for span, time in self._spans),
+                columns.log_table((log, conventions.from_log(log), time) for log, time in self._logs),
+            )
+            self._spans, self._logs = [], []
+
+
+def write_rows(rows: Iterable[Row], directory: Path, *, now_ns: int, arrival: Arrival) -> Imported:
+    """Write spans of another store as sealed segments, through the wire scanner as what comes over the wire."""
+    imported, segments, encoder = Imported(), _Segments(directory, now_ns), Encoder()
+    tables = Tables(max_attribute_bytes=MAX_ATTRIBUTE_BYTES, span_time=arrival == "span-time")
+    for some in _batched(rows, REQUEST_ROWS):
+        warnings = tables.add("traces", "protobuf", encoder.request(some), now_ns)
+        for what, count in warnings.items():
+            imported.mended[what] = imported.mended.get(what, 0) + count
+        if tables.full:
+            imported.spans += tables.spans
+            segments.append(*tables.take())
+    if tables.rows:
+        imported.spans += tables.spans
+        segments.append(*tables.take())
+    imported.rejected, imported.segments = encoder.rejected, segments.finish()
+    return imported
+
+
+def _batched(items: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    stream = iter(items)
+    while some := list(islice(stream, size)):
+        yield some
 
 
 def import_files(
@@ -147,11 +188,31 @@ def import_files(
     """Put files into a store: as segments in `incoming/`, which the store's one writer takes over."""
     incoming = data_dir / "incoming"
     imported = write_segments(paths, incoming / f"{now_ns}.part", now_ns=now_ns, arrival=arrival, form=form)
+    _publish(imported, data_dir, now_ns, say)
+    return imported
+
+
+def import_rows(
+    rows: Iterable[Row], data_dir: Path, *, now_ns: int, arrival: Arrival, say: Callable[[str], None]
+) -> Imported:
+    """Put spans of another store into this one, all or nothing of them."""
+    part = data_dir / "incoming" / f"{now_ns}.part"
+    try:
+        imported = write_rows(rows, part, now_ns=now_ns, arrival=arrival)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    _publish(imported, data_dir, now_ns, say)
+    return imported
+
+
+def _publish(imported: Imported, data_dir: Path, now_ns: int, say: Callable[[str], None]) -> None:
+    incoming = data_dir / "incoming"
     for path in imported.segments:
         path.rename(incoming / f"{now_ns}-{path.name}")
-    (incoming / f"{now_ns}.part").rmdir()
+    if imported.segments:
+        (incoming / f"{now_ns}.part").rmdir()
     hand_over(data_dir, say)
-    return imported
 
 
 def hand_over(data_dir: Path, say: Callable[[str], None]) -> None:

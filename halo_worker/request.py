@@ -17,7 +17,19 @@ from halo_worker.window import SECOND, Window
 
 REQUEST_FILE = "request.json"
 KEPT_NS = 14 * 86_400 * SECOND  # how long a run that did not end well can be gone on with
-_ASKED = ("form", "prompt", "engine", "schedule", "services", "agents", "sinks", "settle", "remember", "memory")
+_ASKED = (
+    "source",
+    "form",
+    "prompt",
+    "engine",
+    "schedule",
+    "services",
+    "agents",
+    "sinks",
+    "settle",
+    "remember",
+    "memory",
+)
 
 
 def _silent(_: str) -> None:
@@ -30,6 +42,7 @@ class Request:
 
     window: Window | None = None
     paths: tuple[str, ...] = ()
+    source: str | None = None  # the name or address of another store, whose window it is
     form: str | None = None  # what wrote the files, where they are no trace files: one of `source.FORMS`
     prompt: str | None = None
     engine: str | None = None  # auto, detectors or rlm; None: as configured

@@ -1,4 +1,4 @@
-"""What a run analyses, opened: a window of the data directory, or trace files."""
+"""What a run analyses, opened: a window of the data directory or of another store, or trace files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.settling import Settle
-from halo_worker import freshness, inputs
+from halo_worker import elsewhere, freshness, inputs
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
 from halo_worker.request import Request
@@ -29,7 +29,12 @@ def opened(
     Raises InputError where there is no data directory.
     """
     options = {"memory_limit": f"{current.analysis.memory_limit_bytes}B", "threads": current.store.threads}
-    source = _files(request, now_ns, options) if request.paths else _window(current, request, options, interrupted)
+    if request.paths:
+        source = _files(request, now_ns, options)
+    elif request.source:
+        source = _elsewhere(current, request, request.source, now_ns, options)
+    else:
+        source = _window(current, request, options, interrupted)
     with source as found:
         yield found
 
@@ -50,6 +55,30 @@ def _files(request: Request, now_ns: int, options: dict[str, Any]) -> Iterator[O
                 "coalesce(epoch_ns(max(end_time)), 0) AS b FROM traces"
             )[0]
             yield reader, Window(bounds["a"], max(bounds["a"], bounds["b"]) + 1), problems
+
+
+@contextmanager
+def _elsewhere(
+    current: Settings, request: Request, source: str, now_ns: int, options: dict[str, Any]
+) -> Iterator[Opened]:
+    """Copy what another store holds of the window into segments of this run.
+
+    A schedule's window is read as it was `settle_seconds` ago: what ended just now is still on its way there.
+    """
+    window = request.window
+    assert window is not None
+    late_ns = int(current.analysis.settle_seconds * SECOND) if request.settle else 0
+    with tempfile.TemporaryDirectory(prefix="halo-") as folder:
+        imported = elsewhere.copy(
+            current.source(source),
+            Window(window.start_ns - late_ns, window.end_ns - late_ns),
+            Path(folder),
+            now_ns=now_ns,
+        )
+        problems = [f"{imported.rejected} spans have no usable ids and were left out"] if imported.rejected else []
+        only = queries.only(services=request.services, agents=request.agents)
+        with Reader(imported.segments, only=only, **options) as reader:
+            yield reader, window, problems
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import click
 
 from halo_receiver import permissions
 from halo_worker import run
+from halo_worker.cli import page
 from halo_worker.cli.common import bounds, everywhere, given_data_dir, settings, show_report, window_of
 from halo_worker.cli.console import talk
 from halo_worker.cli.progress import shown
@@ -133,6 +134,11 @@ def _model_options(command: Any) -> Any:
     metavar="PATH",
     help="Trace files instead of the store; repeatable, globs, directories, '-'.",
 )
+@click.option(
+    "--source",
+    metavar="ADDRESS",
+    help="Another store in place of the data directory: clickhouse://…, or [sources.NAME].",
+)
 @bounds("24h")
 @_model_options
 @form_option
@@ -157,7 +163,7 @@ def _model_options(command: Any) -> Any:
 def run_command(
     paths: tuple[str, ...], given_paths: tuple[str, ...], last_: str | None, since: str | None, until: str | None,
     prompt: str | None, detectors_only: bool, out: Path | None, output: str | None, fail_on: str | None, schedule: str | None,
-    remember: bool, resume: str | None, form: str | None,
+    remember: bool, resume: str | None, form: str | None, source: str | None,
     telemetry: bool, context: str | None, repo_path: Path | None, route: str | None, headers: tuple[str, ...],
     data_dir: Path | None, config: Path | None, **options: Any,
 ) -> int:  # fmt: skip
@@ -166,6 +172,7 @@ def run_command(
     \b
     halo run --last 1h
     halo run --input traces.jsonl --detectors-only
+    halo run --source clickhouse://user@host:8443/otel --last 24h
     halo traces.jsonl -p "Why do refunds fail?"
 
     \b
@@ -184,6 +191,8 @@ def run_command(
     now_ns = time.time_ns()
     if files and (last_ or since or until):
         raise InputError("--last, --since and --until are for the store; with files the window is all that is in them")
+    if files and source:
+        raise InputError("--source names a store, and files were given too", hint="give one or the other")
     outside = bool(files) and given_data_dir(data_dir) is None
     filters = current.schedules.get(schedule or "")
     if outside and (remember or schedule):
@@ -193,6 +202,7 @@ def run_command(
         window=None if files else window_of(last_, since, until, now_ns=now_ns, default="24h"),
         paths=files,
         form=form,
+        source=source or (filters.source if filters else None),
         prompt=prompt,
         engine="detectors" if detectors_only else None,
         out=out or (Path("halo-reports") if outside else None),
@@ -249,8 +259,9 @@ def _exit_code(report: Report, fail_on: str | None) -> int:
 
 
 @click.command("demo")
+@click.option("--stay", is_flag=True, help="Serve the page of the demo afterwards, until Ctrl-C.")
 @everywhere
-def demo_command(data_dir: Path | None, config: Path | None) -> int:
+def demo_command(stay: bool, data_dir: Path | None, config: Path | None) -> int:
     """Show a fleet of agents over five days: received through a real exporter, analysed, reported. Needs no key.
 
     Works in ./halo-demo unless --data-dir names another directory; an earlier demo there is replaced.
@@ -261,4 +272,6 @@ def demo_command(data_dir: Path | None, config: Path | None) -> int:
     permissions.secure(directory, None, say=talk, make=True)
     shown = stage.show(directory, now_ns=time.time_ns(), say=talk)
     click.echo(visible(stage.describe(shown)))
+    if stay:
+        page.stay(directory, directory / stage.SETTINGS)
     return 0

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from halo_worker import inputs, pull, source
+from halo_worker import elsewhere, inputs, pull, source
 from halo_worker.cli.common import bounds, everywhere, settings, window_of
 from halo_worker.cli.console import talk
 from halo_worker.cli.progress import working
 from halo_worker.errors import InputError
 from halo_worker.report import formats
+from halo_worker.source import clickhouse
 
 MAX_PROBLEMS = 10  # named on stderr; the rest is counted
 
@@ -59,32 +60,47 @@ _arrival_option = click.option(
 @click.command("import")
 @click.argument("paths", nargs=-1, metavar="PATH...")
 @form_option
+@bounds("24h, of another store; files are read whole")
 @_arrival_option
 @everywhere
 def import_command(
-    paths: tuple[str, ...], form: str | None, arrival: inputs.Arrival, data_dir: Path | None, config: Path | None
-) -> None:
+    paths: tuple[str, ...], form: str | None, last_: str | None, since: str | None, until: str | None,
+    arrival: inputs.Arrival, data_dir: Path | None, config: Path | None,
+) -> None:  # fmt: skip
     """Put traces into the store: OTLP protobuf, OTLP/JSON, HALO flat JSONL; plain, gzip or zstd.
 
     \b
     halo import traces.jsonl
     halo import --from claude-code ~/.claude/projects
     halo import --from codex ~/.codex/sessions
+    halo import clickhouse://user@host:8443/otel --last 24h
     """
-    paths = paths_of(paths, form)
+    paths, now_ns = paths_of(paths, form), time.time_ns()
     if not paths:
         raise click.UsageError("Missing argument 'PATH...'.")
+    of_store = clickhouse.is_address(paths[0])
+    if of_store and (len(paths) > 1 or form):
+        raise InputError("a store is imported by itself", hint="leave the other paths and --from away")
+    if not of_store and (last_ or since or until):
+        raise InputError("--last, --since and --until are for another store; files are read whole")
     current = settings(data_dir, config, make=True)
-    with working("reading trace files"):
-        imported = inputs.import_files(
-            paths, current.store.data_dir, now_ns=time.time_ns(), arrival=arrival, say=talk, form=form
-        )
+    with working("reading traces"):
+        if of_store:
+            window = window_of(last_, since, until, now_ns=now_ns, default="24h")
+            assert window is not None
+            imported = elsewhere.copy(
+                current.source(paths[0]), window, current.store.data_dir, now_ns=now_ns, arrival=arrival, say=talk
+            )
+        else:
+            imported = inputs.import_files(
+                paths, current.store.data_dir, now_ns=now_ns, arrival=arrival, say=talk, form=form
+            )
     say_problems(tuple(imported.problems))
     for what, count in sorted(imported.mended.items()):
         talk(f"note: {what} ({count})")
     talk(
         f"imported {formats.plural(imported.spans, 'span')} and {formats.plural(imported.logs, 'log record')} "
-        f"from {formats.plural(imported.files, 'file')}"
+        f"from {'ClickHouse' if of_store else formats.plural(imported.files, 'file')}"
         + (f"; {imported.rejected} rejected for want of usable ids" if imported.rejected else "")
     )
 

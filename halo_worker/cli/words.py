@@ -40,6 +40,7 @@ COMMANDS = {
     "tail": Entry("tail", "traces as they come, until Ctrl-C"),
     "trace": Entry("data", "one trace as a tree"),
     "query": Entry("data", "one SELECT over spans, traces and logs"),
+    "delete": Entry("delete", "remove a person's data; says first what it would"),
     "detectors": Entry("detectors", "the rules: list, show, test, and write your own"),
     "doctor": Entry("doctor", "what is set up, reachable, and supported by the captured spans"),
     "ping": Entry("ping", "whether the receiver takes requests, for health checks"),
@@ -49,10 +50,11 @@ COMMANDS = {
 # What people type who know other tools.
 SYNONYMS = {
     "alarms": "alerts", "alert": "alerts", "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor",
-    "config": "init", "configure": "init", "dashboard": "page", "findings": "issues", "follow": "tail",
-    "health": "ping", "ingest": "import", "list": "traces", "live": "tail", "load": "import", "log": "traces",
-    "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "serve": "up", "server": "up",
-    "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status", "ui": "page",
+    "config": "init", "configure": "init", "dashboard": "page", "erase": "delete", "fetch": "pull",
+    "findings": "issues", "follow": "tail", "forget": "delete", "health": "ping", "ingest": "import",
+    "list": "traces", "live": "tail", "load": "import", "log": "traces", "logs": "traces", "ls": "traces",
+    "ps": "status", "purge": "delete", "remove": "delete", "rm": "delete", "search": "traces", "serve": "up",
+    "server": "up", "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status", "ui": "page",
     "view": "trace", "watch": "tail", "web": "page", "worker": "work",
 }  # fmt: skip
 

@@ -23,8 +23,8 @@ _ENTRIES = frozenset({"user", "assistant", "system"})
 _INTERRUPTED = "[Request interrupted by user"
 # How the result of a tool begins whose call a person stopped: no fault of the tool.
 _STOPPED = (
-    ("The user doesn't want to", "user_rejected"), ("The user does not want to", "user_rejected"),
-    (_INTERRUPTED, "user_interrupted"), ("Interrupted by user", "user_interrupted"),
+    ("The user doesn't want to", "UserRejected"), ("The user does not want to", "UserRejected"),
+    (_INTERRUPTED, "UserInterrupted"), ("Interrupted by user", "UserInterrupted"),
 )  # fmt: skip
 
 

@@ -232,7 +232,7 @@ def _output(output: Any) -> tuple[str, str | None]:
     if code is None and (found := _EXIT.search(said[:_HEAD_CHARACTERS])):
         code = int(found[1])
     if any(words in said[:_HEAD_CHARACTERS].lower() for words in _ABORTED):
-        return said, "user_rejected"
+        return said, "UserRejected"
     if code:
         return said, f"exit_code_{code}"
     return said, "tool_error" if holder.get("success") is False else None

@@ -38,8 +38,8 @@ def read(paths: Sequence[Path | str], form: str) -> Iterator[FilePart]:
     links: dict[str, Link] = {}
     waiting = _ordered(_files(paths, form), form)
     while waiting:
-        ready = [item for item in waiting if item[1] is None or item[1] in links] or waiting
-        for path, parent in ready:
+        ready = {item for item in waiting if item[1] is None or item[1] in links} or set(waiting)
+        for path, parent in filter(ready.__contains__, waiting):
             yield from _read(path, form, links, links.get(parent) if parent else None)
         waiting = [item for item in waiting if item not in ready]
 

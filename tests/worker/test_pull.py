@@ -36,8 +36,8 @@ class Asked:
         parts = urlsplit(handler.path)
         self.path, self.all = parts.path, parse_qs(parts.query)
         self.query = {key: values[0] for key, values in self.all.items()}
-        body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
-        self.body = json.loads(body) if body else {}
+        self.text = handler.rfile.read(int(handler.headers.get("content-length") or 0)).decode()
+        self.body = json.loads(self.text) if self.text.startswith("{") else {}
         self.headers = handler.headers
 
 

@@ -1,0 +1,270 @@
+"""ClickHouse: the table `otel_traces` of the OpenTelemetry Collector's exporter, over ClickHouse's HTTP interface.
+
+    clickhouse://user@host:8443/database?table=otel_traces
+
+There is no time of arrival in the table: a window is the traces that ended in it, whole. Only SELECT is sent, and no
+setting is changed, so that a user with `readonly = 1` may read.
+
+Source: exporter/clickhouseexporter/internal/sqltemplates of opentelemetry-collector-contrib, traces with Map and with
+JSON attributes; ClickHouse documentation, HTTP interface and JSONCompactEachRow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import httpx
+import orjson
+
+from halo_receiver.decode.json_text import value_of
+from halo_receiver.decode.repair import Undecodable
+from halo_worker.display import one_line
+from halo_worker.errors import ConfigError, InputError
+from halo_worker.source.otlp_encoding import Row
+from halo_worker.source.remote import StoreUnavailable
+from halo_worker.window import Window
+
+SCHEME = "clickhouse://"
+TABLE = "otel_traces"
+CONNECT_SECONDS, SILENT_SECONDS = 10.0, 300.0
+NO_END = 2**63  # durations are unsigned in the table: from here on an end before the start, so none
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
+_NATIVE_PORTS = (9000, 9440)
+_REQUIRED = ("Timestamp", "TraceId", "SpanId", "ParentSpanId", "SpanName", "SpanKind", "ResourceAttributes",
+             "SpanAttributes", "Duration", "StatusCode")  # fmt: skip
+# What is read, in this order; an expression that is not in the table is read as nothing.
+_COLUMNS = (
+    "TraceId", "SpanId", "ParentSpanId", "SpanName", "SpanKind", "StatusCode", "Duration", "SpanAttributes",
+    "ResourceAttributes", "TraceState", "ScopeName", "ScopeVersion", "StatusMessage", "Events.Timestamp", "Events.Name",
+    "Events.Attributes", "Links.TraceId", "Links.SpanId", "Links.TraceState", "Links.Attributes",
+)  # fmt: skip
+_FAULTS = {
+    "516": "check the user, and its password in CLICKHOUSE_PASSWORD", "497": "the user may not read this table",
+    "60": "name the table: clickhouse://…/DATABASE?table=NAME", "81": "name the database: clickhouse://…/DATABASE",
+    "241": "ClickHouse ran out of memory: take a shorter window",
+    "159": "ClickHouse's time limit: take a shorter window",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the table is."""
+
+    url: str  # of the HTTP interface
+    user: str
+    password: str
+    database: str
+    table: str
+
+    @property
+    def shown(self) -> str:
+        """Name the table for people, without the password."""
+        return f"{self.database}.{self.table} at {urlsplit(self.url).netloc}"
+
+
+def is_address(text: str) -> bool:
+    """Say whether a text names a ClickHouse."""
+    return text.startswith(SCHEME)
+
+
+def address(text: str, password: str = "") -> Address:
+    """Read clickhouse://user[:password]@host[:port]/database[?table=…&secure=0|1]. Raises ConfigError.
+
+    HTTPS but for port 8123 and on the machine itself; `secure` says otherwise.
+    """
+    form = "write clickhouse://user@host:8443/database"
+    try:
+        parts = urlsplit(text)
+        host, port, options = parts.hostname or "", parts.port, parse_qs(parts.query)
+    except ValueError as error:
+        raise ConfigError(f"this is no address of ClickHouse: {error}", hint=form) from None
+    if not host or parts.scheme != "clickhouse" or set(options) - {"table", "secure"}:
+        raise ConfigError(f"{host or 'the address'!r} names no ClickHouse, or has unknown options", hint=form)
+    if port in _NATIVE_PORTS:
+        raise ConfigError(
+            f"port {port} of {host} is ClickHouse's native protocol", hint="name the HTTP port, 8443 or 8123"
+        )
+    plain = port == 8123 or host in ("localhost", "127.0.0.1", "::1")
+    secure = options["secure"][0] not in ("0", "false") if "secure" in options else not plain
+    database, table = parts.path.strip("/") or "default", options.get("table", [TABLE])[0]
+    for name in (database, table):
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} is no name of a database or table", hint=form)
+    netloc = f"[{host}]" if ":" in host else host
+    return Address(
+        f"{'https' if secure else 'http'}://{netloc}:{port or (8443 if secure else 8123)}/",
+        unquote(parts.username or "default"), unquote(parts.password or "") or password, database, table,
+    )  # fmt: skip
+
+
+class ClickHouse:
+    """Asks one table. Every error is one line: what, which table, what to do."""
+
+    def __init__(self, where: Address) -> None:
+        self._where = where
+        headers = {"X-ClickHouse-User": where.user}
+        if where.password:
+            headers["X-ClickHouse-Key"] = where.password
+        timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
+        self._client = httpx.Client(base_url=where.url, headers=headers, timeout=timeout)
+
+    def __enter__(self) -> ClickHouse:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def rows(self, sql: str, **parameters: int) -> Iterator[Any]:
+        """Yield the rows of a statement, each a list, as they come."""
+        query = {"database": self._where.database} | {f"param_{name}": value for name, value in parameters.items()}
+        try:
+            with self._client.stream("POST", "/", params=query, content=f"{sql} FORMAT JSONCompactEachRow") as answer:
+                if answer.status_code != 200:
+                    raise self._fault(answer.read(), answer.status_code)
+                for line in _lines(answer):
+                    yield self._row(line)
+        except httpx.HTTPError as error:
+            raise StoreUnavailable(
+                f"ClickHouse ({self._where.shown}) cannot be read: {one_line(str(error)) or type(error).__name__}",
+                hint="check host and port: it is the HTTP interface, 8443 or 8123",
+            ) from None
+
+    def _row(self, line: bytes) -> Any:
+        try:
+            return orjson.loads(line)
+        except orjson.JSONDecodeError:
+            if not line.startswith(b"["):  # what went wrong after rows had been sent
+                raise self._fault(line, 200) from None
+        try:
+            return value_of(line)
+        except Undecodable:
+            raise self._fault(line[-300:], 200) from None
+
+    def _fault(self, body: bytes, status: int) -> InputError | ConfigError:
+        said = one_line(body.decode("utf-8", "replace"), 300)
+        code = next(iter(re.findall(r"Code: (\d+)", said)), "516" if status in (401, 403) else "")
+        kind = ConfigError if code in ("516", "497") else InputError
+        return kind(
+            f"ClickHouse ({self._where.shown}) refused: {said or status}",
+            hint=_FAULTS.get(code, "check the address and the window"),
+        )
+
+    def window(self, window: Window, *, max_rows: int, margin_ns: int) -> Iterator[Row]:
+        """Yield the spans of the traces that ended in the window, whole within `margin_ns` around it.
+
+        Raises InputError when the table is another one, and when there are more than `max_rows`.
+        """
+        columns = self._described()
+        found = _filter(self._where)
+        times = {
+            "a": window.start_ns,
+            "b": window.end_ns,
+            "c": window.start_ns - margin_ns,
+            "d": window.end_ns + margin_ns,
+        }
+        [[count]] = self.rows(f"SELECT count() {found}", **times)
+        if int(count) > max_rows:
+            raise InputError(
+                f"ClickHouse ({self._where.shown}) holds {int(count):,} spans of this window, max_rows is {max_rows:,}",
+                hint="take a shorter window, or raise max_rows of [sources.NAME]",
+            )
+        selected = ", ".join(_expression(name, columns) for name in _COLUMNS)
+        nested = not columns["SpanAttributes"].startswith("Map(")
+        rows = self.rows(f"SELECT toUnixTimestamp64Nano(Timestamp), {selected} {found}", **times)
+        read = 0
+        for row in _rows_of(rows, nested=nested):
+            read += 1
+            yield row
+        if read < int(count):
+            raise StoreUnavailable(
+                f"ClickHouse ({self._where.shown}) sent {read:,} of {int(count):,} spans", hint="run it again"
+            )
+
+    def _described(self) -> dict[str, str]:
+        where = self._where
+        columns = {row[0]: str(row[1]) for row in self.rows(f"DESCRIBE TABLE `{where.database}`.`{where.table}`")}
+        missing = [name for name in _REQUIRED if name not in columns]
+        other = [
+            name
+            for name in ("SpanAttributes", "ResourceAttributes")
+            if name in columns and not _is_known(columns[name])
+        ]
+        if missing or other:
+            lacks = f"has no column {', '.join(missing)}" if missing else f"keeps {other[0]} as {columns[other[0]]}"
+            raise InputError(
+                f"ClickHouse ({where.shown}): the table {lacks}",
+                hint="the Collector's clickhouseexporter makes the table that is read here; ?table=NAME names another",
+            )
+        return columns
+
+
+def _is_known(kind: str) -> bool:
+    return kind.startswith(("Map(", "JSON", "Object('json')"))
+
+
+def _filter(where: Address) -> str:
+    """Return FROM and WHERE: traces by their end, with a look back and ahead for those that are longer."""
+    table = f"`{where.database}`.`{where.table}`"
+    ended = f"toUnixTimestamp64Nano(Timestamp) + if(Duration < {NO_END}, toInt64(Duration), 0)"
+    return (
+        f"FROM {table} WHERE Timestamp >= fromUnixTimestamp64Nano({{c:Int64}}) "
+        "AND Timestamp < fromUnixTimestamp64Nano({b:Int64}) AND TraceId IN ("
+        f"SELECT TraceId FROM {table} WHERE Timestamp >= fromUnixTimestamp64Nano({{c:Int64}}) "
+        "AND Timestamp < fromUnixTimestamp64Nano({d:Int64}) GROUP BY TraceId "
+        f"HAVING max({ended}) >= {{a:Int64}} AND max({ended}) < {{b:Int64}})"
+    )
+
+
+def _expression(name: str, columns: dict[str, str]) -> str:
+    if name not in columns:
+        return "[]" if "." in name else "''"
+    if name == "Events.Timestamp":
+        return "arrayMap(t -> toUnixTimestamp64Nano(t), `Events.Timestamp`)"
+    return f"`{name}`"
+
+
+def _rows_of(rows: Iterable[list[Any]], *, nested: bool) -> Iterator[Row]:
+    """Read rows of the SELECT. `nested`: attributes are of JSON columns, which make objects of what had dots."""
+    flat = _flat if nested else dict
+    for row in rows:
+        (start, trace_id, span_id, parent, name, kind, status, duration, attributes, resource, state, scope, version,
+         message, times, names, said, link_traces, link_spans, link_states, linked) = row  # fmt: skip
+        if nested:
+            attributes, resource = _flat(attributes), _flat(resource)
+        begin, length = int(start), int(duration)
+        yield Row(
+            trace_id, span_id, parent, name, kind, begin, begin + length if length < NO_END else 0, attributes,
+            resource, state, scope, version, status, message,
+            [(int(at), *rest) for at, *rest in zip(times, names, map(flat, said), strict=True)] if times else [],
+            list(zip(link_traces, link_spans, link_states, map(flat, linked), strict=True)) if link_traces else [],
+            all_text=not nested,
+        )  # fmt: skip
+
+
+def _flat(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes as one object of dotted keys."""
+    flat: dict[str, Any] = {}
+    _spread(attributes, "", flat)
+    return flat
+
+
+def _spread(value: dict[str, Any], prefix: str, flat: dict[str, Any]) -> None:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            _spread(item, f"{prefix}{key}.", flat)
+        elif item is not None:
+            flat[f"{prefix}{key}"] = item
+
+
+def _lines(answer: httpx.Response) -> Iterator[bytes]:
+    """Split the body at line ends alone; httpx's own lines are decoded, and end at other separators too."""
+    rest = b""
+    for chunk in answer.iter_bytes():
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line for line in whole if line)
+    if rest:
+        yield rest
