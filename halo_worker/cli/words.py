@@ -50,9 +50,9 @@ COMMANDS = {
 SYNONYMS = {
     "alarms": "alerts", "alert": "alerts", "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor",
     "config": "init", "configure": "init", "dashboard": "page", "fetch": "pull", "findings": "issues",
-    "follow": "tail", "health": "ping", "ingest": "import", "list": "traces", "live": "tail", "load": "import", "log": "traces",
-    "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "serve": "up", "server": "up",
-    "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status", "ui": "page",
+    "follow": "tail", "health": "ping", "ingest": "import", "list": "traces", "live": "tail", "load": "import",
+    "log": "traces", "logs": "traces", "ls": "traces", "ps": "status", "search": "traces", "serve": "up",
+    "server": "up", "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status", "ui": "page",
     "view": "trace", "watch": "tail", "web": "page", "worker": "work",
 }  # fmt: skip
 
