@@ -10,8 +10,9 @@ installed: `--halo` and `--rlms` name the Python of an environment that has them
     python -m venv H && H/bin/pip install --no-deps halo-engine==0.3.5 && H/bin/pip install <its other pins but ripgrep>
     python -m venv R && R/bin/pip install rlms==0.1.3
 
-Measured from outside: requests, bytes of their bodies, tokens as a quarter of the bytes, seconds from the start of the
-process to the first request and to its end, CPU seconds, and the peak memory of all its processes.
+Measured from outside: requests, bytes of their bodies, the share of a request that the next one begins with (`prefix`),
+tokens as a quarter of the bytes, seconds from the start of the process to the first request and to its end, CPU
+seconds, and the peak memory of all its processes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,7 @@ def measure(name: str, spans: int, argv: list[str], *, code: bool = False, **env
         done = watched.run(argv, env=environment, cwd=REPOSITORY)
         sent = model.bytes_received
         requests = len(model.requests)
+        reused = prefix(model.requests)
     row = {
         "engine": name,
         "spans": spans,
@@ -121,6 +124,7 @@ def measure(name: str, spans: int, argv: list[str], *, code: bool = False, **env
         "bytes": sent,
         "tokens": sent // 4,
         "largest_request": max((request.size for request in model.requests), default=0),
+        "prefix": reused,
         "first_request_s": round(script.first - done.started, 2) if script.first else None,
         "wall_s": round(done.seconds, 2),
         "cpu_s": round(done.cpu_seconds, 1),
@@ -129,6 +133,17 @@ def measure(name: str, spans: int, argv: list[str], *, code: bool = False, **env
     if not row["ended_well"]:
         print(f"--- {name}, {spans} spans: exit {done.code}\n{done.output[-2000:]}\n---", file=sys.stderr)
     return row
+
+
+def prefix(requests: Sequence[Request]) -> float | None:
+    """Return what share of each request the next one repeats from its beginning: what a provider's cache can hold."""
+    texts = [json.dumps([request.body.get("tools"), request.messages]) for request in requests]
+    kept = sum(_common(one, following) for one, following in pairwise(texts))
+    return round(kept / sum(map(len, texts[:-1])), 3) if len(texts) > 1 else None
+
+
+def _common(one: str, other: str) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def halo(python: str, file: Path, spans: int) -> list[dict[str, Any]]:
@@ -163,8 +178,9 @@ def ours(file: Path, spans: int) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Write the rows as Markdown, each beside the kindest of HALO's at the same size."""
     lines = [
-        "| spans | engine | requests | KiB sent | of HALO | first, s | of HALO | wall, s | CPU, s | MiB | ended |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| spans | engine | requests | KiB sent | of HALO | prefix | first, s | of HALO | wall, s | CPU, s | MiB | "
+        "ended |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         peer = next((r for r in rows if r["spans"] == row["spans"] and r["engine"] == KINDEST), None)
@@ -174,8 +190,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
         lines.append(
             f"| {row['spans']:,} | {row['engine']} | {row['requests']} | {row['bytes'] / 1024:.1f} | {ratio('bytes')} "
-            f"| {row['first_request_s']} | {ratio('first_request_s')} | {row['wall_s']} | {row['cpu_s']} "
-            f"| {row['peak_mib']} | {'yes' if row['ended_well'] else 'NO'} |"
+            f"| {row['prefix']} | {row['first_request_s']} | {ratio('first_request_s')} | {row['wall_s']} "
+            f"| {row['cpu_s']} | {row['peak_mib']} | {'yes' if row['ended_well'] else 'NO'} |"
         )
     return "\n".join(lines)
 

@@ -228,6 +228,7 @@ def _work(begun: _Begun) -> Work:
         work_dir=begun.work_dir,
         cache_dir=current.store.data_dir / "cache" if request.recall else None,
         threads=current.store.threads,
+        issues=tuple(begun.known.issues.values()),
         progress=request.progress,
         interrupted=_interrupted.is_set,
         resume=bool(request.resume),

@@ -46,7 +46,8 @@ NO_DATE = [
     "tests/receiver/test_schema.py", "tests/receiver/test_scratch.py", "tests/receiver/test_slow_clients.py",
     "tests/receiver/test_spool.py", "tests/receiver/test_spool_queue.py", "tests/receiver/test_start.py",
     "tests/receiver/test_supervision.py", "tests/receiver/test_wire*.py", "tests/worker/test_calibration.py",
-    "tests/worker/test_capture.py", "tests/worker/test_clickhouse.py", "tests/worker/test_setup.py",
+    "tests/worker/test_baselines_in_parts.py", "tests/worker/test_capture.py", "tests/worker/test_clickhouse.py",
+    "tests/worker/test_setup.py",
     "tests/end_to_end/test_examples.py", "tests/worker/test_documented_commands.py",
     "tests/worker/test_first_guesses.py",
     "tests/worker/test_contrast.py", "tests/worker/test_control_flow.py", "tests/worker/test_detector*.py",
@@ -63,7 +64,8 @@ NO_DATE = [
 ]  # fmt: skip
 # These know dates and no calendar. They take long, and run on one day of .ci/extended.
 NO_CALENDAR = [
-    "tests/worker/test_alerts.py", "tests/end_to_end/test_alerts.py",
+    "tests/worker/test_alerts.py", "tests/end_to_end/test_alerts.py", "tests/worker/test_delete.py",
+    "tests/end_to_end/test_delete.py",
     "tests/end_to_end/test_demo.py", "tests/end_to_end/test_run_with_model.py",
     "tests/end_to_end/test_telemetry.py", "tests/receiver/test_auth.py", "tests/receiver/test_read_limits.py",
     "tests/receiver/test_set_aside.py", "tests/receiver/test_store.py", "tests/receiver/test_tls.py",

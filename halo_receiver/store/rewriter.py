@@ -51,6 +51,37 @@ class SegmentRewriter(SegmentWriter):
             raise refusal(error, self.path) from None
         self._replace([source])
 
+    def take_without(self, source: Path, traces: list[str], own_logs: str, given: dict[str, object]) -> bool:
+        """Copy a sealed segment without some traces, and without the records of no trace that a condition names.
+
+        False, and nothing is copied, where it holds none of them.
+        """
+        try:
+            name = self._attach_source(0, source)
+            execute = self._connection.execute
+            execute("CREATE TEMP TABLE gone AS SELECT unnest($1::VARCHAR[]) AS trace_id", [traces])
+            for table, own in (("span_rows", "false"), ("log_rows", own_logs)):
+                execute(
+                    f"CREATE TEMP TABLE gone_{table} AS SELECT rowid AS place FROM {name}.{table} "
+                    f"WHERE trace_id IN (FROM gone) OR ({own})",
+                    given if own != "false" else None,
+                )
+            if self._one("SELECT (SELECT count(*) FROM gone_span_rows) + (SELECT count(*) FROM gone_log_rows)") == (0,):
+                execute(f"DETACH {name}")
+                return False
+            for table in ("span_rows", "log_rows"):
+                execute(
+                    f"INSERT INTO segment.{table} BY NAME SELECT * FROM {name}.{table} "
+                    f"WHERE rowid NOT IN (SELECT place FROM gone_{table})"
+                )
+            self._carry_over(name)
+            with contextlib.suppress(duckdb.CatalogException):  # a segment without copies has no such table
+                execute(f"DELETE FROM segment.{copies.ARRIVALS} WHERE trace_id IN (FROM gone)")
+        except duckdb.Error as error:
+            raise refusal(error, self.path) from None
+        self._replace([source])
+        return True
+
     def _attach_source(self, index: int, path: Path) -> str:
         quoted = str(path).replace("'", "''")
         self._connection.execute(f"ATTACH '{quoted}' AS source{index} (READ_ONLY)")

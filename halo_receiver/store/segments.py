@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from halo_receiver.errors import StoreError
 from halo_receiver.logs import event
-from halo_receiver.store import manifest, merge
+from halo_receiver.store import manifest, merge, tombstones
 from halo_receiver.store.disk import write_durably
 from halo_receiver.store.incoming import adopt
 from halo_receiver.store.schema import ROW_GROUP_SIZE, SMALL_ROW_GROUP_SIZE
@@ -53,6 +53,7 @@ class Segments:
         self._left = False  # an open segment whose writer was let go of
         self._opened_at = 0.0
         self._stored_again = stored_again
+        self._deleted = tombstones.read(self.directory)
         for name in not_understood(self.directory):
             event(log, "unknown file in segments/ ignored", level=logging.WARNING, file=repr(name))
         clean_unfinished(self.directory)
@@ -133,6 +134,7 @@ class Segments:
         the disk refuses, MemoryError when memory is short.
         """
         reached = max(self.position, position or self.position)
+        spans, logs = tombstones.without(spans, self._deleted), tombstones.without(logs, self._deleted)
         if not self._writer and not self._left and not spans.num_rows and not logs.num_rows:
             self.position = reached
             return

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import expectations, first_message, prompts, routes, tables, unanswered, verdicts
+from halo_worker.analysis import expectations, first_message, prompts, recurring, routes, tables, unanswered, verdicts
 from halo_worker.analysis import hypotheses as guesses
 from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
@@ -123,8 +123,9 @@ async def _worked(
     desk.questions.set_table("hypotheses", guesses.COLUMNS, guesses.rows(hypotheses))
     schema = tables.described(reader)
     expected = {one.id: one for one in expectations.read(work.analysis.expectations)}
+    earlier = recurring.earlier(work.issues, expected.values())
     verifier = ClaimVerifier(
-        reader, desk, hypotheses, traces=overview["traces"], expected=expected,
+        reader, desk, hypotheses, traces=overview["traces"], expected=expected, earlier=earlier,
         needs_answer=work.prompt is not None and not work.messages,
     )  # fmt: skip
     judge = Judge(desk, verifier, session.batch, work.analysis.context or "", expected)
@@ -133,8 +134,10 @@ async def _worked(
     worked: routes.Worked | None = None
     if route != "loop":
         asked: dict[str, Any] = {
-            "task": prompts.task(work.prompt, work.analysis.context), "schema": schema,
-            "hypotheses": guesses.listed(hypotheses), "size": size,
+            "task": prompts.task(work.prompt, work.analysis.context), "size": size,
+            "rules": prompts.rules(
+                schema, guesses.listed(hypotheses), earlier=recurring.told(earlier), quoting=route != "judge"
+            ),
         }  # fmt: skip
         if route == "judge":
             worked = await judged(session, desk, verifier, judge=judge, max_tokens=work.budget.max_tokens, **asked)
@@ -144,7 +147,7 @@ async def _worked(
             reason = f"the model's context is too small for the {route} route"
             route, worked = "loop", None
     if worked is None:
-        first = await first_message.written(work, found, hypotheses, overview)
+        first = await first_message.written(work, found, hypotheses, overview, recurring.told(earlier))
         verified, outcome, said = await _loop(work, session, desk, judge, first, schema, repository)
         more = unreported(judge, outcome.arguments)
         established = (await verifier.verify({"answer": "", "findings": more})).findings if more else []

@@ -37,6 +37,7 @@ FINDING: dict[str, Any] = {
         "affected": _SPANS,
         "hypothesis": _TEXT,
         "expectation": _TEXT,
+        "issue": _TEXT,
         "root_cause": _TEXT,
         "fix": _TEXT,
         "validation": _TEXT,
@@ -92,6 +93,7 @@ class Claimed:
     notes: list[str]  # of judging
     hypothesis: str | None
     expectation: str | None  # the id of the operator's that it breaks
+    issue: str | None  # of an earlier window, which it continues
     root_cause: str
     fix: str
     validation: str
@@ -144,6 +146,7 @@ def _claimed(item: dict[str, Any]) -> Claimed:
         notes=_note_ids(item.get("affected")),
         hypothesis=_names(item.get("hypothesis")),
         expectation=_text(item.get("expectation"), 40) or None,
+        issue=_text(item.get("issue"), 40) or None,
         root_cause=visible(_text(item.get("root_cause"), MAX_TEXT)),
         fix=visible(_text(item.get("fix"), MAX_TEXT)),
         validation=visible(_text(item.get("validation"), MAX_TEXT)),

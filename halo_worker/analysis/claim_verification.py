@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import affected_spans, answer_text, evidence, expectations, numbers, verdicts
+from halo_worker.analysis import affected_spans, answer_text, evidence, expectations, numbers, recurring, verdicts
 from halo_worker.analysis import answer as answers
 from halo_worker.analysis.affected_spans import Affected, traces_of
 from halo_worker.analysis.answer import Claimed
@@ -17,6 +17,7 @@ from halo_worker.analysis.answer_text import VerifiedAnswer as VerifiedAnswer
 from halo_worker.analysis.draft import DraftFinding, Occurrence
 from halo_worker.analysis.expectations import Expectation
 from halo_worker.analysis.hypotheses import Hypotheses, mode_of, same_failure
+from halo_worker.analysis.recurring import Earlier
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.verdicts import Verdict
 from halo_worker.report.model import Evidence
@@ -30,7 +31,7 @@ class ClaimVerifier:
 
     def __init__(
         self, reader: Reader, desk: Desk, hypotheses: Hypotheses, *, traces: int, needs_answer: bool,
-        expected: Mapping[str, Expectation] | None = None,
+        expected: Mapping[str, Expectation] | None = None, earlier: Earlier | None = None,
     ) -> None:  # fmt: skip
         self._spans = evidence.Spans(reader)
         self._lock = asyncio.Lock()  # the reader's connection serves one question at a time
@@ -38,7 +39,7 @@ class ClaimVerifier:
         self._hypotheses = hypotheses
         self._traces = traces
         self._needs_answer = needs_answer
-        self._expected = expected or {}
+        self._expected, self._earlier = expected or {}, earlier or {}
         self._known: dict[str, VerifiedAnswer] = {}
 
     async def verify(self, arguments: dict[str, Any]) -> VerifiedAnswer:
@@ -149,8 +150,6 @@ class ClaimVerifier:
             rates.append(hit / self._traces if self._traces else 0.0)
         texts = {}
         expected = expectations.named(claimed.expectation, claimed.title, self._expected)
-        if claimed.expectation and expected is None:
-            problems.append(f"there is no expectation {claimed.expectation}")
         for name in ("title", "description", "root_cause", "fix", "validation"):
             text = "" if expected and name == "title" else getattr(claimed, name)  # the operator's words are no claim
             wrong = numbers.unverified(text, computed, rates, quoted)
@@ -180,7 +179,7 @@ class ClaimVerifier:
             severity_hint=claimed.severity,
             judged=bool(sql or claimed.affected or claimed.notes),
         )
-        return expectations.broken(made, expected) if expected else made
+        return recurring.identified(made, claimed, self._expected, self._earlier, problems)
 
     async def _verdict(self, stated: verdicts.Stated, verified: VerifiedAnswer) -> None:
         """Keep a verdict whose quotes stand, one of them of a trace that it is about."""
@@ -253,7 +252,7 @@ class ClaimVerifier:
         """Separate findings that name a hypothesis from new ones. Nothing is merged that was not named."""
         for claimed, found in standing:
             problems: list[str] = []
-            if found.issue_id:  # a broken expectation, which is a finding of its own
+            if found.issue_id:  # a broken expectation, or known from earlier: a finding of its own
                 verified.findings.append(found)
                 continue
             named = [one for one in verdicts.names_in(claimed.hypothesis, self._hypotheses)[0]

@@ -36,8 +36,10 @@ def _commit(commit: dict[str, Any]) -> list[str]:
     return [commit["sha"], commit["committed_at"], cut(commit["subject"], 100) or ""]
 
 
-async def written(work: Work, found: Draft, hypotheses: guesses.Hypotheses, overview: dict[str, Any]) -> str:
-    """Write the message. `overview`: of `get_dataset_overview`."""
+async def written(
+    work: Work, found: Draft, hypotheses: guesses.Hypotheses, overview: dict[str, Any], earlier: str
+) -> str:
+    """Write the message. `overview`: of `get_dataset_overview`; `earlier`: what models found in earlier windows."""
     return prompts.FIRST.format(
         start=iso_nano(max(0, work.window.start_ns)),
         end=iso_nano(work.window.end_ns),
@@ -46,5 +48,6 @@ async def written(work: Work, found: Draft, hypotheses: guesses.Hypotheses, over
         hypotheses=guesses.listed(hypotheses),
         unsupported="; ".join(found.unsupported) or "nothing that is known of",
         commits=await _commits(work),
+        earlier=earlier,
         question=prompts.question(work.prompt),
     )

@@ -89,7 +89,7 @@ Overview: {overview}
 Hypotheses, computed by detectors over the whole window (ids, failure mode, category, traces affected of {traces}, an \
 example trace): {hypotheses}
 What the capture does not hold: {unsupported}
-{commits}{question}"""
+{earlier}{commits}{question}"""
 
 COMMITS = "Commits of the agents' source in the window (sha, time, subject): {inside}; the last before it: {before}\n"
 
@@ -112,13 +112,20 @@ DIRECT = """{untrusted}
 These are {shown} traces of the window. {steps} {task}
 {rules}"""
 
-RULES = """A finding is one failure mode, not one trace. Quote verbatim from the texts above: field is {fields}; quote is \
-a substring of that field, copied exactly, without a cut mark. affected: [{{trace_id, span_id}}], every \
-span that shows it; detector: one SELECT over spans (columns: {schema}) that names trace_id and span_id of them, where \
+QUOTING = """Quote verbatim from the texts above: field is {fields}; quote is a substring of that field, copied exactly, \
+without a cut mark. affected: [{{trace_id, span_id}}], every span that shows it; """
+
+RULES = """A finding is one failure mode, not one trace. {quoting}detector: one SELECT over spans (columns: {schema}) that names trace_id and span_id of them, where \
 one can be written. category is one of: {categories}. \
 hypothesis: the id (such as D3) when a finding confirms one of these: {hypotheses}; hypotheses: verdicts on others, \
 {{id, verdict: confirmed|partly|refuted, why, evidence, keep or drop}}. Write no counts or percentages into \
-a finding's texts. Nothing wrong: no findings."""
+a finding's texts. Nothing wrong: no findings.
+{earlier}"""
+
+EARLIER = (
+    "Failure modes that models found in earlier windows (issue id, title, category); a finding that is one of them gets "
+    "its id as `issue`: {data}\n"
+)
 
 MAP = """{untrusted}
 
@@ -186,6 +193,9 @@ def task(prompt: str | None, context: str | None) -> str:
     return (CONTEXT.format(context=context) if context else "") + question(prompt)
 
 
-def rules(schema: str, hypotheses: str) -> str:
-    """Return the rules of a finding, for the routes without a system prompt."""
-    return RULES.format(fields=FIELDS, schema=schema, categories=", ".join(CATEGORIES), hypotheses=hypotheses)
+def rules(schema: str, hypotheses: str, *, earlier: str = "", quoting: bool = True) -> str:
+    """Return the rules of a finding, for the routes without a system prompt. `quoting`: it has quotes of its own."""
+    return RULES.format(
+        quoting=QUOTING.format(fields=FIELDS) if quoting else "", schema=schema, categories=", ".join(CATEGORIES),
+        hypotheses=hypotheses, earlier=earlier,
+    )  # fmt: skip

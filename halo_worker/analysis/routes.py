@@ -107,9 +107,7 @@ async def _texts(desk: Desk, limit: int, trace_bytes: int, most_bytes: int) -> l
     return texts
 
 
-async def direct(
-    session: Session, desk: Desk, verifier: ClaimVerifier, *, task: str, schema: str, hypotheses: str, size: Size
-) -> Worked:
+async def direct(session: Session, desk: Desk, verifier: ClaimVerifier, *, task: str, rules: str, size: Size) -> Worked:
     """Show everything in one call."""
     worked = Worked()
     texts = await _texts(desk, MAP_TRACES, TRACE_BYTES, DIRECT_BYTES)
@@ -120,7 +118,7 @@ async def direct(
         untrusted=prompts.UNTRUSTED,
         data=prompts.marked("\n".join(texts)),
         task=task,
-        rules=prompts.rules(schema, hypotheses),
+        rules=rules,
         shown=f"{len(texts)} of {size.traces}",
         steps=prompts.STEPS,
     )
@@ -128,9 +126,7 @@ async def direct(
     return worked
 
 
-async def mapped(
-    session: Session, desk: Desk, verifier: ClaimVerifier, *, task: str, schema: str, hypotheses: str, size: Size
-) -> Worked:
+async def mapped(session: Session, desk: Desk, verifier: ClaimVerifier, *, task: str, rules: str, size: Size) -> Worked:
     """Read the traces in groups, many at once, and put together what was noted."""
     worked = Worked()
     texts = await _texts(desk, MAP_TRACES, GROUP_BYTES, MAP_BYTES)
@@ -168,7 +164,7 @@ async def mapped(
     if len(lines) < len(kept):
         worked.not_examined.append(f"{len(kept) - len(lines)} of {len(kept)} notes did not fit the synthesis")
     prompt = prompts.REDUCE.format(
-        untrusted=prompts.UNTRUSTED, read=read, traces=size.traces, task=task, rules=prompts.rules(schema, hypotheses),
+        untrusted=prompts.UNTRUSTED, read=read, traces=size.traces, task=task, rules=rules,
         data=prompts.marked("\n".join(orjson.dumps(line).decode() for line in lines)),
     )  # fmt: skip
     await final(session, verifier, prompt, worked)

@@ -62,7 +62,7 @@ COUNTER = """{untrusted}
 {data}
 
 A reader marked step {step} of this trace as a failure: {what}
-Nothing else says that the run went wrong. {no_failure}
+{expectation}Nothing else says that the run went wrong. {no_failure}
 Argue the other side first: is there a reading in which the agent did what it was asked? stands: true only if it still \
 is a failure that the agent's owner would want to know of. why: one sentence."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from halo_worker.config import AnalysisConfig, ModelConfig
 from halo_worker.config_schedules import BudgetConfig
+from halo_worker.report.issue import Issue
 from halo_worker.rlm.agent.session import Event, Session
 from halo_worker.rlm.budget import BudgetLimits
 from halo_worker.rlm.messages import Message
@@ -43,6 +44,7 @@ class Work:
     work_dir: Path
     cache_dir: Path | None
     threads: int = 2
+    issues: Sequence[Issue] = ()  # of earlier windows
     messages: Sequence[Message] = ()
     emit: Callable[[Event], None] = lambda _: None
     progress: Callable[[Progress], None] = lambda _: None

@@ -11,6 +11,7 @@ import click
 
 from halo_receiver import permissions
 from halo_worker import run
+from halo_worker.cli import page
 from halo_worker.cli.common import bounds, everywhere, given_data_dir, settings, show_report, window_of
 from halo_worker.cli.console import talk
 from halo_worker.cli.progress import shown
@@ -258,8 +259,9 @@ def _exit_code(report: Report, fail_on: str | None) -> int:
 
 
 @click.command("demo")
+@click.option("--stay", is_flag=True, help="Serve the page of the demo afterwards, until Ctrl-C.")
 @everywhere
-def demo_command(data_dir: Path | None, config: Path | None) -> int:
+def demo_command(stay: bool, data_dir: Path | None, config: Path | None) -> int:
     """Show a fleet of agents over five days: received through a real exporter, analysed, reported. Needs no key.
 
     Works in ./halo-demo unless --data-dir names another directory; an earlier demo there is replaced.
@@ -270,4 +272,6 @@ def demo_command(data_dir: Path | None, config: Path | None) -> int:
     permissions.secure(directory, None, say=talk, make=True)
     shown = stage.show(directory, now_ns=time.time_ns(), say=talk)
     click.echo(visible(stage.describe(shown)))
+    if stay:
+        page.stay(directory, directory / stage.SETTINGS)
     return 0

@@ -56,7 +56,7 @@ sinks = [{sinks}]
 _SINK = {
     "none": """\
 # [sinks.team]                         # name it in the schedule's sinks; its address: HALO_SINKS_TEAM_URL
-# type = "slack"                       # or webhook (signed), or file
+# type = "slack"                       # or webhook (signed), file, github
 """,
     "slack": """\
 [sinks.team]

@@ -9,7 +9,8 @@ import click
 from halo_receiver.logs import set_up
 from halo_worker.cli.common import everywhere, given_config, settings
 from halo_worker.cli.console import talk
-from halo_worker.errors import InputError
+from halo_worker.config import load_settings
+from halo_worker.errors import ConfigError, InputError
 
 
 @click.command("page")
@@ -33,3 +34,21 @@ def page_command(endpoint: str | None, data_dir: Path | None, config: Path | Non
         words += ["--config", str(config.absolute())]
     quiet = current.worker.log_format == "json"  # there the log says it
     server.serve(current, ready=lambda url: None if quiet else talk(f"page:        {url}/"), options=tuple(words))
+
+
+def stay(data_dir: Path, config: Path) -> None:
+    """Serve the page of a demo on its usual port, or where that is taken on a free one, until Ctrl-C."""
+    from halo_worker.page import server
+
+    options = ("--data-dir", str(data_dir.absolute()), "--config", str(config.absolute()))
+    for endpoint in (server.USUAL, "127.0.0.1:0"):
+        current = load_settings(
+            file=config, environment={}, overrides={"store": {"data_dir": data_dir}, "page": {"endpoint": endpoint}}
+        )
+        try:
+            server.serve(current, ready=lambda url: talk(f"page:        {url}/ until Ctrl-C"), options=options)
+        except ConfigError:  # taken, as by the page of a 'halo up'
+            if endpoint != server.USUAL:
+                raise
+        else:
+            return

@@ -35,7 +35,7 @@ def decision_tools(store: Store) -> tuple[Tool, ...]:
 
 
 def _tool(store: Store, action: Action, description: str, parameters: dict[str, Any]) -> Tool:
-    async def decide(given: dict[str, Any], _: int) -> Any:
+    def decide(given: dict[str, Any]) -> Any:
         issue = store.memory().find(given["issue_id"])
         made = Decisions(store.archive.directory).append(
             issue.issue_id, action, now_ns=time.time_ns(), note=given.get("because") or given.get("note", ""),
@@ -43,7 +43,10 @@ def _tool(store: Store, action: Action, description: str, parameters: dict[str, 
         )  # fmt: skip
         return {"issue_id": issue.issue_id, "title": titled(issue.finding), "decided": made.action, "by": made.by}
 
-    return Tool(ToolSpec(action, description, parameters), decide)
+    async def answer(given: dict[str, Any], _: int) -> Any:
+        return await store.work(lambda: decide(given))
+
+    return Tool(ToolSpec(action, description, parameters), answer)
 
 
 def _who() -> str:

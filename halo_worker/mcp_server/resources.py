@@ -83,7 +83,7 @@ async def read(store: Store, uri: str) -> tuple[str, str]:
 
 
 async def _brief(store: Store, name: str) -> str:
-    return store.memory().find(name).finding.fix.brief
+    return await store.work(lambda: store.memory().find(name).finding.fix.brief)
 
 
 async def _cases(store: Store, name: str) -> str:
@@ -99,7 +99,7 @@ async def _trace(store: Store, name: str) -> str:
 
 
 async def _report(store: Store, name: str) -> str:
-    report = store.archive.load(name)
+    report = await store.work(lambda: store.archive.load(name))
     try:
         return (store.archive.directory / report.id / "report.md").read_text(encoding="utf-8", errors="replace")
     except OSError as error:

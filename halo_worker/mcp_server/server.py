@@ -98,10 +98,10 @@ async def answer(known: Mapping[str, Tool], name: str, given: dict[str, Any]) ->
 
 
 def _described(tool: Tool) -> types.Tool:
-    decides = tool.name in NAMES
+    writes = tool.name in (*NAMES, "verify")  # a verification is kept
     return types.Tool(
         name=tool.name, description=tool.spec.description, input_schema=dict(tool.spec.parameters),
-        annotations=types.ToolAnnotations(read_only_hint=not decides, destructive_hint=False, open_world_hint=False),
+        annotations=types.ToolAnnotations(read_only_hint=not writes, destructive_hint=False, open_world_hint=False),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,8 +71,12 @@ class Store:
         return self._now() != self._stamp
 
     def _now(self) -> Stamp:
-        found = (self.settings.store.data_dir / "segments").glob("*.duckdb")
-        return tuple(sorted((path.name, path.stat().st_mtime_ns) for path in found))
+        """Return the segments as they are; one that is merged away meanwhile counts as changed the next time."""
+        found = []
+        for path in (self.settings.store.data_dir / "segments").glob("*.duckdb"):
+            with suppress(OSError):
+                found.append((path.name, path.stat().st_mtime_ns))
+        return tuple(sorted(found))
 
     async def _open(self) -> None:
         if self._desk is not None:

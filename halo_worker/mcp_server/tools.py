@@ -6,8 +6,9 @@ may be is a resource, which the result names.
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from halo_worker.analysis.tools.fit import LIST_BYTES, VIEW_BYTES, compact, cut_values, fitted
@@ -37,7 +38,7 @@ MAX_CASES = 20
 ISSUE_COLUMNS = ("issue_id", "state", "severity", "rate", "first_seen", "last_seen", "title")
 WINDOW_COLUMNS = ("end", "traces", "of", "state")
 
-Call = Callable[[Store, dict[str, Any]], Awaitable[Any]]
+Call = Callable[[Store, dict[str, Any]], Any]  # a coroutine function where it asks the traces
 
 
 def read_tools(store: Store, *, local: bool) -> tuple[Tool, ...]:
@@ -67,7 +68,9 @@ def read_tools(store: Store, *, local: bool) -> tuple[Tool, ...]:
 
 def _tool(store: Store, name: str, description: str, parameters: dict[str, Any], call: Call) -> Tool:
     async def answer(given: dict[str, Any], _: int) -> Any:
-        return await call(store, given)
+        if inspect.iscoroutinefunction(call):
+            return await call(store, given)
+        return await store.work(lambda: call(store, given))  # it reads files, and may take its time
 
     return Tool(ToolSpec(name, description, parameters), answer)
 
@@ -90,7 +93,7 @@ def _paged(
     return found
 
 
-async def _list_issues(store: Store, given: dict[str, Any]) -> Any:
+def _list_issues(store: Store, given: dict[str, Any]) -> Any:
     issues, _ = issue_rows.listed(store.memory())
     least = SEVERITIES.index(given.get("min_severity", "low"))
     rows = [
@@ -105,7 +108,7 @@ async def _list_issues(store: Store, given: dict[str, Any]) -> Any:
     return _paged(given, head, "rows", table_of(short, ISSUE_COLUMNS))
 
 
-async def _show_issue(store: Store, given: dict[str, Any]) -> Any:
+def _show_issue(store: Store, given: dict[str, Any]) -> Any:
     issue = store.memory().find(given["issue_id"])
     finding, found = issue.finding, issue_rows.details(issue)
     windows = table_of(found["history"][-SHOWN_WINDOWS:], WINDOW_COLUMNS)
@@ -133,12 +136,12 @@ async def _show_issue(store: Store, given: dict[str, Any]) -> Any:
     return shown
 
 
-async def _brief(store: Store, given: dict[str, Any]) -> Any:
+def _brief(store: Store, given: dict[str, Any]) -> Any:
     issue = store.memory().find(given["issue_id"])
     return resources.shortened(issue.finding.fix.brief, VIEW_BYTES, resources.brief_uri(issue.issue_id))
 
 
-async def _evidence(store: Store, given: dict[str, Any]) -> Any:
+def _evidence(store: Store, given: dict[str, Any]) -> Any:
     issue = store.memory().find(given["issue_id"])
     run_id, finding = resources.last_seen(store.archive, issue)
     quotes = {"evidence": finding.evidence, "counter_evidence": finding.counter_evidence}
@@ -146,6 +149,8 @@ async def _evidence(store: Store, given: dict[str, Any]) -> Any:
     for name, items in quotes.items():
         kept = [cut_values(item.model_dump(), TEXT_CHARACTERS) for item in items]
         head = fitted(head, name, kept, VIEW_BYTES // 2, lambda left: f"{left} quotes: view_trace shows their spans")
+        if "left_out" in head:
+            head[f"{name}_left_out"] = head.pop("left_out")
     rows = [list(pair) for pair in dict.fromkeys(row[1:] for row in store.archive.affected(run_id, issue.issue_id))]
     head |= {"affected_total": len(rows), "affected_columns": ["trace_id", "span_id"]}
     return _paged(given, head, "affected", rows, VIEW_BYTES)
@@ -180,12 +185,12 @@ def _warned(store: Store, found: dict[str, Any]) -> dict[str, Any]:
     return {**found, "not_read": store.problems} if store.problems else found
 
 
-async def _verify(store: Store, given: dict[str, Any]) -> Any:
+def _verify(store: Store, given: dict[str, Any]) -> Any:
     now_ns = time.time_ns()
     named = {name: given.get(name) for name in takes.SIDES}
     plan = plan_of(**named, files=tuple(given.get("input", ())), now_ns=now_ns)
     question = conductor.Question(given["issue_id"], plan)
-    answer = await store.work(lambda: conductor.verify(store.settings, question, now_ns=now_ns))
+    answer = conductor.verify(store.settings, question, now_ns=now_ns)
     return _verdict(answer.verified.model_dump(mode="json"))
 
 
@@ -193,9 +198,9 @@ def _verdict(document: dict[str, Any]) -> dict[str, Any]:
     return compact(cut_values(document, TITLE_CHARACTERS * 2))
 
 
-async def _cases(store: Store, given: dict[str, Any]) -> Any:
+def _cases(store: Store, given: dict[str, Any]) -> Any:
     most = given.get("max", MAX_CASES)
-    found = await store.work(lambda: collect.collect(store.settings, given["issue_id"], most=most, ruled=False))
+    found = collect.collect(store.settings, given["issue_id"], most=most, ruled=False)
     issue = found.issue.issue_id
     head = {
         "issue_id": issue,

@@ -7,6 +7,7 @@ import json
 from functools import cache
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 from jinja2 import Environment
@@ -14,7 +15,7 @@ from markupsafe import Markup
 
 from halo_worker.display import one_line
 from halo_worker.page import security
-from halo_worker.page.data import DATA
+from halo_worker.page.data import DATA, trace_path
 from halo_worker.report.model import iso_nano
 from halo_worker.report.rendering import environment
 
@@ -74,6 +75,8 @@ def _environment() -> Environment:
     made = environment("halo_worker.page", "halo_worker.report")
     made.filters["moment"] = time_tag
     made.filters["line"] = one_line
+    made.filters["trace_path"] = trace_path
+    made.filters["quoted"] = lambda text: quote(text, safe="")  # jinja's leaves slashes
     made.filters["kind"] = lambda text: text if text.isascii() and text.isalpha() and text.islower() else "other"
     made.filters["tojson_text"] = lambda value: json.dumps(value, ensure_ascii=False)
     made.filters["ago"] = lambda unix_nano: time_tag(unix_nano, relative=True)

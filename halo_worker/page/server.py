@@ -25,6 +25,7 @@ from halo_worker.page.app import make_app
 log = logging.getLogger("halo.page")
 
 ADDRESS_FILE = "page.json"
+USUAL = "127.0.0.1:4320"
 SHUTDOWN_SECONDS = 2.0  # for which a stop waits for requests in flight
 BACKLOG = 128
 

@@ -57,7 +57,7 @@ def brief_of(finding: Finding) -> str:
             _HEAD,
             "",
             *_data(titled(finding), finding.description, _where(finding)),
-            *_data(f"How it was found: {finding.root_cause}" if finding.root_cause else ""),
+            *_data(f"{formats.cause_label(finding)}: {finding.root_cause}" if finding.root_cause else ""),
             "",
             f"Seen in {prevalence.traces} of {prevalence.of} traces ({formats.percent(prevalence.rate)}); "
             f"{one_line(formats.since(finding))}.",

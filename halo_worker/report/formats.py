@@ -225,3 +225,8 @@ def checks(coverage: Coverage) -> str:
     missing = f"{', '.join(lacks[:MAX_LACKS])}{more}"
     there = "are" if len(lacks) > 1 or missing.endswith("s") else "is"
     return f"{len(off)} of {coverage.detectors} checks are off: {missing} {there} not captured"
+
+
+def cause_label(finding: Finding) -> str:
+    """Name what `root_cause` holds: a model's cause, or what a detector looks for."""
+    return "Cause" if finding.source == "rlm" else "How it was found"

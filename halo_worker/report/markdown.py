@@ -176,14 +176,10 @@ def _finding(number: int, item: Finding, report: Report, titles: Mapping[str, st
         others = "; ".join(f"{escaped(titles[other])} ({other})" for other in item.seen_with if other in titles)
         lines.append(f"- Seen in the same traces, possibly the same cause: {others}")
     if item.root_cause:
-        lines.append(f"- How it was found: {escaped(item.root_cause)}")
-    lines += [
-        "",
-        f"**Fix.** {escaped(item.fix.summary)}",
-        "",
-        f"**How to verify.** {escaped(item.fix.validation)}",
-        "",
-    ]
+        lines.append(f"- {formats.cause_label(item)}: {escaped(item.root_cause)}")
+    for label, text in (("Fix", item.fix.summary), ("How to verify", item.fix.validation)):
+        lines += ["", f"**{label}.** {escaped(text)}"] if text else []
+    lines.append("")
     if item.evidence:
         lines += ["**Evidence**", "", *(f"{_quote(evidence, links)}\n" for evidence in item.evidence)]
     if item.counter_evidence:

@@ -31,6 +31,7 @@ def environment(*packages: str) -> Environment:
     for name in ("percent", "since"):  # a figure and its sign stay on one line
         made.filters[name] = _joined(getattr(formats, name))
     made.filters["unbroken"] = _joined(str)
+    made.filters["cause_label"] = formats.cause_label
     made.filters["shell"] = lambda text: shlex.quote(one_line(text))  # ids of imported files may be anything
     return made
 

@@ -154,8 +154,9 @@ def detail(report: Report, finding: Finding, *, links: Links = NONE) -> tuple[st
     for item in finding.evidence[:2]:
         quote = cut(answer_markdown.slack_escaped(visible(item.quote).replace("```", "ˋˋˋ")), MAX_QUOTE)
         blocks.append(_section(f"```\n{quote}\n```\n{_span(item, links)}"))
-    blocks.append(_section(f"*Fix.* {_lines(finding.fix.summary, names)}", MAX_PART))
-    blocks.append(_section(f"*How to verify.* {_lines(finding.fix.validation, names)}", MAX_PART))
+    for label, said in (("Fix", finding.fix.summary), ("How to verify", finding.fix.validation)):
+        if said:
+            blocks.append(_section(f"*{label}.* {_lines(said, names)}", MAX_PART))
     return cut(answer_markdown.slack_escaped(one_line(headline.titled(finding))), MAX_TEXT) or "–", blocks
 
 

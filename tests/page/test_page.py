@@ -26,7 +26,9 @@ from tests.page.conftest import HOSTILE_ISSUE, STEADY, Served, reports_of, token
 from tests.worker.report.test_pages import UNSEEN, Elements
 
 LAST = "20261122T060000Z-aaaaaa"
-VIEWS = ("/", "/reports", f"/reports/{LAST}", "/issues?state=all", f"/issues/{HOSTILE_ISSUE}", "/sql", "/health")
+VIEWS = (
+    "/", "/reports", f"/reports/{LAST}", "/issues?state=all", f"/issues/{HOSTILE_ISSUE}", "/traces", "/sql", "/health",
+)  # fmt: skip
 READ, OPERATE = "read-key-1234", "operator-key-1234"
 
 

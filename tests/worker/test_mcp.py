@@ -91,7 +91,7 @@ async def test_an_agent_goes_from_the_list_to_the_verdict(data_dir: Path) -> Non
     async with connected(data_dir) as client:
         tools = {one.name: one for one in (await client.list_tools()).tools}
         assert tuple(tools) == READ
-        assert all(one.annotations and one.annotations.read_only_hint for one in tools.values())
+        assert [name for name in READ if not tools[name].annotations.read_only_hint] == ["verify"], "it is kept"
         assert "never an instruction" in (client.instructions or "")
         listed = await ask(client, "list_issues", states=["new"])
         issue = dict(zip(listed["columns"], listed["rows"][0], strict=True))
@@ -213,7 +213,7 @@ async def test_over_http_behind_a_key_for_its_own_name_and_origin(data_dir: Path
             Client(streamable_http_client(url, http_client=http)) as client,
         ):
             assert len((await client.list_tools()).tools) == len(READ)
-            assert (await ask(client, "list_traces"))["total"] == 200
+            assert (await ask(client, "list_issues"))["total"] == 1
             assert "no argument 'input'" in await refused(client, "verify", issue_id="HALO", input=["/etc/passwd"])
         ping = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
         key = {"Authorization": "Bearer read-key-1", "Accept": "application/json, text/event-stream"}
@@ -233,16 +233,13 @@ async def test_over_http_behind_a_key_for_its_own_name_and_origin(data_dir: Path
 
 
 async def test_decisions_over_http_need_an_operator(data_dir: Path) -> None:
-    keys = {"HALO_AUTH_READ_KEYS": "read-key-1", "HALO_AUTH_OPERATOR_KEYS": "operator-key-1"}
-    with serving(data_dir, "--allow-decisions", **keys) as url:
-        async with httpx2.AsyncClient() as http:
-            assert (await http.post(url, json={}, headers={"Authorization": "Bearer read-key-1"})).status_code == 403
-        async with (
-            httpx2.AsyncClient(headers={"Authorization": "Bearer operator-key-1"}) as http,
-            Client(streamable_http_client(url, http_client=http)) as client,
-        ):
-            issue = (await ask(client, "list_issues"))["rows"][0][0]
-            await ask(client, "note", issue_id=issue, note="by http")
+    current = settings_of(data_dir, auth={"read_keys": ["read-key-1"], "operator_keys": ["operator-key-1"]})
+    store = Store(current)
+    app = transport.make_app(current, store, "127.0.0.1", allow_decisions=True)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as http:
+        answered = await http.post("http://127.0.0.1/mcp", headers={"Authorization": "Bearer read-key-1"})
+    assert (answered.status_code, "operator_keys" in answered.text) == (403, True)
+    await store.close()
 
 
 @pytest.mark.parametrize(

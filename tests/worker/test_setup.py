@@ -142,7 +142,7 @@ _VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     others=st.dictionaries(_KEYS, _VALUES, max_size=3), servers=st.dictionaries(_KEYS, _VALUES, min_size=1, max_size=3),
     indent=st.sampled_from([None, 0, 1, 4]), escaped=st.booleans(), last=st.booleans(),

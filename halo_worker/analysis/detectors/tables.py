@@ -21,10 +21,11 @@ Kind = Literal["view", "table", "scratch"]
 
 # A table after those it reads, and what Python makes before those that show it.
 ORDER: tuple[str | Callable[[Reader], None], ...] = (
-    "steps", "nested", "sub_runs", "calls", "told_results", "results", "failed_results", "failed_steps", "errors",
+    "steps", "measures", "baseline_bins", "baselines", "nested", "sub_runs", "calls", "told_results", "results",
+    "failed_results", "failed_steps", "errors",
     same_call.innermost, final_answer.prepare, "answers", "asides", "judging", "turns", "outcomes",
     "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests", "request_forms",
-    "rootless", "damaged_arguments", "measures", "baseline_bins", "baselines", "long_inputs", "outliers", "shifts",
+    "rootless", "damaged_arguments", "long_inputs", "outliers", "shifts",
     "shifted_calls", windows.prepare, "context_windows",
     arguments.prepare, "schema_violations", "schema_enums", "schema_described",
     endings.prepare, outcomes.by_structure, "endings", "failed_work", "unserved_work", "hits", "explained",
@@ -58,15 +59,18 @@ def _read(name: str) -> Table:
     return Table(name, sql=sql, **tomllib.loads(head))
 
 
-# What Python makes for the tables that show it; what it changes stands for what it makes.
-_MADE_FOR: dict[Callable[[Reader], None], tuple[str, ...]] = {
-    same_call.innermost: ("errors",),
-    final_answer.prepare: ("answers", "asides", "judging", "claims"),
-    claims.prepare: ("claims",),
-    windows.prepare: ("context_windows",),
-    arguments.prepare: ("schema_violations", "schema_enums", "schema_described"),
-    endings.prepare: ("endings",),
-    outcomes.by_structure: ("endings", "outcomes"),
+# What Python makes for the tables that show it (what it changes stands for what it makes), and the tables it reads.
+_MADE_FOR: dict[Callable[[Reader], None], tuple[tuple[str, ...], tuple[str, ...]]] = {
+    same_call.innermost: (("errors",), ()),
+    final_answer.prepare: (("answers", "asides", "judging", "claims"), ()),
+    claims.prepare: (("claims",), ()),
+    windows.prepare: (("context_windows",), ()),
+    arguments.prepare: (("schema_violations", "schema_enums", "schema_described"), ()),
+    endings.prepare: (
+        ("endings", "failed_work", "unserved_work"),
+        ("judging", "asides", "answers", "errors", "told_results", "failed_results", "failed_steps", "sub_runs"),
+    ),
+    outcomes.by_structure: (("endings", "outcomes"), ("endings",)),
 }
 _NAME = re.compile(r"\w+")
 
@@ -79,6 +83,7 @@ def read_by(statements: Iterable[str]) -> set[str]:
         named = set(_NAME.findall(waiting.pop())) & known().keys() - found
         found |= named
         waiting += [known()[name].sql for name in named]
+        waiting += [" ".join(reads) for made, reads in _MADE_FOR.values() if not named.isdisjoint(made)]
     return found
 
 
@@ -91,7 +96,7 @@ def prepare(reader: Reader, only: Iterable[str] | None = None) -> None:
         reader.connection.execute(statement)
     wanted = known().keys() if only is None else read_by(only)
     for item in ORDER:
-        made = (item,) if isinstance(item, str) else _MADE_FOR[item]
+        made = (item,) if isinstance(item, str) else _MADE_FOR[item][0]
         if wanted.isdisjoint(made):
             continue
         if isinstance(item, str):

@@ -105,9 +105,11 @@ class Judge:
         return [note for note, _ in notes if id(note) not in gone]
 
     def _counter(self, note: Note, page: Page) -> str:
+        broken = self.expected.get(note.said.expectation)
         return rubric.COUNTER.format(
             untrusted=prompts.UNTRUSTED, data=prompts.marked(page.text), step=note.said.step, what=note.said.what,
             no_failure=rubric.NO_FAILURE,
+            expectation=f"It breaks what the operator expects, {broken.line()}\n" if broken else "",
         )  # fmt: skip
 
     async def _clean(self, traces: set[str]) -> set[str]:

@@ -24,7 +24,7 @@ WHAT_CHARACTERS, QUOTE_CHARACTERS = 240, 80  # of one note there
 
 
 async def judged(
-    session: Session, desk: Desk, verifier: ClaimVerifier, *, task: str, schema: str, hypotheses: str, size: Size,
+    session: Session, desk: Desk, verifier: ClaimVerifier, *, task: str, rules: str, size: Size,
     judge: Judge, max_tokens: int | None,
 ) -> Worked:  # fmt: skip
     """Judge all traces that the budget allows, stratified, and have the root model group the labels."""
@@ -43,7 +43,7 @@ async def judged(
     rest = dict(list(notes.items())[len(shown) :])
     prompt = prompts.GROUP.format(
         untrusted=prompts.UNTRUSTED, read=done.traces, traces=size.traces, task=task,
-        rules=prompts.rules(schema, hypotheses),
+        rules=rules,
         data=prompts.marked("\n".join(orjson.dumps(line).decode() for line in shown)) if shown else "none",
     )  # fmt: skip
     await routes.final(session, verifier, prompt, worked, more=[*broken, *by_category(rest)])

@@ -14,6 +14,7 @@ from typing import Any
 from halo_worker.analysis.lexicon.files import quoted, read
 
 FILES = ("answers", "requests", "results", "arguments", "corruption", "secrets", "tools")
+LANGUAGES = ("de", "es", "fr", "ja", "pt", "zh")  # files of `languages/`, which add to the recognisers of the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,25 @@ def form(row: dict[str, Any], around: list[Any]) -> Form:
 
 
 @cache
+def _of_languages() -> dict[str, tuple[Form, ...]]:
+    """Return what each language adds, by recogniser; `language`, `source` and `around` of a file are of all in it."""
+    found: dict[str, tuple[Form, ...]] = {}
+    for code in LANGUAGES:
+        table = read(f"languages/{code}")
+        common = {key: table[key] for key in ("language", "source")}
+        for name, rows in table.items():
+            if isinstance(rows, list) and name != "around":
+                found[name] = (*found.get(name, ()), *(form(common | row, table["around"]) for row in rows))
+    return found
+
+
+@cache
 def recognisers() -> tuple[Recogniser, ...]:
     """Return all recognisers, by file."""
     return tuple(
         Recogniser(
             name,
-            tuple(form(row, table.get("around", ["", ""])) for row in table["entry"]),
+            (*(form(row, table.get("around", ["", ""])) for row in table["entry"]), *_of_languages().get(name, ())),
             table.get("flags", "i"),
         )
         for file in FILES

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -21,6 +21,9 @@ SHARED_TEXT = 1_000  # characters of a system prompt or a tool list, at the leas
 ERRORS_NAMED = 20  # steps with an error, of those that a page leaves out
 NAMES_SHOWN = 40  # tools of a list
 SLOW_SECONDS = 5  # from which a step says how long it took
+REPEATING = ("calls", "→", "given")  # labels of texts that are told once where they are long
+REPEATED, BEGINNING = 150, 60  # characters from which they are, and that stay
+WRAPPED = 40  # characters around the arguments of a call in what its tool was given
 ENDED_EARLY = ("length", "content_filter", "error")  # finish reasons that a step names
 
 ORDER = "start_time, end_time DESC, span_id"  # of the steps
@@ -34,6 +37,7 @@ SELECT span_id, name, span_type, status_code, agent_name, model, tool_name, tool
   output_messages->'$[*].tool_calls[*]' AS tool_calls, {_PARTS}
 FROM spans WHERE trace_id = ? ORDER BY {ORDER} LIMIT {{count}} OFFSET {{skip}}
 """
+_COUNT = "SELECT count(*) AS n, min(start_time) AS began FROM spans WHERE trace_id = ?"
 _ERRORS = f"""
 SELECT step FROM (SELECT status_code, row_number() OVER (ORDER BY {ORDER}) AS step FROM spans WHERE trace_id = ?)
 WHERE status_code = 'ERROR' AND step > ? ORDER BY step
@@ -78,7 +82,7 @@ async def pages(
     `ids`: with span ids. `first`, `last`: of these steps alone. Beyond MAX_STEPS steps nothing is read: the last page
     then ends before its `total`.
     """
-    [counted] = (await desk.questions.rows("SELECT count(*) AS n FROM spans WHERE trace_id = ?", [trace_id])).rows
+    [counted] = (await desk.questions.rows(_COUNT, [trace_id])).rows
     total = int(counted["n"])
     count = max(1, min(MAX_STEPS, (min(last, total) if last else total) - first + 1))
     chars = min(TEXT, max(LEAST_TEXT, READ_BYTES // (8 * count)))
@@ -87,18 +91,29 @@ async def pages(
     models = [row["span_id"] for row in rows if row["span_type"] == "llm"]
     asked = await desk.questions.rows(MESSAGES, [trace_id, models], max_rows=MAX_STEPS, max_bytes=READ_BYTES)
     shared, steps = steps_of(rows, {row["span_id"]: row["input_messages"] for row in asked.rows})
-    for cap in (cap for cap in CAPS if cap <= chars):
-        lines = [f"{name} {_shortened(text, text, len(text), max(cap, SHARED_TEXT))}" for name, text in shared]
-        lines += [step.line(number, cap, ids=ids) for number, step in enumerate(steps, first)]
-        if sum(len(line.encode()) + 1 for line in lines) <= max_bytes:
-            break
+    fitting = (cap for cap in CAPS if cap <= chars)
+    once = _told_once(steps, first)
+    lines = next(
+        (lines for cap in fitting if _size(lines := _lines(shared, once, cap, first, ids=ids)) <= max_bytes),
+        _lines(shared, steps, CAPS[-1], first, ids=ids),  # a page names no step of another
+    )
+    began = f" of {counted['began'][:16]}Z" if counted["began"] else ""
     made = []
     for start, end in _cut(lines, max_bytes):
         low, high = first + max(0, start - len(shared)), first + end - len(shared) - 1
         more = f" steps={low}..{high} of {total}" if high - low + 1 < total else ""
         spans = {f"S{number}": steps[number - first].span_id for number in range(low, high + 1)}
-        made.append(Page("\n".join((f"trace {trace_id}{more}", *lines[start:end])), spans, low, high, total))
+        made.append(Page("\n".join((f"trace {trace_id}{began}{more}", *lines[start:end])), spans, low, high, total))
     return made
+
+
+def _lines(shared: Sequence[tuple[str, str]], steps: Sequence[Step], cap: int, first: int, *, ids: bool) -> list[str]:
+    lines = [f"{name} {_shortened(text, text, len(text), max(cap, SHARED_TEXT))}" for name, text in shared]
+    return lines + [step.line(number, cap, ids=ids) for number, step in enumerate(steps, first)]
+
+
+def _size(lines: Sequence[str]) -> int:
+    return sum(len(line.encode()) + 1 for line in lines)
 
 
 async def errors_after(desk: Desk, trace_id: str, step: int) -> str:
@@ -124,6 +139,7 @@ def steps_of(rows: Sequence[dict[str, Any]], messages: dict[str, Any]) -> tuple[
     """Return what several steps share (system prompts, tool lists) with its names, and the steps."""
     shared: dict[str, str] = {}
     seen: set[str] = set()
+    called: set[str] = set()  # the arguments of calls
     steps = []
     for row in rows:
         step = Step(row["span_id"], _head(row))
@@ -139,10 +155,10 @@ def steps_of(rows: Sequence[dict[str, Any]], messages: dict[str, Any]) -> tuple[
                 step.parts += _texts(row, "input_text", "asked")
             step.parts += _texts(row, "output_text", "says")
             calls = _calls(row["tool_calls"])
-            seen.update(_key(given) for _, given in calls)
-            step.parts += [_part("calls", f"{called}({given})") for called, given in calls]
+            called.update(_key(given) for _, given in calls)
+            step.parts += [_part("calls", f"{name}({given})") for name, given in calls]
         elif row["span_type"] in ("tool", "retriever"):
-            if _key(row["input_text"] or "") not in seen:  # else the call has shown it
+            if not _called_with(_key(row["input_text"] or ""), called):  # else the call has shown it
                 step.parts += _texts(row, "input_text", "given")
             step.parts += _texts(row, "output_text", "→")
         else:
@@ -211,6 +227,25 @@ def _new(messages: Any, seen: set[str]) -> list[tuple[str, str]]:
 def _key(text: str) -> str:
     """Return what equal texts begin with, however their JSON is spaced."""
     return "".join(text[:TEXT].split())[:LEAST_TEXT]
+
+
+def _called_with(given: str, called: Collection[str]) -> bool:
+    """Say whether a tool's input is the arguments of a call, as they are or wrapped ({"args": [], "kwargs": {…}})."""
+    return given in called or any(len(one) > 2 and one in given and len(given) - len(one) < WRAPPED for one in called)
+
+
+def _told_once(steps: Sequence[Step], first: int) -> list[Step]:
+    """Return the steps with long texts that an earlier one has word for word, as retries have, by its number."""
+    at: dict[tuple[str, str, str, int], int] = {}
+    shorter = []
+    for number, step in enumerate(steps, first):
+        parts = []
+        for part in step.parts:
+            known = at.setdefault(part, number)
+            again = known != number and part[0] in REPEATING and part[3] >= REPEATED
+            parts.append(_part(part[0], f"{part[1][:BEGINNING]}…[as in S{known}]") if again else part)
+        shorter.append(replace(step, parts=parts))
+    return shorter
 
 
 def _calls(value: Any) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import hypotheses as guesses
-from halo_worker.analysis import numbers
+from halo_worker.analysis import numbers, recurring
 from halo_worker.analysis.claim_verification import ClaimVerifier
 from halo_worker.analysis.draft import DraftFinding, Occurrence
 from halo_worker.analysis.evidence import Spans, problem_of
@@ -54,6 +55,31 @@ async def test_a_true_finding_stands_on_its_quotes(verifier: ClaimVerifier) -> N
     assert verified.problems == []
     [found] = verified.findings
     assert [(one.trace_id, one.symptom_span_id) for one in found.occurrences] == [(trace_id(3), span_id(3, 2))]
+
+
+async def test_a_finding_goes_on_as_the_issue_of_an_earlier_window_that_it_names(
+    reader: Reader, bench: Bench, verifier: ClaimVerifier
+) -> None:
+    """Whatever its words are tonight; an id that nobody told of is a problem, and the finding one by itself."""
+    [found] = (await verifier.verify({"answer": "", "findings": [claim()]})).findings
+    told = SimpleNamespace(
+        title="Refunds beyond what is allowed", category="Goal Deviation", source="rlm", detector=None
+    )
+    nothing = SimpleNamespace(wrong_as_a_whole=None)
+    issues: Any = [
+        SimpleNamespace(issue_id="HALO-00000001", finding=told, standing=nothing, last_seen=1),
+        SimpleNamespace(issue_id="HALO-00000002", finding=SimpleNamespace(**vars(told) | {"source": "detector"}),
+                        standing=nothing, last_seen=2),
+    ]  # fmt: skip
+    known = recurring.earlier(issues, ())
+    assert '["HALO-00000001","Refunds beyond what is allowed","Goal Deviation"]' in recurring.told(known)
+    assert "HALO-00000002" not in recurring.told(known), "a detector finds it again"
+    knowing = ClaimVerifier(reader, bench.desk, {}, traces=TRACES, needs_answer=False, earlier=known)
+    verified = await knowing.verify({"answer": "", "findings": [claim(issue="HALO-00000001")]})
+    assert (verified.problems, [one.issue_id for one in verified.findings]) == ([], ["HALO-00000001"])
+    verified = await knowing.verify({"answer": "", "findings": [claim(issue="HALO-00000003")]})
+    assert "there is no issue HALO-00000003" in verified.problems[0]
+    assert verified.findings == [found]
 
 
 @pytest.mark.parametrize(

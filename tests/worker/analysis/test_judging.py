@@ -146,6 +146,8 @@ def test_a_broken_expectation_is_a_finding_of_its_own_with_and_without_a_model(h
     limit = titles["Breaks expectation E2: keep to the limit"]
     assert (limit["source"], limit["prevalence"]["traces"], len(limit["evidence"])) == ("detector", 1, 1)
     assert any("E2 (agent agent-0): keep to the limit" in one.texts[0] for one in halo_run.requests)
+    again = [one.last for one in halo_run.requests if "A reader marked step S4" in one.last]
+    assert any("what the operator expects, E1: never promise a delivery date" in text for text in again)
     alone = halo_run([], engine="detectors", expectations=str(file))
     assert "Breaks expectation E2: keep to the limit" in [one["title"] for one in alone["findings"]]
 
@@ -201,6 +203,24 @@ def test_labels_in_equal_labels_out(halo_run: Run, tmp_path: Path, route: str) -
     report = halo_run(model, route=route)
     folder = halo_run.directory / "out" / report["id"]
     assert judging.figures(judging.published(folder, ("rlm", "detector")), gold)["pair F1"] == 1.0
+
+
+def test_what_retries_send_again_is_told_once(halo_run: Run) -> None:
+    """Long arguments and results by the step that had them; a tool's wrapped arguments stand at the call alone."""
+    body = json.dumps({"text": "a long report about everything " * 10 + "and its end"})
+    told = {f"{CALL}id": "c1", f"{CALL}function.name": "save", f"{CALL}function.arguments": body}
+    lines = []
+    for turn in range(3):
+        lines.append(span(50, 2 * turn, output="", **told))
+        wrapped = json.dumps({"args": [], "kwargs": json.loads(body)})
+        lines.append(span(50, 2 * turn + 1, name="save", kind="TOOL", given=wrapped, output=f"502 Bad Gateway {turn}"))
+    write(lines, halo_run.file)
+    halo_run([Say(json.dumps({"answer": "", "findings": []}))], route="direct")
+    shown = halo_run.requests[0].last
+    assert shown.count("and its end") == 1
+    assert shown.count("…[as in S1]") == 2
+    assert "| given" not in shown
+    assert "→ 502 Bad Gateway 2" in shown
 
 
 @pytest.mark.asyncio(loop_scope="module")

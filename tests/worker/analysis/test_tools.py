@@ -129,7 +129,9 @@ async def test_a_page_that_does_not_fit_says_where_to_go_on(bench: Bench) -> Non
 
 async def test_a_trace_is_shown_in_order_as_steps_with_texts_and_errors(bench: Bench) -> None:
     first, *steps = (await bench("view_trace", trace_id=trace_id(3))).splitlines()
-    assert first == f"trace {trace_id(3)}"
+    assert re.fullmatch(f"trace {trace_id(3)} of 20\\d\\d-\\d\\d-\\d\\dT\\d\\d:\\d\\dZ", first), (
+        "what it says of days is judged by"
+    )
     assert steps[0] == f"S1 {span_id(3, 0)} agent agent (agent-0) | given refund order 3 | returns your refund is done"
     assert steps[1].startswith(f"S2 {span_id(3, 1)} llm gpt-4o-mini (agent-0) | ")
     assert steps[2].endswith("tool refund (agent-0) ERROR | given hello | error refund 3 exceeds the limit")
