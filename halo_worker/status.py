@@ -15,12 +15,13 @@ from halo_worker.config import Settings
 from halo_worker.moments import human_duration
 from halo_worker.report import formats, headline
 from halo_worker.report.archive import Archive
+from halo_worker.report.memory import IssueMemory
 
 Row = tuple[str, str]
 
 
-def rows(current: Settings, now_ns: int) -> Iterator[Row]:
-    """Yield how things stand, each with a name. Opens no segment and seals nothing."""
+def rows(current: Settings, now_ns: int, *, known: IssueMemory | None = None) -> Iterator[Row]:
+    """Yield how things stand, each with a name. Opens no segment and seals nothing. `known`: the issues, where read."""
     directory = current.store.data_dir
     yield (
         "data",
@@ -33,7 +34,7 @@ def rows(current: Settings, now_ns: int) -> Iterator[Row]:
     if ids:
         report = archive.load(ids[0])
         yield "last report", f"{_ago(report.created_at, now_ns)}: {headline.headline(report)} ({report.id})"
-        memory = run.memory(current)
+        memory = known or run.memory(current)
         open_ = [one for one in memory.issues.values() if one.state != "resolved"]
         yield "issues", f"{len(open_)} open of {len(memory.issues)} followed: 'halo issues' lists them"
     else:

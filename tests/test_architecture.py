@@ -39,7 +39,7 @@ DOORS: dict[str, tuple[str, ...]] = {
                "halo_worker.report.rendering"),
     "jsonschema": ("halo_worker.analysis.", "halo_worker.rlm.agent.tool_arguments", "halo_worker.rlm.json_schema"),
     "markdown_it": ("halo_worker.report.answer_markdown",),
-    "markupsafe": ("halo_worker.page.rendering", "halo_worker.report."),
+    "markupsafe": ("halo_worker.page.", "halo_worker.report."),
     "mcp": ("halo_worker.mcp_server.server", "halo_worker.mcp_server.transport"),
     "mcp_types": ("halo_worker.mcp_server.server",),
     "openai": ("halo_worker.rlm.provider.openai_model",),

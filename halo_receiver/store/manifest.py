@@ -19,6 +19,7 @@ from halo_receiver.store import trace_filter
 from halo_receiver.store.segment import SegmentName, is_sealed, listed
 
 CACHE_FILE = "manifest.json"
+MAX_DESCRIBED = 1000  # segments that a process remembers beside that file
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ _VALID: dict[str, Callable[[Any], bool]] = {
 assert _VALID.keys() == {item.name for item in fields(Entry)}
 
 
+_DESCRIBED: dict[Path, Entry] = {}
+
+
 def load(directory: Path, paths: Iterable[Path], *, write: bool = False) -> list[Entry]:
     """Return the entries of sealed segments, in the order of `paths`; a file that cannot be opened is left out."""
     cached = _cached(directory)
@@ -90,7 +94,7 @@ def load(directory: Path, paths: Iterable[Path], *, write: bool = False) -> list
             continue
         entry = cached.get(path.name)
         if entry is None or entry.bytes != size:
-            entry = describe(path)
+            entry = _described(path, size)
             changed = True
         if entry is not None:
             entries.append(entry)
@@ -100,6 +104,18 @@ def load(directory: Path, paths: Iterable[Path], *, write: bool = False) -> list
             temporary.write_bytes(b"[" + b",\n".join(orjson.dumps(asdict(entry)) for entry in entries) + b"]\n")
             temporary.rename(directory / CACHE_FILE)
     return entries
+
+
+def _described(path: Path, size: int) -> Entry | None:
+    """Describe a segment once in the life of a process: sealed files do not change."""
+    known = _DESCRIBED.get(path)
+    if known is None or known.bytes != size:
+        known = describe(path)
+        if known is not None:
+            _DESCRIBED[path] = known
+            while len(_DESCRIBED) > MAX_DESCRIBED:
+                _DESCRIBED.pop(next(iter(_DESCRIBED)))
+    return known
 
 
 def current(directory: Path) -> tuple[list[Entry], list[Path]]:

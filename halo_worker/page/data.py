@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
+from markupsafe import Markup
 
 from halo_worker import issues, run
 from halo_worker.config import Settings
@@ -50,6 +51,16 @@ class Line:
     affected: int
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A report as its page shows it, and when its file was written."""
+
+    id: str
+    stamp: int
+    title: str
+    body: Markup
+
+
 class PageLinks:
     """Addresses on the page itself, unless the settings name a team's own tools."""
 
@@ -78,6 +89,7 @@ class Data:
     options: tuple[str, ...] = ()  # of the command line, with which other commands see the same
     clock: Callable[[], int] = time.time_ns
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "page"))
+    written: dict[str, Written] = field(default_factory=dict)  # a few, the last that were asked for
     _lines: dict[str, Line] = field(default_factory=dict)
     _memory: IssueMemory | None = None
     _memory_of: tuple[str, ...] = ()

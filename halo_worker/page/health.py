@@ -49,7 +49,7 @@ async def show(request: web.Request) -> web.Response:
 
 def _view(data: Data) -> tuple[list[dict[str, Any]], list[status.Row], str]:
     current, now_ns = data.settings, data.clock()
-    standing = list(status.rows(current, now_ns))
+    standing = list(status.rows(current, now_ns, known=data.memory()))
     try:
         planned = schedule.plan(current.schedules, run.watermarks(current), now_ns)
     except HaloError as error:

@@ -25,11 +25,12 @@ async def show(request: web.Request) -> web.Response:
 
 def _view(data: Data, paging: Paging) -> dict[str, Any]:
     ids = data.archive.ids()
+    standing = status.rows(data.settings, data.clock(), known=data.memory())
     listed = issues.table(data, {}, paging)
     return {
         **listed,
         "reports": data.lines(ids[:1]),
-        "standing": [row for row in status.rows(data.settings, data.clock()) if row[0] not in SAID_ELSEWHERE],
+        "standing": [row for row in standing if row[0] not in SAID_ELSEWHERE],
         "endpoint": _endpoint(data.settings),
     }
 

@@ -60,6 +60,11 @@ def render(request: web.Request, template: str, *, status: int = 200, **context:
     return response
 
 
+def part(template: str, **context: Any) -> Markup:
+    """Write a part of a page that is the same for whoever looks at it."""
+    return Markup(_environment().get_template(template).render(**context))  # noqa: S704 - escaped by the template
+
+
 def time_tag(unix_nano: int | None, *, relative: bool = False) -> Markup:
     """Write a moment: in UTC, and by the script in the viewer's zone, or as how long ago it was."""
     if not unix_nano:

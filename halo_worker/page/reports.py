@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from aiohttp import web
 
-from halo_worker.errors import ReportError
-from halo_worker.page.data import DATA, Data, Line, PageLinks
+from halo_worker.errors import HaloError, ReportError
+from halo_worker.page.data import DATA, Data, Line, PageLinks, Written
 from halo_worker.page.paging import Paging
-from halo_worker.page.rendering import render
+from halo_worker.page.rendering import part, render
 from halo_worker.report import charts, formats
+from halo_worker.report.archive import REPORT_FILE
 from halo_worker.report.page_data import read_scene
 from halo_worker.report.statistics import wilson
 from halo_worker.report.view import view
 
 PER_PAGE = 50
 IN_TREND = 30  # newest reports of one schedule
+MAX_WRITTEN = 8  # reports that are kept as they were written
 FILES = {"json": "report.json", "md": "report.md", "affected": "affected.jsonl", "html": "report.html"}
 TYPES = {
     "report.json": "application/json", "report.md": "text/markdown", "affected.jsonl": "application/jsonl",
@@ -61,14 +64,24 @@ def _trend(newest: list[Line]) -> charts.Drawn | None:
 async def show(request: web.Request) -> web.Response:
     """Show one report; a deep link ends in #ISSUE."""
     data = request.app[DATA]
-    return render(request, "report_page.html.j2", **await data.blocking(_view, data, request.match_info["id"]))
+    written = await data.blocking(write, data, request.match_info["id"])
+    return render(request, "report_page.html.j2", title=written.title, body=written.body, id=written.id)
 
 
-def _view(data: Data, run_id: str) -> dict[str, Any]:
+def write(data: Data, run_id: str) -> Written:
+    """Write a report as its page shows it, or return what was written of it before."""
     archive = data.archive
     report = archive.load(run_id)
-    scene = read_scene(archive.directory / report.id)
-    return view(report, scene, index="/reports", links=PageLinks(data.settings))
+    stamp = (archive.directory / report.id / REPORT_FILE).stat().st_mtime_ns
+    known = data.written.pop(report.id, None)
+    if known is None or known.stamp != stamp:
+        scene = read_scene(archive.directory / report.id)
+        shown = view(report, scene, index="/reports", links=PageLinks(data.settings))
+        known = Written(report.id, stamp, shown["headline"], part("report_body.html.j2", **shown))
+    data.written[report.id] = known
+    while len(data.written) > MAX_WRITTEN:
+        data.written.pop(next(iter(data.written)))
+    return known
 
 
 async def file(request: web.Request) -> web.Response:
@@ -95,3 +108,14 @@ ROUTES = [
     web.get("/reports/{id}", show),
     web.get(r"/reports/{id}/{file:json|md|affected|html}", file),
 ]
+
+
+async def start(app: web.Application) -> None:
+    """Write the newest report before anybody asks: its charts take most of a second on a busy machine."""
+    app[DATA].pool.submit(_write_newest, app[DATA])
+
+
+def _write_newest(data: Data) -> None:
+    with contextlib.suppress(HaloError, OSError):
+        for run_id in data.archive.ids()[:1]:
+            write(data, run_id)
