@@ -50,7 +50,7 @@ SIDES = {
 ASK_MODEL = {
     "ask_model": {
         "type": "boolean",
-        "description": "where no rule measures the issue, let halo's model judge traces of both sides; this costs tokens",
+        "description": "where no rule measures the issue, let halo's model judge both sides; this costs tokens",
     }
 }
 FILES = {
