@@ -38,7 +38,7 @@ class SinkConfig(Section):
         None, description="slack: bot token; github: one that may read and write issues. From the environment."
     )
     channel: str | None = Field(None, description="slack: where the bot posts.")
-    report_url: str | None = Field(None, description="slack: link to a report, instead of [links] report_url.")
+    report_url: str | None = Field(None, description="slack, github: link to a report, instead of [links] report_url.")
     repo: str | None = Field(None, description="github: OWNER/NAME.")
     labels: list[str] = Field(default_factory=list, description="github: labels of a new issue, beside 'halo'.")
     assignee: str | None = Field(None, description="github: who gets a new issue.")

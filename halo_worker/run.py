@@ -279,9 +279,9 @@ def tell(current: Settings, run_id: str, trajectory: Path, now_ns: int, say: Cal
 def _write_index(current: Settings, archive: Archive, request: Request) -> None:
     """Write the page over all reports and issues; a disk that refuses costs the page alone."""
     reports, _ = archive.reports(newest=issues.REMEMBERED)
-    known = issues.open_memory(archive)
+    known = issues.open_memory(archive).issues.values()
     try:
-        archive.write_beside("index.html", html.render_index(reports, known.issues.values()))
+        archive.write_beside("index.html", html.render_index(reports, known))
     except OSError as error:
         request.say(f"warning: the index of reports was not written: {error.strerror}")
 

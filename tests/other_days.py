@@ -38,6 +38,7 @@ MARKS = ["-m", "not slow and not peer and not lake and not browser"]
 NO_DATE = [
     "tests/test_architecture.py", "tests/test_child_processes.py", "tests/test_deploy.py", "tests/test_docs.py",
     "tests/test_loop.py", "tests/test_parsers.py", "tests/test_permissions.py", "tests/page/test_page.py",
+    "tests/page/test_trace*.py", "tests/receiver/test_tail.py",
     "tests/end_to_end/test_backlog.py",
     "tests/end_to_end/test_import.py", "tests/end_to_end/test_up.py", "tests/end_to_end/test_wheel.py",
     "tests/receiver/test_agents.py", "tests/receiver/test_check_client.py", "tests/receiver/test_conventions*.py",

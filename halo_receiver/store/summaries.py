@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from halo_receiver.store.text_folding import FOLDED, SEPARATOR
 
@@ -23,6 +24,19 @@ _NUMBERS = {
     "start_unix_nano": "start_time", "received_unix_nano": "received_at", "duration_nano": "duration_ns",
     "input_tokens": "input_tokens", "output_tokens": "output_tokens", "cost_usd": "cost_usd",
 }  # fmt: skip
+
+
+def sample(spans: pa.Table, count: int) -> pa.Table:
+    """Return at most `count` rows, those of some traces: the same ones whenever the same share is taken, or a smaller.
+
+    The share is a power of two, by the last two digits of the trace id.
+    """
+    taken, share = spans, 256
+    while taken.num_rows > count and share > 1:
+        share //= 2
+        ends = pc.utf8_slice_codeunits(taken.column("trace_id"), -2)
+        taken = taken.filter(pc.is_in(ends, value_set=pa.array([f"{number:02x}" for number in range(share)])))
+    return taken.slice(max(0, taken.num_rows - count))
 
 
 def rows(spans: pa.Table) -> Iterator[dict[str, Any]]:

@@ -25,7 +25,7 @@ from halo_worker import freshness, issues
 from halo_worker.config import Settings
 from halo_worker.deletion.cleaning import cleaned, touches
 from halo_worker.errors import DirectoryInUse, InputError, ReportError
-from halo_worker.report import html, markdown
+from halo_worker.report import briefs, html, markdown
 from halo_worker.report.archive import REPORT_FILE, Archive
 from halo_worker.report.headline import headline
 from halo_worker.report.model import Report
@@ -133,6 +133,7 @@ def _clean_reports(current: Settings, traces: frozenset[str] | set[str], words: 
         again = cleaned(document, traces, words)
         for name in (SCENE_FILE, "trajectory.jsonl"):
             (path.parent / name).unlink(missing_ok=True)
+        shutil.rmtree(path.parent / briefs.BRIEFS, ignore_errors=True)
         with contextlib.suppress(ValueError):  # of a later build, or damaged: its pages go, its JSON is clean
             report = Report.model_validate(again)
             if not report.alert:
@@ -151,12 +152,18 @@ def _clean_reports(current: Settings, traces: frozenset[str] | set[str], words: 
 
 def _render(current: Settings, folder: Path, report: Report) -> None:
     pages = {
-        "report.md": markdown.render_markdown(report, links=current.links),
-        "report.html": html.render_html(report, Scene(), index="../index.html", links=current.links),
+        "report.md": markdown.render_markdown(report, links=current.links, folder=folder.absolute()),
+        "report.html": html.render_html(
+            report, Scene(), index="../index.html", links=current.links, folder=folder.absolute()
+        ),
     }
     for name, text in pages.items():
         if (folder / name).exists():
             write_durably(folder / name, text.encode())
+    written = {} if report.alert else briefs.files(report.findings)
+    for name, text in written.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_durably(folder / name, text.encode())
 
 
 def _clean_record(path: Path, traces: frozenset[str] | set[str], words: list[str]) -> None:

@@ -47,6 +47,12 @@ SIDES = {
     "after": {"type": "string", "description": "after: what arrived from C to D, as C..D"},
     "before": {"type": "string", "description": "before: A..B; default: the 14 days before"},
 }
+ASK_MODEL = {
+    "ask_model": {
+        "type": "boolean",
+        "description": "where no rule measures the issue, let halo's model judge both sides; this costs tokens",
+    }
+}
 FILES = {
     "input": {
         "type": "array",

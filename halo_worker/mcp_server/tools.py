@@ -43,7 +43,7 @@ Call = Callable[[Store, dict[str, Any]], Any]  # a coroutine function where it a
 
 def read_tools(store: Store, *, local: bool) -> tuple[Tool, ...]:
     """Return the tools that decide nothing. `local`: the caller is on this machine, and may name files of it."""
-    sides = {**takes.ISSUE, **takes.SIDES, **(takes.FILES if local else {})}
+    sides = {**takes.ISSUE, **takes.SIDES, **takes.ASK_MODEL, **(takes.FILES if local else {})}
     table: tuple[tuple[str, str, dict[str, Any], Call], ...] = (
         ("list_issues", "Failure modes with state, severity and rate, last seen first.",
          takes.schema(takes.LIST_ISSUES), _list_issues),
@@ -189,7 +189,7 @@ def _verify(store: Store, given: dict[str, Any]) -> Any:
     now_ns = time.time_ns()
     named = {name: given.get(name) for name in takes.SIDES}
     plan = plan_of(**named, files=tuple(given.get("input", ())), now_ns=now_ns)
-    question = conductor.Question(given["issue_id"], plan)
+    question = conductor.Question(given["issue_id"], plan, ask_model=bool(given.get("ask_model")))
     answer = conductor.verify(store.settings, question, now_ns=now_ns)
     return _verdict(answer.verified.model_dump(mode="json"))
 

@@ -29,6 +29,7 @@ _LIMIT = 100
 
 def take(record: Record, repair: Repair) -> Iterator[Span | LogRecord | Rejection]:
     """Read one record of the API or an export: an observation, a score, or a trace with its observations."""
+    record = {_camel(key): value for key, value in record.items()}
     if "dataType" in record or ("value" in record and "name" in record and "startTime" not in record):
         if (score := _score(record, repair)) is not None:
             yield score
@@ -36,6 +37,12 @@ def take(record: Record, repair: Repair) -> Iterator[Span | LogRecord | Rejectio
         yield _observation(record, {}, repair)
     elif "timestamp" in record:
         yield from _trace(record, repair)
+
+
+def _camel(key: str) -> str:
+    """Name a field as the API does; exports to blob storage have start_time for startTime."""
+    first, *rest = key.split("_")
+    return first + "".join(word.title() for word in rest)
 
 
 def _trace(trace: Record, repair: Repair) -> Iterator[Span | LogRecord | Rejection]:

@@ -38,6 +38,7 @@ class Question:
     plan: Plan | None
     schedule: str | None = None
     with_new: bool = False  # of one issue: also look for failure modes that the side before does not hold
+    ask_model: bool = True  # where no rule measures the issue: a model judges traces of both sides, for tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def verify(
     scope = issues.scope_by_hand(current, archive, question.schedule) if question.schedule else issue.scope
     known = issues.open_memory(archive, scope=scope)
     issue = known.find(issue.issue_id)
-    by_model = judged.needed(current, issue)
+    by_model = question.ask_model and judged.needed(current, issue)
     if not by_model:
         measure.rule_of(issue, known, Rules.of(current, Path()))
     plan = question.plan

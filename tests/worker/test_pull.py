@@ -336,10 +336,13 @@ def test_exports_of_the_stores_are_read_as_their_apis_are(halo: Halo, tmp_path: 
               "scores": [SCORE | {"subject": {}}], "observations": below}  # fmt: skip
     (tmp_path / "langfuse.json").write_text(json.dumps([nested], indent=1))
     (tmp_path / "more.jsonl").write_text("\n".join(json.dumps(item) for item in OBSERVATIONS) + "\n{torn\n")
+    stored = {"id": "e" * 16, "trace_id": "e" * 32, "type": "GENERATION", "start_time": "2026-03-01 10:00:00.000",
+              "provided_model_name": "gpt-4o", "usage_details": '{"input": 5}', "session_id": "s-3"}  # fmt: skip
+    (tmp_path / "blob.jsonl").write_text(json.dumps(stored))
     (tmp_path / "table.csv").write_text("id,name\n1,2\n")
-    done = halo("import", "--from", "langfuse", "langfuse.json", "more.jsonl", "table.csv")
+    done = halo("import", "--from", "langfuse", "langfuse.json", "more.jsonl", "blob.jsonl", "table.csv")
     assert done.code == 0, done.err
-    assert "imported 5 spans and 1 log record from 3 files" in done.err
+    assert "imported 6 spans and 1 log record from 4 files" in done.err
     assert "table.csv: is neither a JSON document nor JSON lines" in done.err
     for name, record in (
         ("langsmith", {"runs": [RUN | {"child_runs": [TOOL]}, FEEDBACK]}),
@@ -350,4 +353,4 @@ def test_exports_of_the_stores_are_read_as_their_apis_are(halo: Halo, tmp_path: 
     found = json.loads(
         halo("query", "SELECT session_id AS s, count(*) AS n FROM spans GROUP BY 1 ORDER BY 1", "--format", "json").out
     )
-    assert {row["s"]: row["n"] for row in found} == {"s": 1, "s-1": 4, "s-2": 1, "th": 2}
+    assert {row["s"]: row["n"] for row in found} == {"s": 1, "s-1": 4, "s-2": 1, "s-3": 1, "th": 2}

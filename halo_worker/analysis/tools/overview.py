@@ -140,6 +140,8 @@ async def dataset_overview(desk: Desk, filters: Any, max_bytes: int, *, aim: int
         if found.more:
             result[f"{name}_left_out"] = (found.total or 0) - len(found.rows)
     result["tools"] = [cut_values(row, NAME_CHARACTERS) for row in tools.rows]
+    if tools.more:
+        result["tools_left_out"] = (tools.total or 0) - len(tools.rows)
     result["error_groups"] = [cut_values(row, MESSAGE_CHARACTERS) for row in errors.rows]
     if errors.more:
         shown = sum(row["spans"] for row in errors.rows)

@@ -53,8 +53,8 @@ class Step:
 
     span_id: str
     head: str
-    shared: list[str] = field(default_factory=list)  # names of what it shares with other steps
     parts: list[tuple[str, str, str, int]] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)  # names of what it shares with other steps
 
     def line(self, number: int, cap: int, *, ids: bool) -> str:
         """Write it."""
