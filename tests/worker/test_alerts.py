@@ -337,7 +337,7 @@ def test_rules_that_look_at_traces_before_they_settle_name_in_a_part_what_they_n
     [
         ('rules = ["error_timout"]', "there is no detector 'error_timout'", "did you mean 'error_timeout'?"),
         ('rules = ["latency_shift"]', "'latency_shift' compares traces with each other", "alerts can use: "),
-        ('rules = ["error_other"]', "'error_other' is right in 89% of its hits", "alerts can use: "),
+        ('rules = ["answer_from_memory"]', "'answer_from_memory' is right in ", "alerts can use: "),
         ('categories = ["Timeout Isues"]', "no rule of an alert has 'Timeout Isues'", "did you mean 'Timeout Issues'?"),
         ('every = "10s"', "every = '10s' is shorter than a minute", ""),
         ('window = "soon"', "window: 'soon' is not a length of time", ""),
