@@ -8,6 +8,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -16,6 +18,18 @@ HERE = Path(__file__).resolve().parent
 CHROMIUM = "/usr/bin/chromium"
 COLOURS = "96"
 FINDING = "issue_refund"  # in the title of the finding that is shown: a cause beside the span where it showed
+
+
+@contextmanager
+def served(demo: Path) -> Iterator[str]:
+    """Serve the page over a directory; yields its address."""
+    argv = [sys.executable, "-m", "halo_worker", "page", "--data-dir", str(demo), "--endpoint", "127.0.0.1:0"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield next(line.split()[-1] for line in process.stdout if line.startswith("page:")).rstrip("/")
+        finally:
+            process.terminate()
 
 
 def main(demo: Path) -> None:
@@ -39,10 +53,21 @@ def main(demo: Path) -> None:
         charts.locator(".charts").screenshot(path=HERE / "images" / "charts.png")
         page(report, 390, 844, "dark").screenshot(path=HERE / "images" / "phone.png")
         page(reports / "index.html", 1180, 860).screenshot(path=HERE / "images" / "index.png")
+        with served(demo) as address:
+            view = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark")
+            view.goto(f"{address}/issues?q={FINDING}")
+            view.locator("main table a").first.click()
+            view.screenshot(path=HERE / "images" / "page-issue.png")
+            view.goto(f"{address}/traces?status=failed")
+            view.locator("main a[href^='/traces/']").first.wait_for()
+            view.screenshot(path=HERE / "images" / "page-traces.png")
+            view.locator("main a[href^='/traces/']").first.click()
+            view.get_by_text("Conversation").first.wait_for()
+            view.screenshot(path=HERE / "images" / "page-trace.png")
         browser.close()
     for picture in sorted((HERE / "images").glob("*.png")):
         if shutil.which("convert"):
-            subprocess.run(["convert", picture, "-strip", "+dither", "-colors", COLOURS, f"PNG8:{picture}"], check=True)
+            subprocess.run(["convert", picture, "-strip", "+dither", "-colors", COLOURS, f"PNG8:{picture}"], check=False)
         print(f"{picture.name}: {picture.stat().st_size / 1000:.0f} kB")
 
 
