@@ -67,7 +67,9 @@ def main(demo: Path) -> None:
         browser.close()
     for picture in sorted((HERE / "images").glob("*.png")):
         if shutil.which("convert"):
-            subprocess.run(["convert", picture, "-strip", "+dither", "-colors", COLOURS, f"PNG8:{picture}"], check=False)
+            subprocess.run(
+                ["convert", picture, "-strip", "+dither", "-colors", COLOURS, f"PNG8:{picture}"], check=False
+            )
         print(f"{picture.name}: {picture.stat().st_size / 1000:.0f} kB")
 
 

@@ -238,18 +238,13 @@ def _work(begun: _Begun) -> Work:
 def _detected(begun: _Begun) -> Draft:
     """Run the detectors, ours and those that a model wrote in earlier reports."""
     current = begun.current
-    own = detectors.Own(
-        current.detectors.paths, frozenset(current.detectors.mute), begun.work_dir / "own", current.store.threads
-    )
+    work_dir, threads = begun.work_dir, current.store.threads
+    own = detectors.Own(current.detectors.paths, frozenset(current.detectors.mute), work_dir / "own", threads)
     found = detectors.run_detectors(begun.reader, begun.exclusions, own)
-    again, unmeasured = learned_detectors.remeasure(
-        begun.reader, list(begun.known.issues.values()), begun.work_dir / "learned",
-        threads=begun.current.store.threads,
-    )  # fmt: skip
-    expected = expectations.read(begun.current.analysis.expectations)
-    broken, unknown = expectations.measured(
-        begun.reader, expected, begun.work_dir / "expectations", threads=begun.current.store.threads
-    )
+    known = list(begun.known.issues.values())
+    again, unmeasured = learned_detectors.remeasure(begun.reader, known, work_dir / "learned", threads=threads)
+    expected = expectations.read(current.analysis.expectations)
+    broken, unknown = expectations.measured(begun.reader, expected, work_dir / "expectations", threads=threads)
     found.findings = [*broken, *again, *found.findings]
     found.not_examined += [*unmeasured, *unknown]
     found.engine.rules.update({one.rule: 1 for one in expected if one.sql})
