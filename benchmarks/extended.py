@@ -49,6 +49,7 @@ STEPS = {
     "restart": Step("a start that finds a backlog", "python -m benchmarks.durability restart --backlog 100"),
     "merge": Step("small segments into one", "python -m benchmarks.durability merge --segments 12", r"^merge"),
     "day": Step("every test that knows a date, on a leap day", "python -m tests.other_days leap-day-whole"),
+    "long": Step("more of the same than the gate has time for", "python -m pytest -q -n 2 -m long"),
     "days": Step("the dated tests on further days", "python -m tests.other_days a-year-ahead clocks-forward"),
     "stopped": Step(
         "a receiver stopped for a minute, a collector in front",

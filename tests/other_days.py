@@ -33,7 +33,7 @@ BEFORE = timedelta(minutes=1)  # pytest has collected by then, and the larger pa
 PARALLEL = ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal"]
 
 # The selection says what is left out, so that a new test runs on all days until someone lists it here.
-MARKS = ["-m", "not slow and not peer and not lake and not browser"]
+MARKS = ["-m", "not slow and not long and not peer and not lake and not browser"]
 # No date matters to these: bytes that become rows, processes that start, die and recover, the engine's loop, words.
 NO_DATE = [
     "tests/test_architecture.py", "tests/test_child_processes.py", "tests/test_deploy.py", "tests/test_docs.py",

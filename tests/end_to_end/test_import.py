@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import Halo
+from tests.sampled import sampled
 
 # What the stub said on every successful call (README of the captures): 120 in, 64 of it cached, 30 out.
 SUMMARY = """
@@ -30,7 +31,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", sampled(EXPECTED, 3))
 def test_a_capture_is_visible_with_its_model_tokens_and_tool_calls(halo: Halo, captures: Path, name: str) -> None:
     files = sorted(captures.joinpath(name).glob("*-*.pb"))
     halo("import", *(str(path) for path in files if not path.name.startswith("metrics")))

@@ -10,6 +10,7 @@ import pytest
 
 from halo_receiver.span import Span
 from halo_worker.analysis import control_flow
+from tests.sampled import sampled
 from tests.small_spans import agent, found, llm, opened, span, tool
 
 TABLE = Path(control_flow.__file__).with_suffix(".toml")
@@ -46,13 +47,13 @@ def test_no_class_of_the_table_is_a_failure_however_it_is_told(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "message",
-    [
+    sampled([
         PAUSED, "context canceled", "rpc error: code = Canceled desc = context canceled", "This operation was aborted",
         "The operation was aborted.", "Request was aborted.", "The user aborted a request.",
         "NEXT_REDIRECT;replace;/a;307;",
         "Client disconnected", "client closed request", "canceled by the user",
         '<AioRpcError of RPC that terminated with: status = StatusCode.CANCELLED details = "x">',
-    ],
+    ], 3),
 )  # fmt: skip
 def test_messages_without_a_class_are_told_too(tmp_path: Path, message: str) -> None:
     assert found([one for n in range(1, 4) for one in run(n, message=message)], tmp_path) == {}
@@ -60,7 +61,7 @@ def test_messages_without_a_class_are_told_too(tmp_path: Path, message: str) -> 
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [
+    sampled([
         ("asyncio.exceptions.CancelledError", "the request timed out after 30 s"),
         ("System.Threading.Tasks.TaskCanceledException", "canceled due to the configured HttpClient.Timeout of 100 s"),
         ("AbortError", "The operation was aborted due to timeout"),
@@ -71,8 +72,8 @@ def test_messages_without_a_class_are_told_too(tmp_path: Path, message: str) -> 
         ("agents.exceptions.MaxTurnsExceeded", "Max turns (10) exceeded"),
         ("RuntimeError", "generator raised StopIteration"),
         ("MyInterruptHandlerError", "may I send it?"),
-    ],
-)
+    ], 4),
+)  # fmt: skip
 def test_what_only_looks_like_it_is_a_failure(tmp_path: Path, kind: str, message: str) -> None:
     assert len(found([one for n in range(1, 4) for one in run(n, raised=(kind, message))], tmp_path)) == 1
 

@@ -12,6 +12,7 @@ import pytest
 
 from halo_receiver.span import Span
 from halo_worker.analysis.detectors import run_detectors
+from tests.sampled import sampled
 from tests.small_spans import MODEL, agent, found, llm, opened, said, span, tool
 
 TOLD = "I'm sorry, I could not look up your order: the order service is down."
@@ -72,7 +73,7 @@ AFTER: dict[str, Callable[[int], list[Span]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("after", AFTER)
+@pytest.mark.parametrize("after", sampled(AFTER, 5))
 def test_what_is_asked_after_the_answer_does_not_hide_that_the_user_was_told(tmp_path: Path, after: str) -> None:
     made = [one for n in range(1, 4) for one in (*looked_up(n, TOLD), *AFTER[after](n))]
     assert found(made, tmp_path) == {}

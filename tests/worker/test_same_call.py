@@ -19,6 +19,7 @@ from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.tools.overview import dataset_overview
 from tests.generator.load import reader_of, store
+from tests.sampled import sampled
 
 MS = 1_000_000
 START = 1_790_000_000_000 * MS
@@ -110,7 +111,7 @@ def names(runs: Sequence[Run], directory: Path) -> list[str | None]:
     return sorted(str(finding.detector_name) for finding in found(runs, directory))
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", sampled(PLACES, 2))
 def test_one_booking_is_not_carried_out_twice_and_two_are(place: str, tmp_path: Path) -> None:
     once, twice = Run(), Run()
     for run, calls in ((once, ["a"]), (twice, ["a", "b"])):
@@ -122,7 +123,7 @@ def test_one_booking_is_not_carried_out_twice_and_two_are(place: str, tmp_path: 
     assert names([twice], tmp_path / "twice") == ["repeated_side_effect"]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", sampled(PLACES, 2))
 def test_two_looks_are_no_loop_and_three_are(place: str, tmp_path: Path) -> None:
     for count, wanted in ((2, []), (3, ["repeated_call"])):
         run = Run()
@@ -133,7 +134,7 @@ def test_two_looks_are_no_loop_and_three_are(place: str, tmp_path: Path) -> None
         assert names([run], tmp_path / str(count)) == wanted
 
 
-@pytest.mark.parametrize("place", [None, *PLACES])
+@pytest.mark.parametrize("place", sampled([None, *PLACES], 2))
 def test_an_id_that_each_turn_uses_again_is_a_call_each_time(place: str | None, tmp_path: Path) -> None:
     run = Run()
     for _ in range(3):
@@ -154,7 +155,7 @@ def test_an_id_of_several_calls_of_one_answer_folds_none(ident: str, tmp_path: P
 
 
 @pytest.mark.parametrize("framework_status", ["UNSET", "OK"])
-@pytest.mark.parametrize("place", AT_ONCE)
+@pytest.mark.parametrize("place", sampled(AT_ONCE, 2))
 def test_a_failure_is_found_once_and_two_are_no_storm(place: str, framework_status: str, tmp_path: Path) -> None:
     run = Run()
     for ident in ("a", "b"):
@@ -166,7 +167,7 @@ def test_a_failure_is_found_once_and_two_are_no_storm(place: str, framework_stat
     assert len(finding.occurrences) == 2
 
 
-@pytest.mark.parametrize("place", AT_ONCE)
+@pytest.mark.parametrize("place", sampled(AT_ONCE, 2))
 def test_four_failures_are_a_storm(place: str, tmp_path: Path) -> None:
     run = Run()
     for ident in "abcd":
@@ -176,7 +177,7 @@ def test_four_failures_are_a_storm(place: str, tmp_path: Path) -> None:
     assert names([run], tmp_path) == ["error_other", "repeated_call", "retry_storm"]
 
 
-@pytest.mark.parametrize("place", AT_ONCE)
+@pytest.mark.parametrize("place", sampled(AT_ONCE, 2))
 def test_an_error_that_both_spans_hold_as_a_result_is_one_silent_failure(place: str, tmp_path: Path) -> None:
     run = Run()
     run.model(("a", BOOK))
@@ -201,7 +202,7 @@ def test_an_attempt_under_the_same_id_that_works_ends_the_call_well(tmp_path: Pa
     assert counted == [{"failed": False}]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", sampled(PLACES, 2))
 def test_agents_that_hand_work_to_and_fro_are_seen_behind_two_spans_a_hand_off(place: str, tmp_path: Path) -> None:
     run = Run()
     for number in range(3):
@@ -226,7 +227,7 @@ def window(directory: Path, place: str | None) -> Reader:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("place", [None, *PLACES])
+@pytest.mark.parametrize("place", sampled([None, *PLACES], 2))
 async def test_the_overview_counts_a_call_once(place: str | None, tmp_path: Path) -> None:
     with window(tmp_path, place) as reader:
         questions = Questions.of(reader, tmp_path / "questions", threads=1)
@@ -240,7 +241,7 @@ async def test_the_overview_counts_a_call_once(place: str | None, tmp_path: Path
     ]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", sampled(PLACES, 2))
 def test_no_sequence_of_tools_holds_a_call_twice(place: str, tmp_path: Path) -> None:
     with window(tmp_path, place) as reader:
         overview.prepare(reader)
