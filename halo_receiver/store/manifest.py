@@ -7,6 +7,7 @@ wrong is read from the file again. What segments are deleted or hidden by (`repl
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -80,7 +81,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
 assert _VALID.keys() == {item.name for item in fields(Entry)}
 
 
-_DESCRIBED: dict[Path, Entry] = {}
+_DESCRIBED: dict[Path, tuple[int, Entry]] = {}  # with the time of the file's last change
 
 
 def load(directory: Path, paths: Iterable[Path], *, write: bool = False) -> list[Entry]:
@@ -89,12 +90,12 @@ def load(directory: Path, paths: Iterable[Path], *, write: bool = False) -> list
     entries, changed = [], False
     for path in paths:
         try:
-            size = path.stat().st_size
+            stat = path.stat()
         except FileNotFoundError:
             continue
         entry = cached.get(path.name)
-        if entry is None or entry.bytes != size:
-            entry = _described(path, size)
+        if entry is None or entry.bytes != stat.st_size:
+            entry = _described(path, stat)
             changed = True
         if entry is not None:
             entries.append(entry)
@@ -106,13 +107,13 @@ def load(directory: Path, paths: Iterable[Path], *, write: bool = False) -> list
     return entries
 
 
-def _described(path: Path, size: int) -> Entry | None:
-    """Describe a segment once in the life of a process: sealed files do not change."""
-    known = _DESCRIBED.get(path)
-    if known is None or known.bytes != size:
+def _described(path: Path, stat: os.stat_result) -> Entry | None:
+    """Describe a segment once in the life of a process, as long as its file stays as it is."""
+    changed_ns, known = _DESCRIBED.get(path, (0, None))
+    if known is None or known.bytes != stat.st_size or changed_ns != stat.st_mtime_ns:
         known = describe(path)
         if known is not None:
-            _DESCRIBED[path] = known
+            _DESCRIBED[path] = (stat.st_mtime_ns, known)
             while len(_DESCRIBED) > MAX_DESCRIBED:
                 _DESCRIBED.pop(next(iter(_DESCRIBED)))
     return known

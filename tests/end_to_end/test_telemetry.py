@@ -48,10 +48,10 @@ def test_a_run_is_a_trace_that_halo_shows(scripted_model: Scripted, tmp_path: Pa
 
 
 def test_the_table_compares_with_the_kindest_row_of_the_same_size() -> None:
-    row = {"spans": 10, "engine": "halo", "requests": 9, "bytes": 50, "first_request_s": None, "wall_s": 1.0,
-           "cpu_s": 1.0, "peak_mib": 5, "ended_well": False}  # fmt: skip
+    row = {"spans": 10, "engine": "halo", "requests": 9, "bytes": 50, "prefix": None, "first_request_s": None,
+           "wall_s": 1.0, "cpu_s": 1.0, "peak_mib": 5, "ended_well": False}  # fmt: skip
     peer = {**row, "engine": "HALO 0.3.5, index written, no sandbox", "bytes": 200, "first_request_s": 2.0}
     lines = table([row, peer]).splitlines()
-    assert "| 0.25 | None | - |" in lines[2]
+    assert "| 0.25 | None | None | - |" in lines[2]
     assert lines[2].endswith("| NO |")
-    assert "| 1.00 | 2.0 | 1.00 |" in lines[3]
+    assert "| 1.00 | None | 2.0 | 1.00 |" in lines[3]

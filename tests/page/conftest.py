@@ -130,9 +130,9 @@ def served(serve_page: Callable[..., Served], tmp_path_factory: pytest.TempPathF
     return serve_page(data_dir)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, once for all tests."""
+    """Chromium, once a module: while it runs, playwright's event loop does, and other tests could start none."""
     playwright = pytest.importorskip("playwright.sync_api")
     path = next((name for name in CHROMIUM if Path(name).exists()), None)
     if path is None:

@@ -57,7 +57,8 @@ led AS (
 said AS (
   SELECT DISTINCT b.trace_id, b.span_id
   FROM (FROM bad ANTI JOIN led ON led.trace_id = bad.trace_id AND led.span_id = bad.parent_span_id) b
-  JOIN steps t ON t.trace_id = b.trace_id AND t.parent_span_id IS NOT DISTINCT FROM b.parent_span_id
+  JOIN (FROM steps ANTI JOIN asides USING (trace_id, span_id)) t
+    ON t.trace_id = b.trace_id AND t.parent_span_id IS NOT DISTINCT FROM b.parent_span_id
   WHERE t.span_type = 'llm' AND t.start_time >= b.start_time AND coalesce(t.calls, 0) = 0 AND t.output_length > 0
     AND (admits(t.output_head) OR b.weak AND denies(t.output_head))
 ),

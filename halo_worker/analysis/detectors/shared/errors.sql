@@ -54,13 +54,13 @@ good AS (
 elsewhere AS (
   SELECT f.trace_id, f.span_id FROM (FROM steps WHERE failed AND span_type IN ('tool', 'retriever')) f
   ASOF JOIN (
-    SELECT trace_id, start_time AS at_, output_head FROM steps
+    SELECT trace_id, start_time AS at_, takes_another_way(output_head) AS another FROM steps
     WHERE span_type = 'llm' AND trace_id IN (SELECT trace_id FROM work)
   ) l ON l.trace_id = f.trace_id AND f.start_time < l.at_
   JOIN (
     SELECT trace_id, max(start_time) AS at_ FROM work WHERE NOT failed AND NOT starts_with(work, 'llm ') GROUP BY ALL
   ) g ON g.trace_id = f.trace_id
-  WHERE g.at_ > l.at_ AND takes_another_way(l.output_head)
+  WHERE g.at_ > l.at_ AND l.another
 )
 SELECT * EXCLUDE (handled), error_class(said) AS class, coalesce(error_signature, error_type, name) AS key,
   CASE WHEN trim(coalesce(error_message, '')) <> '' THEN 'error_message'
