@@ -22,7 +22,8 @@ Kind = Literal["view", "table", "scratch"]
 # A table after those it reads, and what Python makes before those that show it.
 ORDER: tuple[str | Callable[[Reader], None], ...] = (
     "steps", "measures", "baseline_bins", "baselines", "nested", "sub_runs", "calls", "told_results", "results",
-    "failed_results", "failed_steps", "errors",
+    "failed_results", "failed_steps", "good_work", "other_ways", "failures",
+    "errors",
     same_call.innermost, final_answer.prepare, "answers", "asides", "judging", "turns", "outcomes",
     "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests", "request_forms",
     "rootless", "damaged_arguments", "long_inputs", "outliers", "shifts",
