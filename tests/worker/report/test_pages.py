@@ -343,6 +343,7 @@ def test_in_a_browser_the_page_fits_runs_nothing_foreign_and_asks_nobody(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_in_a_browser_what_a_reader_does_works(browser: object, tmp_path: Path, scheme: str) -> None:
     """A brief is copied, a link opens what is folded, words filter, charts are drawn, and it prints: all offline."""
+    expect = pytest.importorskip("playwright.sync_api").expect
     many = [finding(f"HALO-{n:08x}", text=f"mode number {n} of many") for n in range(40)]
     timeline = [{"start": "2026-11-24T06:00:00Z", "traces": 5, "affected_traces": 1, "input_tokens": 7}]
     made = report(*many, totals=Totals(traces=9, timeline=timeline))
@@ -354,13 +355,13 @@ def test_in_a_browser_what_a_reader_does_works(browser: object, tmp_path: Path, 
     card = page.locator("#HALO-00000023")
     assert not card.evaluate("card => card.open")
     page.locator('a[href="#HALO-00000023"]').click()
-    assert card.evaluate("card => card.open")
+    page.wait_for_function("() => document.getElementById('HALO-00000023').open")
     button = card.locator("button[data-copy]")
     button.click()
     page.wait_for_function("() => document.querySelector('#HALO-00000023 [data-copy]').textContent === 'Copied'")
     page.locator("input[type=search]").fill("mode halo-00000011")
-    assert page.locator(".summary-row:visible").count() == 1
-    assert page.locator("details.finding:visible").count() == 1
+    for rows in (".summary-row:visible", "details.finding:visible"):
+        expect(page.locator(rows)).to_have_count(1)
     page.locator("input[type=search]").fill("")
     assert page.locator("#c-traffic svg .series").count() == 2
     assert "06:00 affected 1, others 4" in str(page.locator("#c-traffic svg").get_attribute("aria-label"))
