@@ -14,6 +14,7 @@ from halo_worker.cli import kept_child
 from halo_worker.cli.kept_child import ReceiverChild
 from halo_worker.config import load_settings
 from tests.end_to_end.conftest import Halo, Service, alive, eventually, free_port, send_spans
+from tests.sampled import sampled
 
 COUNT = "SELECT count(*) AS n, count(DISTINCT trace_id || span_id) AS different FROM spans"
 
@@ -27,7 +28,7 @@ def test_what_was_acknowledged_is_seen_at_once(halo: Halo, receiver: Service) ->
     assert receiver.stop() == 0
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize("stop", sampled([signal.SIGTERM, signal.SIGINT], 1))
 def test_a_stop_drains_and_a_second_start_continues(halo: Halo, serve: Callable[..., Service], stop: int) -> None:
     for start, total in ((1, 60), (2, 120)):
         service = serve("up")

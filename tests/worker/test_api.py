@@ -96,6 +96,7 @@ def test_a_caller_s_system_prompt_is_sent_word_for_word(scripted_model: Scripted
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_without_one_ours_comes_first_and_the_question_with_what_is_known(
     scripted_model: Scripted, traces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

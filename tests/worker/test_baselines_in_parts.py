@@ -46,7 +46,7 @@ def counted(reader: Reader) -> Counter[tuple[object, ...]]:
     return Counter({tuple(row.values())[:-1]: row["n"] for row in reader.query(BINS)})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_baselines_of_sixteen_parts_are_those_of_the_window(tmp_path: Path) -> None:
     runs = [run(trace) for trace in range(1, RUNS + 1)]
     merged: Counter[tuple[object, ...]] = Counter()

@@ -137,6 +137,7 @@ def test_the_written_pytest_fails_on_the_failure_and_passes_on_the_fix(halo: Hal
     assert Path("t/conftest.py").read_text() == "# mine"
 
 
+@pytest.mark.long
 def test_a_detector_of_the_users_own_goes_into_the_written_test(halo: Halo, data_dir: Path, tmp_path: Path) -> None:
     """The case carries its file; what a pattern of a rule looks for is not masked in it."""
     shutil.copytree(data_dir, tmp_path / "data")
