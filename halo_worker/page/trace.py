@@ -132,6 +132,7 @@ async def show(request: web.Request) -> web.StreamResponse:
         rows, panel = await _read(request, ask)
     if not rows:
         return _missing(request, f"There is no trace {trace_id}")
+    await traces.first()
     row = await data.blocking(traces.index.find, trace_id)
     before, after, place, of = await data.blocking(traces.index.neighbours, row) if row else (None, None, 0, 0)
     page = min(max(1, _number(request.query.get("page"), 1)), -(-len(rows) // SPANS_A_PAGE))

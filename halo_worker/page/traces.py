@@ -27,7 +27,7 @@ log = logging.getLogger("halo.page")
 PAGE_TRACES = 50
 REFRESH_SECONDS = 2.0  # between two looks for segments that came
 SEAL_SECONDS = 10.0  # between two times that the receiver is asked to seal, whoever asks for it
-FIRST_SECONDS = 2.0  # for which a list waits for an index that is being made
+FIRST_SECONDS = 2.0  # for which a page waits for an index that is being made
 SEARCH_MEMORY = "128MiB"
 STATUSES = {
     "": "any status", "failed": "with a failed span", "error": "root failed", "ok": "root ok", "unset": "root unset",
@@ -111,6 +111,11 @@ class Traces:
     def _stamp(self) -> Any:
         return tuple(path.name for path in listed(self._data.directory / "segments"))
 
+    async def first(self) -> None:
+        """Wait until the segments that were there at the start are in the index, FIRST_SECONDS at most."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.made.wait(), FIRST_SECONDS)
+
     async def seal(self) -> None:
         """Have what was acknowledged readable and in the index; at most once in SEAL_SECONDS, whoever asks."""
         async with self._sealing:
@@ -148,8 +153,7 @@ async def show(request: web.Request) -> web.StreamResponse:
     if request.query.get("fresh"):
         await traces.seal()
         raise web.HTTPSeeOther(asked.address())
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(traces.made.wait(), FIRST_SECONDS)
+    await traces.first()
     among = await data.blocking(_counted, data, asked.finding) if asked.finding else None
     if asked.text:
         return await _stream(request, asked, among)

@@ -19,6 +19,7 @@ from halo_worker import inputs
 from halo_worker.config import Settings, load_settings
 from halo_worker.page.app import make_app
 from halo_worker.page.server import listen
+from halo_worker.page.traces import TRACES
 from halo_worker.report import html, markdown
 from halo_worker.report.archive import Archive
 from halo_worker.report.page_data import SCENE_FILE
@@ -103,6 +104,7 @@ def _started(settings: Settings) -> tuple[str, Callable[[], None]]:
     async def begin() -> None:
         await runner.setup()
         await web.SockSite(runner, listener).start()
+        await runner.app[TRACES].made.wait()
         ready.set()
 
     def work() -> None:
