@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import EllipsisType
 
 from halo_receiver import permissions
 from halo_receiver.store.reader import Reader
@@ -22,10 +21,12 @@ from halo_worker.config import Settings
 from halo_worker.config_schedules import BudgetConfig
 from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError
+from halo_worker.issues import memory as memory
+from halo_worker.issues import reports_dir
+from halo_worker.issues import watermarks as watermarks
 from halo_worker.report import briefs, html, labelled, markdown
 from halo_worker.report.archive import Archive, new_run_id
 from halo_worker.report.formats import minute
-from halo_worker.report.issue import Scope
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Report
 from halo_worker.report.page_data import SCENE_FILE
@@ -50,28 +51,6 @@ class Result:
 def interrupt() -> None:
     """Ask the run in progress to end: it publishes what is established as partial."""
     _interrupted.set()
-
-
-def reports_dir(current: Settings) -> Path:
-    """Return where reports are published."""
-    return current.store.data_dir / "reports"
-
-
-def watermarks(current: Settings) -> Callable[[str, int], int | None]:
-    """Return the question: where did a schedule's last published window end, as of a time?"""
-    archive = Archive(reports_dir(current))
-    return lambda name, now_ns: archive.watermark(name, now_ns=now_ns)
-
-
-def last_reports(current: Settings, archive: Archive | None = None) -> dict[str, Report]:
-    """Return the newest report of each schedule that has run; an archive that is given remembers what was read."""
-    reports, _ = (archive or Archive(reports_dir(current))).reports(newest=issues.REMEMBERED)
-    return {report.schedule: report for report in reversed(reports) if report.schedule}
-
-
-def memory(current: Settings, *, scope: Scope | EllipsisType = ...) -> IssueMemory:
-    """Return the issues of the data directory, as one schedule sees them; without it, as the last to see each."""
-    return issues.open_memory(Archive(reports_dir(current)), scope=scope)
 
 
 def run_schedule(

@@ -15,7 +15,7 @@ from pathlib import Path
 from halo_worker import issues
 from halo_worker.alerts import eligible, messages
 from halo_worker.alerts.conditions import Decided, Known, decide, nanoseconds
-from halo_worker.alerts.journal import Event, Journal, Look
+from halo_worker.alerts.journal import Event, Journal, Look, alerts_dir
 from halo_worker.alerts.look import find, looks, open_window
 from halo_worker.alerts.sealed import Sealing
 from halo_worker.config import Settings
@@ -34,11 +34,6 @@ LONGEST_NS = 86_400 * SECOND  # that a look reaches back after downtime; what is
 PUBLISHED_AGAIN_NS = 86_400 * SECOND  # age up to which a recorded message that is missing is published
 
 Say = Callable[..., None]
-
-
-def alerts_dir(current: Settings) -> Path:
-    """Return where alerts are recorded and their messages lie."""
-    return current.store.data_dir / "alerts"
 
 
 def courier(current: Settings) -> Courier:

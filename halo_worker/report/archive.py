@@ -118,6 +118,14 @@ class Archive:
             reverse=True,
         )
 
+    def stamps_of(self, run_ids: Iterable[str]) -> dict[str, int]:
+        """Return when each of these reports was written (mtime in nanoseconds): a resumed run writes its own again."""
+        found = {}
+        for run_id in run_ids:
+            with contextlib.suppress(OSError):
+                found[run_id] = (self.directory / run_id / REPORT_FILE).stat().st_mtime_ns
+        return found
+
     def load(self, run_id: str) -> Report:
         """Read one report; a unique beginning of its id is enough. Raises ReportError."""
         matching = [known for known in self.ids() if known.startswith(run_id)]

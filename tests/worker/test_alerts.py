@@ -16,9 +16,9 @@ from halo_receiver.store.reader import Reader
 from halo_worker import inputs, run, segments_client
 from halo_worker.alerts import eligible, sealed, watch
 from halo_worker.alerts.conditions import Known, decide
-from halo_worker.alerts.journal import Event, Journal, Look, episodes, shortened
+from halo_worker.alerts.journal import Event, Journal, Look, alerts_dir, episodes, shortened
 from halo_worker.alerts.sealed import Sealing
-from halo_worker.alerts.watch import Watch, alerts_dir
+from halo_worker.alerts.watch import Watch
 from halo_worker.analysis.detectors import DETECTORS, Unit, examples, trial
 from halo_worker.config import Settings, load_settings
 from halo_worker.config_alerts import AlertConfig
