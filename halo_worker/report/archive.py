@@ -118,6 +118,11 @@ class Archive:
             reverse=True,
         )
 
+    def until(self, now_ns: int) -> list[str]:
+        """Return the ids of the reports that were made until now, newest first: a wrong clock dates some later."""
+        now = f"{datetime.fromtimestamp(now_ns // 1_000_000_000, UTC):%Y%m%dT%H%M%SZ}~"
+        return [run_id for run_id in self.ids() if run_id <= now]
+
     def stamps_of(self, run_ids: Iterable[str]) -> dict[str, int]:
         """Return when each of these reports was written (mtime in nanoseconds): a resumed run writes its own again."""
         found = {}
