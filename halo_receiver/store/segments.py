@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import duckdb
+import orjson
 import pyarrow as pa
 
 from halo_receiver.errors import StoreError
@@ -190,7 +191,7 @@ class Segments:
 
     def _remembered(self) -> tuple[int, int]:
         with contextlib.suppress(OSError, ValueError, TypeError):
-            file, offset = json.loads((self.directory / POSITION_FILE).read_bytes())
+            file, offset = orjson.loads((self.directory / POSITION_FILE).read_bytes())
             if type(file) is int and type(offset) is int and min(file, offset) >= 0:
                 return file, offset
         return (0, 0)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 from aiohttp import web
 
 from halo_receiver.logs import event
@@ -43,7 +44,7 @@ class PageAddress:
     def read(cls, data_dir: Path) -> PageAddress | None:
         """Read it; None where no page runs, or none that left its address."""
         try:
-            document = json.loads((data_dir / ADDRESS_FILE).read_text(encoding="utf-8"))
+            document = orjson.loads((data_dir / ADDRESS_FILE).read_bytes())
             address = cls(int(document["pid"]), str(document["url"]))
             os.kill(address.pid, 0)
         except (OSError, ValueError, KeyError, TypeError):

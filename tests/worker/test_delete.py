@@ -68,6 +68,10 @@ def test_nothing_of_a_user_is_left_after_a_deletion_that_was_killed_and_run_agai
     for name in ("runs/old/trajectory.jsonl", "cache/answer.json", "spool/set-aside/000000000001-0.torn"):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).write_text(f"{SECRETS[2]} heliotrope")
+    [folder] = (path.parent for path in data.glob("reports/*/report.json"))
+    theirs, others = ({"trace_id": f"{sum(map(ord, one)):016x}{0:016x}", "what": what}
+                      for one, what in ((USER, "heliotrope is not answered"), (OTHER, "no parcel")))  # fmt: skip
+    (folder / "labels.jsonl").write_text(f"{json.dumps(theirs)}\n{json.dumps(others)}\n")
     (data / "segments" / "spans-20260101T000000Z-000900.duckdb.broken").write_text("heliotrope")
     assert {one.partition(": ")[2] for one in left_over(data)} == {*SECRETS}
 
@@ -95,6 +99,7 @@ def test_nothing_of_a_user_is_left_after_a_deletion_that_was_killed_and_run_agai
     assert any("warehouse" in quote for quote in quotes)
     titles = {one["title"] for one in report["findings"]}
     assert "[deleted]" in titles
+    assert json.loads((folder / "labels.jsonl").read_text()) == others
     page = (data / "reports" / report["id"] / "report.md").read_text()
     assert [title for title in titles if title in page and title != "[deleted]"]
 
