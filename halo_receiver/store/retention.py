@@ -52,8 +52,8 @@ def _age(now_ns: int) -> Callable[[Entry], tuple[int, str]]:
 class Retention:
     """Deletes what has expired; a reader that has a file open keeps it until it closes it. One thread may use it.
 
-    `may_go` says of a segment's name whether it is kept elsewhere too: no other is deleted then, and those that are need
-    no protection from a clock that jumped.
+    `may_go` says of a segment's name whether it is kept elsewhere too: no other is deleted then, and those need no
+    protection from a clock that jumped.
     """
 
     def __init__(

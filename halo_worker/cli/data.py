@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from halo_receiver.store import queries
+from halo_receiver.store.reader import Reader
 from halo_worker.cli.common import (
     bounds,
     everywhere,
@@ -111,7 +113,7 @@ def _spans_of(current: Settings, trace_id: str) -> list[dict[str, Any]]:
         with open_reader(current, None, trace_id=whole) as reader:
             return queries.trace_spans(reader, trace_id)
     found: dict[str, dict[str, Any]] = {}
-    openers = (
+    openers: tuple[Callable[[], Reader], ...] = (
         lambda: open_lake(current, None, where=f"trace_id = '{whole}'"),
         lambda: open_reader(current, None, trace_id=whole),
     )
