@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from halo_worker.analysis.work import Progress
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
@@ -101,17 +103,20 @@ def resumed(current: Settings, request: Request) -> Request:
         file = root / str(request.resume) / REQUEST_FILE
         if not request.resume or not file.is_file():
             continue
-        asked: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         outside = root.name == ".runs"
-        return replace(
-            request,
-            window=Window(*asked["window"]) if asked["window"] else None,
-            paths=tuple(asked["paths"]),
-            out=root.parent if outside else request.out,
-            recall=not outside,
-            seal=False,
-            **_tuples(asked),
-        )
+        try:
+            asked: dict[str, Any] = orjson.loads(file.read_bytes())
+            return replace(
+                request,
+                window=Window(*asked["window"]) if asked["window"] else None,
+                paths=tuple(asked["paths"]),
+                out=root.parent if outside else request.out,
+                recall=not outside,
+                seal=False,
+                **_tuples(asked),
+            )
+        except (ValueError, TypeError, KeyError):
+            raise InputError(f"{file} is damaged: this run cannot go on", hint="start it anew") from None
     there = sorted(path.parent.name for root in roots for path in root.glob(f"*/{REQUEST_FILE}"))
     raise InputError(
         f"there is no run {request.resume} to go on with",
