@@ -98,6 +98,19 @@ def install_extensions() -> list[str]:
     return names
 
 
+def versions(config: LakeConfig) -> str:
+    """Say which extensions are loaded, and from where: they are of exactly this version of DuckDB."""
+    with duckdb.connect(":memory:") as connection:
+        load_extensions(connection, config)
+        found = connection.execute(
+            "SELECT extension_name, extension_version FROM duckdb_extensions() WHERE loaded AND extension_name IN "
+            "('ducklake', 'httpfs', 'postgres_scanner') ORDER BY 1"
+        ).fetchall()
+    place = extension_file(config, "ducklake")
+    where = "DuckDB's own installation" if place is None else str(place.parent)
+    return f"DuckDB {duckdb.__version__} with {', '.join(f'{name} {version}' for name, version in found)}, from {where}"
+
+
 def attach(connection: duckdb.DuckDBPyConnection, config: LakeConfig, *, create: bool = False) -> None:
     """Attach the lake to a connection as `lake`. Raises ConfigError, LakeUnavailable or StoreError."""
     load_extensions(connection, config)
@@ -210,13 +223,21 @@ def among(publications: Sequence[int]) -> str:
     return f"{bounds} AND publication IN ({', '.join(map(str, sorted(set(publications))))})"
 
 
-def remove(config: LakeConfig, condition: str, given: Sequence[Any] = (), *, tables: Sequence[str] = TABLES) -> int:
-    """Delete rows; return how many. Their files stay until `tidy`."""
+def remove(
+    config: LakeConfig, condition: str, *, traces: Sequence[str] = (), logs: tuple[str, dict[str, Any]] = ("false", {})
+) -> int:
+    """Delete the rows that a condition names, those of traces, and log records; return how many.
+
+    `logs`: a further condition on log records with its parameters. Files stay until `tidy`.
+    """
     gone = 0
     with connected(config) as connection, faults("deleting rows"):
+        connection.execute("CREATE TEMP TABLE gone AS SELECT unnest($1::VARCHAR[]) AS trace_id", [list(traces)])
         connection.execute("BEGIN")
-        for table in tables:
-            found = connection.execute(f"DELETE FROM lake.{table} WHERE {condition}", list(given) or None).fetchone()
+        for table, (own, given) in zip(TABLES, (("false", {}), logs), strict=True):
+            found = connection.execute(
+                f"DELETE FROM lake.{table} WHERE {condition} OR trace_id IN (FROM gone) OR ({own})", given or None
+            ).fetchone()
             gone += int(found[0]) if found else 0
         connection.execute("COMMIT")
     return gone

@@ -115,16 +115,18 @@ class Watch:
         usable = eligible.units(current)
         configs = {name: current.alerts[name] for name in due.names}
         units = {key: unit for config in configs.values() for key, unit in eligible.wanted(config, usable).items()}
+        compared = [nanoseconds(config.window) for config in configs.values() if eligible.compares(config, usable)]
+        edges = (due.window.start_ns, due.window.end_ns)
+        read = Window(min(edges[0], edges[1] - max(compared, default=0)), edges[1])
         with (
-            open_window(current, due.window) as reader,
+            open_window(current, read) as reader,
             tempfile.TemporaryDirectory(prefix="halo-") as folder,
         ):
             found = find(reader, current, units, memory, Path(folder))
-            edges = (due.window.start_ns, due.window.end_ns)
             seen = [looks(reader, found, name, config, memory, edges)[0] for name, config in configs.items()]
             recorded = decided(
                 current, seen, self._looks, known_of(memory, archive), self._first,
-                lambda wanted: messages.reported(reader, found, wanted, memory, due.window),
+                lambda wanted: messages.reported(reader, found, wanted, memory, read),
             )  # fmt: skip
         told: list[Delivery] = []
         for look in recorded:

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from halo_worker import issues
 from halo_worker.config import Settings
+from halo_worker.display import is_loopback
 from halo_worker.errors import HaloError
 from halo_worker.report import headline
 from halo_worker.report.archive import Archive
@@ -100,6 +101,11 @@ class Data:
     def directory(self) -> Path:
         """The data directory."""
         return self.settings.store.data_dir
+
+    def folder(self, run_id: str) -> Path | None:
+        """Return where a report lies, for links that open a coding agent: only a viewer on this machine has it."""
+        here = is_loopback(f"http://{self.settings.page.endpoint}") and not self.settings.page.behind_tls_proxy
+        return (self.archive.directory / run_id).absolute() if here else None
 
     @property
     def archive(self) -> Archive:

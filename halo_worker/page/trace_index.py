@@ -20,7 +20,6 @@ import duckdb
 
 from halo_receiver.store import manifest
 from halo_receiver.store.manifest import Entry
-from halo_receiver.store.segment import listed
 from halo_worker.page import segment_traces
 from halo_worker.page.segment_traces import COLUMNS
 
@@ -106,13 +105,13 @@ class TraceIndex:
     def refresh(self) -> None:
         """Take in the segments that came, the newest first, and drop what is gone."""
         with self._writing:
-            entries = manifest.load(self._directory, listed(self._directory))
-            replaced = manifest.replaced(self._directory, entries)
-            current = {entry.name: entry for entry in entries if entry.name not in replaced}
+            entries, damaged = manifest.current(self._directory)
+            current = {entry.name: entry for entry in entries}
             cursor = self._connection.cursor()
             known = dict(cursor.execute("SELECT name, number FROM segments").fetchall())
             gone = {name: number for name, number in known.items() if name not in current}
-            self.faults = {name: fault for name, fault in self.faults.items() if name in current}
+            faults = {path.name: "it is damaged" for path in damaged}
+            self.faults = {name: fault for name, fault in self.faults.items() if name in current} | faults
             fresh = current.keys() - known.keys() - self.faults.keys()
             new = sorted((current[name] for name in fresh), key=_newest, reverse=True)
             self.waiting = len(new)
