@@ -17,6 +17,10 @@ from halo_receiver.store import lake
 from halo_receiver.store.lake_reader import LakeReader, Span, pull
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.settling import Settle
+from halo_worker import window_reader
+from halo_worker.config import load_settings
+from halo_worker.request import Request
+from halo_worker.window import last
 from tests.generator.load import store
 from tests.lake.conftest import Lake
 from tests.lake.services import S3, Postgres
@@ -129,6 +133,28 @@ def traces(config: LakeConfig, span: Span, folder: Path) -> set[str]:
     folder.mkdir()
     with Reader(pull(config, span, folder, **OPTIONS).segments) as reader:
         return {row["trace_id"] for row in reader.query("SELECT trace_id FROM traces")}
+
+
+def test_a_report_says_how_far_a_host_that_is_gone_has_published(local: Lake) -> None:
+    """Its disk may come back, or not: what it had acknowledged and not published is not in the window."""
+    with local.state() as state:
+        state.seen("gone", host="edge-7", data_dir="/srv/halo", published_until_ns=SECOND)
+        state.seen("here", host="edge-8", data_dir="/srv/halo", published_until_ns=time.time_ns())
+    current = load_settings(environment=local.environment)
+    window = last(3600, time.time_ns())
+    with window_reader.opened(current, Request(window=window), time.time_ns()) as (reader, opened, problems):
+        assert (reader.query("SELECT * FROM traces"), opened) == ([], window)
+    assert problems == ["receiver edge-7 (/srv/halo) has published up to 1970-01-01T00:00:01.000000000Z"]
+
+
+def test_no_error_repeats_the_catalogs_password(local: Lake) -> None:
+    words = local.words()
+    wrong = LakeConfig.model_validate(
+        {**words, "catalog": f"{words['catalog']} port=1 password=hunter2 connect_timeout=2"}
+    )
+    with pytest.raises(LakeUnavailable) as told:
+        lake.size(wrong)
+    assert "hunter2" not in str(told.value)
 
 
 def test_the_parts_of_a_window_are_its_traces_once_each(local: Lake, tmp_path: Path) -> None:
