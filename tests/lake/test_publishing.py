@@ -56,7 +56,7 @@ def counted(config: LakeConfig) -> tuple[int, int]:
 @pytest.fixture
 def local(make_lake: Callable[..., Lake]) -> Lake:
     """A lake whose files are in a directory: what is tested here is who may write, not where to."""
-    found = make_lake(data="/", lease_seconds="1")
+    found = make_lake(data="/", lease_seconds="1", buckets="4")
     found.environment["HALO_LAKE_DATA"] = str(found.root / "lake")
     lake.create(found.config)
     with found.state() as state:
@@ -157,11 +157,15 @@ def test_no_error_repeats_the_catalogs_password(local: Lake) -> None:
     assert "hunter2" not in str(told.value)
 
 
-def test_the_parts_of_a_window_are_its_traces_once_each(local: Lake, tmp_path: Path) -> None:
+def test_a_trace_is_in_its_bucket_and_in_one_part_of_a_window(local: Lake, tmp_path: Path) -> None:
     config, directory = local.config, tmp_path / "segments"
     published(
         config, directory, store([agent(trace, number) for trace in range(1, 21) for number in (1, 2)], directory).name
     )
+    with LakeReader.of(config, where=f"trace_id = '{3:032x}'") as reader:
+        [plan] = reader.query("EXPLAIN ANALYZE SELECT * FROM _span_rows")
+        assert "Total Files Read: 1" in str(plan)  # its bucket's, of four
+        assert reader.query("SELECT count(*) AS n FROM spans") == [{"n": 2}]
     parts = [traces(config, Span(0, 2**62, None, part, 3), tmp_path / str(part)) for part in range(3)]
     assert sum(len(part) for part in parts) == len(set.union(*parts)) == 20
 
