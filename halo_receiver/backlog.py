@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
+
 from halo_receiver import spool, spool_files
 from halo_receiver.store import manifest
 from halo_receiver.store.lock import holder
-from halo_receiver.store.segment import listed
-from halo_receiver.store.segments import POSITION_FILE
+from halo_receiver.store.segment import POSITION_FILE, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def _sealed(segments: Path) -> spool.Position:
     """Return up to where the spool is in sealed segments: as remembered, or as the newest of them say themselves."""
     furthest = (0, 0)
     with contextlib.suppress(OSError, ValueError, TypeError):
-        file, offset = json.loads((segments / POSITION_FILE).read_text())
+        file, offset = orjson.loads((segments / POSITION_FILE).read_bytes())
         furthest = (int(file), int(offset))
     entries = manifest.load(segments, listed(segments))
     return spool.Position(*max([furthest, *((entry.position[0], entry.position[1]) for entry in entries)]))

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from halo_receiver import process_memory, spool
 from halo_receiver.batch_tables import Tables
 from halo_receiver.errors import Unreadable, Unstorable
@@ -90,7 +92,7 @@ class Commits:
     def _last_attempt(self) -> tuple[spool.Position, int] | None:
         """Return the request that an earlier loader did not survive, and how often."""
         try:
-            file, offset, times = json.loads((self._spool_dir / ATTEMPT_FILE).read_text())
+            file, offset, times = orjson.loads((self._spool_dir / ATTEMPT_FILE).read_bytes())
             return spool.Position(int(file), int(offset)), int(times)
         except (OSError, ValueError, TypeError):
             return None

@@ -16,7 +16,7 @@ from halo_receiver.store import manifest
 from halo_receiver.store.lock import holder
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
-from halo_worker import counters, freshness, run, schedule, segments_client
+from halo_worker import counters, freshness, issues, run, schedule, segments_client
 from halo_worker.alerts import eligible, standing, watch
 from halo_worker.analysis import expectations, overview, repository
 from halo_worker.analysis.detectors import DETECTORS, capture
@@ -38,7 +38,7 @@ def examine(current: Settings) -> Iterator[Check]:
     """Yield every check: what, its state (ok, note or problem), and in words. A check that fails says why."""
     for check in (
         _receiver, _decoder, _directory, _model, _expectations, _repository, _worker, _schedules, _alerts, _sinks,
-        _data,
+        _lake, _data,
     ):  # fmt: skip
         yield from _tried(check, current)
 
@@ -178,7 +178,7 @@ def _worker(current: Settings) -> Iterator[Check]:
     worker = holder(schedule.worker_lock(current.store.data_dir))
     late = None
     with contextlib.suppress(HaloError):  # of a schedule that is none, which is said below
-        planned = schedule.plan(current.schedules, run.watermarks(current), time.time_ns())
+        planned = schedule.plan(current.schedules, issues.watermarks(current), time.time_ns())
         late = min((item.overdue_since for item in planned if item.overdue_since), default=None)
     if worker is not None:
         yield "worker", "ok", f"{worker} runs the schedules"
@@ -199,7 +199,7 @@ def _schedules(current: Settings) -> Iterator[Check]:
         alone = replace(current, schedules={name: config})
         try:
             schedule.check(alone)
-            [item] = schedule.plan(alone.schedules, run.watermarks(current), now)
+            [item] = schedule.plan(alone.schedules, issues.watermarks(current), now)
         except HaloError as error:
             yield f"schedule {name}", "problem", _told(error)
             continue
@@ -249,6 +249,13 @@ def _sinks(current: Settings) -> Iterator[Check]:
         yield "deliveries", "note", f"{waiting['waiting']} wait for their next attempt"
     if waiting["failed"]:
         yield "deliveries", "problem", f"{waiting['failed']} failed for good: mend the sink, then 'halo deliver ID'"
+
+
+def _lake(current: Settings) -> Iterator[Check]:
+    if current.lake.on:
+        from halo_worker import lake  # and DuckLake with it, which only a lake needs
+
+        yield from lake.checks(current.lake)
 
 
 def _told(error: HaloError) -> str:

@@ -30,7 +30,7 @@ def copy(
     where = clickhouse.address(source.url.get_secret_value(), password)
     margin_ns = int(seconds_of(source.margin) * SECOND)
     with clickhouse.ClickHouse(where) as table:
-        rows = table.window(window, max_rows=source.max_rows, margin_ns=margin_ns)
+        requests = table.window(window, max_rows=source.max_rows, margin_ns=margin_ns)
         if say is None:
-            return inputs.write_rows(rows, directory, now_ns=now_ns, arrival=arrival)
-        return inputs.import_rows(rows, directory, now_ns=now_ns, arrival=arrival, say=say)
+            return inputs.write_requests(requests, directory, now_ns=now_ns, arrival=arrival)
+        return inputs.import_requests(requests, directory, now_ns=now_ns, arrival=arrival, say=say)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -22,11 +21,10 @@ from halo_receiver.store.segment import SegmentName
 from halo_receiver.store.writer import SegmentWriter
 from halo_worker import segments_client, source
 from halo_worker.errors import DirectoryInUse, InputError
-from halo_worker.source.otlp_encoding import Encoder, Row
+from halo_worker.source.otlp_encoding import Request
 
 Arrival = Literal["now", "span-time"]
 
-REQUEST_ROWS = 512  # of another store, encoded as one request
 BATCH_ROWS = 2048  # a whole row group, so that DuckDB compresses it once
 SEGMENT_BYTES = 256 * 2**20  # of a segment made from files
 _HINTS = {
@@ -152,12 +150,13 @@ class _Batch:
             self._spans, self._logs = [], []
 
 
-def write_rows(rows: Iterable[Row], directory: Path, *, now_ns: int, arrival: Arrival) -> Imported:
+def write_requests(requests: Iterable[Request], directory: Path, *, now_ns: int, arrival: Arrival) -> Imported:
     """Write spans of another store as sealed segments, through the wire scanner as what comes over the wire."""
-    imported, segments, encoder = Imported(), _Segments(directory, now_ns), Encoder()
+    imported, segments = Imported(), _Segments(directory, now_ns)
     tables = Tables(max_attribute_bytes=MAX_ATTRIBUTE_BYTES, span_time=arrival == "span-time")
-    for some in _batched(rows, REQUEST_ROWS):
-        warnings = tables.add("traces", "protobuf", encoder.request(some), now_ns)
+    for request in requests:
+        imported.rejected += request.rejected
+        warnings = tables.add("traces", "protobuf", request.body, now_ns)
         for what, count in warnings.items():
             imported.mended[what] = imported.mended.get(what, 0) + count
         if tables.full:
@@ -166,14 +165,8 @@ def write_rows(rows: Iterable[Row], directory: Path, *, now_ns: int, arrival: Ar
     if tables.rows:
         imported.spans += tables.spans
         segments.append(*tables.take())
-    imported.rejected, imported.segments = encoder.rejected, segments.finish()
+    imported.segments = segments.finish()
     return imported
-
-
-def _batched(items: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    stream = iter(items)
-    while some := list(islice(stream, size)):
-        yield some
 
 
 def import_files(
@@ -192,13 +185,13 @@ def import_files(
     return imported
 
 
-def import_rows(
-    rows: Iterable[Row], data_dir: Path, *, now_ns: int, arrival: Arrival, say: Callable[[str], None]
+def import_requests(
+    requests: Iterable[Request], data_dir: Path, *, now_ns: int, arrival: Arrival, say: Callable[[str], None]
 ) -> Imported:
     """Put spans of another store into this one, all or nothing of them."""
     part = data_dir / "incoming" / f"{now_ns}.part"
     try:
-        imported = write_rows(rows, part, now_ns=now_ns, arrival=arrival)
+        imported = write_requests(requests, part, now_ns=now_ns, arrival=arrival)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

@@ -18,8 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import orjson
+
 from halo_receiver.files.part import FilePart, Gathering
 from halo_receiver.store.lock import DirectoryLock
+from halo_receiver.store.segment import is_sealed
 from halo_worker import inputs
 from halo_worker.errors import StoreError
 from halo_worker.source import exports, langfuse, langsmith, phoenix
@@ -182,8 +185,22 @@ def _size(attributes: dict[str, Any]) -> int:
 
 def _read_state(file: Path) -> State | None:
     try:
-        return State(**json.loads(file.read_text(encoding="utf-8")))
+        state = State(**orjson.loads(file.read_bytes()))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise StoreError(f"{file} cannot be read: {error}", hint="remove it: the next pull begins anew") from None
+        raise _unreadable(file, str(error)) from None
+    counts = (state.since_ns, state.until_ns, state.spans, state.logs)
+    if not all(type(number) is int for number in counts) or not isinstance(state.cursor, dict | None):
+        raise _unreadable(file, "it is none of a pull")
+    if not isinstance(state.moving, list) or not all(map(_is_segment, state.moving)):
+        raise _unreadable(file, "it moves what is no segment")
+    return state
+
+
+def _is_segment(name: Any) -> bool:
+    return isinstance(name, str) and is_sealed(name.lstrip("0123456789").removeprefix("-"))
+
+
+def _unreadable(file: Path, why: str) -> StoreError:
+    return StoreError(f"{file} cannot be read: {why}", hint="remove it: the next pull begins anew")

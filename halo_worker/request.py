@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from halo_worker.analysis.work import Progress
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
@@ -19,6 +21,7 @@ REQUEST_FILE = "request.json"
 KEPT_NS = 14 * 86_400 * SECOND  # how long a run that did not end well can be gone on with
 _ASKED = (
     "source",
+    "local",
     "form",
     "prompt",
     "engine",
@@ -43,6 +46,7 @@ class Request:
     window: Window | None = None
     paths: tuple[str, ...] = ()
     source: str | None = None  # the name or address of another store, whose window it is
+    local: bool = False  # the data directory, also where there is a lake
     form: str | None = None  # what wrote the files, where they are no trace files: one of `source.FORMS`
     prompt: str | None = None
     engine: str | None = None  # auto, detectors or rlm; None: as configured
@@ -99,17 +103,20 @@ def resumed(current: Settings, request: Request) -> Request:
         file = root / str(request.resume) / REQUEST_FILE
         if not request.resume or not file.is_file():
             continue
-        asked: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         outside = root.name == ".runs"
-        return replace(
-            request,
-            window=Window(*asked["window"]) if asked["window"] else None,
-            paths=tuple(asked["paths"]),
-            out=root.parent if outside else request.out,
-            recall=not outside,
-            seal=False,
-            **_tuples(asked),
-        )
+        try:
+            asked: dict[str, Any] = orjson.loads(file.read_bytes())
+            return replace(
+                request,
+                window=Window(*asked["window"]) if asked["window"] else None,
+                paths=tuple(asked["paths"]),
+                out=root.parent if outside else request.out,
+                recall=not outside,
+                seal=False,
+                **_tuples(asked),
+            )
+        except (ValueError, TypeError, KeyError):
+            raise InputError(f"{file} is damaged: this run cannot go on", hint="start it anew") from None
     there = sorted(path.parent.name for root in roots for path in root.glob(f"*/{REQUEST_FILE}"))
     raise InputError(
         f"there is no run {request.resume} to go on with",

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import EllipsisType
 
 from halo_receiver import permissions
 from halo_receiver.store.reader import Reader
@@ -22,10 +21,12 @@ from halo_worker.config import Settings
 from halo_worker.config_schedules import BudgetConfig
 from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError
-from halo_worker.report import briefs, html, markdown
+from halo_worker.issues import memory as memory
+from halo_worker.issues import reports_dir
+from halo_worker.issues import watermarks as watermarks
+from halo_worker.report import briefs, html, labelled, markdown
 from halo_worker.report.archive import Archive, new_run_id
 from halo_worker.report.formats import minute
-from halo_worker.report.issue import Scope
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Report
 from halo_worker.report.page_data import SCENE_FILE
@@ -50,28 +51,6 @@ class Result:
 def interrupt() -> None:
     """Ask the run in progress to end: it publishes what is established as partial."""
     _interrupted.set()
-
-
-def reports_dir(current: Settings) -> Path:
-    """Return where reports are published."""
-    return current.store.data_dir / "reports"
-
-
-def watermarks(current: Settings) -> Callable[[str, int], int | None]:
-    """Return the question: where did a schedule's last published window end, as of a time?"""
-    archive = Archive(reports_dir(current))
-    return lambda name, now_ns: archive.watermark(name, now_ns=now_ns)
-
-
-def last_reports(current: Settings, archive: Archive | None = None) -> dict[str, Report]:
-    """Return the newest report of each schedule that has run; an archive that is given remembers what was read."""
-    reports, _ = (archive or Archive(reports_dir(current))).reports(newest=issues.REMEMBERED)
-    return {report.schedule: report for report in reversed(reports) if report.schedule}
-
-
-def memory(current: Settings, *, scope: Scope | EllipsisType = ...) -> IssueMemory:
-    """Return the issues of the data directory, as one schedule sees them; without it, as the last to see each."""
-    return issues.open_memory(Archive(reports_dir(current)), scope=scope)
 
 
 def run_schedule(
@@ -164,7 +143,9 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             "report.md": markdown.render_markdown(report, known_ids=staged.known_ids, links=links, folder=kept),
             "report.html": html.render_html(report, staged, index="../index.html", links=links, folder=kept),
             SCENE_FILE: staged.model_dump_json() + "\n",
-        } | briefs.files(report.findings)
+            **briefs.files(report.findings),
+            **labelled.files(draft.labels, assembled.affected),
+        }
     folder = archive.publish(
         report,
         documents,
@@ -229,6 +210,7 @@ def _work(begun: _Begun) -> Work:
         cache_dir=current.store.data_dir / "cache" if request.recall else None,
         threads=current.store.threads,
         issues=tuple(begun.known.issues.values()),
+        labels=labelled.earlier(reports_dir(current), begun.known.issues.values()),
         progress=request.progress,
         interrupted=_interrupted.is_set,
         resume=bool(request.resume),
@@ -247,7 +229,7 @@ def _detected(begun: _Begun) -> Draft:
     broken, unknown = expectations.measured(begun.reader, expected, work_dir / "expectations", threads=threads)
     found.findings = [*broken, *again, *found.findings]
     found.not_examined += [*unmeasured, *unknown]
-    found.engine.rules.update({one.rule: 1 for one in expected if one.sql})
+    found.engine.rules.update({one.rule: one.version for one in expected if one.sql})
     return found
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
+import orjson
 
 from halo_receiver.pb import segments_pb2
 from halo_worker.errors import ReceiverAway
@@ -35,7 +35,7 @@ class ReceiverAddress:
     def read(cls, data_dir: Path) -> ReceiverAddress | None:
         """Read it; None when no receiver has left one, or it cannot be read."""
         try:
-            document = json.loads((data_dir / ADDRESS_FILE).read_text(encoding="utf-8"))
+            document = orjson.loads((data_dir / ADDRESS_FILE).read_bytes())
             return cls(
                 pid=int(document["pid"]),
                 grpc=document.get("grpc"),

@@ -24,8 +24,8 @@ class Handler(BaseHTTPRequestHandler):
         sql = re.sub(r"\{(\w+):Int64\}", lambda found: f"toInt64({query['param_' + found[1]]})", sql)
         status, body = 200, b""
         try:
-            statement = sql.removesuffix(" FORMAT JSONCompactEachRow")
-            body = SESSION.query(statement, "JSONCompactEachRow" if statement != sql else "CSV").data().encode()
+            statement, _, form = sql.partition(" FORMAT ") if not sql.startswith("INSERT") else (sql, "", "")
+            body = SESSION.query(statement, form or "CSV").bytes()
         except Exception as error:  # noqa: BLE001 - as a server: said, whatever it is
             status, body = 500, str(error).encode()
         self.send_response(status)

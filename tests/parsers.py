@@ -10,14 +10,25 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
-from halo_receiver import conventions, decode, request_check, spool
+from benchmarks.clickhouse import packed
+from halo_receiver import conventions, decode, request_check, spool, wire
+from halo_receiver.batch_tables import Tables
 from halo_receiver.files import read_files
-from halo_receiver.store import manifest
+from halo_receiver.store import manifest, tombstones
 from halo_receiver.store.segment import SegmentName
-from halo_worker.errors import ReportError
+from halo_worker import pull, source
+from halo_worker.alerts.journal import JOURNAL_FILE, Journal, episodes, shortened
+from halo_worker.analysis import expectations
+from halo_worker.analysis.detectors import rules
+from halo_worker.delivery import courier
+from halo_worker.errors import ConfigError, ReportError, StoreError
 from halo_worker.report.archive import AFFECTED_FILE, REPORT_FILE, Archive
 from halo_worker.report.decisions import DECISIONS_FILE, Decisions
+from halo_worker.rlm import trajectory
+from halo_worker.rlm.agent.checkpoint import NAME, Checkpoint
+from halo_worker.source import row_binary
 from tests.fixtures_receiver import trace_request
 
 RUN_ID = "20261127-060000-abcd"
@@ -40,6 +51,66 @@ _ENTRY = json.dumps([{
     "mapping": 4, "first_received_ns": 1, "last_received_ns": 2, "services": ["a"], "services_complete": True,
     "traces": None, "replaces": [], "position": [1, 2], "mended": {},
 }]).encode()  # fmt: skip
+_TURN = {"sessionId": "s1", "version": "2.1.12", "cwd": "/src", "timestamp": "2026-03-01T10:00:00.000Z"}
+_CLAUDE_CODE = b"\n".join(json.dumps(_TURN | line).encode() for line in (
+    {"type": "user", "uuid": "u1", "message": {"role": "user", "content": "Fix it"}},
+    {"type": "assistant", "uuid": "u2", "message": {
+        "id": "m1", "role": "assistant", "model": "claude-sonnet-4-5", "usage": {"input_tokens": 1, "output_tokens": 2},
+        "content": [{"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "make"}}]}},
+    {"type": "user", "uuid": "u3", "message": {"role": "user", "content": [
+        {"type": "tool_result", "tool_use_id": "t1", "content": "done", "is_error": False}]}},
+))  # fmt: skip
+_CODEX = b"\n".join(
+    json.dumps({"timestamp": "2026-03-01T10:00:00.000Z", "type": kind, "payload": payload}).encode()
+    for kind, payload in (
+        ("session_meta", {"id": "c1", "cwd": "/src", "cli_version": "0.99.0", "timestamp": "2026-03-01T10:00:00Z"}),
+        ("turn_context", {"model": "gpt-5-codex", "cwd": "/src"}),
+        ("event_msg", {"type": "user_message", "message": "Fix it"}),
+        ("response_item", {"type": "function_call", "name": "shell", "arguments": "{}", "call_id": "k1"}),
+        ("response_item", {"type": "function_call_output", "call_id": "k1", "output": "done"}),
+        ("event_msg", {"type": "token_count", "info": {"last_token_usage": {"input_tokens": 1, "output_tokens": 2}}}),
+        ("event_msg", {"type": "agent_message", "message": "Fixed"}),
+    )
+)
+_AT = {"start_time": "2026-03-01T10:00:00Z", "end_time": "2026-03-01T10:00:01Z"}
+_EXPORTS = {
+    "langfuse": {
+        "id": "o1", "traceId": "t1", "type": "GENERATION", "name": "chat", "startTime": "2026-03-01T10:00:00Z",
+        "input": [{"role": "user", "content": "hi"}], "usageDetails": {"input": 1}, "metadata": {"a": 1},
+    },
+    "phoenix": {
+        "context": {"trace_id": "5b8efff798038103d269b633813fc60c", "span_id": "eee19b7ec3c1b174"}, "name": "chat",
+        "span_kind": "LLM", "attributes": {"llm.model_name": "m"}, "events": [{"name": "exception"}], **_AT,
+    },
+    "langsmith": {
+        "id": "r1", "trace_id": "r1", "run_type": "llm", "name": "chat", "inputs": {}, "outputs": {"a": 1},
+        "extra": {"metadata": {"a": 1}, "invocation_params": {"model": "m"}}, "child_runs": [], **_AT,
+    },
+}  # fmt: skip
+_RULE = b"""---
+name = "slow_tool"
+category = "Timeout Issues"
+title = "A tool is slow"
+description = "d"
+definition = "d"
+fix = "f"
+validation = "v"
+source = "s"
+limits = "l"
+---
+SELECT trace_id, span_id FROM calls
+---
+[[example]]
+name = "one"
+"""
+_ROW = packed([
+    "5", "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174", "", "chat", "Client", "Ok", 7, {"a": "1.5"},
+    {"service.name": "s"}, "", "scope", "1", "", [1], ["e"], [{"k": "v"}], [], [], [], [],
+])  # fmt: skip
+_LOOK = json.dumps({
+    "version": 1, "alert": "a", "start_ns": 1, "end_ns": 2, "of": 3, "found": {ISSUE: 1},
+    "events": [{"what": "opened", "episode": "e", "issue_id": ISSUE, "at_ns": 2, "counted": [1, 3]}],
+}).encode()  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +156,36 @@ def _frames(folder: Path) -> Iterator[object]:
         yield item
 
 
+def _scanned(body: bytes) -> None:
+    """By the wire scanner, which may hand a request on to the reference decoder."""
+    tables = Tables(max_attribute_bytes=2**16)
+    tables.add("traces", "protobuf", body, 1)
+    tables.take()
+
+
+def _rows(body: bytes) -> None:
+    """By both, which must agree on how many rows there are."""
+    counted = []
+    for rows in (wire.rows(), None):
+        with mock.patch.object(wire, "rows", lambda rows=rows: rows):
+            requests = row_binary.Requests([body], nested=False, all_text=True)
+            bodies = [request.body for request in requests]
+        counted.append(requests.rows)
+        for one in bodies:
+            items = decode.each("traces", one, encoding="protobuf", repair=decode.Repair(2**16))
+            assert all(item is not None for item in items)
+    assert counted[0] == counted[1]
+
+
+def _read_as(form: str) -> Callable[[bytes], object]:
+    return _in_file("s.jsonl", lambda folder: [*source.read([folder / "s.jsonl"], form)])
+
+
+def _journal(folder: Path) -> None:
+    looks = Journal(folder).read()
+    episodes(shortened(looks, 10**18))
+
+
 def _archive(folder: Path) -> None:
     archive = Archive(folder)
     archive.reports()
@@ -111,4 +212,33 @@ PARSERS = {
         _in_file(f"{RUN_ID}/{AFFECTED_FILE}", lambda folder: Archive(folder).affected_traces(RUN_ID, ISSUE)),
         (json.dumps({"issue_id": ISSUE, "trace_id": "5b8efff798038103d269b633813fc60c"}).encode(),),
     ),
+    "rows of ClickHouse": Parser(_rows, (_ROW, _ROW * 2), (ValueError,)),
+    "wire scanner": Parser(_scanned, (trace_request((1, 1), (2, 2)),), (decode.Undecodable,)),
+    "claude-code": Parser(_read_as("claude-code"), (_CLAUDE_CODE,)),
+    "codex": Parser(_read_as("codex"), (_CODEX,)),
+    **{form: Parser(_read_as(form), (json.dumps(record).encode(),)) for form, record in _EXPORTS.items()},
+    "expectations": Parser(
+        _in_file("e.md", lambda folder: expectations.read(folder / "e.md")),
+        (b"- E1 (agent: refunds): never promise a date\n  ```sql\n  SELECT 1\n  ```\n",),
+        (ConfigError,),
+    ),
+    "detector": Parser(
+        lambda body: rules.parse(body.decode("utf-8", "replace"), "slow_tool.sql"), (_RULE,), (rules.RuleError,)
+    ),
+    "alerts": Parser(_in_file(JOURNAL_FILE, _journal), (_LOOK,)),
+    "tombstones": Parser(_in_file(tombstones.FILE, tombstones.read), (b'{"at_ns": 1, "traces": ["ab"]}',)),
+    "pull state": Parser(
+        _in_file("s.json", lambda folder: pull._read_state(folder / "s.json")),
+        (b'{"since_ns": 1, "until_ns": 2, "moving": ["1-spans-20260301T100000Z-000001.duckdb"], "cursor": {"a": 1}}',),
+        (StoreError,),
+    ),
+    "receipt": Parser(
+        _in_file("slack.json", lambda folder: courier._due(courier._read(folder / "slack.json"))),
+        (b'{"state": "waiting", "next": 1.5, "attempts": 2}',),
+    ),
+    "trajectory": Parser(
+        _in_file("t.jsonl", lambda folder: trajectory.spent(folder / "t.jsonl")),
+        (b'{"kind": "asked", "call": 1, "input_tokens": 5}\n{"kind": "model", "call": 1, "elapsed": 1.5}\n',),
+    ),
+    "checkpoint": Parser(_in_file(NAME, lambda folder: Checkpoint(folder).load()), (b'{"version": 1, "turn": 2}',)),
 }

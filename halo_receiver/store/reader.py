@@ -33,8 +33,8 @@ class Reader:
     whole. What comes of a trace long after it settled must not bring it up again: `judged` are older segments, whose
     traces are passed over.
     `in_memory`: the tables of `scratch` are made in memory, for windows that are small.
-    `only` is a condition on span rows (`queries.only`) that at least one span of a trace must meet. `options` and
-    `segments` open the same window again, in another process.
+    `only` is a condition on span rows (`queries.only`) that at least one span of a trace must meet. `around`: of spans,
+    only one trace is asked for. `options` and `segments` open the same window again, in another process.
     """
 
     def __init__(
@@ -47,19 +47,21 @@ class Reader:
         settle: Settle | None = None,
         judged: Sequence[Path] = (),
         only: str | None = None,
+        around: str | None = None,
         memory_limit: str = "1GiB",
         threads: int = 2,
         in_memory: bool = False,
     ) -> None:
         self.options: dict[str, Any] = {
             "start_ns": start_ns, "end_ns": end_ns, "whole_traces": whole_traces, "settle": settle,
-            "judged": tuple(judged), "only": only,
+            "judged": tuple(judged), "only": only, "around": around,
         }  # fmt: skip
         self.start_ns = start_ns
         self.end_ns = end_ns
         self._settle = settle
         self._judged = judged
         self._only = only
+        self._around = around
         self._whole = whole_traces or settle is not None or only is not None
         self._agents_resolved = self._locked = False
         # What does not fit into memory goes to a directory of its own, which DuckDB makes and removes; not to the
@@ -161,7 +163,7 @@ class Reader:
     def _union(self, table: str, *, hidden: bool = False) -> str:
         parts = []
         for index in self._places:
-            conditions = [self._bound()]
+            conditions = [self._bound(), self._near.get(index, "") if table == "span_rows" else ""]
             if hidden and index in self._with_copies:
                 conditions.append(
                     "NOT EXISTS (SELECT 1 FROM memory.main._copies c WHERE c.segment = "
@@ -172,14 +174,19 @@ class Reader:
         return " UNION ALL ".join(parts)
 
     def _views(self) -> None:
-        execute = self.connection.execute
         self._places = self._attached.places()
+        self._near = {} if self._around is None else self._attached.near(self._around)
         if self._whole:
             self._choose()
         self._find_copies()
-        stored = self._union("span_rows", hidden=True)
+        with_facts = self._show(self._union("span_rows", hidden=True), self._union("log_rows"))
+        self._view_traces(with_facts=with_facts)
+
+    def _show(self, stored: str, logs: str) -> bool:
+        """Define the views of spans and logs over two SELECTs of rows; return whether logs say more of spans."""
+        execute = self.connection.execute
         execute(f"CREATE VIEW _span_rows AS {unfolded(f'({stored})')}")
-        execute(f"CREATE VIEW _log_rows AS {self._union('log_rows')}")
+        execute(f"CREATE VIEW _log_rows AS {logs}")
         with_facts = execute("SELECT 1 FROM _log_rows WHERE span_facts IS NOT NULL LIMIT 1").fetchone() is not None
         if with_facts:
             calls = f"({schema.calls_query('_span_rows', '_log_rows')})"
@@ -190,8 +197,8 @@ class Reader:
         execute("CREATE VIEW _spans AS FROM _own_spans")
         execute(f"CREATE VIEW spans AS SELECT {', '.join(schema.SPAN_COLUMNS)} FROM _spans")
         execute(f"CREATE VIEW logs AS {schema.logs_view('_log_rows')}")
-        self._view_traces(with_facts=with_facts)
         execute("CREATE MACRO attr(attributes, key) AS json_extract_string(attributes, '$.\"' || key || '\"')")
+        return with_facts
 
     def _find_copies(self) -> None:
         """Fill `_crossing` with the traces that lie in several segments, `_copies` with what of them came twice."""

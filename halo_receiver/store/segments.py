@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import duckdb
+import orjson
 import pyarrow as pa
 
 from halo_receiver.errors import StoreError
@@ -18,12 +19,10 @@ from halo_receiver.store import manifest, merge, tombstones
 from halo_receiver.store.disk import write_durably
 from halo_receiver.store.incoming import adopt
 from halo_receiver.store.schema import ROW_GROUP_SIZE, SMALL_ROW_GROUP_SIZE
-from halo_receiver.store.segment import SegmentName, listed, next_number, not_understood
+from halo_receiver.store.segment import POSITION_FILE, SegmentName, listed, next_number, not_understood
 from halo_receiver.store.writer import SegmentWriter, clean_unfinished
 
 log = logging.getLogger("halo.store")
-
-POSITION_FILE = "position.json"  # the furthest sealed spool position: outlives the segments it was in
 
 
 class Segments:
@@ -192,7 +191,7 @@ class Segments:
 
     def _remembered(self) -> tuple[int, int]:
         with contextlib.suppress(OSError, ValueError, TypeError):
-            file, offset = json.loads((self.directory / POSITION_FILE).read_bytes())
+            file, offset = orjson.loads((self.directory / POSITION_FILE).read_bytes())
             if type(file) is int and type(offset) is int and min(file, offset) >= 0:
                 return file, offset
         return (0, 0)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -46,15 +47,18 @@ def without(rows: pa.Table, deleted: frozenset[str]) -> pa.Table:
 
 
 def _read(directory: Path) -> list[tuple[int, list[str]]]:
+    """Return the deletions of the file; a damaged line costs itself alone."""
     try:
-        lines = (directory / FILE).read_text(encoding="utf-8").splitlines()
+        lines = (directory / FILE).read_bytes().split(b"\n")
     except OSError:
         return []
     found = []
     for line in lines:
         try:
-            item = json.loads(line)
-            found.append((int(item["at_ns"]), [str(trace) for trace in item["traces"]]))
+            item = orjson.loads(line)
+            at_ns, traces = item["at_ns"], item["traces"]
         except (ValueError, TypeError, KeyError):
             continue
+        if type(at_ns) is int and type(traces) is list:
+            found.append((at_ns, [trace for trace in traces if type(trace) is str]))
     return found

@@ -14,7 +14,7 @@ from halo_receiver.wire import json_ends
 Looked: TypeAlias = tuple[int, int, list[tuple[int, bytes, bytes]], list[tuple[bytes, int, int]]]
 Said: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None, str | None]
 
-VERSION = 6  # of what Python and C expect of each other here: raise it on both sides when that changes
+VERSION = 7  # of what Python and C expect of each other here: raise it on both sides when that changes
 
 _wire: Any
 try:
@@ -80,6 +80,12 @@ def first() -> Callable[[Any, tuple[Any, ...]], Any] | None:
     """Return conventions.sources.first in C, or None: it is called a dozen times for a span."""
     found: Callable[[Any, tuple[Any, ...]], Any] | None = getattr(_wire, "first", None)
     return found
+
+
+def rows() -> Callable[[bytes, int, int, Callable[[str], bytes | None]], tuple[int, int, int, bytes]] | None:
+    """Return what encodes rows of another store as a request, or None: `rows.h` says of which form."""
+    found: Any = getattr(_wire, "rows", None)
+    return found  # type: ignore[no-any-return]
 
 
 def scanner(**options: Any) -> Any:

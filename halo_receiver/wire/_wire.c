@@ -7,9 +7,10 @@
 #include "json_end.h"
 #include "member.h"
 #include "messages.h"
+#include "rows.h"
 #include "scan.h"
 
-#define VERSION 6 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
+#define VERSION 7 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
 
 static PyObject *crc32_bytes(PyObject *module, PyObject *data) {
   (void)module;
@@ -211,6 +212,9 @@ static PyMethodDef methods[] = {
      "nor boolean, None when there is none; False when unsure."},
     {"first", (PyCFunction)(void (*)(void))first_value, METH_FASTCALL,
      "first(reading, sources) -> the first value that is not empty, or None: as conventions.sources.first."},
+    {"rows", rows_encode, METH_VARARGS,
+     "rows(data, start, max_rows, listed) -> (end, rows, rejected, request): whole rows of RowBinary as one export request. "
+     "listed(text) encodes a list that prints back to the text, or returns None. ValueError: damaged."},
     {"crc32", crc32_bytes, METH_O, "crc32(data) -> int: as zlib.crc32."},
     {NULL, NULL, 0, NULL},
 };

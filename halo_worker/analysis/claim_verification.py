@@ -17,6 +17,7 @@ from halo_worker.analysis.answer_text import VerifiedAnswer as VerifiedAnswer
 from halo_worker.analysis.draft import DraftFinding, Occurrence
 from halo_worker.analysis.expectations import Expectation
 from halo_worker.analysis.hypotheses import Hypotheses, mode_of, same_failure
+from halo_worker.analysis.json_quotes import unescaped
 from halo_worker.analysis.recurring import Earlier
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.verdicts import Verdict
@@ -93,9 +94,7 @@ class ClaimVerifier:
         found: list[Evidence | str] = []
         for trace, span, quote in quotes:
             shown = quote[: answers.MAX_QUOTE_CHARACTERS]
-            located = self._spans.locate(trace, span, shown) or self._spans.locate(
-                trace, span, evidence.unescaped(shown)
-            )
+            located = self._spans.locate(trace, span, shown) or self._spans.locate(trace, span, unescaped(shown))
             found.append(
                 located or ("the quote is not in the span" if quote else "it has no quote, and the span has text")
             )
@@ -112,7 +111,7 @@ class ClaimVerifier:
             return quote
         if len(quote.quote) < CORRECTED_CHARACTERS:
             return problem
-        for text in (quote.quote, evidence.unescaped(quote.quote)):
+        for text in (quote.quote, unescaped(quote.quote)):
             corrected = quote.model_copy(update={"quote": text})
             if text.strip() and evidence.problem_of(self._spans, corrected) is None:
                 return corrected
@@ -192,14 +191,7 @@ class ClaimVerifier:
             else:
                 verified.citations += 1
                 problems.append(stands)
-        quoted = {quote.trace_id for quote in quotes}
-        # A quote speaks for the hypotheses of its kind that are named with it, and for no other rule's.
-        spoken = {
-            mode_of(name, self._hypotheses[name])
-            for name in stated.names
-            if quoted & traces_of(self._hypotheses[name].occurrences)
-        }
-        names = [name for name in stated.names if mode_of(name, self._hypotheses[name]) in spoken]
+        names = self._quoted(stated.names, quotes)
         if len(names) < len(stated.names):
             unproven = [name for name in stated.names if name not in names]
             problems.append(f"it quotes no trace of {', '.join(unproven[:5])}: quote at least one, verbatim")
@@ -217,6 +209,13 @@ class ClaimVerifier:
                 verified.verdicts[name] = Verdict(stated.verdict, kept, why, quotes)
         verified.problems += [f"{where}: {problem}" for problem in problems]
         verified.reasons += [f"{where}: {problem}" for problem in problems]
+
+    def _quoted(self, names: Sequence[str], quotes: Sequence[Evidence]) -> list[str]:
+        """Return the hypotheses that quotes prove: one speaks for those of its kind that are named with it, alone."""
+        traces = {quote.trace_id for quote in quotes}
+        modes = {name: mode_of(name, self._hypotheses[name]) for name in names}
+        proven = {modes[name] for name in names if traces & traces_of(self._hypotheses[name].occurrences)}
+        return [name for name in names if modes[name] in proven]
 
     async def _affected(
         self, claimed: Claimed, quotes: list[Evidence], problems: list[str], verified: VerifiedAnswer
@@ -255,8 +254,9 @@ class ClaimVerifier:
             if found.issue_id:  # a broken expectation, or known from earlier: a finding of its own
                 verified.findings.append(found)
                 continue
-            named = [one for one in verdicts.names_in(claimed.hypothesis, self._hypotheses)[0]
-                     if self._may_confirm(one, found, verified, problems)]  # fmt: skip
+            said = verdicts.names_in(claimed.hypothesis, self._hypotheses)[0]
+            quoted = self._quoted(said, found.evidence)
+            named = [one for one in said if self._may_confirm(one, quoted, verified, problems)]
             for name in named:
                 verified.confirmed[name] = found
             verified.led.update(named[:1])
@@ -265,11 +265,11 @@ class ClaimVerifier:
                 verified.findings.append(found)
             verified.problems += [f"finding '{claimed.title[:60]}': {problem}" for problem in problems]
 
-    def _may_confirm(self, name: str, found: DraftFinding, verified: VerifiedAnswer, problems: list[str]) -> bool:
+    def _may_confirm(self, name: str, quoted: Sequence[str], verified: VerifiedAnswer, problems: list[str]) -> bool:
         verdict = verified.verdicts.get(name)
         if verdict is not None and verdict.verdict == "refuted":
             problems.append(f"it names {name}, which is refuted")
-        elif not traces_of(self._hypotheses[name].occurrences) & {quote.trace_id for quote in found.evidence}:
+        elif name not in quoted:
             problems.append(f"it names {name} and quotes none of its traces")
         elif name in verified.confirmed:
             problems.append(f"another finding names {name}, too")

@@ -12,8 +12,9 @@ from pathlib import Path
 import click
 
 from halo_receiver.store.queries import NEWEST
-from halo_worker import run
+from halo_worker import issues, run
 from halo_worker.alerts import watch
+from halo_worker.alerts.journal import alerts_dir
 from halo_worker.cli.common import everywhere, print_rows, settings, show_report
 from halo_worker.cli.console import talk
 from halo_worker.config import Settings
@@ -40,7 +41,7 @@ def reports_command(
 ) -> None:
     """List the reports, or show one ('last', or a unique beginning of its ID)."""
     current = settings(data_dir, config)
-    archive = Archive(run.reports_dir(current))
+    archive = Archive(issues.reports_dir(current))
     if report_id is None and brief is None:
         reports, broken = archive.reports()
         for item in broken:
@@ -105,7 +106,7 @@ def open_command(wanted: str | None, only_print: bool, data_dir: Path | None, co
     'index' opens the page over all reports. The path is printed, too: on a machine without a browser, copy the file.
     """
     current = settings(data_dir, config)
-    archive = Archive(run.reports_dir(current))
+    archive = Archive(issues.reports_dir(current))
     page, anchor = _page(archive, wanted)
     if not page.is_file():
         raise InputError(f"{page} is not there", hint="'halo run' makes a report and its page")
@@ -141,7 +142,7 @@ def _alert_message(current: Settings, message_id: str | None) -> Report | None:
     if message_id is None:
         return None
     with contextlib.suppress(ReportError):
-        return Archive(watch.alerts_dir(current)).load(message_id)
+        return Archive(alerts_dir(current)).load(message_id)
     return None
 
 
@@ -157,7 +158,7 @@ def deliver_command(report_id: str | None, sinks: tuple[str, ...], data_dir: Pat
     current = settings(data_dir, config)
     if not current.sinks:
         raise InputError("no sinks are configured", hint="add [sinks.NAME] to halo.toml; deploy/halo.toml shows how")
-    archive = Archive(run.reports_dir(current))
+    archive = Archive(issues.reports_dir(current))
     message = _alert_message(current, report_id)
     if message is not None and message.alert is not None:
         alert = current.alerts.get(message.alert.name)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
+
 from halo_receiver.store.lock import DirectoryLock
 from halo_worker.config import RedactionConfig
 from halo_worker.config_delivery import SinkConfig
@@ -208,7 +210,7 @@ def _due(note: Mapping[str, Any]) -> float:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+        note = orjson.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}

@@ -11,12 +11,13 @@ from typing import Any
 from aiohttp import web
 
 from halo_receiver.store.lock import holder
-from halo_worker import run, schedule, status
+from halo_worker import issues, schedule, status
 from halo_worker.errors import HaloError, InputError
 from halo_worker.page.data import DATA, Data
 from halo_worker.page.rendering import render
 from halo_worker.page.runs import Run, Runs, start_halo
 
+LOOKED_THROUGH = 200  # newest reports, for the last of each schedule
 CHECKS_SECONDS = 15.0  # for which what the checks said is shown again
 DOCTOR_SECONDS = 60.0
 
@@ -51,11 +52,11 @@ def _view(data: Data) -> tuple[list[dict[str, Any]], list[status.Row], str]:
     current, now_ns = data.settings, data.clock()
     standing = list(status.rows(current, now_ns, known=data.memory()))
     try:
-        planned = schedule.plan(current.schedules, run.watermarks(current), now_ns)
+        planned = schedule.plan(current.schedules, issues.watermarks(current), now_ns)
     except HaloError as error:
         return [], standing, str(error)
     last: dict[str, Any] = {}
-    for line in reversed(data.lines(data.archive.ids()[:200])):
+    for line in reversed(data.lines(data.archive.until(now_ns)[:LOOKED_THROUGH])):
         if line.schedule:
             last[line.schedule] = line
     rows = [

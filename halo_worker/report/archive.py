@@ -107,16 +107,25 @@ class Archive:
 
     def ids(self) -> list[str]:
         """Return the ids of the published reports, newest first."""
-        if not self.directory.is_dir():
+        try:
+            with os.scandir(self.directory) as entries:  # asked for by every view: a tenth of what a glob takes
+                folders = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(
-            (
-                path.parent.name
-                for path in self.directory.glob(f"*/{REPORT_FILE}")
-                if not path.parent.name.startswith(".")
-            ),
-            reverse=True,
-        )
+        return sorted((one.name for one in folders if os.path.exists(f"{one.path}/{REPORT_FILE}")), reverse=True)
+
+    def until(self, now_ns: int) -> list[str]:
+        """Return the ids of the reports that were made until now, newest first: a wrong clock dates some later."""
+        now = f"{datetime.fromtimestamp(now_ns // 1_000_000_000, UTC):%Y%m%dT%H%M%SZ}~"
+        return [run_id for run_id in self.ids() if run_id <= now]
+
+    def stamps_of(self, run_ids: Iterable[str]) -> dict[str, int]:
+        """Return when each of these reports was written (mtime in nanoseconds): a resumed run writes its own again."""
+        found = {}
+        for run_id in run_ids:
+            with contextlib.suppress(OSError):
+                found[run_id] = (self.directory / run_id / REPORT_FILE).stat().st_mtime_ns
+        return found
 
     def load(self, run_id: str) -> Report:
         """Read one report; a unique beginning of its id is enough. Raises ReportError."""

@@ -44,8 +44,10 @@ def chance(p: float) -> str:
 
 
 def dollars(amount: float | None) -> str:
-    """Write an amount of money; four digits where it is under ten cents."""
-    return "–" if amount is None else f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"
+    """Write an amount of money; four digits where it is under ten cents, six where these would say nothing."""
+    if amount is None:
+        return "–"
+    return f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.{4 if amount >= 0.00005 else 6}f}"
 
 
 def duration(nanoseconds: float | None) -> str:

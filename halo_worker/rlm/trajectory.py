@@ -47,11 +47,11 @@ def spent(path: Path) -> tuple[Usage, int, float]:
     """Add up the usage, the attempts and the seconds that a record holds.
 
     An attempt that began and never ended, because the process was killed, counts with the input it sent. Truncated
-    lines are skipped.
+    lines, and values of another type, are skipped.
     """
     totals = dict.fromkeys(_COUNTED, 0)
     cost: float | None = None
-    begun: dict[Any, int] = {}
+    begun: dict[str, int] = {}
     calls, seconds = 0, 0.0
     if not path.exists():
         return Usage(), 0, 0.0
@@ -61,18 +61,26 @@ def spent(path: Path) -> tuple[Usage, int, float]:
                 record = orjson.loads(line)
             except orjson.JSONDecodeError:
                 continue
-            seconds = max(seconds, record.get("elapsed", 0.0))
-            if record.get("kind") == "asked":
+            if not isinstance(record, dict):
+                continue
+            kind, call = record.get("kind"), str(record.get("call"))
+            seconds = max(seconds, _number(record, "elapsed"))
+            if kind == "asked":
                 calls += 1
-                begun[record.get("call")] = record.get("input_tokens", 0)
-            if record.get("kind") == "model":
-                begun.pop(record.get("call"), None)
+                begun[call] = int(_number(record, "input_tokens"))
+            if kind == "model":
+                begun.pop(call, None)
                 for name in _COUNTED:
-                    totals[name] += record.get(name, 0)
+                    totals[name] += int(_number(record, name))
                 if record.get("cost_usd") is not None:
-                    cost = (cost or 0.0) + record["cost_usd"]
+                    cost = (cost or 0.0) + _number(record, "cost_usd")
     totals["input_tokens"] += sum(begun.values())
     return Usage(**totals, cost_usd=cost), calls, seconds
+
+
+def _number(record: dict[str, Any], name: str) -> float:
+    value = record.get(name)
+    return value if isinstance(value, int | float) else 0
 
 
 def _truncated(value: Any) -> Any:

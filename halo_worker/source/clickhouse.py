@@ -12,7 +12,7 @@ JSON attributes; ClickHouse documentation, HTTP interface and JSONCompactEachRow
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,25 +23,19 @@ import orjson
 from halo_receiver.decode.json_text import value_of
 from halo_receiver.decode.repair import Undecodable
 from halo_worker.display import one_line
-from halo_worker.errors import ConfigError, InputError
-from halo_worker.source.otlp_encoding import Row
+from halo_worker.errors import ConfigError, HaloError, InputError
+from halo_worker.source.otlp_encoding import Request
 from halo_worker.source.remote import StoreUnavailable
+from halo_worker.source.row_binary import ATTRIBUTES, COLUMNS, INTEGER, NO_END, Requests
 from halo_worker.window import Window
 
 SCHEME = "clickhouse://"
 TABLE = "otel_traces"
 CONNECT_SECONDS, SILENT_SECONDS = 10.0, 300.0
-NO_END = 2**63  # durations are unsigned in the table: from here on an end before the start, so none
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
 _NATIVE_PORTS = (9000, 9440)
 _REQUIRED = ("Timestamp", "TraceId", "SpanId", "ParentSpanId", "SpanName", "SpanKind", "ResourceAttributes",
              "SpanAttributes", "Duration", "StatusCode")  # fmt: skip
-# What is read, in this order; an expression that is not in the table is read as nothing.
-_COLUMNS = (
-    "TraceId", "SpanId", "ParentSpanId", "SpanName", "SpanKind", "StatusCode", "Duration", "SpanAttributes",
-    "ResourceAttributes", "TraceState", "ScopeName", "ScopeVersion", "StatusMessage", "Events.Timestamp", "Events.Name",
-    "Events.Attributes", "Links.TraceId", "Links.SpanId", "Links.TraceState", "Links.Attributes",
-)  # fmt: skip
 _FAULTS = {
     "516": "check the user, and its password in CLICKHOUSE_PASSWORD", "497": "the user may not read this table",
     "60": "name the table: clickhouse://…/DATABASE?table=NAME", "81": "name the database: clickhouse://…/DATABASE",
@@ -120,13 +114,17 @@ class ClickHouse:
 
     def rows(self, sql: str, **parameters: int) -> Iterator[Any]:
         """Yield the rows of a statement, each a list, as they come."""
+        for line in _lines(self._answer(f"{sql} FORMAT JSONCompactEachRow", parameters)):
+            yield self._row(line)
+
+    def _answer(self, sql: str, parameters: Mapping[str, int]) -> Iterator[bytes]:
+        """Yield the body of the answer to a statement as it comes."""
         query = {"database": self._where.database} | {f"param_{name}": value for name, value in parameters.items()}
         try:
-            with self._client.stream("POST", "/", params=query, content=f"{sql} FORMAT JSONCompactEachRow") as answer:
+            with self._client.stream("POST", "/", params=query, content=sql) as answer:
                 if answer.status_code != 200:
                     raise self._fault(answer.read(), answer.status_code)
-                for line in _lines(answer):
-                    yield self._row(line)
+                yield from answer.iter_bytes()
         except httpx.HTTPError as error:
             raise StoreUnavailable(
                 f"ClickHouse ({self._where.shown}) cannot be read: {one_line(str(error)) or type(error).__name__}",
@@ -153,8 +151,8 @@ class ClickHouse:
             hint=_FAULTS.get(code, "check the address and the window"),
         )
 
-    def window(self, window: Window, *, max_rows: int, margin_ns: int) -> Iterator[Row]:
-        """Yield the spans of the traces that ended in the window, whole within `margin_ns` around it.
+    def window(self, window: Window, *, max_rows: int, margin_ns: int) -> Iterator[Request]:
+        """Yield the spans of the traces that ended in the window as requests, whole within `margin_ns` around it.
 
         Raises InputError when the table is another one, and when there are more than `max_rows`.
         """
@@ -172,17 +170,25 @@ class ClickHouse:
                 f"ClickHouse ({self._where.shown}) holds {int(count):,} spans of this window, max_rows is {max_rows:,}",
                 hint="take a shorter window, or raise max_rows of [sources.NAME]",
             )
-        selected = ", ".join(_expression(name, columns) for name in _COLUMNS)
-        nested = not columns["SpanAttributes"].startswith("Map(")
-        rows = self.rows(f"SELECT toUnixTimestamp64Nano(Timestamp), {selected} {found}", **times)
-        read = 0
-        for row in _rows_of(rows, nested=nested):
-            read += 1
-            yield row
-        if read < int(count):
-            raise StoreUnavailable(
-                f"ClickHouse ({self._where.shown}) sent {read:,} of {int(count):,} spans", hint="run it again"
-            )
+        kinds = {name: kind for name, kind in columns.items() if COLUMNS.get(name, "").count(ATTRIBUTES)}
+        nested = not all("Map(" in kind for kind in kinds.values())
+        selected = ", ".join(_expression(name, columns, nested=nested) for name in COLUMNS)
+        chunks = self._answer(f"SELECT {selected} {found} FORMAT RowBinary", times)
+        requests = Requests(chunks, nested=nested, all_text=columns["SpanAttributes"].startswith("Map("))
+        try:
+            yield from requests
+        except ValueError:
+            raise self._cut(requests, int(count)) from None
+        if requests.rest or requests.rows < int(count):
+            raise self._cut(requests, int(count))
+
+    def _cut(self, requests: Requests, count: int) -> HaloError:
+        said = requests.tail.rfind(b"Code: ")
+        if said >= 0 and b"DB::" in requests.tail[said:]:
+            return self._fault(requests.tail[said:], 200)
+        return StoreUnavailable(
+            f"ClickHouse ({self._where.shown}) sent {requests.rows:,} of {count:,} spans", hint="run it again"
+        )
 
     def _described(self) -> dict[str, str]:
         where = self._where
@@ -219,51 +225,25 @@ def _filter(where: Address) -> str:
     )
 
 
-def _expression(name: str, columns: dict[str, str]) -> str:
+def _expression(name: str, columns: dict[str, str], *, nested: bool) -> str:
+    """Return what is selected of a column, of the type that `row_binary` reads; nothing where there is none."""
+    kind, listed = COLUMNS[name].removeprefix("Array(").rstrip(")"), COLUMNS[name].startswith("Array(")
     if name not in columns:
-        return "[]" if "." in name else "''"
-    if name == "Events.Timestamp":
-        return "arrayMap(t -> toUnixTimestamp64Nano(t), `Events.Timestamp`)"
-    return f"`{name}`"
+        return f"CAST([] AS Array({_type(kind, nested)}))" if listed else "''"
+    if kind == INTEGER or (kind == ATTRIBUTES and nested):
+        how = "toUnixTimestamp64Nano" if kind == INTEGER else "toJSONString"
+        return f"arrayMap(x -> {how}(x), `{name}`)" if listed else f"{how}(`{name}`)"
+    return f"CAST(`{name}` AS {f'Array({_type(kind, nested)})' if listed else _type(kind, nested)})"
 
 
-def _rows_of(rows: Iterable[list[Any]], *, nested: bool) -> Iterator[Row]:
-    """Read rows of the SELECT. `nested`: attributes are of JSON columns, which make objects of what had dots."""
-    flat = _flat if nested else dict
-    for row in rows:
-        (start, trace_id, span_id, parent, name, kind, status, duration, attributes, resource, state, scope, version,
-         message, times, names, said, link_traces, link_spans, link_states, linked) = row  # fmt: skip
-        if nested:
-            attributes, resource = _flat(attributes), _flat(resource)
-        begin, length = int(start), int(duration)
-        yield Row(
-            trace_id, span_id, parent, name, kind, begin, begin + length if length < NO_END else 0, attributes,
-            resource, state, scope, version, status, message,
-            [(int(at), *rest) for at, *rest in zip(times, names, map(flat, said), strict=True)] if times else [],
-            list(zip(link_traces, link_spans, link_states, map(flat, linked), strict=True)) if link_traces else [],
-            all_text=not nested,
-        )  # fmt: skip
+def _type(kind: str, nested: bool) -> str:
+    return kind if kind != ATTRIBUTES else "String" if nested else "Map(String, String)"
 
 
-def _flat(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return attributes as one object of dotted keys."""
-    flat: dict[str, Any] = {}
-    _spread(attributes, "", flat)
-    return flat
-
-
-def _spread(value: dict[str, Any], prefix: str, flat: dict[str, Any]) -> None:
-    for key, item in value.items():
-        if isinstance(item, dict):
-            _spread(item, f"{prefix}{key}.", flat)
-        elif item is not None:
-            flat[f"{prefix}{key}"] = item
-
-
-def _lines(answer: httpx.Response) -> Iterator[bytes]:
-    """Split the body at line ends alone; httpx's own lines are decoded, and end at other separators too."""
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Split a body at line ends alone."""
     rest = b""
-    for chunk in answer.iter_bytes():
+    for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
         yield from (line for line in whole if line)
     if rest:

@@ -21,6 +21,7 @@ CACHED_CHARACTERS = 64  # … of values up to this length
 TYPED_CHARACTERS = 256  # of text that may be a number or a list
 _TABLED = 2**14
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,18})(\.\d+(?:e[+-]?\d+)?|e[+-]?\d+)?", re.ASCII)
+_HEX = re.compile("[0-9a-fA-F]*")
 _TYPED = frozenset("-0123456789tf[")
 _DOUBLE, _FIXED, _TIMES = Struct("<d").pack, Struct("<Q").pack, Struct("<BQBQ").pack
 KINDS = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
@@ -71,6 +72,14 @@ class Row:
     all_text: bool = False  # whether the store keeps every value as text: it is made typed again
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One ExportTraceServiceRequest; `rejected` rows had no usable ids and are not in it."""
+
+    body: bytes
+    rejected: int = 0
+
+
 def typed(text: str) -> Any:
     """Return the value that prints as `text`, where there is one other than the text."""
     if len(text) > TYPED_CHARACTERS or text[:1] not in _TYPED:
@@ -96,6 +105,12 @@ def _list(text: str) -> Any:
         return text
     plain = all(isinstance(item, (str, int, float)) for item in value)
     return value if value and plain and orjson.dumps(value).decode() == text else text
+
+
+def encoded_list(text: str) -> bytes | None:
+    """Return the AnyValue of a list that prints back to the same text; None for other text."""
+    value = typed(text)
+    return None if value is text else _value(value)
 
 
 class Encoder:
@@ -157,15 +172,13 @@ class Encoder:
         return b"\x0a" + _length(len(resource)) + resource, b"\x0a" + _length(len(scope)) + scope
 
     def _span(self, row: Row, out: list[bytes]) -> None:
-        trace_id, span_id, parent = bytes.fromhex(row.trace_id), bytes.fromhex(row.span_id), b""
-        if row.parent_span_id:
-            parent = bytes.fromhex(row.parent_span_id)
-        if len(trace_id) != 16 or len(span_id) != 8:
+        trace_id, span_id, parent = _id(row.trace_id, 16), _id(row.span_id, 8), _id(row.parent_span_id, 8)
+        if not trace_id or not span_id:
             raise ValueError("unusable ids")
         parts = [b"\x0a\x10", trace_id, b"\x12\x08", span_id, self._name(row.name, row.kind)]
-        if len(parent) == 8:
+        if parent:
             parts += (b"\x22\x08", parent)
-        parts.append(_TIMES(0x39, row.start, 0x41, row.end))
+        parts.append(_TIMES(0x39, row.start & 2**64 - 1, 0x41, row.end & 2**64 - 1))
         if row.trace_state:
             parts.append(_text(b"\x1a", row.trace_state))
         self._attributes(b"\x4a", row.attributes, parts)
@@ -174,7 +187,10 @@ class Encoder:
             self._attributes(b"\x1a", attributes, event)
             parts += (b"\x5a", _length(sum(map(len, event))), *event)
         for trace, span, state, attributes in row.links:
-            link = [b"\x0a\x10", bytes.fromhex(trace), b"\x12\x08", bytes.fromhex(span), _text(b"\x1a", state)]
+            trace_id, span_id = _id(trace, 16), _id(span, 8)
+            if not trace_id or not span_id:
+                continue
+            link = [b"\x0a\x10", trace_id, b"\x12\x08", span_id, _text(b"\x1a", state)]
             self._attributes(b"\x22", attributes, link)
             parts += (b"\x6a", _length(sum(map(len, link))), *link)
         code = _code(row.status, STATUSES)
@@ -225,6 +241,11 @@ class Encoder:
         inner = 1 + len(size) + len(raw)
         value = _length(inner)
         return tag, _length(len(head) + len(value) + inner), head, value, b"\x0a", size, raw
+
+
+def _id(text: str, size: int) -> bytes:
+    """Read an id; empty where it is none."""
+    return bytes.fromhex(text) if len(text) == 2 * size and _HEX.fullmatch(text) else b""
 
 
 def _code(name: str, codes: dict[str, int]) -> int:

@@ -50,10 +50,11 @@ def store(answer: Answer) -> Iterator[tuple[str, list[Asked]]]:
         def do_GET(self) -> None:
             seen.append(Asked(self))
             status, headers, value = answer(seen[-1])
-            body = value.encode() if isinstance(value, str) else json.dumps(value).encode()
+            text = value if isinstance(value, str | bytes) else json.dumps(value)
+            body = text.encode() if isinstance(text, str) else text
             self.send_response(status)
-            for name, text in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, text)
+            for name, said in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, said)
             self.end_headers()
             self.wfile.write(body)
 

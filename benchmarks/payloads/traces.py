@@ -1,68 +1,22 @@
-"""Export requests for the ingest benchmark: agents' spans of about 7.6 kB, plain HTTP spans of about 0.5 kB.
-
-A `Request` is encoded once and may be sent any number of times: `renew` writes new trace ids into its bytes, so that
-every replay holds spans the receiver has not seen.
-"""
+"""Traces of two workloads, made up: agents' turns in two conventions, and HTTP requests through a service."""
 
 from __future__ import annotations
 
 import json
 import random
-import struct
-from dataclasses import dataclass, field
 from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from benchmarks.payloads.messages import DEFINITIONS, as_flat, as_parts
+from benchmarks.payloads.words import ROUTES, SYLLABLES, TOOLS, WORDS
 
 _START = 1_790_000_000_000_000_000
-_NONCE = struct.Struct("<Q")
-_WORDS = """
-the of to and a in is it you that he was for on are with as his they be at one have this from or had by hot
-word but what some we can out other were all there when up use your how said an each she which do their time
-if will way about many then them write would like so these her long make thing see him two has look more day
-could go come did number sound no most people my over know water than call first who may down side been now
-find any new work part take get place made live where after back little only round man year came show every
-good me give our under name very through just form sentence great think say help low line differ turn cause
-much mean before move right boy old too same tell does set three want air well also play small end put home
-read hand port large spell add even land here must big high such follow act why ask men change went light kind
-off need house picture try us again animal point mother world near build self earth father head stand own page
-should country found answer school grow study still learn plant cover food sun four between state keep eye
-never last let thought city tree cross farm hard start might story saw far sea draw left late run while press
-close night real life few north open seem together next white children begin got walk example ease paper group
-always music those both mark often letter until mile river car feet care second book carry took science eat
-room friend began idea fish mountain stop once base hear horse cut sure watch color face wood main enough
-plain girl usual young ready above ever red list though feel talk bird soon body dog family direct pose leave
-song measure door product black short numeral class wind question happen complete ship area half rock order
-fire south problem piece told knew pass since top whole king space heard best hour better true during hundred
-five remember step early hold west ground interest reach fast verb sing listen six table travel less morning
-ten simple several vowel toward war lay against pattern slow refund invoice customer account balance shipment
-warehouse latency deployment rollback schema index query cluster
-""".split()  # noqa: SIM905 - a list of words reads worse
-_SYLLABLES = ("ra", "ven", "lo", "mi", "tor", "sel", "da", "ku", "pin", "est", "ar", "bo", "gli", "ne", "sha", "ti")
-_TOOLS = ("search_orders", "get_customer", "refund_order", "send_email", "read_file", "run_tests", "web_search")
-_ROUTES = ("/api/cart", "/api/orders/{id}", "/api/users/{id}/profile", "/health", "/api/search", "/api/checkout")
 
 
-@dataclass(slots=True)
-class Request:
-    """The bytes of one export request, and where its trace ids are."""
-
-    body: bytearray
-    spans: int
-    places: list[int] = field(default_factory=list)
-
-    def renew(self, number: int) -> bytearray:
-        """Write trace ids that depend on `number` into the body: the first eight bytes of each are replaced."""
-        nonce = _NONCE.pack(number + 1)
-        body = self.body
-        for place in self.places:
-            body[place : place + 8] = nonce  # the other half of the id tells the traces of a request apart
-        return body
-
-
-def _kv(key: str, value: Any) -> KeyValue:
+def key_value(key: str, value: Any) -> KeyValue:
+    """Return an attribute."""
     if isinstance(value, bool):
         return KeyValue(key=key, value=AnyValue(bool_value=value))
     if isinstance(value, int):
@@ -76,18 +30,18 @@ def _kv(key: str, value: Any) -> KeyValue:
     return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
-class _Writer:
+class Writer:
     """Traces of one workload, from one source of randomness."""
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.words = (*_WORDS, *(self._name() for _ in range(4000)))
+        self.words = (*WORDS, *(self._name() for _ in range(4000)))
         self.weights = [1 / (rank + 300) for rank in range(len(self.words))]
         self.now = _START
         self.ids = 0
 
     def _name(self) -> str:
-        return "".join(self.rng.choice(_SYLLABLES) for _ in range(self.rng.randint(2, 4)))
+        return "".join(self.rng.choice(SYLLABLES) for _ in range(self.rng.randint(2, 4)))
 
     def text(self, words: int) -> str:
         chosen = self.rng.choices(self.words, self.weights, k=words)
@@ -110,13 +64,17 @@ class _Writer:
         span.status.message = message
         event = span.events.add(time_unix_nano=self.now, name="exception")
         frames = "".join(
-            f'  File "/srv/app/agents/{self.rng.choice(_WORDS)}.py", line {self.rng.randint(1, 900)}, in '
-            f"{self.rng.choice(_WORDS)}\n    {self.rng.choice(_WORDS)}({self.rng.choice(_WORDS)})\n"
+            f'  File "/srv/app/agents/{self.rng.choice(WORDS)}.py", line {self.rng.randint(1, 900)}, in '
+            f"{self.rng.choice(WORDS)}\n    {self.rng.choice(WORDS)}({self.rng.choice(WORDS)})\n"
             for _ in range(12)
         )
         stack = f"Traceback (most recent call last):\n{frames}{kind}: {message}"
         event.attributes.extend(
-            [_kv("exception.type", kind), _kv("exception.message", message), _kv("exception.stacktrace", stack)]
+            [
+                key_value("exception.type", kind),
+                key_value("exception.message", message),
+                key_value("exception.stacktrace", stack),
+            ]
         )
 
     def agent_trace(self, trace: bytes, genai: bool) -> list[Span]:
@@ -133,7 +91,7 @@ class _Writer:
         answer = ""
         for turn in range(4):
             llm = self.span(trace, agent.span_id, "chat gpt-4o", 3, rng.uniform(300, 4000))
-            tool, call = rng.choice(_TOOLS), f"call_{rng.getrandbits(64):016x}"
+            tool, call = rng.choice(TOOLS), f"call_{rng.getrandbits(64):016x}"
             arguments = json.dumps({"query": self.text(6), "limit": rng.randint(1, 50)})
             last = turn == 3
             answer = self.text(160) if last else ""
@@ -144,7 +102,7 @@ class _Writer:
                 ]
             tokens = (rng.randint(300, 6000), rng.randint(20, 900))
             (self._genai if genai else self._openinference)(llm, messages, said, tokens, session)
-            llm.events.add(time_unix_nano=self.now, name="first_token").attributes.append(_kv("index", 0))
+            llm.events.add(time_unix_nano=self.now, name="first_token").attributes.append(key_value("index", 0))
             spans.append(llm)
             if rng.random() < 0.03:
                 self.fail(llm, "RateLimitError", f"Error code: 429 - rate limit reached, retry in {rng.random():.2f}s")
@@ -162,8 +120,8 @@ class _Writer:
             pairs += [
                 ("gen_ai.operation.name", "invoke_agent"), ("gen_ai.agent.name", "support-agent"),
                 ("gen_ai.provider.name", "openai"),
-                ("gen_ai.input.messages", json.dumps(_parts(messages[:2]))),
-                ("gen_ai.output.messages", json.dumps(_parts([{"role": "assistant", "content": answer}]))),
+                ("gen_ai.input.messages", json.dumps(as_parts(messages[:2]))),
+                ("gen_ai.output.messages", json.dumps(as_parts([{"role": "assistant", "content": answer}]))),
             ]  # fmt: skip
         else:
             pairs += [
@@ -175,7 +133,7 @@ class _Writer:
             ("app.version", "2.14.1"),
             ("thread.id", rng.randint(1, 64)),
         ]
-        agent.attributes.extend(_kv(key, value) for key, value in pairs)
+        agent.attributes.extend(key_value(key, value) for key, value in pairs)
         return spans
 
     def _genai(self, span: Span, messages: list[Any], said: Any, tokens: tuple[int, int], session: str) -> None:
@@ -186,13 +144,13 @@ class _Writer:
             ("gen_ai.response.finish_reasons", ["tool_calls" if said.get("tool_calls") else "stop"]),
             ("gen_ai.usage.input_tokens", tokens[0]), ("gen_ai.usage.output_tokens", tokens[1]),
             ("gen_ai.conversation.id", session), ("gen_ai.agent.name", "support-agent"),
-            ("gen_ai.tool.definitions", json.dumps(_DEFINITIONS)),
-            ("gen_ai.input.messages", json.dumps(_parts(messages))),
-            ("gen_ai.output.messages", json.dumps(_parts([said]))), ("server.address", "api.openai.com"),
+            ("gen_ai.tool.definitions", json.dumps(DEFINITIONS)),
+            ("gen_ai.input.messages", json.dumps(as_parts(messages))),
+            ("gen_ai.output.messages", json.dumps(as_parts([said]))), ("server.address", "api.openai.com"),
             ("server.port", 443), ("deployment.environment", "production"), ("app.version", "2.14.1"),
             ("thread.id", self.rng.randint(1, 64)),
         ]  # fmt: skip
-        span.attributes.extend(_kv(key, value) for key, value in pairs)
+        span.attributes.extend(key_value(key, value) for key, value in pairs)
 
     def _openinference(self, span: Span, messages: list[Any], said: Any, tokens: tuple[int, int], session: str) -> None:
         request = {"model": "gpt-4o", "messages": messages, "temperature": 0.2, "max_tokens": 4096}
@@ -207,9 +165,9 @@ class _Writer:
         ]  # fmt: skip
         for index, message in enumerate(messages):
             prefix = f"llm.input_messages.{index}.message."
-            pairs += _flat(prefix, message)
-        pairs += _flat("llm.output_messages.0.message.", said)
-        span.attributes.extend(_kv(key, value) for key, value in pairs)
+            pairs += as_flat(prefix, message)
+        pairs += as_flat("llm.output_messages.0.message.", said)
+        span.attributes.extend(key_value(key, value) for key, value in pairs)
 
     def _tool(self, span: Span, tool: str, call: str, arguments: str, result: str, session: str, genai: bool) -> None:
         pairs: list[tuple[str, Any]] = [("session.id", session), ("deployment.environment", "production")]
@@ -225,14 +183,14 @@ class _Writer:
                 ("output.value", result), ("input.mime_type", "application/json"), ("tool_call.id", call),
             ]  # fmt: skip
         pairs += [("thread.id", self.rng.randint(1, 64)), ("app.version", "2.14.1"), ("retry.count", 0)]
-        span.attributes.extend(_kv(key, value) for key, value in pairs)
+        span.attributes.extend(key_value(key, value) for key, value in pairs)
 
     def http_trace(self, trace: bytes) -> list[Span]:
         """A request through a service: server span, clients and internals below it."""
         rng = self.rng
         spans: list[Span] = []
         for index in range(8):
-            route = rng.choice(_ROUTES)
+            route = rng.choice(ROUTES)
             parent = spans[0].span_id if spans else b""
             span = self.span(trace, parent, f"GET {route}", 2 if index == 0 else 3, rng.uniform(1, 300))
             failed = rng.random() < 0.02
@@ -247,100 +205,6 @@ class _Writer:
             if failed:
                 span.status.code = 2
                 span.status.message = f"upstream answered 503 after {rng.randint(1, 900)} ms"
-            span.attributes.extend(_kv(key, value) for key, value in pairs)
+            span.attributes.extend(key_value(key, value) for key, value in pairs)
             spans.append(span)
         return spans
-
-
-_DEFINITIONS = [
-    {
-        "type": "function", "name": name, "description": f"{name.replace('_', ' ')} of the shop",
-        "parameters": {"type": "object", "properties": {"query": {"type": "string"}, "limit": {"type": "integer"}}},
-    }
-    for name in _TOOLS
-]  # fmt: skip
-
-
-def _parts(messages: list[Any]) -> list[Any]:
-    """Messages in the form of OpenTelemetry's GenAI conventions."""
-    out = []
-    for message in messages:
-        parts: list[Any] = []
-        if message["role"] == "tool":
-            parts.append({"type": "tool_call_response", "id": message["tool_call_id"], "response": message["content"]})
-        elif message["content"]:
-            parts.append({"type": "text", "content": message["content"]})
-        for call in message.get("tool_calls", ()):
-            function = call["function"]
-            arguments = json.loads(function["arguments"])
-            parts.append({"type": "tool_call", "id": call["id"], "name": function["name"], "arguments": arguments})
-        out.append({"role": message["role"], "parts": parts})
-    return out
-
-
-def _flat(prefix: str, message: Any) -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = [(f"{prefix}role", message["role"])]
-    if message["content"]:
-        pairs.append((f"{prefix}content", message["content"]))
-    if "tool_call_id" in message:
-        pairs.append((f"{prefix}tool_call_id", message["tool_call_id"]))
-    for index, call in enumerate(message.get("tool_calls", ())):
-        inner = f"{prefix}tool_calls.{index}.tool_call."
-        pairs += [
-            (f"{inner}id", call["id"]),
-            (f"{inner}function.name", call["function"]["name"]),
-            (f"{inner}function.arguments", call["function"]["arguments"]),
-        ]
-    return pairs
-
-
-def _encode(groups: list[tuple[str, str, list[Span]]]) -> Request:
-    request = ExportTraceServiceRequest()
-    for service, scope_name, spans in groups:
-        group = ResourceSpans()
-        group.resource.attributes.extend(
-            [
-                _kv("service.name", service), _kv("service.version", "2.14.1"), _kv("telemetry.sdk.language", "python"),
-                _kv("telemetry.sdk.name", "opentelemetry"), _kv("host.name", "worker-17.internal"),
-            ]
-        )  # fmt: skip
-        scoped = ScopeSpans()
-        scoped.scope.name = scope_name
-        scoped.scope.version = "1.2.3"
-        scoped.spans.extend(spans)
-        group.scope_spans.append(scoped)
-        request.resource_spans.append(group)
-    body = bytearray(request.SerializeToString())
-    result = Request(body, sum(len(spans) for _, _, spans in groups))
-    for trace in {span.trace_id for _, _, spans in groups for span in spans}:
-        place = body.find(trace)
-        while place >= 0:
-            result.places.append(place)
-            place = body.find(trace, place + 16)
-    return result
-
-
-def requests(workload: str, *, count: int, spans: int, seed: int = 1) -> list[Request]:
-    """Return `count` different requests of about `spans` spans each: workload `llm` or `plain`."""
-    writer = _Writer(seed)
-    out = []
-    for _ in range(count):
-        groups: dict[str, list[Span]] = {}
-        number = 0
-        total = 0
-        while total < spans:
-            number += 1
-            trace = b"\0" * 8 + bytes([number % 256]) + writer.rng.randbytes(7)
-            if workload == "llm":
-                genai = number % 2 == 0
-                made = writer.agent_trace(trace, genai)
-                scope = "opentelemetry.instrumentation.openai_v2" if genai else "openinference.instrumentation.openai"
-            else:
-                made = writer.http_trace(trace)
-                scope = "opentelemetry.instrumentation.asgi"
-            made = made[: spans - total]
-            groups.setdefault(scope, []).extend(made)
-            total += len(made)
-        service = "support-agent" if workload == "llm" else "shop"
-        out.append(_encode([(service, scope, group) for scope, group in groups.items()]))
-    return out
