@@ -16,7 +16,7 @@ from halo_receiver.store import manifest
 from halo_receiver.store.lock import holder
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import listed
-from halo_worker import counters, freshness, run, schedule, segments_client
+from halo_worker import counters, freshness, issues, run, schedule, segments_client
 from halo_worker.alerts import eligible, standing, watch
 from halo_worker.analysis import expectations, overview, repository
 from halo_worker.analysis.detectors import DETECTORS, capture
@@ -178,7 +178,7 @@ def _worker(current: Settings) -> Iterator[Check]:
     worker = holder(schedule.worker_lock(current.store.data_dir))
     late = None
     with contextlib.suppress(HaloError):  # of a schedule that is none, which is said below
-        planned = schedule.plan(current.schedules, run.watermarks(current), time.time_ns())
+        planned = schedule.plan(current.schedules, issues.watermarks(current), time.time_ns())
         late = min((item.overdue_since for item in planned if item.overdue_since), default=None)
     if worker is not None:
         yield "worker", "ok", f"{worker} runs the schedules"
@@ -199,7 +199,7 @@ def _schedules(current: Settings) -> Iterator[Check]:
         alone = replace(current, schedules={name: config})
         try:
             schedule.check(alone)
-            [item] = schedule.plan(alone.schedules, run.watermarks(current), now)
+            [item] = schedule.plan(alone.schedules, issues.watermarks(current), now)
         except HaloError as error:
             yield f"schedule {name}", "problem", _told(error)
             continue

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import EllipsisType
 
-from halo_worker.analysis.detectors import REPLACED
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
 from halo_worker.report.archive import Archive
@@ -17,6 +17,28 @@ from halo_worker.report.model import Report
 from halo_worker.window import Window
 
 REMEMBERED = 1000  # newest reports that issues are known from: 4 ms each to read, at every run
+
+
+def reports_dir(current: Settings) -> Path:
+    """Return where reports are published."""
+    return current.store.data_dir / "reports"
+
+
+def last_reports(current: Settings, archive: Archive | None = None) -> dict[str, Report]:
+    """Return the newest report of each schedule that has run; an archive that is given remembers what was read."""
+    reports, _ = (archive or Archive(reports_dir(current))).reports(newest=REMEMBERED)
+    return {report.schedule: report for report in reversed(reports) if report.schedule}
+
+
+def memory(current: Settings, *, scope: Scope | EllipsisType = ...) -> IssueMemory:
+    """Return the issues of the data directory, as one schedule sees them; without it, as the last to see each."""
+    return open_memory(Archive(reports_dir(current)), scope=scope)
+
+
+def watermarks(current: Settings) -> Callable[[str, int], int | None]:
+    """Return the question: where did a schedule's last published window end, as of a time?"""
+    archive = Archive(reports_dir(current))
+    return lambda name, now_ns: archive.watermark(name, now_ns=now_ns)
 
 
 def open_memory(
@@ -30,6 +52,8 @@ def open_memory(
 
     With a window, as they were before it: what was found in it, and later, is no past to compare it with.
     """
+    from halo_worker.analysis.detectors import REPLACED  # reads the whole catalogue
+
     reports, _ = archive.reports(newest=REMEMBERED)
 
     def precedes(report: Report) -> bool:

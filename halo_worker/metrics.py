@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from halo_worker import run, schedule
+from halo_worker import issues, run, schedule
 from halo_worker.config import Settings
 from halo_worker.report.archive import Archive
 
@@ -31,7 +31,7 @@ class WorkerMetrics(Collector):
         self._clock = clock
         self._ran: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
-        self._archive = Archive(run.reports_dir(current))  # remembers what it has read
+        self._archive = Archive(issues.reports_dir(current))  # remembers what it has read
         self._courier = run.courier(current)
 
     def ran(self, name: str, status: str) -> None:
@@ -69,14 +69,14 @@ class WorkerMetrics(Collector):
 
     def _schedules(self) -> Iterator[Metric]:
         now = self._clock()
-        planned = schedule.plan(self._current.schedules, run.watermarks(self._current), now)
+        planned = schedule.plan(self._current.schedules, issues.watermarks(self._current), now)
         following = {(item.name,): item.next_run / 1e9 for item in planned if item.next_run}
         overdue = {(item.name,): (now - item.overdue_since) / 1e9 if item.overdue_since else 0.0 for item in planned}
         yield _gauge("halo_schedule_next_run_timestamp_seconds", "When a schedule runs next", ["schedule"], following)
         yield _gauge("halo_schedule_overdue_seconds", "Since the first time that has no report", ["schedule"], overdue)
 
     def _of_reports(self) -> Iterator[Metric]:
-        newest = run.last_reports(self._current, self._archive)
+        newest = issues.last_reports(self._current, self._archive)
         last = {(name,): report.created_at / 1e9 for name, report in newest.items()}
         found = Counter(
             (name, finding.severity, finding.state) for name, report in newest.items() for finding in report.findings

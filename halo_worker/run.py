@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import EllipsisType
 
 from halo_receiver import permissions
 from halo_receiver.store.reader import Reader
@@ -25,7 +24,6 @@ from halo_worker.errors import ConfigError, HaloError
 from halo_worker.report import briefs, html, markdown
 from halo_worker.report.archive import Archive, new_run_id
 from halo_worker.report.formats import minute
-from halo_worker.report.issue import Scope
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Report
 from halo_worker.report.page_data import SCENE_FILE
@@ -52,28 +50,6 @@ def interrupt() -> None:
     _interrupted.set()
 
 
-def reports_dir(current: Settings) -> Path:
-    """Return where reports are published."""
-    return current.store.data_dir / "reports"
-
-
-def watermarks(current: Settings) -> Callable[[str, int], int | None]:
-    """Return the question: where did a schedule's last published window end, as of a time?"""
-    archive = Archive(reports_dir(current))
-    return lambda name, now_ns: archive.watermark(name, now_ns=now_ns)
-
-
-def last_reports(current: Settings, archive: Archive | None = None) -> dict[str, Report]:
-    """Return the newest report of each schedule that has run; an archive that is given remembers what was read."""
-    reports, _ = (archive or Archive(reports_dir(current))).reports(newest=issues.REMEMBERED)
-    return {report.schedule: report for report in reversed(reports) if report.schedule}
-
-
-def memory(current: Settings, *, scope: Scope | EllipsisType = ...) -> IssueMemory:
-    """Return the issues of the data directory, as one schedule sees them; without it, as the last to see each."""
-    return issues.open_memory(Archive(reports_dir(current)), scope=scope)
-
-
 def run_schedule(
     current: Settings, name: str, window: Window, *, now_ns: int, progress: Callable[[Progress], None] = lambda _: None
 ) -> Result:
@@ -98,7 +74,7 @@ def run_schedule(
 
 def _gap(current: Settings, name: str, window: Window, now_ns: int) -> tuple[str, ...]:
     """Say what lies between a schedule's last window and this one: after a long downtime not all is caught up."""
-    before = watermarks(current)(name, now_ns)
+    before = issues.watermarks(current)(name, now_ns)
     if before is None or before >= window.start_ns:
         return ()
     between = f"{minute(before)} and {minute(window.start_ns)} UTC"
@@ -128,7 +104,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     if request.resume:
         request = resumed(current, request)
     run_id = request.resume or new_run_id(now_ns)
-    home = Archive(reports_dir(current))
+    home = Archive(issues.reports_dir(current))
     archive = home
     if request.out:
         permissions.make_directory(request.out)
@@ -283,7 +259,7 @@ def _write_index(current: Settings, archive: Archive, request: Request) -> None:
 
 def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) -> list[Delivery]:
     """Deliver one report again to what has no receipt of it: its schedule's sinks, or those named."""
-    archive = Archive(reports_dir(current))
+    archive = Archive(issues.reports_dir(current))
     report = archive.load(run_id)
     if sinks is None:
         schedule = current.schedules.get(report.schedule or "")
@@ -293,5 +269,5 @@ def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) 
 
 def courier(current: Settings, archive: Archive | None = None) -> Courier:
     """Return what tries again what sinks could not take. It remembers what it need not look at any more."""
-    archive = archive or Archive(reports_dir(current))
+    archive = archive or Archive(issues.reports_dir(current))
     return Courier(archive, current.sinks, current.redaction, links=current.links_in_messages())

@@ -9,8 +9,7 @@ from halo_receiver import backlog
 from halo_receiver.store import manifest
 from halo_receiver.store.lock import holder
 from halo_receiver.store.segment import listed
-from halo_worker import freshness, run, schedule, segments_client
-from halo_worker.alerts import standing
+from halo_worker import freshness, issues, schedule, segments_client
 from halo_worker.config import Settings
 from halo_worker.moments import human_duration
 from halo_worker.report import formats, headline
@@ -29,18 +28,20 @@ def rows(current: Settings, now_ns: int, *, known: IssueMemory | None = None) ->
     )
     yield "receiver", _receiver(directory)
     yield "worker", holder(schedule.worker_lock(directory)) or "none: 'halo up' starts one with a receiver"
-    archive = Archive(run.reports_dir(current))
+    archive = Archive(issues.reports_dir(current))
     ids = archive.ids()
     if ids:
         report = archive.load(ids[0])
         yield "last report", f"{_ago(report.created_at, now_ns)}: {headline.headline(report)} ({report.id})"
-        memory = known or run.memory(current)
+        memory = known or issues.memory(current)
         open_ = [one for one in memory.issues.values() if one.state != "resolved"]
         yield "issues", f"{len(open_)} open of {len(memory.issues)} followed: 'halo issues' lists them"
     else:
         yield "last report", "none: 'halo run' makes one now"
     yield "next report", _next(current, now_ns)
     if current.alerts:
+        from halo_worker.alerts import standing  # with the sinks and all that finds
+
         yield "alerts", standing.summary(current, now_ns)
 
 
@@ -65,7 +66,7 @@ def _receiver(directory: Path) -> str:
 
 
 def _next(current: Settings, now_ns: int) -> str:
-    planned = schedule.plan(current.schedules, run.watermarks(current), now_ns)
+    planned = schedule.plan(current.schedules, issues.watermarks(current), now_ns)
     due = [(item.next_run, item.name) for item in planned if item.next_run]
     if not due:
         return "never: no schedule is due again"

@@ -10,7 +10,7 @@ from typing import cast
 
 import click
 
-from halo_worker import run
+from halo_worker import issues
 from halo_worker.cli.common import everywhere, nearest, print_rows, settings
 from halo_worker.cli.console import talk
 from halo_worker.display import one_line
@@ -59,7 +59,7 @@ def issues_command(
     reopen    takes all of these back
     """
     current = settings(data_dir, config)
-    memory = run.memory(current, scope=schedule) if schedule else run.memory(current)
+    memory = issues.memory(current, scope=schedule) if schedule else issues.memory(current)
     if schedule and schedule not in {*current.schedules, *memory.scopes}:
         known = ", ".join(sorted({*current.schedules, *memory.scopes}))
         raise InputError(f"there is no schedule '{schedule}'", hint=f"there are: {known}")
@@ -71,7 +71,7 @@ def issues_command(
         raise InputError(f"which issue to {action}?", hint="'halo issues' lists them")
     issue = memory.find(issue_id)
     if action == "show":
-        verified = Verifications(run.reports_dir(current)).of(issue.issue_id)
+        verified = Verifications(issues.reports_dir(current)).of(issue.issue_id)
         if form == "json":
             kept = [item.model_dump(mode="json") for item in verified]
             print_rows([issue_rows.row(issue) | issue_rows.details(issue) | {"verifications": kept}], "json")
@@ -79,7 +79,7 @@ def issues_command(
             _show(issue, verified)
         return
     decided = cast(Action, action)
-    decision = Decisions(run.reports_dir(current)).append(
+    decision = Decisions(issues.reports_dir(current)).append(
         issue.issue_id, decided, now_ns=time.time_ns(), note=because or note, release=release,
         traces=[_known_trace(trace) for trace in traces],
     )  # fmt: skip

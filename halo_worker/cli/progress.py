@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.status import Status
 
-from halo_worker import run
-from halo_worker.analysis.work import Progress
 from halo_worker.cli.common import talk_console
 from halo_worker.cli.console import talk
 from halo_worker.display import one_line
 from halo_worker.report.formats import plural
+
+if TYPE_CHECKING:
+    from halo_worker.analysis.work import Progress
 
 EVERY_SECONDS = 30.0  # between lines where there is no terminal, unless a turn begins
 
@@ -80,6 +81,8 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+
+    from halo_worker import run  # every engine, which only a run needs
 
     def ask(number: int, frame: FrameType | None) -> None:
         talk("interrupted: what is established is published; once more to end at once")

@@ -12,8 +12,7 @@ from pathlib import Path
 import click
 
 from halo_receiver.store.queries import NEWEST
-from halo_worker import run
-from halo_worker.alerts import watch
+from halo_worker import issues
 from halo_worker.cli.common import everywhere, print_rows, settings, show_report
 from halo_worker.cli.console import talk
 from halo_worker.config import Settings
@@ -40,7 +39,7 @@ def reports_command(
 ) -> None:
     """List the reports, or show one ('last', or a unique beginning of its ID)."""
     current = settings(data_dir, config)
-    archive = Archive(run.reports_dir(current))
+    archive = Archive(issues.reports_dir(current))
     if report_id is None and brief is None:
         reports, broken = archive.reports()
         for item in broken:
@@ -105,7 +104,7 @@ def open_command(wanted: str | None, only_print: bool, data_dir: Path | None, co
     'index' opens the page over all reports. The path is printed, too: on a machine without a browser, copy the file.
     """
     current = settings(data_dir, config)
-    archive = Archive(run.reports_dir(current))
+    archive = Archive(issues.reports_dir(current))
     page, anchor = _page(archive, wanted)
     if not page.is_file():
         raise InputError(f"{page} is not there", hint="'halo run' makes a report and its page")
@@ -140,6 +139,8 @@ def _alert_message(current: Settings, message_id: str | None) -> Report | None:
     """Return the message of an alert that an id names, if it does."""
     if message_id is None:
         return None
+    from halo_worker.alerts import watch  # this and `run` load every engine
+
     with contextlib.suppress(ReportError):
         return Archive(watch.alerts_dir(current)).load(message_id)
     return None
@@ -154,10 +155,13 @@ def deliver_command(report_id: str | None, sinks: tuple[str, ...], data_dir: Pat
 
     Also to those that had failed for good: mend the sink first. What a sink has taken is not sent twice.
     """
+    from halo_worker import run
+    from halo_worker.alerts import watch
+
     current = settings(data_dir, config)
     if not current.sinks:
         raise InputError("no sinks are configured", hint="add [sinks.NAME] to halo.toml; deploy/halo.toml shows how")
-    archive = Archive(run.reports_dir(current))
+    archive = Archive(issues.reports_dir(current))
     message = _alert_message(current, report_id)
     if message is not None and message.alert is not None:
         alert = current.alerts.get(message.alert.name)

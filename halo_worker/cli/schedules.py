@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from halo_receiver.store.lock import holder
-from halo_worker import run as conductor
-from halo_worker import schedule
+from halo_worker import issues, schedule
 from halo_worker.cli.common import everywhere, nearest, print_rows, settings
 from halo_worker.cli.console import talk
 from halo_worker.cli.progress import shown
@@ -36,10 +35,10 @@ def schedules_command(action: str, name: str | None, form: str, data_dir: Path |
         with shown() as progress:
             ran = scheduler_of(current, progress=progress).run_now(name)
         return 1 if ran.failed or ran.skipped else 0
-    reports = conductor.last_reports(current)
+    reports = issues.last_reports(current)
     data_dir = current.store.data_dir
     worker = holder(schedule.worker_lock(data_dir))
-    planned = schedule.plan(current.schedules, conductor.watermarks(current), time.time_ns())
+    planned = schedule.plan(current.schedules, issues.watermarks(current), time.time_ns())
     rows = [
         {
             "name": item.name,

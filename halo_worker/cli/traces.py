@@ -15,7 +15,7 @@ from rich.cells import cell_len, set_cell_size
 
 from halo_receiver.store import trace_list
 from halo_receiver.store.trace_list import Filters
-from halo_worker import run
+from halo_worker import issues
 from halo_worker.cli.common import bounds, everywhere, human_duration, open_reader, print_rows, settings, window_of
 from halo_worker.cli.console import talk
 from halo_worker.config import Settings
@@ -96,8 +96,8 @@ def traces_command(
 
 def _counted(current: Settings, finding: str) -> frozenset[str]:
     """Return the traces in which any report saw an issue."""
-    issue = run.memory(current).find(finding)
-    archive = Archive(run.reports_dir(current))
+    issue = issues.memory(current).find(finding)
+    archive = Archive(issues.reports_dir(current))
     return frozenset().union(*(archive.affected_traces(run_id, issue.issue_id) for run_id in archive.ids()))
 
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from aiohttp import web
 from markupsafe import Markup
 
-from halo_worker import issues, run
+from halo_worker import issues
 from halo_worker.config import Settings
 from halo_worker.errors import HaloError
 from halo_worker.report import headline
@@ -104,7 +104,7 @@ class Data:
     @property
     def archive(self) -> Archive:
         """The published reports; what it reads it forgets with itself."""
-        return Archive(run.reports_dir(self.settings))
+        return Archive(issues.reports_dir(self.settings))
 
     async def blocking(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """Do what reads files or DuckDB on a thread of the pool, and return what it returns."""
@@ -146,7 +146,7 @@ class Data:
     def _stamp(self) -> tuple[int, int]:
         """Say which state the decisions are in."""
         try:
-            status = Decisions(run.reports_dir(self.settings)).path.stat()
+            status = Decisions(issues.reports_dir(self.settings)).path.stat()
         except OSError:
             return 0, 0
         return status.st_mtime_ns, status.st_size

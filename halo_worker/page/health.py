@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from halo_receiver.store.lock import holder
-from halo_worker import run, schedule, status
+from halo_worker import issues, schedule, status
 from halo_worker.errors import HaloError, InputError
 from halo_worker.page.data import DATA, Data
 from halo_worker.page.rendering import render
@@ -51,7 +51,7 @@ def _view(data: Data) -> tuple[list[dict[str, Any]], list[status.Row], str]:
     current, now_ns = data.settings, data.clock()
     standing = list(status.rows(current, now_ns, known=data.memory()))
     try:
-        planned = schedule.plan(current.schedules, run.watermarks(current), now_ns)
+        planned = schedule.plan(current.schedules, issues.watermarks(current), now_ns)
     except HaloError as error:
         return [], standing, str(error)
     last: dict[str, Any] = {}
