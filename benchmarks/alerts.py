@@ -31,8 +31,9 @@ def look(segment: Path) -> None:
     """Do what a worker does every few minutes, over all of a segment."""
     settle = Settle(120 * 10**9, 3600 * 10**9, unsettled=True)
     with Reader([segment], start_ns=WHOLE[0], end_ns=WHOLE[1], settle=settle, threads=1, in_memory=True) as reader:
-        found = find(reader, load_settings(environment={}), eligible.built_in(), IssueMemory([]), segment.parent)
         config = AlertConfig.model_validate({"when": "new"})
+        units = eligible.wanted(config, eligible.built_in())
+        found = find(reader, load_settings(environment={}), units, IssueMemory([]), segment.parent)
         [counted] = looks(reader, found, "all", config, IssueMemory([]), WHOLE)
         assert counted.of
         assert counted.found

@@ -37,6 +37,7 @@ Pairs = dict[str, set[tuple[str, str]]]  # trace → (span, category)
 ROUTES = ("judge", "loop", "direct", "map")
 QUOTE_CHARACTERS = 60
 NOW_NS = 1_800_000_000 * 10**9
+EVERY_HYPOTHESIS = "id, min(trace_id) AS trace FROM hypotheses GROUP BY id ORDER BY id"  # where a prompt lists a part
 
 
 def gold_of(path: Path) -> Pairs:
@@ -112,7 +113,10 @@ class GoldModel:
     def __call__(self, request: Request) -> Say:
         text = request.last
         if request.tools:
-            return Say(calls=[("final_answer", self.answer("\n".join(request.texts)))])
+            asked = "\n".join(request.texts)
+            if EVERY_HYPOTHESIS not in asked:
+                return Say(calls=[("query_sql", {"sql": f"SELECT {EVERY_HYPOTHESIS}"})])
+            return Say(calls=[("final_answer", self.answer(asked))])
         if "A reader marked step" in text:
             return Say(json.dumps({"stands": True, "why": "it is gold"}))
         if "judged" in text and "[note id" in text:
@@ -171,8 +175,9 @@ class GoldModel:
     def verdicts(self, text: str) -> list[dict[str, Any]]:
         """Refute every hypothesis that is listed: their spans are not gold, or are said by the findings."""
         found = []
-        for line in dict.fromkeys(re.findall(r'^\["D\d.*\]$', text, re.MULTILINE)):
-            ids, *_, trace = json.loads(line)
+        listed = [json.loads(line) for line in re.findall(r'^\["D\d.*\]$', text, re.MULTILINE)]
+        asked = re.findall(r'\["(D\d+)", ?"([^"]+)"\]', text)  # rows of EVERY_HYPOTHESIS
+        for ids, trace in asked or [(line[0], line[-1]) for line in listed]:
             span = next(iter(self.steps[trace].values()))
             found.append({"id": ids, "verdict": "refuted", "why": "Not in the gold.",
                           "evidence": [self.quote(trace, span)]})  # fmt: skip

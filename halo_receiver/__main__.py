@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from halo_receiver import drain, permissions
-from halo_receiver.config import AuthConfig, ReceiverConfig, StoreConfig, load_receiver
+from halo_receiver.config import AuthConfig, LakeConfig, ReceiverConfig, StoreConfig, load_receiver
 from halo_receiver.errors import HaloError
 from halo_receiver.logs import event, set_up
 from halo_receiver.receiver import Receiver
@@ -33,10 +33,12 @@ async def empty(store: StoreConfig, config: ReceiverConfig) -> int:
     return await drain.drain(store, config, stopping=_until_a_signal(), say=lambda said: print(said, file=sys.stderr))
 
 
-async def serve(store: StoreConfig, config: ReceiverConfig, auth: AuthConfig, *, span_time: bool) -> int:
+async def serve(
+    store: StoreConfig, config: ReceiverConfig, auth: AuthConfig, lake: LakeConfig, *, span_time: bool
+) -> int:
     """Run one receiver until a signal."""
     stopping = _until_a_signal()
-    receiver = Receiver(store, config, auth, span_time=span_time)
+    receiver = Receiver(store, config, auth, lake, span_time=span_time)
     await receiver.start()
     await receiver.watch(stopping)
     return await receiver.stop()
@@ -60,7 +62,7 @@ def main() -> None:
         if getattr(given, name):
             overrides["receiver"][name] = getattr(given, name)
     try:
-        store, config, auth = load_receiver(file=given.config, overrides=overrides)
+        store, config, auth, lake = load_receiver(file=given.config, overrides=overrides)
         set_up(config.log_level, config.log_format)
         permissions.secure(store.data_dir, store.group, say=lambda said: event(log, said), make=True)
         lock = drain.lock_for_drain if given.drain else drain.lock_for_receiver
@@ -68,7 +70,7 @@ def main() -> None:
             if given.drain:
                 code = runner.run(empty(store, config))
             else:
-                code = runner.run(serve(store, config, auth, span_time=given.arrival == "span-time"))
+                code = runner.run(serve(store, config, auth, lake, span_time=given.arrival == "span-time"))
     except HaloError as error:
         sys.stderr.write(f"error: {error}\n" + (f"hint:  {error.hint}\n" if error.hint else ""))
         # Threads of the half-started parts must not keep the process.

@@ -13,8 +13,7 @@ import orjson
 from halo_receiver import spool, spool_files
 from halo_receiver.store import manifest
 from halo_receiver.store.lock import holder
-from halo_receiver.store.segment import listed
-from halo_receiver.store.segments import POSITION_FILE
+from halo_receiver.store.segment import POSITION_FILE, listed
 
 
 @dataclass(frozen=True, slots=True)

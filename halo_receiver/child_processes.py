@@ -26,18 +26,22 @@ if TYPE_CHECKING:
 _SYSTEM = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "TZ")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 _SETTING = "HALO_"
+_LAKE = re.compile(r"AWS_|PG|HALO_LAKE_CATALOG$")  # keys of the object storage, and what libpq reads
 
 
-def environment(*, settings: bool = False, bare: bool = False) -> dict[str, str]:
+def environment(*, settings: bool = False, bare: bool = False, lake: bool = False) -> dict[str, str]:
     """Return what a child sees: neither secrets nor halo's settings, which reach most children as arguments.
 
-    `settings` keeps HALO_*, for a receiver; `bare` leaves only what the system needs.
+    `settings` keeps HALO_* and `lake` what opens the lake, both for a receiver; `bare` leaves only what the system
+    needs.
     """
     kept = {
         name: value
         for name, value in os.environ.items()
         if (settings if name.startswith(_SETTING) else name in _SYSTEM or not (bare or _SECRET.search(name)))
     }
+    if settings or lake:
+        kept |= {name: value for name, value in os.environ.items() if _LAKE.match(name)}
     if "PYTHONPATH" in kept:  # an empty entry is the current directory
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, kept["PYTHONPATH"].split(os.pathsep)))
     if settings:  # grpc's own lines are about what strangers send, who could fill the log with them

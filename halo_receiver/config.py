@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from halo_receiver.config_loader import Section, Sections, load
 
-__all__ = ["AuthConfig", "ReceiverConfig", "Section", "Sections", "StoreConfig", "load", "load_receiver"]
+__all__ = ["AuthConfig", "LakeConfig", "ReceiverConfig", "Section", "Sections", "StoreConfig", "load", "load_receiver"]
 
 MIN_KEY_CHARACTERS = 8  # of a key in [auth]
 _NOT_IN_PATHS = re.compile(r"[?\\]")
@@ -165,10 +166,69 @@ def _checked_keys(keys: list[SecretStr], *, at_least: int) -> list[SecretStr]:
     return keys
 
 
-RECEIVER_SECTIONS: Sections = {"store": StoreConfig, "receiver": ReceiverConfig, "auth": AuthConfig}
+class LakeConfig(Section):
+    """`[lake]`: one store of many hosts, a DuckLake: its catalog in PostgreSQL, its rows as Parquet in S3."""
+
+    catalog: SecretStr | None = Field(
+        None, description="PostgreSQL, in libpq's words: 'host=pg dbname=halo user=halo'. Empty: no lake."
+    )
+    data: str = Field(
+        "", description="Where the Parquet files lie: s3://bucket/folder/, or a directory that all share."
+    )
+    endpoint: str = Field("", description="Of S3, such as https://s3.internal:8333; default: Amazon's.")
+    extensions: Path | None = Field(
+        None, description="A directory of DuckDB's extension files; default: the wheels, else DuckDB's own."
+    )
+    publish_seconds: float = Field(300, gt=0, description="How often a receiver publishes its sealed segments.")
+    publish_bytes: int = Field(128 * 2**20, ge=2**20, description="… and at once when so much of them waits.")
+    buckets: int = Field(0, ge=0, le=1024, description="Split files by trace id; for 'halo lake init' alone. 0: not.")
+    keep_local_hours: float = Field(24, gt=0, description="How long a receiver keeps segments that are published.")
+    retention_days: float = Field(30, ge=0, description="Age at which 'halo lake retain' deletes; 0 keeps all.")
+    lease_seconds: float = Field(
+        30, gt=0, description="After which a publisher that is not heard of is taken to be gone."
+    )
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a lake."""
+        return self.catalog is not None
+
+    @field_validator("catalog")
+    @classmethod
+    def _empty_is_none(cls, value: SecretStr | None) -> SecretStr | None:
+        return value if value and value.get_secret_value().strip() else None
+
+    @model_validator(mode="after")
+    def _place_is_whole(self) -> LakeConfig:
+        if not self.on:
+            return self
+        if not (self.data.startswith("s3://") or Path(self.data).is_absolute()):
+            raise ValueError(f"data is {self.data!r}: expected s3://bucket/folder/, or the whole path of a directory")
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"endpoint is {self.endpoint!r}: it begins with http:// or https://")
+        return self
+
+    def catalog_words(self) -> str | None:
+        """Return the catalog as it was written, with its password if it has one."""
+        return self.catalog.get_secret_value() if self.catalog else None
+
+    def keys(self) -> dict[str, str]:
+        """Return the keys of S3 as DuckDB's secrets name them; none where the environment has none."""
+        names = {"KEY_ID": "AWS_ACCESS_KEY_ID", "SECRET": "AWS_SECRET_ACCESS_KEY", "SESSION_TOKEN": "AWS_SESSION_TOKEN"}
+        return {name: os.environ[variable] for name, variable in names.items() if os.environ.get(variable)}
+
+    def region(self) -> str:
+        """Return the region of S3."""
+        return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+
+
+RECEIVER_SECTIONS: Sections = {
+    "store": StoreConfig, "receiver": ReceiverConfig, "auth": AuthConfig, "lake": LakeConfig,
+}  # fmt: skip
 # Sections of the worker, which this package may not import: known, so that one file serves both.
 OTHER_SECTIONS = (
-    "model", "budget", "analysis", "detectors", "worker", "page", "schedules", "alerts", "sinks", "links", "redaction",
+    "model", "budget", "analysis", "detectors", "worker", "page", "schedules", "alerts", "sinks", "sources", "links",
+    "redaction",
 )  # fmt: skip
 
 
@@ -177,7 +237,7 @@ def load_receiver(
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
-) -> tuple[StoreConfig, ReceiverConfig, AuthConfig]:
+) -> tuple[StoreConfig, ReceiverConfig, AuthConfig, LakeConfig]:
     """Read what the receiver needs."""
     loaded = load(RECEIVER_SECTIONS, file=file, environment=environment, overrides=overrides, others=OTHER_SECTIONS)
-    return loaded["store"], loaded["receiver"], loaded["auth"]
+    return loaded["store"], loaded["receiver"], loaded["auth"], loaded["lake"]

@@ -77,7 +77,9 @@ async def drain(
     if before is None or until is None:
         say("nothing waits in the spool")
         return 0
-    loader = LoaderClient(loader_settings(store, config), Metrics())
+    # It only loads: what may be merged or deleted the receiver knows, which may have a lake.
+    settings = loader_settings(store, config) | {"merge_bytes": 0, "retention_days": 0, "retention_bytes": 0}
+    loader = LoaderClient(settings, Metrics())
     started = time.monotonic()
     await loader.start()
     loader.synced = until

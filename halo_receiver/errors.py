@@ -6,6 +6,7 @@
     └── StoreError             the data directory cannot be used as asked
         ├── DirectoryInUse     another process holds the writer's lock
         ├── DirectoryUnusable  missing, not writable, or full
+        ├── LakeUnavailable    the lake's catalog or its object storage does not answer; it may pass
         ├── SchemaMismatch     a segment was written by a schema this build does not read
         ├── Unreadable         a segment's file cannot be opened
         └── Unstorable         rows that the store refuses, whatever the disk says
@@ -49,6 +50,10 @@ class DirectoryInUse(StoreError):  # noqa: N818 - reads as the sentence it is ra
 
 class DirectoryUnusable(StoreError):  # noqa: N818
     """A directory is missing, not writable, or its disk is full."""
+
+
+class LakeUnavailable(StoreError):  # noqa: N818
+    """The lake's catalog or its object storage does not answer. It may pass; nothing was half done."""
 
 
 class SchemaMismatch(StoreError):  # noqa: N818

@@ -1,4 +1,4 @@
-"""What can wait: imports taken over, small segments merged, old meanings derived again, expired segments deleted.
+"""What can wait: imports taken over, segments merged, derived again, published into the lake, and deleted.
 
 One thing at a time; the long ones in a process of their own, so that loading and sealing go on meanwhile.
 """
@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from halo_receiver import child_processes
 from halo_receiver.errors import HaloError
@@ -21,6 +22,9 @@ from halo_receiver.store import manifest, merge, retention, schema
 from halo_receiver.store.clock import TrustedClock
 from halo_receiver.store.segment import listed
 from halo_receiver.store.segments import Segments
+
+if TYPE_CHECKING:
+    from halo_receiver.publishing import Publishing
 
 log = logging.getLogger("halo.loader")
 
@@ -43,10 +47,14 @@ class Housekeeping:
         log_level: str,
         count: Callable[[str, int], None],
         clock: TrustedClock | None = None,
+        publishing: Publishing | None = None,
     ) -> None:
         self._segments = segments
         self._clock = clock or TrustedClock(segments.directory)
-        self._retention = retention.Retention(segments.directory, keep, self._clock)
+        self._publishing = publishing
+        self._every = min(EVERY_SECONDS, publishing.config.publish_seconds) if publishing else EVERY_SECONDS
+        may_go = publishing.may_go if publishing else None
+        self._retention = retention.Retention(segments.directory, keep, self._clock, may_go=may_go)
         self._merge_bytes = merge_bytes
         self._memory_limit = f"{memory_limit_bytes}B"
         self._mapping = mapping
@@ -54,12 +62,13 @@ class Housekeeping:
         self._count = count
         self._child: subprocess.Popen[bytes] | None = None
         self._names: list[str] = []
+        self._ended: Callable[[int, bytes], None] = self._rewritten
         self._started = self._next = 0.0
         self._hopeless: set[str] = set()  # segments whose rewrite failed: not tried again by this process
 
     @property
     def busy(self) -> bool:
-        """Whether a rewrite is going on."""
+        """Whether a rewrite or a publication is going on."""
         return self._child is not None
 
     def look(self) -> None:
@@ -69,13 +78,13 @@ class Housekeeping:
             if self._child is not None:
                 self._look_at_child(self._child, now)
             elif now >= self._next:
-                self._next = now + EVERY_SECONDS
+                self._next = now + self._every
                 self.tidy()
         except (OSError, HaloError) as error:
             event(log, "housekeeping failed", level=logging.ERROR, reason=str(error))
 
     def tidy(self) -> None:
-        """Adopt imports, delete what has expired, and begin a rewrite if one is worth it."""
+        """Adopt imports, delete what has expired, and begin a publication or a rewrite if one is worth it."""
         self._segments.adopt()
         directory = self._segments.directory
         jumps = self._clock.jumps
@@ -87,23 +96,43 @@ class Housekeeping:
             if entry.name not in self._hopeless
         ]
         old = [entry for entry in entries if entry.mapping < self._mapping and entry.schema <= schema.SCHEMA_VERSION]
-        if old:
-            self._begin([old[0].name])
-        elif self._merge_bytes and (chosen := merge.choose(entries, self._merge_bytes, self._clock.wall())):
-            self._begin([entry.name for entry in chosen])
+        if publication := self._publication(entries):
+            self._begin("halo-publish", "halo_receiver.segment_publish", publication, self._published, lake=True)
+        elif old:
+            self._rewrite([old[0].name])
+        elif self._merge_bytes and (
+            chosen := merge.choose(self._mergeable(entries), self._merge_bytes, self._clock.wall())
+        ):
+            self._rewrite([entry.name for entry in chosen])
 
-    def _begin(self, names: list[str]) -> None:
+    def _publication(self, entries: list[manifest.Entry]) -> dict[str, Any] | None:
+        if self._publishing is None:
+            return None
+        self._publishing.look(entries)
+        return self._publishing.due(entries, open_rows=self._segments.open_rows, now_ns=self._clock.wall())
+
+    def _mergeable(self, entries: list[manifest.Entry]) -> list[manifest.Entry]:
+        """With a lake, segments are merged once they are published: no row is then in two that are published."""
+        publishing = self._publishing
+        return entries if publishing is None else [entry for entry in entries if publishing.may_go(entry.name)]
+
+    def _rewrite(self, names: list[str]) -> None:
+        self._begin("halo-rewrite", "halo_receiver.segment_rewrite", {"names": names}, self._rewritten)
+
+    def _begin(
+        self, name: str, module: str, told: dict[str, Any], ended: Callable[[int, bytes], None], *, lake: bool = False
+    ) -> None:
         settings = {
             "directory": str(self._segments.directory),
-            "names": names,
             "memory_limit": self._memory_limit,
             "threads": REWRITE_THREADS,
             "log_level": self._log_level,
             "log_format": form_in_use(),
+            **told,
         }
-        self._names, self._started = names, time.monotonic()
+        self._names, self._started, self._ended = told["names"], time.monotonic(), ended
         self._child = child_processes.start(
-            "halo-rewrite", "halo_receiver.segment_rewrite", json.dumps(settings),
+            name, module, json.dumps(settings), env=child_processes.environment(lake=lake),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         )  # fmt: skip
 
@@ -118,6 +147,9 @@ class Housekeeping:
         child.stdout.close()
         self._child = None
         self._next = now  # perhaps there is more
+        self._ended(code, said)
+
+    def _rewritten(self, code: int, said: bytes) -> None:
         with contextlib.suppress(ValueError):
             answer = json.loads(said)
             if code == 0:
@@ -128,6 +160,28 @@ class Housekeeping:
                 self._count("damaged_segments", 1)
         self._hopeless.update(self._names)
         event(log, "rewrite failed", level=logging.ERROR, code=code, segments=len(self._names), first=self._names[0])
+
+    def _published(self, code: int, said: bytes) -> None:
+        """Note what a publication did. One that failed is tried again later: receiving does not depend on it."""
+        assert self._publishing is not None
+        answer: dict[str, Any] = {"failed": "its process was killed"}
+        with contextlib.suppress(ValueError):
+            answer = json.loads(said)
+        if code or "failed" in answer:
+            wait = self._publishing.failed()
+            self._count("failed_publications", 1)
+            event(log, "publication failed", level=logging.WARNING, reason=answer.get("failed"), next_seconds=wait)
+            return
+        for name in answer["damaged"]:
+            self._segments.set_aside_damaged(name)
+            self._count("damaged_segments", 1)
+        self._publishing.done(answer["published"])
+        self._count("published_spans", answer["spans"])
+        if self._names:
+            event(
+                log, "segments published", count=len(answer["published"]), spans=answer["spans"],
+                seconds=time.monotonic() - self._started,
+            )  # fmt: skip
 
     def _publish(self, made: str) -> None:
         directory = self._segments.directory
@@ -143,7 +197,7 @@ class Housekeeping:
             event(log, "segments merged", into=published.name, count=len(self._names), seconds=seconds)
 
     def close(self) -> None:
-        """End a rewrite that goes on: it counts for nothing yet."""
+        """End a rewrite or a publication that goes on: it counts for nothing yet."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()

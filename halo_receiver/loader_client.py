@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from halo_receiver import child_processes
-from halo_receiver.config import ReceiverConfig, StoreConfig
+from halo_receiver.config import LakeConfig, ReceiverConfig, StoreConfig
 from halo_receiver.errors import HaloError
 from halo_receiver.logs import event
 from halo_receiver.metrics import Metrics
@@ -28,8 +28,10 @@ PIPE_BYTES = 2**16  # unread by the loader, above which it is not told more
 CAREFUL_DEATHS = 1  # at a place where one died already, after which a loader is started careful
 
 
-def loader_settings(store: StoreConfig, config: ReceiverConfig, *, span_time: bool = False) -> dict[str, Any]:
-    """Return what a loader is told of the settings."""
+def loader_settings(
+    store: StoreConfig, config: ReceiverConfig, lake: LakeConfig | None = None, *, span_time: bool = False
+) -> dict[str, Any]:
+    """Return what a loader is told of the settings. The lake's catalog, which may hold a password, goes beside it."""
     return {
         "data_dir": str(store.data_dir.absolute()),
         "log_level": config.log_level,
@@ -44,6 +46,7 @@ def loader_settings(store: StoreConfig, config: ReceiverConfig, *, span_time: bo
         "max_request_bytes": config.max_request_bytes,
         "max_attribute_bytes": config.max_attribute_bytes,
         "arrival_is_span_time": span_time,
+        "lake": lake.model_dump(mode="json", exclude={"catalog"}) if lake and lake.on else None,
     }
 
 
@@ -54,8 +57,9 @@ class LoaderGone(Exception):  # noqa: N818
 class LoaderClient:
     """One loader process at a time."""
 
-    def __init__(self, settings: dict[str, Any], metrics: Metrics) -> None:
+    def __init__(self, settings: dict[str, Any], metrics: Metrics, *, catalog: str | None = None) -> None:
         self._settings = settings
+        self._catalog = {"HALO_LAKE_CATALOG": catalog} if catalog else {}
         self._metrics = metrics
         self._process: asyncio.subprocess.Process | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
@@ -133,6 +137,7 @@ class LoaderClient:
         settings = {**self._settings, "careful": self._deaths >= CAREFUL_DEATHS}
         self._process = process = await child_processes.start_async(
             "halo-loader", "halo_receiver.loader_process", json.dumps(settings),
+            env=child_processes.environment(lake=bool(self._catalog)) | self._catalog,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**24,
         )  # fmt: skip
         listening = asyncio.create_task(self._listen(process))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -17,15 +18,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from halo_receiver import conventions, spool
+from halo_receiver.config import LakeConfig
 from halo_receiver.errors import DirectoryInUse, DirectoryUnusable, HaloError
 from halo_receiver.housekeeping import Housekeeping
 from halo_receiver.loader import Loader
 from halo_receiver.logs import set_up
 from halo_receiver.store import retention
 from halo_receiver.store.lock import DirectoryLock
+
+if TYPE_CHECKING:
+    from halo_receiver.publishing import Publishing
 
 IDLE_SECONDS = 0.05  # between two looks at the spool when nothing comes
 REPORT_SECONDS = 0.5
@@ -124,9 +129,25 @@ def _lock(data_dir: Path) -> DirectoryLock:
             time.sleep(0.05)
 
 
+def _lake(given: dict[str, Any] | None) -> LakeConfig | None:
+    return LakeConfig.model_validate({**given, "catalog": os.environ["HALO_LAKE_CATALOG"]}) if given else None
+
+
+def _publishing(directory: Path, lake: LakeConfig | None) -> Publishing | None:
+    if lake is None:
+        return None
+    from halo_receiver.publishing import Publishing
+
+    return Publishing(directory, lake)
+
+
 def _run(settings: dict[str, Any]) -> None:
     given = dict(settings)
-    keep = retention.Keep(days=given.pop("retention_days"), total_bytes=given.pop("retention_bytes"))
+    lake = _lake(given.pop("lake", None))
+    days = given.pop("retention_days")
+    if lake is not None:
+        days = min(days or math.inf, lake.keep_local_hours / 24)
+    keep = retention.Keep(days=days, total_bytes=given.pop("retention_bytes"))
     merge_bytes, log_level = given.pop("merge_bytes"), given.pop("log_level")
     data_dir = Path(given.pop("data_dir"))
     lock = _lock(data_dir)
@@ -140,6 +161,7 @@ def _run(settings: dict[str, Any]) -> None:
             mapping=conventions.MAPPING_VERSION,
             log_level=log_level,
             count=loader.count,
+            publishing=_publishing(data_dir / "segments", lake),
         )
         try:
             serve(loader, housekeeping)

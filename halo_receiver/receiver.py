@@ -16,7 +16,7 @@ from typing import Any
 
 from halo_receiver import backlog, spool, spool_files, spool_queue, wire
 from halo_receiver.auth import Keys, Role
-from halo_receiver.config import MIN_KEY_CHARACTERS, AuthConfig, ReceiverConfig, StoreConfig
+from halo_receiver.config import MIN_KEY_CHARACTERS, AuthConfig, LakeConfig, ReceiverConfig, StoreConfig
 from halo_receiver.drain import ADDRESS_FILE
 from halo_receiver.errors import DirectoryUnusable, HaloError
 from halo_receiver.http_connections import connection_limit
@@ -39,14 +39,18 @@ LOOK_SECONDS = 1.0
 class Receiver:
     """Everything that runs in the receiver's process, in the order it is started."""
 
-    def __init__(self, store: StoreConfig, config: ReceiverConfig, auth: AuthConfig, *, span_time: bool) -> None:
+    def __init__(
+        self, store: StoreConfig, config: ReceiverConfig, auth: AuthConfig, lake: LakeConfig, *, span_time: bool
+    ) -> None:
         self._config = config
         self._auth = auth
         self._data_dir = store.data_dir.absolute()
         self._metrics = Metrics()
         self._token = secrets.token_urlsafe(24)
         self._keys = Keys.of(auth, config, local_token=self._token)
-        self._loader = LoaderClient(loader_settings(store, config, span_time=span_time), self._metrics)
+        self._loader = LoaderClient(
+            loader_settings(store, config, lake, span_time=span_time), self._metrics, catalog=lake.catalog_words()
+        )
         self._tls: Tls | None = None
         self._watching: asyncio.Task[None] | None = None
         self._grpc: GrpcServer | None = None

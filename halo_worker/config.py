@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from halo_receiver.config import AuthConfig, ReceiverConfig, Section, Sections, StoreConfig, load
+from halo_receiver.config import AuthConfig, LakeConfig, ReceiverConfig, Section, Sections, StoreConfig, load
 from halo_worker.config_alerts import AlertConfig
 from halo_worker.config_delivery import SinkConfig
 from halo_worker.config_schedules import BudgetConfig, ScheduleConfig
@@ -156,6 +156,7 @@ SECTIONS: Sections = {
     "alerts": [AlertConfig],
     "sinks": [SinkConfig],
     "sources": [SourceConfig],
+    "lake": LakeConfig,
     "links": Links,
     "redaction": RedactionConfig,
 }
@@ -178,6 +179,7 @@ class Settings:
     alerts: dict[str, AlertConfig]
     sinks: dict[str, SinkConfig]
     sources: dict[str, SourceConfig]
+    lake: LakeConfig
     links: Links
     redaction: RedactionConfig
     clickhouse_password: SecretStr | None = None

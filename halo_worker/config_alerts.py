@@ -27,7 +27,11 @@ class AlertConfig(Section):
         None, ge=1, description="Affected traces in the window, from which it alerts; default: 3, and 1 for regressed."
     )
     cooldown: str = Field("1h", description="An episode is over when its condition has not held for this long.")
-    rules: list[str] = Field(default_factory=list, description="Only these detectors; empty: all that can alert.")
+    rules: list[str] = Field(
+        default_factory=list,
+        description="Only these detectors; empty: all that can alert and judge each trace by itself. "
+        "One that compares traces with each other reads the whole window at each look.",
+    )
     categories: list[str] = Field(default_factory=list, description="Only failure modes of these categories.")
     min_severity: Literal["low", "medium", "high", "critical"] = Field(
         "low", description="Less severe ones are left out."

@@ -1,4 +1,5 @@
-"""The issue memory of a data directory: which reports it is made of, as one schedule or a run by hand sees them."""
+"""The reports of a data directory, and its issue memory: which of them it is made of, as a schedule or a run by hand
+sees them."""
 
 from __future__ import annotations
 
@@ -24,6 +25,12 @@ def reports_dir(current: Settings) -> Path:
     return current.store.data_dir / "reports"
 
 
+def watermarks(current: Settings) -> Callable[[str, int], int | None]:
+    """Return the question: where did a schedule's last published window end, as of a time?"""
+    archive = Archive(reports_dir(current))
+    return lambda name, now_ns: archive.watermark(name, now_ns=now_ns)
+
+
 def last_reports(current: Settings, archive: Archive | None = None) -> dict[str, Report]:
     """Return the newest report of each schedule that has run; an archive that is given remembers what was read."""
     reports, _ = (archive or Archive(reports_dir(current))).reports(newest=REMEMBERED)
@@ -33,12 +40,6 @@ def last_reports(current: Settings, archive: Archive | None = None) -> dict[str,
 def memory(current: Settings, *, scope: Scope | EllipsisType = ...) -> IssueMemory:
     """Return the issues of the data directory, as one schedule sees them; without it, as the last to see each."""
     return open_memory(Archive(reports_dir(current)), scope=scope)
-
-
-def watermarks(current: Settings) -> Callable[[str, int], int | None]:
-    """Return the question: where did a schedule's last published window end, as of a time?"""
-    archive = Archive(reports_dir(current))
-    return lambda name, now_ns: archive.watermark(name, now_ns=now_ns)
 
 
 def open_memory(
@@ -65,7 +66,7 @@ def open_memory(
         scope=scope,
         precedes=precedes,
         replaced=REPLACED,
-        traces_of=archive.affected_traces,
+        traces_of=Archive(archive.directory).affected_traces,  # that archive has read nothing, and keeps nothing
     )
 
 

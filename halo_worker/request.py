@@ -21,6 +21,7 @@ REQUEST_FILE = "request.json"
 KEPT_NS = 14 * 86_400 * SECOND  # how long a run that did not end well can be gone on with
 _ASKED = (
     "source",
+    "local",
     "form",
     "prompt",
     "engine",
@@ -45,6 +46,7 @@ class Request:
     window: Window | None = None
     paths: tuple[str, ...] = ()
     source: str | None = None  # the name or address of another store, whose window it is
+    local: bool = False  # the data directory, also where there is a lake
     form: str | None = None  # what wrote the files, where they are no trace files: one of `source.FORMS`
     prompt: str | None = None
     engine: str | None = None  # auto, detectors or rlm; None: as configured

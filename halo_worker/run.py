@@ -21,7 +21,10 @@ from halo_worker.config import Settings
 from halo_worker.config_schedules import BudgetConfig
 from halo_worker.delivery.courier import Courier, Delivery
 from halo_worker.errors import ConfigError, HaloError
-from halo_worker.report import briefs, html, markdown
+from halo_worker.issues import memory as memory
+from halo_worker.issues import reports_dir
+from halo_worker.issues import watermarks as watermarks
+from halo_worker.report import briefs, html, labelled, markdown
 from halo_worker.report.archive import Archive, new_run_id
 from halo_worker.report.formats import minute
 from halo_worker.report.memory import IssueMemory
@@ -140,7 +143,9 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             "report.md": markdown.render_markdown(report, known_ids=staged.known_ids, links=links, folder=kept),
             "report.html": html.render_html(report, staged, index="../index.html", links=links, folder=kept),
             SCENE_FILE: staged.model_dump_json() + "\n",
-        } | briefs.files(report.findings)
+            **briefs.files(report.findings),
+            **labelled.files(draft.labels, assembled.affected),
+        }
     folder = archive.publish(
         report,
         documents,
@@ -205,6 +210,7 @@ def _work(begun: _Begun) -> Work:
         cache_dir=current.store.data_dir / "cache" if request.recall else None,
         threads=current.store.threads,
         issues=tuple(begun.known.issues.values()),
+        labels=labelled.earlier(reports_dir(current), begun.known.issues.values()),
         progress=request.progress,
         interrupted=_interrupted.is_set,
         resume=bool(request.resume),

@@ -9,7 +9,7 @@ from halo_receiver import backlog
 from halo_receiver.store import manifest
 from halo_receiver.store.lock import holder
 from halo_receiver.store.segment import listed
-from halo_worker import freshness, issues, schedule, segments_client
+from halo_worker import freshness, issues, schedule, segments_client, window
 from halo_worker.config import Settings
 from halo_worker.moments import human_duration
 from halo_worker.report import formats, headline
@@ -29,10 +29,15 @@ def rows(current: Settings, now_ns: int, *, known: IssueMemory | None = None) ->
     yield "receiver", _receiver(directory)
     yield "worker", holder(schedule.worker_lock(directory)) or "none: 'halo up' starts one with a receiver"
     archive = Archive(issues.reports_dir(current))
-    ids = archive.ids()
-    if ids:
-        report = archive.load(ids[0])
-        yield "last report", f"{_ago(report.created_at, now_ns)}: {headline.headline(report)} ({report.id})"
+    if every := archive.ids():
+        made = archive.until(now_ns)
+        report = archive.load(made[0] if made else every[0])
+        says = f"{_ago(report.created_at, now_ns)}: {headline.headline(report)} ({report.id})"
+        later = len(every) - len(made)
+        yield (
+            "last report",
+            says + (f"; {formats.plural(later, 'report')} dated later: was a clock wrong?" if later else ""),
+        )
         memory = known or issues.memory(current)
         open_ = [one for one in memory.issues.values() if one.state != "resolved"]
         yield "issues", f"{len(open_)} open of {len(memory.issues)} followed: 'halo issues' lists them"
@@ -75,4 +80,6 @@ def _next(current: Settings, now_ns: int) -> str:
 
 
 def _ago(moment_ns: int, now_ns: int) -> str:
+    if moment_ns > now_ns + window.SECOND:
+        return f"{human_duration(moment_ns - now_ns)} from now"
     return f"{human_duration(max(0, now_ns - moment_ns))} ago"

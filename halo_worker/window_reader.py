@@ -1,4 +1,4 @@
-"""What a run analyses, opened: a window of the data directory or of another store, or trace files."""
+"""What a run analyses, opened: a window of the data directory, of the lake or of another store, or trace files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from halo_receiver.store.settling import Settle
 from halo_worker import elsewhere, freshness, inputs
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
+from halo_worker.report.model import iso_nano
 from halo_worker.request import Request
 from halo_worker.window import SECOND, Window
 
+BEHIND = 3  # times `publish_seconds` before the end of a window, a receiver of a lake is said to be behind
 Opened = tuple[Reader, Window, list[str]]
 
 
@@ -33,6 +35,8 @@ def opened(
         source = _files(request, now_ns, options)
     elif request.source:
         source = _elsewhere(current, request, request.source, now_ns, options)
+    elif current.lake.on and not request.local:
+        source = _lake(current, request, options)
     else:
         source = _window(current, request, options, interrupted)
     with source as found:
@@ -78,6 +82,36 @@ def _elsewhere(
         problems = [f"{imported.rejected} spans have no usable ids and were left out"] if imported.rejected else []
         only = queries.only(services=request.services, agents=request.agents)
         with Reader(imported.segments, only=only, **options) as reader:
+            yield reader, window, problems
+
+
+@contextmanager
+def _lake(current: Settings, request: Request, options: dict[str, Any]) -> Iterator[Opened]:
+    """Pull what of the window is in the lake into segments of this run, and say which receivers are behind.
+
+    A span is seen up to `publish_seconds` after it arrived, so that a trace is quiet that much later.
+    """
+    from halo_receiver.store import lake_reader  # and DuckLake with it, which only a lake needs
+
+    window = request.window
+    assert window is not None
+    late = int(current.lake.publish_seconds * SECOND)
+    settle = None
+    if request.settle:
+        settle = Settle(
+            int(current.analysis.settle_seconds * SECOND) + late,
+            int(current.analysis.settle_max_seconds * SECOND) + late,
+        )
+    with tempfile.TemporaryDirectory(prefix="halo-") as folder:
+        wanted = lake_reader.Span(window.start_ns, window.end_ns, settle)
+        pulled = lake_reader.pull(current.lake, wanted, Path(folder), **options)
+        problems = [
+            f"receiver {one.host} ({one.data_dir}) has published up to {iso_nano(one.published_until_ns)}"
+            for one in pulled.receivers
+            if one.published_until_ns < window.end_ns - BEHIND * late
+        ]
+        only = queries.only(services=request.services, agents=request.agents)
+        with Reader(pulled.segments, only=only, **options) as reader:
             yield reader, window, problems
 
 

@@ -50,6 +50,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "opentelemetry.trace": ("halo_worker.cases.recording", "halo_worker.demo.", "halo_worker.telemetry"),
     "opentelemetry.util": ("halo_worker.demo.",),
     "orjson": ("halo_receiver.", "halo_worker."),  # JSON is everywhere
+    "psycopg": ("halo_receiver.store.lake", "halo_receiver.store.lake_state"),
     "prometheus_client": ("halo_receiver.metrics", "halo_worker.metrics"),
     "pyarrow": ("halo_receiver.store.",),
     "pygal": ("halo_worker.report.charts",),
@@ -133,7 +134,10 @@ COMES_WITH = {
 
 def test_every_dependency_is_imported_and_every_import_is_a_dependency() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["mcp"]]
+    lines = [
+        *project["dependencies"],
+        *(line for extra in ("mcp", "lake") for line in project["optional-dependencies"][extra]),
+    ]
     wanted = {line.split(">")[0].split("=")[0].split("[")[0].strip() for line in lines}
     names = {IMPORTED_AS.get(name, name.replace("-", "_")) for name in wanted}
     imported = {library for _, library in IMPORTS}

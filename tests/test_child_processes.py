@@ -133,7 +133,7 @@ from tests.receiver.test_merge import housekeeping, segments, several, until_idl
 folder, counts = Path({str(tmp_path / "data")!r}), {{}}
 several(folder)
 keeper = housekeeping(folder, counts)
-keeper._begin(segments(folder))
+keeper._rewrite(segments(folder))
 until_idle(keeper)
 print(counts)
 """,

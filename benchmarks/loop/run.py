@@ -36,7 +36,8 @@ def main() -> None:
     trace.set_tracer_provider(provider)
     OpenAIInstrumentor().instrument(tracer_provider=provider)
     agent = Agent(
-        OpenAI(base_url=options.base_url, api_key="none", max_retries=0, timeout=600), REVISIONS[options.revision]
+        OpenAI(base_url=options.base_url, api_key="none", max_retries=0, timeout=options.timeout),
+        REVISIONS[options.revision],
     )
     chosen = tasks.split(tasks.load(options.data), options.split)
     rows, begun = [], time.monotonic()
@@ -61,6 +62,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="bfcl_eval/data")
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="of one request")
     return parser.parse_args()
 
 

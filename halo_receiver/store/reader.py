@@ -172,14 +172,18 @@ class Reader:
         return " UNION ALL ".join(parts)
 
     def _views(self) -> None:
-        execute = self.connection.execute
         self._places = self._attached.places()
         if self._whole:
             self._choose()
         self._find_copies()
-        stored = self._union("span_rows", hidden=True)
+        with_facts = self._show(self._union("span_rows", hidden=True), self._union("log_rows"))
+        self._view_traces(with_facts=with_facts)
+
+    def _show(self, stored: str, logs: str) -> bool:
+        """Define the views of spans and logs over two SELECTs of rows; return whether logs say more of spans."""
+        execute = self.connection.execute
         execute(f"CREATE VIEW _span_rows AS {unfolded(f'({stored})')}")
-        execute(f"CREATE VIEW _log_rows AS {self._union('log_rows')}")
+        execute(f"CREATE VIEW _log_rows AS {logs}")
         with_facts = execute("SELECT 1 FROM _log_rows WHERE span_facts IS NOT NULL LIMIT 1").fetchone() is not None
         if with_facts:
             calls = f"({schema.calls_query('_span_rows', '_log_rows')})"
@@ -190,8 +194,8 @@ class Reader:
         execute("CREATE VIEW _spans AS FROM _own_spans")
         execute(f"CREATE VIEW spans AS SELECT {', '.join(schema.SPAN_COLUMNS)} FROM _spans")
         execute(f"CREATE VIEW logs AS {schema.logs_view('_log_rows')}")
-        self._view_traces(with_facts=with_facts)
         execute("CREATE MACRO attr(attributes, key) AS json_extract_string(attributes, '$.\"' || key || '\"')")
+        return with_facts
 
     def _find_copies(self) -> None:
         """Fill `_crossing` with the traces that lie in several segments, `_copies` with what of them came twice."""

@@ -50,12 +50,18 @@ def _age(now_ns: int) -> Callable[[Entry], tuple[int, str]]:
 
 
 class Retention:
-    """Deletes what has expired; a reader that has a file open keeps it until it closes it. One thread may use it."""
+    """Deletes what has expired; a reader that has a file open keeps it until it closes it. One thread may use it.
 
-    def __init__(self, directory: Path, keep: Keep, clock: TrustedClock) -> None:
+    `may_go` says of a segment's name whether it may be deleted at all.
+    """
+
+    def __init__(
+        self, directory: Path, keep: Keep, clock: TrustedClock, *, may_go: Callable[[str], bool] | None = None
+    ) -> None:
         self._directory = directory
         self._keep = keep
         self._clock = clock
+        self._may_go = may_go or (lambda _: True)
         self._most_since: int | None = None  # monotonic, since when most of the store is past its time
 
     def look(self) -> int:
@@ -65,7 +71,7 @@ class Retention:
         old = self._not_most(entries, too_old(entries, self._keep, now)) if now is not None else []
         left = [entry for entry in entries if entry not in old]
         gone = old + too_much(left, self._keep, now if now is not None else FARTHEST_NS)
-        return sum(self._delete(entry) for entry in gone)
+        return sum(self._delete(entry) for entry in gone if self._may_go(entry.name))
 
     def _not_most(self, entries: list[Entry], old: list[Entry]) -> list[Entry]:
         """Return what of `old` may go at this look: never most of the store, before it has been old for a while."""

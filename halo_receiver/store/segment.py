@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 State = Literal["open", "sealed", "broken"]
+POSITION_FILE = "position.json"  # the furthest sealed spool position: outlives the segments it was in
 
 # Numbers of more digits than a directory can come to are no segments': the next number would have to be larger still.
 _NAME = re.compile(r"spans-(\d{8}T\d{6}Z)-(\d{6,12})\.duckdb(\.open|\.broken)?", re.ASCII)

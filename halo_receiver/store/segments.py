@@ -19,12 +19,10 @@ from halo_receiver.store import manifest, merge, tombstones
 from halo_receiver.store.disk import write_durably
 from halo_receiver.store.incoming import adopt
 from halo_receiver.store.schema import ROW_GROUP_SIZE, SMALL_ROW_GROUP_SIZE
-from halo_receiver.store.segment import SegmentName, listed, next_number, not_understood
+from halo_receiver.store.segment import POSITION_FILE, SegmentName, listed, next_number, not_understood
 from halo_receiver.store.writer import SegmentWriter, clean_unfinished
 
 log = logging.getLogger("halo.store")
-
-POSITION_FILE = "position.json"  # the furthest sealed spool position: outlives the segments it was in
 
 
 class Segments:

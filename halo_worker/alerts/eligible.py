@@ -1,6 +1,7 @@
-"""Which detectors an alert may trust: those that judge a trace by itself, and are right in nine of ten hits.
+"""Which detectors an alert may trust: those that are right in nine of ten hits.
 
-A rule of scope `group` compares traces with each other: a few minutes hold too few of them, and a report tells of it.
+One of scope `group` compares traces with each other, which a few minutes hold too few of: an alert that names it reads
+its whole `window` at each look. Rules that compare with a baseline (latency, cost, tokens) are not certain enough.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ CERTAIN = 0.9  # how often a detector must be right
 
 def why_not(unit: Unit) -> str | None:
     """Say why no alert can use a detector; None where one can."""
-    if unit.scope != "trace":
-        return "compares traces with each other, for which a few minutes hold too few: reports tell of it"
     certain = calibration.certainty(unit.name, unit.confidence)
     if certain < CERTAIN:
         return f"is right in {certain:.0%} of its hits, and alerts take {CERTAIN:.0%}: reports tell of it"
@@ -41,13 +40,19 @@ def units(current: Settings) -> Mapping[str, Unit]:
 
 
 def wanted(config: AlertConfig, among: Mapping[str, Unit]) -> dict[str, Unit]:
-    """Return the detectors that an alert is about."""
+    """Return the detectors that an alert is about; those that compare traces only where it names them."""
     named = {REPLACED.get(name, name) for name in config.rules}
     return {
         name: unit
         for name, unit in among.items()
-        if (not named or name in named) and (not config.categories or unit.category in config.categories)
+        if (name in named if named else unit.scope == "trace")
+        and (not config.categories or unit.category in config.categories)
     }
+
+
+def compares(config: AlertConfig, among: Mapping[str, Unit]) -> bool:
+    """Say whether an alert has a rule that compares traces with each other."""
+    return any(unit.scope != "trace" for unit in wanted(config, among).values())
 
 
 def check(current: Settings) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from halo_worker.config import Settings
 from halo_worker.errors import ReportError
 from halo_worker.report.comparison import Counts
 from halo_worker.report.record import append_line, read_lines
@@ -26,6 +27,11 @@ KEPT_EPISODES = 1000  # ends or beginnings of episodes that are kept, the newest
 
 NOTHING = Counts(0, 0)
 ByIssue = dict[str, int]  # affected traces
+
+
+def alerts_dir(current: Settings) -> Path:
+    """Return where alerts are recorded and their messages lie."""
+    return current.store.data_dir / "alerts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,9 +84,9 @@ def looks(
         hit = {one.trace_id for one in draft.occurrences} & settled.keys()
         for place, traces in _placed(hit, settled, edges).items():
             number = _counted(reader, config, issue_id, traces, known)
-            if number and place is not None:
+            if number and place:  # 0: it settled before, and an earlier look has counted it
                 pieces[place - 1].found[issue_id] = number
-            elif number and rules[draft.detector_name].early:
+            elif number and place is None and rules[draft.detector_name].early:
                 pieces[-1].early[issue_id] = number
     return pieces
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from halo_worker.alerts.conditions import nanoseconds
-from halo_worker.alerts.journal import Journal, Look, episodes
-from halo_worker.alerts.watch import alerts_dir
+from halo_worker.alerts.journal import Journal, Look, alerts_dir, episodes
 from halo_worker.config import Settings
 from halo_worker.moments import human_duration
 from halo_worker.report import formats

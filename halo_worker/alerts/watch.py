@@ -15,7 +15,7 @@ from pathlib import Path
 from halo_worker import issues
 from halo_worker.alerts import eligible, messages
 from halo_worker.alerts.conditions import Decided, Known, decide, nanoseconds
-from halo_worker.alerts.journal import Event, Journal, Look
+from halo_worker.alerts.journal import Event, Journal, Look, alerts_dir
 from halo_worker.alerts.look import find, looks, open_window
 from halo_worker.alerts.sealed import Sealing
 from halo_worker.config import Settings
@@ -34,11 +34,6 @@ LONGEST_NS = 86_400 * SECOND  # that a look reaches back after downtime; what is
 PUBLISHED_AGAIN_NS = 86_400 * SECOND  # age up to which a recorded message that is missing is published
 
 Say = Callable[..., None]
-
-
-def alerts_dir(current: Settings) -> Path:
-    """Return where alerts are recorded and their messages lie."""
-    return current.store.data_dir / "alerts"
 
 
 def courier(current: Settings) -> Courier:
@@ -120,16 +115,18 @@ class Watch:
         usable = eligible.units(current)
         configs = {name: current.alerts[name] for name in due.names}
         units = {key: unit for config in configs.values() for key, unit in eligible.wanted(config, usable).items()}
+        compared = [nanoseconds(config.window) for config in configs.values() if eligible.compares(config, usable)]
+        edges = (due.window.start_ns, due.window.end_ns)
+        read = Window(min(edges[0], edges[1] - max(compared, default=0)), edges[1])
         with (
-            open_window(current, due.window) as reader,
+            open_window(current, read) as reader,
             tempfile.TemporaryDirectory(prefix="halo-") as folder,
         ):
             found = find(reader, current, units, memory, Path(folder))
-            edges = (due.window.start_ns, due.window.end_ns)
             seen = [looks(reader, found, name, config, memory, edges)[0] for name, config in configs.items()]
             recorded = decided(
                 current, seen, self._looks, known_of(memory, archive), self._first,
-                lambda wanted: messages.reported(reader, found, wanted, memory, due.window),
+                lambda wanted: messages.reported(reader, found, wanted, memory, read),
             )  # fmt: skip
         told: list[Delivery] = []
         for look in recorded:

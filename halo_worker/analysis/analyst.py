@@ -17,6 +17,7 @@ from halo_worker.analysis.draft import Draft, DraftFinding
 from halo_worker.analysis.judging.judge import Judge
 from halo_worker.analysis.judging.route import judged, unreported
 from halo_worker.analysis.judging.tool import judge_tool
+from halo_worker.analysis.labels import COLUMNS as LABELS
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.repository import not_read, repository_tools
 from halo_worker.analysis.tools import Desk, window_tools
@@ -121,9 +122,12 @@ async def _worked(
     hypotheses = guesses.named(found.findings)
     desk.hypotheses = guesses.trace_ids(hypotheses)
     desk.questions.set_table("hypotheses", guesses.COLUMNS, guesses.rows(hypotheses))
+    desk.notes.earlier = work.labels
+    desk.questions.set_table("labels", LABELS, desk.notes.rows())
     schema = tables.described(reader)
     expected = {one.id: one for one in expectations.read(work.analysis.expectations)}
     earlier = recurring.earlier(work.issues, expected.values())
+    told = recurring.told(earlier, work.labels)
     verifier = ClaimVerifier(
         reader, desk, hypotheses, traces=overview["traces"], expected=expected, earlier=earlier,
         needs_answer=work.prompt is not None and not work.messages,
@@ -136,7 +140,7 @@ async def _worked(
         asked: dict[str, Any] = {
             "task": prompts.task(work.prompt, work.analysis.context), "size": size,
             "rules": prompts.rules(
-                schema, guesses.listed(hypotheses), earlier=recurring.told(earlier), quoting=route != "judge"
+                schema, guesses.listed(hypotheses, once=True), earlier=told, quoting=route != "judge"
             ),
         }  # fmt: skip
         if route == "judge":
@@ -147,7 +151,7 @@ async def _worked(
             reason = f"the model's context is too small for the {route} route"
             route, worked = "loop", None
     if worked is None:
-        first = await first_message.written(work, found, hypotheses, overview, recurring.told(earlier))
+        first = await first_message.written(work, found, hypotheses, overview, told)
         verified, outcome, said = await _loop(work, session, desk, judge, first, schema, repository)
         more = unreported(judge, outcome.arguments)
         established = (await verifier.verify({"answer": "", "findings": more})).findings if more else []
@@ -167,6 +171,7 @@ async def _worked(
         why = worked.error or session.ledger.reason
         if stopped:
             draft.not_examined.append(_why(stopped, why))
+    draft.labels = desk.notes.labels()
     draft.stopped_by = stopped
     draft.unanswered = unanswered.reason(verified, question=bool(work.prompt), stopped=stopped, why=why)
     if work.analysis.repo_path and (reason_unread := not_read(work.analysis.repo_path)):

@@ -192,14 +192,7 @@ class ClaimVerifier:
             else:
                 verified.citations += 1
                 problems.append(stands)
-        quoted = {quote.trace_id for quote in quotes}
-        # A quote speaks for the hypotheses of its kind that are named with it, and for no other rule's.
-        spoken = {
-            mode_of(name, self._hypotheses[name])
-            for name in stated.names
-            if quoted & traces_of(self._hypotheses[name].occurrences)
-        }
-        names = [name for name in stated.names if mode_of(name, self._hypotheses[name]) in spoken]
+        names = self._quoted(stated.names, quotes)
         if len(names) < len(stated.names):
             unproven = [name for name in stated.names if name not in names]
             problems.append(f"it quotes no trace of {', '.join(unproven[:5])}: quote at least one, verbatim")
@@ -217,6 +210,13 @@ class ClaimVerifier:
                 verified.verdicts[name] = Verdict(stated.verdict, kept, why, quotes)
         verified.problems += [f"{where}: {problem}" for problem in problems]
         verified.reasons += [f"{where}: {problem}" for problem in problems]
+
+    def _quoted(self, names: Sequence[str], quotes: Sequence[Evidence]) -> list[str]:
+        """Return the hypotheses that quotes prove: one speaks for those of its kind that are named with it, alone."""
+        traces = {quote.trace_id for quote in quotes}
+        modes = {name: mode_of(name, self._hypotheses[name]) for name in names}
+        proven = {modes[name] for name in names if traces & traces_of(self._hypotheses[name].occurrences)}
+        return [name for name in names if modes[name] in proven]
 
     async def _affected(
         self, claimed: Claimed, quotes: list[Evidence], problems: list[str], verified: VerifiedAnswer
@@ -255,8 +255,9 @@ class ClaimVerifier:
             if found.issue_id:  # a broken expectation, or known from earlier: a finding of its own
                 verified.findings.append(found)
                 continue
-            named = [one for one in verdicts.names_in(claimed.hypothesis, self._hypotheses)[0]
-                     if self._may_confirm(one, found, verified, problems)]  # fmt: skip
+            said = verdicts.names_in(claimed.hypothesis, self._hypotheses)[0]
+            quoted = self._quoted(said, found.evidence)
+            named = [one for one in said if self._may_confirm(one, quoted, verified, problems)]
             for name in named:
                 verified.confirmed[name] = found
             verified.led.update(named[:1])
@@ -265,11 +266,11 @@ class ClaimVerifier:
                 verified.findings.append(found)
             verified.problems += [f"finding '{claimed.title[:60]}': {problem}" for problem in problems]
 
-    def _may_confirm(self, name: str, found: DraftFinding, verified: VerifiedAnswer, problems: list[str]) -> bool:
+    def _may_confirm(self, name: str, quoted: Sequence[str], verified: VerifiedAnswer, problems: list[str]) -> bool:
         verdict = verified.verdicts.get(name)
         if verdict is not None and verdict.verdict == "refuted":
             problems.append(f"it names {name}, which is refuted")
-        elif not traces_of(self._hypotheses[name].occurrences) & {quote.trace_id for quote in found.evidence}:
+        elif name not in quoted:
             problems.append(f"it names {name} and quotes none of its traces")
         elif name in verified.confirmed:
             problems.append(f"another finding names {name}, too")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from halo_worker.report.labelled import Label
 from halo_worker.report.model import DetectorOff, Engine, Evidence, LeftOut, Severity, Stop
 
 
@@ -82,3 +83,4 @@ class Draft:
     rejected_citations: int = 0
     rejected_findings: int = 0
     rejected_reasons: list[str] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)  # of judged traces

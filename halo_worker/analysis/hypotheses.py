@@ -12,13 +12,19 @@ from halo_worker.analysis.draft import DraftFinding
 from halo_worker.analysis.prompts import marked
 from halo_worker.analysis.tools.fit import cut, take
 
-MAX_LISTED = 30
-LISTED_BYTES = 3_000
+MAX_LISTED, LISTED_BYTES = (
+    30,
+    3_000,
+)  # modes in the first message of the loop, which every turn carries and SQL completes
+MAX_SHOWN, SHOWN_BYTES = 200, 16_000  # modes where a model is asked once, and cannot ask for more
 TITLE_CHARACTERS = 120
 SAME = 0.8  # share of traces (Jaccard) from which two findings of one category are one
 MAX_EVIDENCE = 6
 MAX_ROWS = 100_000  # of the table `hypotheses`
-COLUMNS = ("id", "title", "category", "rule", "trace_id", "origin_span_id", "symptom_span_id", "quote")
+COLUMNS = (
+    "id", "title", "category", "rule", "trace_id", "origin_span_id", "symptom_span_id", "quote", "quote_span_id",
+    "quote_field",
+)  # fmt: skip
 
 Hypotheses = Mapping[str, DraftFinding]
 
@@ -37,24 +43,29 @@ def rows(hypotheses: Hypotheses) -> list[tuple[str | None, ...]]:
     """Return the rows of the table `hypotheses`, one for each affected span (COLUMNS)."""
     table: list[tuple[str | None, ...]] = []
     for name, found in hypotheses.items():
-        quotes = {one.trace_id: one.quote for one in found.evidence}
+        quotes = {one.trace_id: (one.quote, one.span_id, one.field) for one in found.evidence}
         about = (name, found.title, found.category, found.detector_name)
         table += [
-            (*about, one.trace_id, one.origin_span_id, one.symptom_span_id, quotes.get(one.trace_id))
+            (*about, one.trace_id, one.origin_span_id, one.symptom_span_id, *quotes.get(one.trace_id, (None,) * 3))
             for one in found.occurrences[: MAX_ROWS - len(table)]
         ]
     return table
 
 
-def listed(hypotheses: Hypotheses) -> str:
-    """Write them for a prompt, a JSON array for each mode, in a size that does not depend on how many there are."""
+def listed(hypotheses: Hypotheses, *, once: bool = False) -> str:
+    """Write them for a prompt, a JSON array for each mode, in a size that does not depend on how many there are.
+
+    `once`: the model is asked once and has no SQL for the rest.
+    """
     modes = _modes(hypotheses)
-    lines = [_line(names, hypotheses) for names in modes[:MAX_LISTED]]
-    shown = take(lines, LISTED_BYTES)
+    most, max_bytes = (MAX_SHOWN, SHOWN_BYTES) if once else (MAX_LISTED, LISTED_BYTES)
+    shown = take([_line(names, hypotheses) for names in modes[:most]], max_bytes)
     if not shown:
         return "none"
     left = sum(len(names) for names in modes[len(shown) :])
-    more = f"\nand {left} rarer ones: SELECT id, title, count(*) FROM hypotheses GROUP BY ALL" if left else ""
+    more = f"\nand {left} rarer ones" if left else ""
+    if left and not once:
+        more += ": SELECT id, title, count(*) FROM hypotheses GROUP BY ALL"
     return marked("\n".join(orjson.dumps(line).decode() for line in shown)) + more
 
 

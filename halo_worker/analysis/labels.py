@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from halo_worker.analysis.categories import category_of
 from halo_worker.display import one_line, visible
+from halo_worker.report.labelled import Label
 from halo_worker.report.model import Evidence
 
 MAX_CATEGORIES = 4  # of one label
 MAX_LABELS = 200  # of one page of a trace
 MAX_WHAT = 600
-COLUMNS = ("trace_id", "span_id", "step", "category", "what", "quote", "note_id")
+COLUMNS = ("trace_id", "span_id", "step", "category", "what", "quote", "note_id", "issue_id")
 OUTCOMES = ("ok", "wrong", "unsure")
 
 JUDGED: dict[str, Any] = {
@@ -77,6 +78,7 @@ class Notes:
     notes: dict[str, Note] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     rejected: list[str] = field(default_factory=list)  # why labels were dropped
+    earlier: Sequence[Label] = ()  # of earlier windows
     _names: dict[Said, str] = field(default_factory=dict)
 
     def add(self, note: Note) -> str:
@@ -85,13 +87,20 @@ class Notes:
         self.notes[name] = note
         return name
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return the rows of the table `labels` (COLUMNS), one for each category of a label."""
-        return [
-            (one.said.trace_id, one.said.span_id, one.said.step, category, one.said.told, one.evidence.quote, name)
-            for name, one in self.notes.items()
-            for category in one.said.categories
-        ]
+    def rows(self) -> list[tuple[str | None, ...]]:
+        """Return the rows of the table `labels` (COLUMNS): of this window by note id, of earlier ones by issue id."""
+        here = [(*astuple(one)[:-1], name, None) for name, one in self._here()]
+        return [*here, *((*astuple(one)[:-1], None, one.issue_id) for one in self.earlier)]
+
+    def labels(self) -> list[Label]:
+        """Return the labels of this window, one for each category."""
+        return [one for _, one in self._here()]
+
+    def _here(self) -> Iterator[tuple[str, Label]]:
+        for name, note in self.notes.items():
+            said = note.said
+            for category in said.categories:
+                yield name, Label(said.trace_id, said.span_id, said.step, category, said.told, note.evidence.quote)
 
 
 def read(value: Any, trace_id: str, spans: Mapping[str, str]) -> tuple[str, list[Said], list[str]]:

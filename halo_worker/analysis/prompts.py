@@ -123,7 +123,7 @@ a finding's texts. Nothing wrong: no findings.
 {earlier}"""
 
 EARLIER = (
-    "Failure modes that models found in earlier windows (issue id, title, category); a finding that is one of them gets "
+    "Failure modes that models found in earlier windows (issue id, title, category, labels of it); a finding that is one of them gets "
     "its id as `issue`: {data}\n"
 )
 

@@ -17,10 +17,12 @@ from halo_worker.analysis.expectations import Expectation
 from halo_worker.analysis.prompts import EARLIER, marked
 from halo_worker.analysis.tools.fit import cut, take
 from halo_worker.report.issue import Issue
+from halo_worker.report.labelled import Label
 
 MAX_TOLD = 30  # failure modes, those seen last
 TOLD_BYTES = 3_000
 TITLE_CHARACTERS = 120
+EXAMPLES, WHAT_CHARACTERS = 2, 120  # labels of one, and of each
 
 Earlier = Mapping[str, Issue]  # by id
 
@@ -39,10 +41,17 @@ def earlier(issues: Sequence[Issue], expected: Collection[Expectation]) -> dict[
     return {one.issue_id: one for one in sorted(kept, key=lambda one: -one.last_seen)[:MAX_TOLD]}
 
 
-def told(known: Earlier) -> str:
-    """Write them for a model, as data; empty without any."""
+def told(known: Earlier, labels: Sequence[Label] = ()) -> str:
+    """Write them for a model, as data, with what labels of earlier windows said of each; empty without any."""
+    said: dict[str, dict[str, None]] = {}
+    for label in labels:
+        if label.issue_id is not None and label.issue_id in known:
+            said.setdefault(label.issue_id, {})[cut(label.what, WHAT_CHARACTERS) or ""] = None
     lines = take(
-        [[name, cut(one.finding.title, TITLE_CHARACTERS), one.finding.category] for name, one in known.items()],
+        [
+            [name, cut(one.finding.title, TITLE_CHARACTERS), one.finding.category, *list(said.get(name, ()))[:EXAMPLES]]
+            for name, one in known.items()
+        ],
         TOLD_BYTES,
     )
     return EARLIER.format(data=marked("\n".join(orjson.dumps(line).decode() for line in lines))) if lines else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from halo_worker.config import AnalysisConfig, ModelConfig
 from halo_worker.config_schedules import BudgetConfig
 from halo_worker.report.issue import Issue
+from halo_worker.report.labelled import Label
 from halo_worker.rlm.agent.session import Event, Session
 from halo_worker.rlm.budget import BudgetLimits
 from halo_worker.rlm.messages import Message
@@ -45,6 +46,7 @@ class Work:
     cache_dir: Path | None
     threads: int = 2
     issues: Sequence[Issue] = ()  # of earlier windows
+    labels: Sequence[Label] = ()  # of earlier windows, newest first
     messages: Sequence[Message] = ()
     emit: Callable[[Event], None] = lambda _: None
     progress: Callable[[Progress], None] = lambda _: None

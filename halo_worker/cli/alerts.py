@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from halo_worker.alerts import eligible, replay, watch
-from halo_worker.alerts.journal import Episode, Event, Journal, episodes
+from halo_worker.alerts import eligible, replay
+from halo_worker.alerts.journal import Episode, Event, Journal, alerts_dir, episodes
 from halo_worker.cli.common import everywhere, nearest, print_rows, settings
 from halo_worker.cli.console import talk
 from halo_worker.display import one_line
@@ -39,7 +39,7 @@ def alerts_command(action: str, name: str | None, form: str, data_dir: Path | No
         raise InputError(f"there is no action '{action}'", hint=nearest(action, ACTIONS))
     eligible.check(current)
     if action == "list":
-        _list(episodes(Journal(watch.alerts_dir(current)).read()), form, alerts=bool(current.alerts))
+        _list(episodes(Journal(alerts_dir(current)).read()), form, alerts=bool(current.alerts))
         return
     if name not in current.alerts:
         raise InputError(

@@ -139,6 +139,7 @@ def _model_options(command: Any) -> Any:
     metavar="ADDRESS",
     help="Another store in place of the data directory: clickhouse://…, or [sources.NAME].",
 )
+@click.option("--local", is_flag=True, help="This host's data directory, also where [lake] is set.")
 @bounds("24h")
 @_model_options
 @form_option
@@ -163,7 +164,7 @@ def _model_options(command: Any) -> Any:
 def run_command(
     paths: tuple[str, ...], given_paths: tuple[str, ...], last_: str | None, since: str | None, until: str | None,
     prompt: str | None, detectors_only: bool, out: Path | None, output: str | None, fail_on: str | None, schedule: str | None,
-    remember: bool, resume: str | None, form: str | None, source: str | None,
+    remember: bool, resume: str | None, form: str | None, source: str | None, local: bool,
     telemetry: bool, context: str | None, repo_path: Path | None, route: str | None, headers: tuple[str, ...],
     data_dir: Path | None, config: Path | None, **options: Any,
 ) -> int:  # fmt: skip
@@ -203,6 +204,7 @@ def run_command(
         paths=files,
         form=form,
         source=source or (filters.source if filters else None),
+        local=local,
         prompt=prompt,
         engine="detectors" if detectors_only else None,
         out=out or (Path("halo-reports") if outside else None),

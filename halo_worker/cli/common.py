@@ -150,6 +150,22 @@ def open_reader(current: Settings, window: Window | None, *, seal: bool = True, 
     return reader
 
 
+def open_lake(current: Settings, window: Window | None, *, where: str = "true") -> Reader:
+    """Open what became visible in the lake in a window, where it lies; `where` is a condition on its rows."""
+    from halo_receiver.store.lake_reader import LakeReader  # and DuckLake with it, which only a lake needs
+
+    if not current.lake.on:
+        raise InputError("there is no lake", hint="set [lake] catalog and data, then 'halo lake init'")
+    return LakeReader.of(
+        current.lake,
+        start_ns=window.start_ns if window else None,
+        end_ns=window.end_ns if window else None,
+        where=where,
+        memory_limit=f"{current.analysis.memory_limit_bytes}B",
+        threads=current.store.threads,
+    )
+
+
 def print_rows(rows: Sequence[dict[str, Any]], form: str, *, columns: Sequence[str] | None = None) -> None:
     """Print rows as a table, one array of JSON objects, JSON lines or CSV."""
     if form == "json":

@@ -19,6 +19,7 @@ from halo_worker.cli.common import (
     bounds,
     everywhere,
     human_duration,
+    open_lake,
     open_reader,
     print_rows,
     settings,
@@ -45,10 +46,11 @@ MAX_LEVELS = 100  # drawn by indent
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", show_default=True
 )
+@click.option("--lake", is_flag=True, help="Ask the lake: all hosts, by when their spans were published.")
 @bounds("all")
 @everywhere
 def query_command(
-    sql: str | None, file: Path | None, form: str, last_: str | None, since: str | None, until: str | None,
+    sql: str | None, file: Path | None, form: str, lake: bool, last_: str | None, since: str | None, until: str | None,
     data_dir: Path | None, config: Path | None,
 ) -> None:  # fmt: skip
     """Run one SELECT over spans, traces and logs ('-' reads it from stdin).
@@ -58,14 +60,16 @@ def query_command(
     halo query "SELECT model, sum(input_tokens) FROM spans WHERE span_type = 'llm' GROUP BY ALL"
     halo query "DESCRIBE spans"
     halo query -f slow.sql --format csv
+    halo query --lake --last 1h "SELECT service_name, count(*) FROM spans GROUP BY 1"
     """
     if (sql is None) == (file is None):
         raise InputError("give one SELECT, or -f FILE", hint="'halo query \"DESCRIBE spans\"' names the columns")
     text = _read(file) if file is not None else sys.stdin.read() if sql == "-" else sql or ""
     current = settings(data_dir, config)
     window = window_of(last_, since, until, now_ns=time.time_ns(), default=None)
-    with open_reader(current, window) as reader:
-        reader.lock_down()
+    with open_lake(current, window) if lake else open_reader(current, window) as reader:
+        if not lake:  # its files are read as they are asked for
+            reader.lock_down()
         columns, rows = queries.json_rows(reader, text)
     print_rows(rows, form, columns=columns)
 

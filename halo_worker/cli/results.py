@@ -13,6 +13,7 @@ import click
 
 from halo_receiver.store.queries import NEWEST
 from halo_worker import issues
+from halo_worker.alerts.journal import alerts_dir
 from halo_worker.cli.common import everywhere, print_rows, settings, show_report
 from halo_worker.cli.console import talk
 from halo_worker.config import Settings
@@ -139,10 +140,8 @@ def _alert_message(current: Settings, message_id: str | None) -> Report | None:
     """Return the message of an alert that an id names, if it does."""
     if message_id is None:
         return None
-    from halo_worker.alerts import watch  # this and `run` load every engine
-
     with contextlib.suppress(ReportError):
-        return Archive(watch.alerts_dir(current)).load(message_id)
+        return Archive(alerts_dir(current)).load(message_id)
     return None
 
 
@@ -155,7 +154,7 @@ def deliver_command(report_id: str | None, sinks: tuple[str, ...], data_dir: Pat
 
     Also to those that had failed for good: mend the sink first. What a sink has taken is not sent twice.
     """
-    from halo_worker import run
+    from halo_worker import run  # with every engine
     from halo_worker.alerts import watch
 
     current = settings(data_dir, config)

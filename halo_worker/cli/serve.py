@@ -22,6 +22,7 @@ from halo_worker import issues, schedule
 from halo_worker import run as conductor
 from halo_worker.alerts import eligible
 from halo_worker.alerts.thread import AlertThread
+from halo_worker.alerts.watch import Watch
 from halo_worker.analysis.work import Progress
 from halo_worker.cli.common import everywhere, given_data_dir, settings
 from halo_worker.cli.console import talk
@@ -73,7 +74,7 @@ def receive_command(
 
 
 @click.command("work")
-@click.option("--once", is_flag=True, help="Run every schedule that is due now, then end.")
+@click.option("--once", is_flag=True, help="Run every schedule and look for every alert that is due now, then end.")
 @everywhere
 def work_command(once: bool, data_dir: Path | None, config: Path | None) -> int:
     """Run the schedules on a data directory, until SIGTERM or Ctrl-C."""
@@ -188,11 +189,18 @@ def _work_once(current: Settings) -> int:
         scheduler.run_now(name) if watermark(name, now) is None else scheduler.run_due(name)
         for name in current.schedules
     ]
-    deliveries = conductor.courier(current).retry()
-    _say_deliveries(deliveries)
+    _say_deliveries(conductor.courier(current).retry())
+    if current.alerts:
+        _look_once(current)
     failed = sum(one.failed for one in ran)
     talk(f"{formats.plural(sum(one.windows for one in ran), 'run')} done" + (f", {failed} failed" if failed else ""))
     return 1 if failed else 0
+
+
+def _look_once(current: Settings) -> None:
+    """Look for every alert whose time has come since it looked last."""
+    watch = Watch(current, clock=time.time_ns, say=partial(event, log))
+    _say_deliveries([*watch.recover(), *watch.turn()])
 
 
 def _serve_metrics(current: Settings, metrics: WorkerMetrics) -> MetricsServer | None:

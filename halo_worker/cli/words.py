@@ -40,6 +40,7 @@ COMMANDS = {
     "tail": Entry("tail", "traces as they come, until Ctrl-C"),
     "trace": Entry("data", "one trace as a tree"),
     "query": Entry("data", "one SELECT over spans, traces and logs"),
+    "lake": Entry("lake", "one store of many hosts: init, status, publish, merge, retain"),
     "delete": Entry("delete", "remove a person's data; says first what it would"),
     "detectors": Entry("detectors", "the rules: list, show, test, and write your own"),
     "doctor": Entry("doctor", "what is set up, reachable, and supported by the captured spans"),

@@ -28,6 +28,7 @@ from halo_worker.errors import DirectoryInUse, InputError, ReportError
 from halo_worker.report import briefs, html, markdown
 from halo_worker.report.archive import REPORT_FILE, Archive
 from halo_worker.report.headline import headline
+from halo_worker.report.labelled import LABELS_FILE
 from halo_worker.report.model import Report
 from halo_worker.report.page_data import SCENE_FILE, Scene
 from halo_worker.report.record import read_lines
@@ -144,6 +145,8 @@ def _clean_reports(current: Settings, traces: frozenset[str] | set[str], words: 
         write_durably(path, (json.dumps(again, ensure_ascii=False, indent=2) + "\n").encode())
     for name in RECORDS:
         _clean_record(data_dir / name, traces, words)
+    for path in sorted(data_dir.glob(f"*/*/{LABELS_FILE}")):
+        _drop_labels(path, traces, words)
     archive = Archive(data_dir / "reports")
     if (archive.directory / "index.html").exists():
         known = issues.open_memory(archive)
@@ -185,6 +188,15 @@ def _clean_record(path: Path, traces: frozenset[str] | set[str], words: list[str
         )
     if made != lines:
         write_durably(path, b"\n".join(made))
+
+
+def _drop_labels(path: Path, traces: frozenset[str] | set[str], words: list[str]) -> None:
+    """Drop what a model said of the traces: its words may be theirs."""
+    lines = path.read_bytes().split(b"\n")
+    gone = [one.encode() for one in (*traces, *words)]
+    kept = [line for line in lines if not any(one in line for one in gone)]
+    if kept != lines:
+        write_durably(path, b"\n".join(kept))
 
 
 def _words(selection: Selection) -> list[str]:

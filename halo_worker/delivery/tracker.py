@@ -1,7 +1,7 @@
 """An issue tracker as a sink: one ticket per failure mode, created once, then kept up to date.
 
-What a ticket is about, and which report it shows, stands in its own text (`report.ticket`). Nothing else is kept, so
-that a lost receipt makes no second ticket. Another tracker is an adapter of the protocol `Tracker`.
+What a ticket is about, and which report of each schedule it shows, stands in its own text (`report.ticket`). Nothing
+else is kept, so that a lost receipt makes no second ticket. Another tracker is an adapter of the protocol `Tracker`.
 """
 
 from __future__ import annotations
@@ -106,18 +106,19 @@ class TrackerSink:
 
     def _bring(self, parcel: Parcel, finding: Finding, known: dict[str, Ticket]) -> None:
         report, found = parcel.report, known.get(finding.issue_id)
-        block = ticket.block(report, finding, parcel.links)
         if found is None:
             if self._is_to_be_made(finding):
+                block = ticket.block(report, finding, parcel.links)
                 known[finding.issue_id] = self._tracker.create(ticket.title(finding), block)
             return
         before = _mark(found)
-        if before.report_id > report.id or not report.is_remembered:
-            return  # it shows a later report; or a run by hand, which changes no issue
-        if finding.state != before.state and finding.state in COMMENTED:
+        said, by = before.of(report.scope)
+        if by > report.id or not report.is_remembered:
+            return  # it shows a later report of the schedule; or a run by hand, which changes no issue
+        if finding.state != said and finding.state in COMMENTED:
             self._comment_once(found, ticket.comment(report, finding, parcel.links), report, finding.issue_id)
-        body = ticket.merged(found.body, block)
-        is_open = _opened(found, before, finding.state)
+        body = ticket.merged(found.body, ticket.block(report, finding, parcel.links, before))
+        is_open = _opened(found, before, before.after(report, finding.state))
         if body != found.body or is_open is not None:
             self._tracker.update(found.key, body, is_open=is_open)
 
@@ -129,12 +130,15 @@ class TrackerSink:
             if found is None or check.issue_id in present or check.window.traces or not report.is_remembered:
                 continue
             before = _mark(found)
-            if before.report_id > report.id or not found.is_open:
+            said, by = before.of(report.scope)
+            if by > report.id or not found.is_open or (said == "resolved" and not before.is_resolved):
                 continue
-            after = Mark(check.issue_id, "resolved", report.id)
+            after = before.after(report, "resolved")
             try:
                 self._comment_once(found, ticket.fix_comment(report, check), report, check.issue_id)
-                self._tracker.update(found.key, ticket.remarked(found.body, after), is_open=False)
+                self._tracker.update(
+                    found.key, ticket.remarked(found.body, after), is_open=False if after.is_resolved else None
+                )
             except SinkRefused as error:
                 refused.append(error)
 
@@ -144,11 +148,14 @@ class TrackerSink:
             self._tracker.comment(found.key, text)
 
 
-def _opened(found: Ticket, before: Mark, state: str) -> bool | None:
-    """Say whether a ticket is to be open; None where it stays as it is: who closed one without us had a reason."""
-    if state == "resolved":
+def _opened(found: Ticket, before: Mark, after: Mark) -> bool | None:
+    """Say whether a ticket is to be open; None where it stays as it is: who closed one without us had a reason.
+
+    It is closed once no schedule sees its failure mode.
+    """
+    if after.is_resolved:
         return False if found.is_open else None
-    back = state == "regressed" or before.state == "resolved"
+    back = after.state == "regressed" or before.is_resolved
     return True if back and not found.is_open and not found.declined else None
 
 

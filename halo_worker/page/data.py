@@ -21,11 +21,12 @@ from markupsafe import Markup
 
 from halo_worker import issues
 from halo_worker.config import Settings
+from halo_worker.display import is_loopback
 from halo_worker.errors import HaloError
 from halo_worker.report import headline
 from halo_worker.report.archive import Archive
 from halo_worker.report.decisions import Decisions
-from halo_worker.report.memory import IssueMemory
+from halo_worker.report.memory import IssueMemory, order
 from halo_worker.report.model import Report
 
 Result = TypeVar("Result")
@@ -90,9 +91,9 @@ class Data:
     clock: Callable[[], int] = time.time_ns
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "page"))
     written: dict[str, Written] = field(default_factory=dict)  # a few, the last that were asked for
-    _lines: dict[str, Line] = field(default_factory=dict)
+    _lines: dict[str, tuple[int, Line]] = field(default_factory=dict)  # with when each report was written
     _memory: IssueMemory | None = None
-    _memory_of: tuple[str, ...] = ()
+    _memory_of: dict[str, int] = field(default_factory=dict)  # the reports it is made of, the same
     _decided: tuple[int, int] = (0, 0)
     _reading: threading.Lock = field(default_factory=threading.Lock)
 
@@ -100,6 +101,11 @@ class Data:
     def directory(self) -> Path:
         """The data directory."""
         return self.settings.store.data_dir
+
+    def folder(self, run_id: str) -> Path | None:
+        """Return where a report lies, for links that open a coding agent: only a viewer on this machine has it."""
+        here = is_loopback(f"http://{self.settings.page.endpoint}") and not self.settings.page.behind_tls_proxy
+        return (self.archive.directory / run_id).absolute() if here else None
 
     @property
     def archive(self) -> Archive:
@@ -112,30 +118,46 @@ class Data:
 
     def lines(self, ids: list[str]) -> list[Line]:
         """Return reports of these ids as the list shows them; what cannot be read is left out."""
-        archive, found = self.archive, []
-        for run_id in ids:
-            line = self._lines.get(run_id)
-            if line is None:
-                reports, _ = archive.reports_of([run_id])
+        stamps, found = self.archive.stamps_of(ids), []
+        for run_id, stamp in stamps.items():
+            known = self._lines.get(run_id)
+            if known is None or known[0] != stamp:
+                reports, _ = self.archive.reports_of([run_id])
                 if not reports:
                     continue
-                line = self._lines[run_id] = _line(reports[0])
+                known = self._lines[run_id] = stamp, _line(reports[0])
                 while len(self._lines) > MAX_LINES:
                     self._lines.pop(next(iter(self._lines)))
-            found.append(line)
+            found.append(known[1])
         return found
 
     def memory(self) -> IssueMemory:
         """Return the issues, as the last schedule to see each sees it."""
         with self._reading:
             archive = self.archive
-            ids = tuple(archive.ids()[: issues.REMEMBERED])
-            if self._memory is None or ids != self._memory_of:
-                self._memory, self._memory_of, self._decided = issues.open_memory(archive), ids, self._stamp()
-            elif self._decided != self._stamp():
-                self._decided = self._stamp()
-                self._memory.decide(Decisions(archive.directory).read())
+            stamps = archive.stamps_of(archive.ids()[: issues.REMEMBERED])
+            decided = self._stamp()
+            if self._memory is None:
+                self._memory = issues.open_memory(archive)
+            elif stamps != self._memory_of:
+                self._memory = self._extended(self._memory, archive, stamps) or issues.open_memory(archive)
+            elif self._decided != decided:
+                self._memory = self._memory.extended([], Decisions(archive.directory).read())
+            self._memory_of, self._decided = stamps, decided
             return self._memory
+
+    def _extended(self, memory: IssueMemory, archive: Archive, stamps: dict[str, int]) -> IssueMemory | None:
+        """Return the issues with the reports that came; None where others changed, or are no newer.
+
+        The oldest leave `stamps` as newer ones come; what they told stays until the page starts again.
+        """
+        kept = {run_id: stamp for run_id, stamp in self._memory_of.items() if run_id >= min(stamps, default="")}
+        if any(stamps.get(run_id) != stamp for run_id, stamp in kept.items()):
+            return None
+        came, _ = archive.reports_of(run_id for run_id in stamps if run_id not in kept)
+        if any(order(report) <= memory.last for report in came):
+            return None
+        return memory.extended(came, Decisions(archive.directory).read())
 
     def read_ahead(self) -> None:
         """Read the issues and the newest reports, so that the first view finds them read. What fails is said there."""

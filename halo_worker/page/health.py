@@ -17,6 +17,7 @@ from halo_worker.page.data import DATA, Data
 from halo_worker.page.rendering import render
 from halo_worker.page.runs import Run, Runs, start_halo
 
+LOOKED_THROUGH = 200  # newest reports, for the last of each schedule
 CHECKS_SECONDS = 15.0  # for which what the checks said is shown again
 DOCTOR_SECONDS = 60.0
 
@@ -55,7 +56,7 @@ def _view(data: Data) -> tuple[list[dict[str, Any]], list[status.Row], str]:
     except HaloError as error:
         return [], standing, str(error)
     last: dict[str, Any] = {}
-    for line in reversed(data.lines(data.archive.ids()[:200])):
+    for line in reversed(data.lines(data.archive.until(now_ns)[:LOOKED_THROUGH])):
         if line.schedule:
             last[line.schedule] = line
     rows = [

@@ -24,7 +24,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 def _view(data: Data, paging: Paging) -> dict[str, Any]:
-    ids = data.archive.ids()
+    ids = data.archive.until(data.clock()) or data.archive.ids()
     standing = status.rows(data.settings, data.clock(), known=data.memory())
     listed = issues.table(data, {}, paging)
     return {

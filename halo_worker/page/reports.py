@@ -76,7 +76,8 @@ def write(data: Data, run_id: str) -> Written:
     known = data.written.pop(report.id, None)
     if known is None or known.stamp != stamp:
         scene = read_scene(archive.directory / report.id)
-        shown = view(report, scene, index="/reports", links=PageLinks(data.settings))
+        links, folder = PageLinks(data.settings), data.folder(report.id)
+        shown = view(report, scene, index="/reports", links=links, folder=folder)
         known = Written(report.id, stamp, shown["headline"], part("report_body.html.j2", **shown))
     data.written[report.id] = known
     while len(data.written) > MAX_WRITTEN:

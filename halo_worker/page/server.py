@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ ADDRESS_FILE = "page.json"
 USUAL = "127.0.0.1:4320"
 SHUTDOWN_SECONDS = 2.0  # for which a stop waits for requests in flight
 BACKLOG = 128
+GARBAGE_OBJECTS = 20_000  # allocated, after which Python looks for circles
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,9 @@ class PageAddress:
 def serve(settings: Settings, *, ready: Callable[[str], None], options: tuple[str, ...] = ()) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with the address. Raises ConfigError when it cannot listen."""
     security.check(settings)
+    # What is imported is never garbage: laying out 10,000 spans costs a third less when it is not looked through.
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS)
     asyncio.run(_serve(settings, ready, options))
 
 

@@ -15,6 +15,7 @@ from halo_receiver.store import trace_spans
 from halo_receiver.store.reader import Reader
 from halo_worker.page import otlp_json, trace_view
 from halo_worker.page.data import DATA, Data, trace_path
+from halo_worker.page.kept_rows import KeptRows, Laid, opened
 from halo_worker.page.rendering import begin_stream, part_text, render
 from halo_worker.page.trace_view import Row
 from halo_worker.page.traces import TRACES, shown
@@ -22,42 +23,35 @@ from halo_worker.page.traces import TRACES, shown
 SPANS_A_PAGE = 200  # drawn by the server; the script draws what is seen of all
 LOGS = 500
 VALUE_CHARACTERS = 2_000  # of a value of a span; the rest by a button
-MEMORY = "128MiB"
 VIEWS = {"conversation": "Conversation", "span": "Span", "logs": "Logs"}
 LISTS = ("attributes", "resource_attributes", "scope_attributes")  # shown key by key
 STRUCTURES = ("events", "links", *LISTS)
 Result = TypeVar("Result")
 
+ROWS = web.AppKey("rows", KeptRows)
+
 
 async def _read(request: web.Request, ask: Callable[[Reader, str], Result]) -> Result:
     """Ask the segments that may hold the trace."""
     data, trace_id = request.app[DATA], request.match_info["trace_id"]
-    return await data.blocking(_opened, data, trace_id, ask)
+
+    def asked() -> Result:
+        with opened(data, trace_id) as reader:
+            return ask(reader, trace_id)
+
+    return await data.blocking(asked)
 
 
-def _opened(data: Data, trace_id: str, ask: Callable[[Reader, str], Result]) -> Result:
-    with Reader.open(data.directory, trace_id=trace_id, memory_limit=MEMORY, threads=2) as reader:
-        return ask(reader, trace_id)
+def _whole(kept: KeptRows, query: Any, reader: Reader, trace_id: str) -> tuple[Laid, dict[str, Any]]:
+    laid = kept.of(trace_id, reader)
+    return laid, _panel(query, reader, trace_id, laid) if laid.rows else {}
 
 
-def _rows(data: Data, reader: Reader, trace_id: str) -> list[Row]:
-    spans = trace_spans.outline(reader, trace_id, trace_view.MAX_SPANS)
-    if not spans:
-        return []
-    titles = {issue.issue_id: issue.finding.title for issue in data.memory().issues.values()}
-    return trace_view.lay_out(spans, trace_view.marks_of(data.archive, titles, trace_id))
-
-
-def _whole(data: Data, query: Any, reader: Reader, trace_id: str) -> tuple[list[Row], dict[str, Any]]:
-    rows = _rows(data, reader, trace_id)
-    return rows, _panel(query, reader, trace_id, rows) if rows else {}
-
-
-def _panel(query: Any, reader: Reader, trace_id: str, rows: list[Row]) -> dict[str, Any]:
+def _panel(query: Any, reader: Reader, trace_id: str, laid: Laid) -> dict[str, Any]:
     """Return what stands beside the waterfall."""
     span_id = query.get("span", "")
     view = query.get("view") or ("span" if span_id else "conversation")
-    by_id = {row.span["span_id"]: row for row in rows}
+    rows, by_id = laid.rows, laid.by_id
     panel: dict[str, Any] = {"view": view, "views": VIEWS, "span_id": span_id, "by_id": by_id, "trace_id": trace_id}
     if view == "conversation":
         first = max(1, _number(query.get("step"), 1))
@@ -125,11 +119,12 @@ def _missing(request: web.Request, what: str) -> web.Response:
 async def show(request: web.Request) -> web.StreamResponse:
     """Show a trace."""
     data, traces, trace_id = request.app[DATA], request.app[TRACES], request.match_info["trace_id"]
-    ask = functools.partial(_whole, data, request.query)
-    rows, panel = await _read(request, ask)
-    if not rows:  # it may have come a moment ago: from the live list, or by a link of an agent
+    ask = functools.partial(_whole, request.app[ROWS], request.query)
+    laid, panel = await _read(request, ask)
+    if not laid.rows:  # it may have come a moment ago: from the live list, or by a link of an agent
         await traces.seal()
-        rows, panel = await _read(request, ask)
+        laid, panel = await _read(request, ask)
+    rows = laid.rows
     if not rows:
         return _missing(request, f"There is no trace {trace_id}")
     await traces.first()
@@ -175,15 +170,16 @@ def _findings(rows: list[Row]) -> list[tuple[str, str, list[tuple[str, str]]]]:
 
 async def spans(request: web.Request) -> web.StreamResponse:
     """Answer with every span as the script draws it."""
-    rows = await _read(request, functools.partial(_rows, request.app[DATA]))
-    response = web.Response(body=orjson.dumps([row.packed() for row in rows]), content_type="application/json")
+    kept, trace_id = request.app[ROWS], request.match_info["trace_id"]
+    packed = await request.app[DATA].blocking(lambda: kept.of(trace_id).packed)
+    response = web.Response(body=packed, content_type="application/json")
     response.enable_compression()
     return response
 
 
 async def part(request: web.Request) -> web.StreamResponse:
     """Answer with what stands beside the waterfall, alone."""
-    _, panel = await _read(request, functools.partial(_whole, request.app[DATA], request.query))
+    _, panel = await _read(request, functools.partial(_whole, request.app[ROWS], request.query))
     if not panel:
         return web.Response(status=404, text="there is no such trace\n")
     base = trace_path(request.match_info["trace_id"])
@@ -223,9 +219,14 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 def _chunks(data: Data, trace_id: str) -> Iterator[bytes]:
-    with Reader.open(data.directory, trace_id=trace_id, memory_limit=MEMORY, threads=1) as reader:
+    with opened(data, trace_id, threads=1) as reader:
         for rows in trace_spans.as_sent(reader, trace_id):
             yield b",".join(orjson.dumps(otlp_json.resource_spans(row)) for row in rows)
+
+
+async def start(app: web.Application) -> None:
+    """Have a place for the rows of the traces that are looked at."""
+    app[ROWS] = KeptRows(app[DATA])
 
 
 _TRACE = "/traces/{trace_id}"

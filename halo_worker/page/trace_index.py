@@ -9,6 +9,7 @@ itself shows it once.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -19,49 +20,35 @@ import duckdb
 
 from halo_receiver.store import manifest
 from halo_receiver.store.manifest import Entry
-from halo_receiver.store.reader import Reader
-from halo_receiver.store.segment import listed
+from halo_worker.page import segment_traces
+from halo_worker.page.segment_traces import COLUMNS
 
 INDEX_FILE = "page.duckdb"
 VERSION = "1"
-MEMORY = "96MiB"  # of DuckDB for the index, and again for the segment that is read into it
-INPUT_CHARACTERS = 200
+MEMORY = "96MiB"  # of DuckDB
+BATCH = 16  # segments that a child process reads
+MOST_TOGETHER = 10_000  # traces of several segments that are put together in one statement: their lists lie in memory
 MAX_NAMES = 500  # of a kind, offered as filters
 
-_COLUMNS = """
-  trace_id VARCHAR, start_ns BIGINT, end_ns BIGINT, span_count BIGINT, error_count BIGINT, status_code VARCHAR,
-  root_name VARCHAR, service_names VARCHAR[], agent_names VARCHAR[], models VARCHAR[], tools VARCHAR[],
-  input_tokens BIGINT, output_tokens BIGINT, cost_usd DOUBLE, session_id VARCHAR, user_id VARCHAR, input_text VARCHAR
-"""
 _SCHEMA = f"""
 CREATE TABLE version (version VARCHAR);
 CREATE TABLE segments (name VARCHAR, number INTEGER);
 CREATE TABLE names (kind VARCHAR, name VARCHAR);
-CREATE TABLE parts (segment INTEGER, {_COLUMNS});
-CREATE TABLE traces ({_COLUMNS});
+CREATE TABLE parts (segment INTEGER, {COLUMNS});
+CREATE TABLE traces ({COLUMNS});
 INSERT INTO version VALUES ('{VERSION}');
 """
-# The traces of one segment, as `parts` has them.
-_PARTS = f"""
-WITH tools AS (
-  SELECT trace_id, list_sort(list(DISTINCT tool_name)) AS tools FROM spans WHERE tool_name <> '' GROUP BY trace_id
-), inputs AS (
-  SELECT trace_id, arg_min(left(input_text, {INPUT_CHARACTERS}), start_time) AS input_text FROM spans
-  WHERE input_text <> '' GROUP BY trace_id
-)
-SELECT trace_id, coalesce(epoch_ns(start_time), 0) AS start_ns, coalesce(epoch_ns(end_time), 0) AS end_ns, span_count,
-  error_count, status_code, root_name, service_names, agent_names, models, coalesce(tools, []) AS tools, input_tokens,
-  output_tokens, cost_usd, session_id, user_id, input_text
-FROM traces LEFT JOIN tools USING (trace_id) LEFT JOIN inputs USING (trace_id)
-"""
 _LISTS = {"service": "service_names", "agent": "agent_names", "model": "models", "tool": "tools"}
+# Of the traces that changed: those of one segment as they are there, and those of several put together.
+_ALONE = "SELECT * EXCLUDE segment FROM parts WHERE trace_id IN (SELECT trace_id FROM touched WHERE segments = 1)"
 _TOGETHER = f"""
 SELECT trace_id, coalesce(min(nullif(start_ns, 0)), 0), max(end_ns), sum(span_count), sum(error_count),
   arg_min(status_code, start_ns) FILTER (root_name IS NOT NULL), arg_min(root_name, start_ns),
   {", ".join(f"list_sort(list_distinct(flatten(list({name}))))" for name in _LISTS.values())},
   sum(input_tokens), sum(output_tokens), sum(cost_usd), min(session_id), min(user_id),
   arg_min(input_text, start_ns) FILTER (input_text IS NOT NULL)
-FROM parts WHERE trace_id IN (FROM touched) GROUP BY trace_id
+FROM parts WHERE trace_id IN (SELECT trace_id FROM touched WHERE segments > 1 AND hash(trace_id) % $of = $piece)
+GROUP BY trace_id
 """
 
 
@@ -105,60 +92,85 @@ class TraceIndex:
         self._directory = data_dir / "segments"
         self._writing = threading.Lock()
         self._connection = _opened(data_dir / "cache")
+        self._closing = False
         self.waiting = 0  # segments that are not in it yet
+        self.faults: dict[str, str] = {}  # segments that cannot be read, and why; tried again when the page starts
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file; a segment that is being read is read again by the next page."""
+        self._closing = True
         with self._writing:
             self._connection.close()
 
     def refresh(self) -> None:
         """Take in the segments that came, the newest first, and drop what is gone."""
         with self._writing:
-            entries = manifest.load(self._directory, listed(self._directory))
-            replaced = manifest.replaced(self._directory, entries)
-            current = {entry.name: entry for entry in entries if entry.name not in replaced}
+            entries, damaged = manifest.current(self._directory)
+            current = {entry.name: entry for entry in entries}
             cursor = self._connection.cursor()
             known = dict(cursor.execute("SELECT name, number FROM segments").fetchall())
             gone = {name: number for name, number in known.items() if name not in current}
-            new = sorted((current[name] for name in current.keys() - known.keys()), key=_newest, reverse=True)
+            faults = {path.name: "it is damaged" for path in damaged}
+            self.faults = {name: fault for name, fault in self.faults.items() if name in current} | faults
+            fresh = current.keys() - known.keys() - self.faults.keys()
+            new = sorted((current[name] for name in fresh), key=_newest, reverse=True)
             self.waiting = len(new)
-            for entry in new:
-                self._take_in(cursor, entry, [gone.pop(name) for name in entry.replaces if name in gone])
-                self.waiting -= 1
-            if gone:
+            while new and not self._closing:
+                self._take_in(cursor, new[:BATCH], gone)
+                new = new[BATCH:]
+            if gone and not self._closing:
                 with _transaction(cursor):
                     self._drop(cursor, list(gone.values()))
 
-    def _take_in(self, cursor: duckdb.DuckDBPyConnection, entry: Entry, replaced: list[int]) -> None:
-        with Reader([self._directory / entry.name], memory_limit=MEMORY, threads=1) as reader:
-            if not reader.segments:
-                return
-            found = reader.connection.sql(_PARTS).to_arrow_table()
-            with _transaction(cursor):
-                [number] = cursor.execute("SELECT coalesce(max(number), 0) + 1 FROM segments").fetchone() or [1]
-                cursor.execute("INSERT INTO segments VALUES (?, ?)", [entry.name, number])
-                cursor.register("found", found)
-                cursor.execute(f"INSERT INTO parts SELECT {number}, * FROM found")
-                cursor.unregister("found")
-                for kind, column in _LISTS.items():
-                    cursor.execute(
-                        f"INSERT INTO names SELECT DISTINCT '{kind}', unnest({column}) FROM parts "
-                        f"WHERE segment = {number} EXCEPT FROM names"
-                    )
-                self._drop(cursor, replaced, beside=number)
+    def _take_in(self, cursor: duckdb.DuckDBPyConnection, new: Sequence[Entry], gone: dict[str, int]) -> None:
+        came = {self._directory / entry.name: entry for entry in new}
+        with (
+            tempfile.TemporaryDirectory(prefix="halo-page-") as folder,
+            contextlib.closing(segment_traces.read(list(came), Path(folder))) as reading,
+        ):
+            for path, found, fault in reading:
+                if self._closing:
+                    return
+                if found is None:
+                    if path.exists():  # else it was merged meanwhile
+                        self.faults[path.name] = fault
+                else:
+                    replaced = [gone.pop(name) for name in came[path].replaces if name in gone]
+                    with _transaction(cursor):
+                        self._add(cursor, path.name, found, replaced)
+                    found.unlink()
+                self.waiting -= 1
+
+    def _add(self, cursor: duckdb.DuckDBPyConnection, name: str, found: Path, replaced: list[int]) -> None:
+        [number] = cursor.execute("SELECT coalesce(max(number), 0) + 1 FROM segments").fetchone() or [1]
+        cursor.execute("INSERT INTO segments VALUES (?, ?)", [name, number])
+        cursor.execute(f"INSERT INTO parts SELECT {number}, * FROM read_parquet('{found}')")
+        for kind, column in _LISTS.items():
+            cursor.execute(
+                f"INSERT INTO names SELECT DISTINCT '{kind}', unnest({column}) FROM parts "
+                f"WHERE segment = {number} EXCEPT FROM names"
+            )
+        self._drop(cursor, replaced, beside=number)
 
     def _drop(self, cursor: duckdb.DuckDBPyConnection, gone: Sequence[int], *, beside: int = 0) -> None:
         """Take segments out, and put the traces together again of which they, or a new one, hold a part."""
         numbers = ", ".join(map(str, [*gone, beside]))
         cursor.execute(
-            f"CREATE OR REPLACE TEMP TABLE touched AS SELECT DISTINCT trace_id FROM parts WHERE segment IN ({numbers})"
+            f"CREATE OR REPLACE TEMP TABLE changed AS SELECT DISTINCT trace_id FROM parts WHERE segment IN ({numbers})"
         )
         for table, column in (("parts", "segment"), ("segments", "number")):
             if gone:
                 cursor.execute(f"DELETE FROM {table} WHERE {column} IN ({', '.join(map(str, gone))})")
-        cursor.execute("DELETE FROM traces WHERE trace_id IN (FROM touched)")
-        cursor.execute(f"INSERT INTO traces {_TOGETHER}")
+        cursor.execute("DELETE FROM traces WHERE trace_id IN (FROM changed)")
+        cursor.execute(
+            "CREATE OR REPLACE TEMP TABLE touched AS SELECT trace_id, count(*) AS segments FROM parts "
+            "WHERE trace_id IN (FROM changed) GROUP BY trace_id"
+        )
+        cursor.execute(f"INSERT INTO traces {_ALONE}")
+        [several] = cursor.execute("SELECT count(*) FROM touched WHERE segments > 1").fetchone() or [0]
+        pieces = -(-several // MOST_TOGETHER)
+        for piece in range(pieces):
+            cursor.execute(f"INSERT INTO traces {_TOGETHER}", {"of": pieces, "piece": piece})
 
     def count(self) -> int:
         """Return how many traces there are."""

@@ -87,6 +87,7 @@ class Traces:
         self._data = data
         self.index = TraceIndex(data.directory)
         self.made = asyncio.Event()  # once all segments that were there at the start are in it
+        self._told: set[str] = set()  # segments that the log has named
         self._sealed = 0.0
         self._sealing = asyncio.Lock()
         self._keeping = asyncio.create_task(self._keep())
@@ -106,6 +107,9 @@ class Traces:
         except Exception as error:  # noqa: BLE001 - a segment that cannot be read now may be later
             event(log, "index not refreshed", level=logging.WARNING, reason=f"{type(error).__name__}: {error}")
             return None
+        for name in self.index.faults.keys() - self._told:
+            event(log, "segment not in index", level=logging.WARNING, segment=name, reason=self.index.faults[name])
+        self._told = set(self.index.faults)
         return stamp
 
     def _stamp(self) -> Any:
@@ -174,6 +178,7 @@ async def _context(request: web.Request, asked: Asked) -> dict[str, Any]:
         "asked": given,
         "count": count,
         "waiting": index.waiting,
+        "faults": len(index.faults),
         "names": names,
         "statuses": STATUSES,
         "chips": [(name, value, asked.address(**{name: ""})) for name, value in given.items()],

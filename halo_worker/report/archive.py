@@ -118,6 +118,19 @@ class Archive:
             reverse=True,
         )
 
+    def until(self, now_ns: int) -> list[str]:
+        """Return the ids of the reports that were made until now, newest first: a wrong clock dates some later."""
+        now = f"{datetime.fromtimestamp(now_ns // 1_000_000_000, UTC):%Y%m%dT%H%M%SZ}~"
+        return [run_id for run_id in self.ids() if run_id <= now]
+
+    def stamps_of(self, run_ids: Iterable[str]) -> dict[str, int]:
+        """Return when each of these reports was written (mtime in nanoseconds): a resumed run writes its own again."""
+        found = {}
+        for run_id in run_ids:
+            with contextlib.suppress(OSError):
+                found[run_id] = (self.directory / run_id / REPORT_FILE).stat().st_mtime_ns
+        return found
+
     def load(self, run_id: str) -> Report:
         """Read one report; a unique beginning of its id is enough. Raises ReportError."""
         matching = [known for known in self.ids() if known.startswith(run_id)]

@@ -10,6 +10,7 @@ their ids alone: their issues can be named, shown and muted, and have no history
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from types import EllipsisType
 
@@ -49,7 +50,29 @@ class IssueMemory:
         self.continued: dict[str, str] = {}  # issue of an earlier rule → the one that continues it
         self._histories: dict[tuple[str, Scope], list[Point]] = {}
         self._regressed: dict[tuple[str, Scope], int] = {}
-        for report in sorted(reports, key=lambda one: (one.window.end, one.created_at)):
+        self._traces_of = traces_of
+        self._scope = scope
+        self.last = (0, 0)  # end of the last window, and when it was reported
+        self._remember(reports, precedes)
+        self.decide(decisions or {})
+
+    def extended(self, reports: Sequence[Report], decisions: Mapping[str, list[Decision]]) -> IssueMemory:
+        """Return the memory with further reports, all of them later than `last`; this one stays as it is."""
+        made = copy(self)
+        for name in ("issues", "others"):
+            setattr(made, name, {issue_id: replace(issue) for issue_id, issue in getattr(self, name).items()})
+        for name in ("fixes", "_histories"):
+            setattr(made, name, {key: list(values) for key, values in getattr(self, name).items()})
+        for name in ("releases", "continued", "_regressed"):
+            setattr(made, name, dict(getattr(self, name)))
+        made._remember(reports, lambda _: True)
+        made.decide(decisions)
+        return made
+
+    def _remember(self, reports: Sequence[Report], precedes: Callable[[Report], bool]) -> None:
+        scope = self._scope
+        for report in sorted(reports, key=order):
+            self.last = max(self.last, order(report))
             if report.status == "failed":
                 continue
             self._know(report)
@@ -60,8 +83,6 @@ class IssueMemory:
         for issue in (*self.issues.values(), *self.others.values()):
             if not isinstance(scope, EllipsisType):
                 issue.scope = scope
-        self._traces_of = traces_of
-        self.decide(decisions or {})
 
     def decide(self, decisions: Mapping[str, list[Decision]]) -> None:
         """Take what people decided about the issues, by issue id, in the place of what was known of it."""
@@ -247,6 +268,11 @@ class IssueMemory:
             what = "there is no issue" if not matching else "more than one issue begins with"
             raise ReportError(f"{what} {issue_id}", hint="'halo issues' lists them")
         return next(iter(matching.values()))
+
+
+def order(report: Report) -> tuple[int, int]:
+    """Say where a report stands among others: by the end of its window, then by when it was made."""
+    return report.window.end, report.created_at
 
 
 def rule_of(finding: Finding) -> str:

@@ -7,8 +7,9 @@ nothing of it, no link, no mention, no reference. What people write around the b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
 
 from halo_worker.display import cut, one_line, visible
 from halo_worker.links import Links
@@ -16,6 +17,7 @@ from halo_worker.report import formats
 from halo_worker.report.answer_markdown import code_span, fenced
 from halo_worker.report.fixes import FixCheck
 from halo_worker.report.headline import titled
+from halo_worker.report.issue import Scope
 from halo_worker.report.model import Evidence, Finding, Report
 
 TITLE_CHARACTERS = 200
@@ -28,25 +30,51 @@ MAX_SYMPTOMS = 20
 
 END = "<!-- /halo:issue -->"
 PHRASE = "This text is kept up to date by halo"  # what a search finds tickets by that have lost their label
-_MARK = re.compile(r"<!-- halo:issue (?P<issue>\S+) state=(?P<state>\w+) report=(?P<report>\S+) -->")
+_MARK = re.compile(
+    r"<!-- halo:issue (?P<issue>\S+) state=(?P<state>\w+) report=(?P<report>\S+)(?P<seen>(?: \S*=\w+@\S+)*) -->"
+)
+_SEEN = re.compile(r"(\S*)=(\w+)@(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What the text of a ticket says of itself: the issue, and what was written last."""
+    """What the text of a ticket says of itself: the issue, what was written last, and what each schedule said last.
+
+    Several schedules may see one failure mode: `seen` is state and report by schedule, empty in tickets of builds that
+    knew none.
+    """
 
     issue_id: str
     state: str
     report_id: str
+    seen: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"<!-- halo:issue {self.issue_id} state={self.state} report={self.report_id} -->"
+        seen = "".join(f" {quote(name, safe='')}={state}@{run_id}" for name, (state, run_id) in self.seen.items())
+        return f"<!-- halo:issue {self.issue_id} state={self.state} report={self.report_id}{seen} -->"
+
+    def of(self, scope: Scope) -> tuple[str, str]:
+        """Return the state and the report that a schedule wrote last; empty ones where it wrote nothing."""
+        return self.seen.get(scope or "", ("", "")) if self.seen else (self.state, self.report_id)
+
+    def after(self, report: Report, state: str) -> Mark:
+        """Return the mark once a report has said a state."""
+        own = {report.scope or "": (state, report.id)} if report.is_remembered else {}
+        return Mark(self.issue_id, state, report.id, {**self.seen, **own})
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether no schedule sees it any more."""
+        return all(state == "resolved" for state, _ in self.seen.values() or [(self.state, "")])
 
 
 def mark_of(text: str) -> Mark | None:
     """Return the mark of a ticket; the first counts, for text of traces comes after it."""
     found = _MARK.search(text)
-    return Mark(found["issue"], found["state"], found["report"]) if found else None
+    if found is None:
+        return None
+    seen = {unquote(name): (state, run_id) for name, state, run_id in _SEEN.findall(found["seen"])}
+    return Mark(found["issue"], found["state"], found["report"], seen)
 
 
 def merged(text: str, block: str) -> str:
@@ -84,11 +112,12 @@ def title(finding: Finding) -> str:
     return f"{one_line(titled(finding), TITLE_CHARACTERS)} ({finding.issue_id})"
 
 
-def block(report: Report, finding: Finding, links: Links) -> str:
-    """Write what the ticket says of a finding, from mark to mark."""
+def block(report: Report, finding: Finding, links: Links, before: Mark | None = None) -> str:
+    """Write what the ticket says of a finding, from mark to mark; `before` is the mark that it has."""
+    mark = (before or Mark(finding.issue_id, "", "")).after(report, finding.state)
     parts = [
-        str(Mark(finding.issue_id, finding.state, report.id)),
-        _summary(report, finding, links),
+        str(mark),
+        _summary(report, finding, links) + _by_schedule(mark),
         quoted(finding.description),
         *_section("Where", _places(finding)),
         *_section("Also seen in these traces", [", ".join(finding.symptoms[:MAX_SYMPTOMS])]),
@@ -127,6 +156,12 @@ def _summary(report: Report, finding: Finding, links: Links) -> str:
         f"- report {f'[{report.id}]({target})' if target else report.id}",
     ]
     return "\n".join(lines)
+
+
+def _by_schedule(mark: Mark) -> str:
+    if len(mark.seen) < 2:
+        return ""
+    return "\n- by schedule: " + ", ".join(f"{code(name)} {state}" for name, (state, _) in mark.seen.items())
 
 
 def _section(heading: str, texts: Iterable[str]) -> Iterator[str]:

@@ -66,9 +66,12 @@ def view(
     }
 
 
-def view_of_finding(finding: Finding, scene: Scene, links: LinksTo, *, now_ns: int) -> dict[str, Any]:
+def view_of_finding(
+    finding: Finding, scene: Scene, links: LinksTo, *, now_ns: int, folder: Path | None = None
+) -> dict[str, Any]:
     """Return what the templates take of one finding that stands alone, told at `now_ns`."""
-    return _finding(finding, _Page(scene, links, {finding.issue_id: headline.titled(finding)}, now_ns), is_open=True)
+    titles = {finding.issue_id: headline.titled(finding)}
+    return _finding(finding, _Page(scene, links, titles, now_ns, folder), is_open=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,26 +38,30 @@ def fleet(
         convention = rng.choice(conventions)
         if draw < failing:
             mode = modes[number % len(modes)] if rng.random() < 0.5 else rng.choice(modes)
-            shapes, categories, plant = PLANTED[mode]
-            kind = "planted"
         elif draw < failing + negative:
             mode = rng.choice(negatives)
-            shapes, kind = NEGATIVES[mode][0], "negative"
         else:
-            mode, shapes, kind = rng.choice(("plain", "plain", "plain", "chat")), SHAPES, "healthy"
-        shape = replace(rng.choice(shapes), convention=convention)
-        trace = Trace(shape, rng, START + number * 40_000_000, question(shape, rng))
-        spans: set[str] = set()
-        if kind == "planted":
-            spans = plant(trace)
-        elif kind == "negative":
-            NEGATIVES[mode][1](trace)
-        else:
-            HEALTHY[mode](trace)
-        failed = getattr(trace, "failed", False)
-        last = getattr(trace, "error", ("AgentError", "the run was given up")) if failed else None
-        trace.finish(error=last, ended=not getattr(trace, "open", False))
-        truth = Truth(
-            trace.id, kind, mode, convention, categories if kind == "planted" else frozenset(), frozenset(spans)
-        )
-        yield trace.request(), truth
+            mode = rng.choice(("plain", "plain", "plain", "chat"))
+        yield written(mode, convention, rng, number)
+
+
+def written(mode: str, convention: str, rng: random.Random, number: int) -> tuple[ExportTraceServiceRequest, Truth]:
+    """Return one trace of a scenario, written in a convention, with its truth."""
+    categories: frozenset[str] = frozenset()
+    spans: set[str] = set()
+    shapes = PLANTED[mode][0] if mode in PLANTED else NEGATIVES[mode][0] if mode in NEGATIVES else SHAPES
+    shape = replace(rng.choice(shapes), convention=convention)
+    trace = Trace(shape, rng, START + number * 40_000_000, question(shape, rng))
+    if mode in PLANTED:
+        kind, (_, categories, plant) = "planted", PLANTED[mode]
+        spans = plant(trace)
+    elif mode in NEGATIVES:
+        kind = "negative"
+        NEGATIVES[mode][1](trace)
+    else:
+        kind = "healthy"
+        HEALTHY[mode](trace)
+    failed = getattr(trace, "failed", False)
+    last = getattr(trace, "error", ("AgentError", "the run was given up")) if failed else None
+    trace.finish(error=last, ended=not getattr(trace, "open", False))
+    return trace.request(), Truth(trace.id, kind, mode, convention, categories, frozenset(spans))

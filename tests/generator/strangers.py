@@ -995,19 +995,35 @@ def strangers(
     modes = list(PLANTED)
     for number in range(traces):
         draw, convention, agent = rng.random(), rng.choice(CONVENTIONS), rng.choice(list(AGENTS))
-        tale = Tale(rng, convention, agent, START + number * 30_000_000_000, definitions=agent != "sre")
-        categories: frozenset[str] = frozenset()
-        spans: set[str] = set()
+        tale = _tale(convention, agent, rng, number)
         if draw < failing:
-            mode, kind = rng.choice(modes), "planted"
-            plant, categories = PLANTED[mode]
-            spans = plant(tale)
+            mode = rng.choice(modes)
         elif draw < failing + negative:
-            scenario = rng.choice(NEGATIVES)
-            mode, kind = scenario.__name__, "negative"
-            scenario(tale)
+            mode = rng.choice(NEGATIVES).__name__
         else:
-            mode, kind = "healthy", "healthy"
-            healthy(tale)
-        made = tale.finish()
-        yield made, Truth(tale.id, kind, mode, convention, categories, frozenset(spans))
+            mode = healthy.__name__
+        yield _told(tale, mode)
+
+
+def written(mode: str, convention: str, rng: random.Random, number: int) -> tuple[list[Span], Truth]:
+    """Return one trace of a scenario, written in a convention, with its truth."""
+    return _told(_tale(convention, rng.choice(list(AGENTS)), rng, number), mode)
+
+
+def _tale(convention: str, agent: str, rng: random.Random, number: int) -> Tale:
+    return Tale(rng, convention, agent, START + number * 30_000_000_000, definitions=agent != "sre")
+
+
+def _told(tale: Tale, mode: str) -> tuple[list[Span], Truth]:
+    categories: frozenset[str] = frozenset()
+    spans: set[str] = set()
+    if mode in PLANTED:
+        kind, (plant, categories) = "planted", PLANTED[mode]
+        spans = plant(tale)
+    elif mode == healthy.__name__:
+        kind = "healthy"
+        healthy(tale)
+    else:
+        kind = "negative"
+        next(scenario for scenario in NEGATIVES if scenario.__name__ == mode)(tale)
+    return tale.finish(), Truth(tale.id, kind, mode, tale.convention, categories, frozenset(spans))

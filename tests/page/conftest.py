@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -29,6 +30,7 @@ from tests.worker.report.test_pages import HOSTILE
 CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser")
 STEADY, HOSTILE_ISSUE = "HALO-0000000a", "HALO-00000001"
 HOSTILE_TEXT = "\n".join(HOSTILE)
+HOSTILE_TRACE = quote(f"{0:031x}{HOSTILE[0]}", safe="")
 
 
 @dataclass

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures_receiver import ReceiverProcess
 from tests.page.conftest import HOSTILE_ISSUE, STEADY, Served, reports_of, spans_of
 from tests.page.test_page import VIEWS
+from tests.receiver.test_tail import agent_trace
 
 pytestmark = pytest.mark.browser
 
@@ -36,6 +38,39 @@ def test_every_view_fits_and_runs_nothing_foreign(browser: Any, served: Served, 
         assert page.locator("h1").count() == 1, path
     assert said == []
     page.context.close()
+
+
+def test_the_live_list_fits_is_paused_and_opens_a_trace_by_keyboard(
+    browser: Any, serve_page: Callable[..., Served], tmp_path: Path
+) -> None:
+    receiver = ReceiverProcess(tmp_path / "data")
+    served = serve_page(receiver.data_dir)
+    try:
+        for number, (width, scheme) in enumerate(SIZES, 1):
+            page, said = watched(browser, served, viewport={"width": width, "height": 900}, color_scheme=scheme)
+            page.goto("/traces")
+            page.get_by_text("Live", exact=True).wait_for()
+            receiver.export(agent_trace(number))
+            page.locator(f'tr[data-id="{number:032x}"]').wait_for()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            button = page.locator("#live")
+            button.click()
+            receiver.export(agent_trace(number + 10))
+            page.get_by_text("Paused; 1 changed").wait_for()
+            assert page.locator(f'tr[data-id="{number + 10:032x}"]').count() == 0
+            button.click()
+            page.locator(f'tr[data-id="{number + 10:032x}"]').wait_for()
+            if (width, scheme) == SIZES[-1]:
+                receiver.kill()
+                page.get_by_text("Not live").wait_for()
+                assert button.is_hidden(), "there is nothing to pause"
+                page.keyboard.press("j")
+                page.keyboard.press("Enter")
+                page.wait_for_url("**/traces/0*")
+            assert [line for line in said if "404" not in line] == []
+            page.context.close()
+    finally:
+        receiver.kill()
 
 
 def test_a_person_finds_an_issue_decides_and_finds_it_decided(

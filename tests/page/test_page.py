@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -22,13 +23,15 @@ from halo_worker.report.archive import Archive
 from halo_worker.report.decisions import Decisions
 from tests.builders import finding, report
 from tests.end_to_end.conftest import environment, eventually
-from tests.page.conftest import HOSTILE_ISSUE, STEADY, Served, reports_of, token_in
+from tests.page.conftest import HOSTILE_ISSUE, HOSTILE_TRACE, STEADY, Served, reports_of, token_in
 from tests.worker.report.test_pages import UNSEEN, Elements
 
 LAST = "20261122T060000Z-aaaaaa"
 VIEWS = (
-    "/", "/reports", f"/reports/{LAST}", "/issues?state=all", f"/issues/{HOSTILE_ISSUE}", "/traces", "/sql", "/health",
+    "/", "/reports", f"/reports/{LAST}", "/issues?state=all", f"/issues/{HOSTILE_ISSUE}", "/traces",
+    f"/traces/{HOSTILE_TRACE}", f"/traces/{HOSTILE_TRACE}?view=span", "/sql", "/health",
 )  # fmt: skip
+AGENTS = ("claude-cli://", "cursor://", "codex://")  # on this machine
 READ, OPERATE = "read-key-1234", "operator-key-1234"
 
 
@@ -43,7 +46,7 @@ def test_a_view_shows_text_of_strangers_as_text(served: Served, path: str) -> No
     assert page.tags.count("script") == len(own)
     assert not {name for name, _ in page.attributes if name.startswith("on") or name == "style"}
     links = {str(value) for name, value in page.attributes if name == "href"}
-    assert {link for link in links if not link.startswith(("/", "#"))} == set()
+    assert {link for link in links if not link.startswith(("/", "#", *AGENTS))} == set()
     assert not UNSEEN.search(answer.text)
     assert "'unsafe" not in answer.headers["Content-Security-Policy"]
     assert len(answer.content) < 400_000
@@ -118,6 +121,26 @@ def test_what_comes_while_the_page_runs_is_shown(serve_page: Callable[..., Serve
         assert visitor.get("/reports/nothing").status_code == 404
         assert visitor.get("/issues?state=new&severity=high&q=another").text.count("data-row") == 1
         assert "fits these filters" in visitor.get("/issues?q=zzz").text
+
+
+def test_reports_of_a_wrong_clock_are_not_the_last_and_one_that_is_written_again_is_read_again(
+    serve_page: Callable[..., Served], tmp_path: Path
+) -> None:
+    """Only what came is read; a report that is written again is no addition, and everything is."""
+    reports_of(tmp_path)
+    archive = Archive(tmp_path / "reports")
+    days = (datetime.now(UTC) - datetime(2026, 11, 20, tzinfo=UTC)).days
+    late = report(finding("HALO-000000ff", text="of tomorrow"), day=days + 2, schedule="daily")
+    archive.publish(late, {"report.md": "# x"})
+    served = serve_page(tmp_path)
+    with served.client() as visitor:
+        shown = visitor.get("/").text
+        assert f'href="/reports/{LAST}"' in shown.partition("Open issues")[0]
+        assert "1 report dated later" in visitor.get("/health").text
+        again = report(finding(STEADY, text="said otherwise"), day=2, schedule="daily")
+        archive.publish(again, {"report.md": "# x"}, again=True)
+        assert "said otherwise" in visitor.get(f"/issues/{STEADY}").text
+        assert "HALO-000000ff" in visitor.get("/issues").text
 
 
 def test_sql_is_one_select_and_hands_out_rows(served: Served) -> None:

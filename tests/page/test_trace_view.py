@@ -170,18 +170,3 @@ def test_in_a_browser_a_long_trace_is_read(browser: Any, traces: Served) -> None
             eventually(lambda whole=whole: len(whole.text_content()) == len(LONG))
         assert said == []
         context.close()
-
-
-@pytest.mark.browser
-def test_in_a_browser_the_list_pauses(browser: Any, traces: Served) -> None:
-    context = browser.new_context(base_url=traces.url, viewport={"width": 390, "height": 800})
-    page = context.new_page()
-    page.goto("/traces")
-    page.get_by_text("Not live").wait_for()
-    page.get_by_role("button", name="Pause").click()
-    assert page.locator("#live").get_attribute("aria-pressed") == "false"
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.keyboard.press("j")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/traces/0*")
-    context.close()

@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from halo_receiver.store import manifest
 from halo_receiver.store.segment import listed
+from halo_worker.page import segment_traces, trace_index
 from halo_worker.page.trace_index import INDEX_FILE, TraceIndex, Wanted
 from tests.fixtures_receiver import ReceiverProcess, eventually
 from tests.page.conftest import Served
@@ -110,6 +112,25 @@ def test_the_index_follows_the_segments_and_is_made_again_when_it_is_lost(tmp_pa
     again.refresh()
     assert again.count() == 2
     again.close()
+
+
+def test_large_segments_are_read_beside_the_page_and_one_that_cannot_be_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment_traces, "SMALL_BYTES", 0)
+    monkeypatch.setattr(trace_index, "MOST_TOGETHER", 1)
+    for at, part in enumerate((slice(0, 1), slice(1, 4), slice(0, 0)), 1):
+        store(tmp_path, trace(1)[part], trace(2)[part], trace(10 + at), at=at)
+    lost = listed(tmp_path / "segments")[-1]
+    manifest.load(tmp_path / "segments", listed(tmp_path / "segments"))
+    lost.write_bytes(b"no database".ljust(lost.stat().st_size))
+    index = TraceIndex(tmp_path)
+    index.refresh()
+    assert index.faults.keys() == {lost.name}
+    assert {row["trace_id"]: row["span_count"] for row in index.page(Wanted(), 9)} == {
+        trace_id(number): len(trace(number)) for number in (1, 2, 11, 12)
+    }
+    index.close()
 
 
 class Viewer:

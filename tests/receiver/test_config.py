@@ -14,7 +14,7 @@ from halo_receiver.errors import ConfigError
 def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path) -> None:
     file = tmp_path / "halo.toml"
     file.write_text("[store]\nrotate_seconds = 1\nretention_days = 2\nthreads = 3\n[schedules.daily]\ncron = 'x'\n")
-    store, _, _ = load_receiver(
+    store, *_ = load_receiver(
         file=file,
         environment={"HALO_STORE_RETENTION_DAYS": "5", "HALO_STORE_THREADS": "4"},
         overrides={"store": {"threads": 6}},
@@ -23,7 +23,7 @@ def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path) -> None
 
 
 def test_keys_come_from_the_environment_and_are_not_printed() -> None:
-    _, receiver, _ = load_receiver(environment={"HALO_RECEIVER_API_KEYS": "first, second"})
+    _, receiver, *_ = load_receiver(environment={"HALO_RECEIVER_API_KEYS": "first, second"})
     assert [key.get_secret_value() for key in receiver.api_keys] == ["first", "second"]
     assert "first" not in repr(receiver)
 
@@ -60,7 +60,7 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    store, receiver, _ = load_receiver(environment={})
+    store, receiver, *_ = load_receiver(environment={})
     assert store.data_dir == Path("halo-data")
     assert receiver.grpc_endpoint == "127.0.0.1:4317"
 

@@ -16,9 +16,9 @@ from halo_receiver.store.reader import Reader
 from halo_worker import inputs, issues, run, segments_client
 from halo_worker.alerts import eligible, sealed, watch
 from halo_worker.alerts.conditions import Known, decide
-from halo_worker.alerts.journal import Event, Journal, Look, episodes, shortened
+from halo_worker.alerts.journal import Event, Journal, Look, alerts_dir, episodes, shortened
 from halo_worker.alerts.sealed import Sealing
-from halo_worker.alerts.watch import Watch, alerts_dir
+from halo_worker.alerts.watch import Watch
 from halo_worker.analysis.detectors import DETECTORS, Unit, examples, trial
 from halo_worker.config import Settings, load_settings
 from halo_worker.config_alerts import AlertConfig
@@ -309,6 +309,28 @@ def test_a_look_finds_what_a_report_finds_of_the_same_rules(tmp_path: Path) -> N
     assert found(usable) == whole
 
 
+def test_a_rule_that_compares_traces_reads_the_window_and_counts_what_is_new(tmp_path: Path) -> None:
+    """Whether outputs are captured at all is told by the traces of the looks before."""
+    more = 'every = "10m"\nwindow = "30m"\nrules = ["empty_answer"]'
+    current = settings(tmp_path, "new", more)
+    worker = Worker(current).at(5 * MINUTE)
+    for at, traces, answer in ((26, 40, "done"), (36, 3, "")):
+        rows = []
+        for number in range(traces):
+            trace = f"{nano(at * MINUTE) // SECOND:016x}{number:016x}"
+            model = _span(trace, 1, nano(at * MINUTE), name="chat", kind="LLM", tool="")
+            model["attributes"] = {"openinference.span.kind": "LLM"} | ({"output.value": answer} if answer else {})
+            rows += [_span(trace, 0, nano(at * MINUTE), name="agent", kind="AGENT", tool=""), model]
+        file = str(write(iter(rows), tmp_path / f"{at}.jsonl"))
+        inputs.import_files(
+            [file], current.store.data_dir, now_ns=nano(at * MINUTE), arrival="span-time", say=lambda _: None
+        )
+        worker.at((at + 6) * MINUTE)
+    [(what, says)] = worker.said_in
+    assert (what, "3 of 43 traces in 30m" in says) == ("opened", True), says
+    assert [sum(look.found.values()) for look in Journal(alerts_dir(current)).read()] == [0, 0, 3]
+
+
 def test_the_settings_of_the_documentation_can_be_watched(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
@@ -336,7 +358,7 @@ def test_rules_that_look_at_traces_before_they_settle_name_in_a_part_what_they_n
     ("more", "says", "hint"),
     [
         ('rules = ["error_timout"]', "there is no detector 'error_timout'", "did you mean 'error_timeout'?"),
-        ('rules = ["latency_shift"]', "'latency_shift' compares traces with each other", "alerts can use: "),
+        ('rules = ["latency_shift"]', "'latency_shift' is right in 80%", "alerts can use: "),
         ('rules = ["answer_from_memory"]', "'answer_from_memory' is right in ", "alerts can use: "),
         ('categories = ["Timeout Isues"]', "no rule of an alert has 'Timeout Isues'", "did you mean 'Timeout Issues'?"),
         ('every = "10s"', "every = '10s' is shorter than a minute", ""),

@@ -68,6 +68,10 @@ def test_nothing_of_a_user_is_left_after_a_deletion_that_was_killed_and_run_agai
     for name in ("runs/old/trajectory.jsonl", "cache/answer.json", "spool/set-aside/000000000001-0.torn"):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).write_text(f"{SECRETS[2]} heliotrope")
+    [folder] = (path.parent for path in data.glob("reports/*/report.json"))
+    theirs, others = ({"trace_id": f"{sum(map(ord, one)):016x}{0:016x}", "what": what}
+                      for one, what in ((USER, "heliotrope is not answered"), (OTHER, "no parcel")))  # fmt: skip
+    (folder / "labels.jsonl").write_text(f"{json.dumps(theirs)}\n{json.dumps(others)}\n")
     (data / "segments" / "spans-20260101T000000Z-000900.duckdb.broken").write_text("heliotrope")
     assert {one.partition(": ")[2] for one in left_over(data)} == {*SECRETS}
 
@@ -95,5 +99,27 @@ def test_nothing_of_a_user_is_left_after_a_deletion_that_was_killed_and_run_agai
     assert any("warehouse" in quote for quote in quotes)
     titles = {one["title"] for one in report["findings"]}
     assert "[deleted]" in titles
+    assert json.loads((folder / "labels.jsonl").read_text()) == others
     page = (data / "reports" / report["id"] / "report.md").read_text()
     assert [title for title in titles if title in page and title != "[deleted]"]
+
+
+@pytest.mark.parametrize("by", ["--before", "--session", "--trace"])
+def test_what_else_can_be_named_goes_and_the_rest_stays(tmp_path: Path, halo: Halo, by: str) -> None:
+    """By when its last span came, by its session, by its id; a session that begins alike is another."""
+    now = time.time_ns()
+    for user, at_ns in ((USER, now - 7200 * 10**9), (OTHER, now - 10**9)):
+        rows = list(lines(user, 3, at_ns, said="hello", error="refused"))
+        for row in rows:
+            row["attributes"]["session.id"] = f"s-{row['trace_id'][-1]}{'' if user == USER else '0'}"
+        file = write(iter(rows), tmp_path / f"{user}.jsonl")
+        assert halo("import", str(file), "--arrival", "span-time").code == 0
+    first = next(lines(USER, 1, now, said="", error=""))["trace_id"]
+    given = {"--before": iso_nano(now - 3600 * 10**9), "--session": "s-0", "--trace": first}[by]
+    gone = 3 if by == "--before" else 1
+    done = halo("delete", by, given, "--yes", "--format", "json")
+    assert (done.code, json.loads(done.out)["traces"]) == (0, gone)
+    left = json.loads(halo("query", "--format", "json", "SELECT trace_id, session_id FROM traces ORDER BY 1").out)
+    assert len(left) == 6 - gone
+    assert first not in {row["trace_id"] for row in left}
+    assert {f"s-{number}0" for number in range(3)} <= {row["session_id"] for row in left}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import overview
-from halo_worker.analysis.detectors import examples, own, rules, tables
+from halo_worker.analysis.detectors import own, rules, tables
 from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.display import one_line
 
@@ -62,6 +62,8 @@ def insert(reader: Reader, unit: Unit) -> None:
 
 def run_examples(units: Sequence[Unit], folder: Path) -> Outcome:
     """Run the examples of detectors, all in one window: those that must fire do, and the others do not."""
+    from halo_worker.analysis.detectors import examples  # loads what writes segments: 30 MiB
+
     wanted = [unit if unit.examples else replace(unit, examples=NOTHING) for unit in units]
     segment, cases = examples.stored(wanted, folder / "segments")
     with Reader([segment]) as reader:

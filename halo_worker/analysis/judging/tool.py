@@ -43,7 +43,7 @@ def judge_tool(judge: Judge) -> Tool:
     return tool(
         "judge_traces",
         "Have the sub model judge traces. Its verified labels: table labels(trace_id, span_id, step, category, what, "
-        "quote, note_id).",
+        "quote, note_id, issue_id), with those of earlier windows (no note_id; issue_id: what each became).",
         {
             "traces": {"type": "array", "items": {"type": "string"}},
             "filters": FILTERS_SCHEMA,

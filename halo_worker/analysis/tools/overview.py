@@ -163,6 +163,7 @@ def _shrunk(result: dict[str, Any], max_bytes: int, aim: int) -> dict[str, Any]:
     steps: list[tuple[int, tuple[str, ...], int]] = [(aim, _EXAMPLES, most) for most in (8, 4)]
     steps.append((aim, _NAME_LISTS, SHORT))
     steps += [(max_bytes, (*_EXAMPLES, *_NAME_LISTS), most) for most in (8, 4, 0)]
+    first, dropped = result, dict[str, int]()
     for limit, names, most in steps:
         for name in names:
             if size(result) <= limit or len(result.get(name, ())) <= most:
@@ -172,8 +173,9 @@ def _shrunk(result: dict[str, Any], max_bytes: int, aim: int) -> dict[str, Any]:
             kept = dict(list(values.items())[:most]) if isinstance(values, dict) else values[:most]
             result = {**result, name: kept}
             if name != "sample_trace_ids":
-                before = result.get(f"{name}_left_out")
-                left += before if isinstance(before, int) else 0
+                dropped[name] = dropped.get(name, 0) + left
+                before = first.get(f"{name}_left_out")
+                left = dropped[name] + (before if isinstance(before, int) else 0)
                 also = f", and {before}" if isinstance(before, str) else "; query_sql groups by them"
                 result[f"{name}_left_out"] = f"{left} more for size{also}"
     return result

@@ -23,7 +23,7 @@ def sql_tool(desk: Desk) -> Tool:
 
     return tool(
         "query_sql",
-        "One SELECT (DuckDB) over spans, traces and logs. For counting, grouping, joining.",
+        "One SELECT (DuckDB) over the SQL tables. For counting, grouping, joining.",
         {"sql": {"type": "string"}},
         call,
         required=["sql"],

@@ -2,7 +2,7 @@
   "use strict";
   var button = document.getElementById("live"), body = document.getElementById("rows"), state = document.getElementById("live-state");
   if (!button || !body || !window.EventSource) { return; }
-  var MAX_ROWS = 300, missed = 0, source = null, held = {};
+  var MAX_ROWS = 300, missed = 0, flowing = false, source = null, held = {};
 
   var rows = function () { return Array.prototype.slice.call(body.children); };
   // Starts are nanoseconds, more than a number holds: as texts of equal length they compare alike.
@@ -30,17 +30,20 @@
   };
   var say = function (text) { state.textContent = text + (missed ? (text ? " · " : "") + missed + " spans or traces not shown: more come than can be" : ""); };
   var paused = function () { return button.getAttribute("aria-pressed") === "false"; };
+  // While nothing comes there is nothing to pause; what was held back can still be shown.
+  var live = function (is) { flowing = is; button.hidden = !is && !paused(); };
+  var now = function () { var count = Object.keys(held).length; return paused() ? "Paused" + (count ? "; " + count + " changed" : "") : "Live"; };
   var open = function () {
     source = new EventSource(button.dataset.live);
-    source.onopen = function () { say("Live"); };
-    source.onerror = function () { say("The page does not answer; trying again"); };
-    source.addEventListener("state", function (event) { var text = JSON.parse(event.data).text; say(text ? "Not live: " + text : "Live"); });
+    source.onerror = function () { live(false); say("The page does not answer; trying again"); };
+    source.addEventListener("state", function (event) { var text = JSON.parse(event.data).text; live(!text); say(text ? "Not live: " + text : now()); });
     source.addEventListener("traces", function (event) {
       var news = JSON.parse(event.data);
       missed += news.missed;
+      live(true);
       if (!paused()) { show(news.rows); say("Live"); return; }
       news.rows.forEach(function (row) { held[row.id] = row; });
-      say("Paused; " + Object.keys(held).length + " changed");
+      say(now());
     });
   };
   button.addEventListener("click", function () {
@@ -48,9 +51,9 @@
     button.setAttribute("aria-pressed", stop ? "false" : "true");
     button.textContent = stop ? "Go on" : "Pause";
     if (!stop) { show(Object.keys(held).map(function (id) { return held[id]; })); held = {}; }
-    say(stop ? "Paused" : "Live");
+    live(flowing);
+    say(now());
   });
-  button.hidden = false;
   open();
   window.addEventListener("pagehide", function () { if (source) { source.close(); } });
 })();

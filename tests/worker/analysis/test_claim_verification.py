@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -195,6 +196,9 @@ async def test_a_finding_that_confirms_a_hypothesis_is_not_reported_twice(verifi
         {"findings": [claim(hypothesis="D1", evidence=[quote(5, 2, "output_text", "refunded 5")])]}
     )
     assert other.confirmed == {}, "it quotes no trace of it"
+    verifier._hypotheses["D2"] = replace(verifier._hypotheses["D1"], occurrences=[Occurrence(trace_id(5))])
+    kinds = await verifier.verify({"findings": [claim(hypothesis="D1-D2")]})
+    assert list(kinds.confirmed) == ["D1", "D2"], "a quote speaks for those of its kind beside it"
     unknown = await verifier.verify({"findings": [claim(hypothesis="D77")]})
     assert any("D77" in problem for problem in unknown.problems)
     assert len(unknown.findings) == 1

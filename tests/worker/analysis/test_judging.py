@@ -128,6 +128,22 @@ def test_in_the_loop_labels_are_rows_and_notes_are_spans(halo_run: Run) -> None:
     assert found(report) == {"Instruction Non-compliance": [(trace_id(40), span_id(40, 3))]}
 
 
+def test_labels_of_one_window_are_known_in_the_next_with_the_issue_that_each_became(halo_run: Run) -> None:
+    first = halo_run(reader, route="judge", remember=True)
+    issues = {one["category"]: one["issue_id"] for one in first["findings"] if one["source"] == "rlm"}
+    promised, limit = issues["Instruction Non-compliance"], issues["Tool Selection Errors"]
+    write(ordinary(6, first=1000), halo_run.file)
+    sql = "SELECT issue_id, category, step, note_id FROM labels WHERE what = 'promises a day' ORDER BY category"
+    halo_run([Say(calls=[("query_sql", {"sql": sql})]), final(answer="Nothing.")], route="loop", remember=True)
+    told = halo_run.requests[0].last
+    assert f'["{promised}","promises a day","Instruction Non-compliance","promises a day"]' in told
+    assert f'["{limit}","over the limit","Tool Selection Errors","over the limit"]' in told
+    shown = json.loads(halo_run.requests[1].texts[-2].splitlines()[1])
+    assert shown["rows"] == [
+        [promised, "Goal Deviation", "S4", None], [promised, "Instruction Non-compliance", "S4", None],
+    ]  # fmt: skip
+
+
 def test_a_broken_expectation_is_a_finding_of_its_own_with_and_without_a_model(halo_run: Run, tmp_path: Path) -> None:
     file = tmp_path / "EXPECTATIONS.md"
     sql = "SELECT trace_id, span_id FROM spans WHERE status_message LIKE '%exceeds the limit%'"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from halo_worker.analysis.tools.overview import dataset_overview
+from halo_worker.analysis.tools.overview import _shrunk, dataset_overview
 from halo_worker.rlm.tool import CODE_BYTES, MODEL_BYTES, ToolError
 from tests.worker.analysis.conftest import BIG, HOSTILE, LONG, NOVEL, ORDER, Bench
 from tests.worker.analysis.windows import span_id, trace_id
@@ -197,6 +197,19 @@ async def test_short_lists_of_names_are_whole_where_examples_give_way(bench: Ben
     assert {name: short[name] for name in ("agents", "models", "services", "tools")} == {
         name: whole[name] for name in ("agents", "models", "services", "tools")
     }
+
+
+async def test_what_an_overview_leaves_out_is_counted_whatever_left_it_out(bench: Bench) -> None:
+    whole = await bench("get_dataset_overview", CODE_BYTES, filters={})
+    few = await dataset_overview(bench.desk, {}, 400)
+    for name in ("tools", "error_groups"):
+        left = re.findall(r"(\d+) more for size", few[f"{name}_left_out"])
+        assert [int(one) for one in left] == [len(whole[name]) - len(few[name])], few
+
+
+async def test_names_beyond_the_listed_are_added_to_what_is_dropped_for_size() -> None:
+    result = {"tools": [{"name": "a long name " * 4} for _ in range(15)], "tools_left_out": 20}
+    assert _shrunk(result, 600, 600)["tools_left_out"] == "27 more for size; query_sql groups by them"
 
 
 async def test_a_search_counts_exactly_also_when_it_shows_few(bench: Bench) -> None:

@@ -203,6 +203,31 @@ def test_what_a_person_resolved_is_closed_when_a_window_without_it_comes(tmp_pat
     assert github.issues[0]["state"] == "open", "the report that said it is back was lost"
 
 
+def test_two_schedules_share_an_issue_which_is_closed_when_neither_sees_it(
+    tmp_path: Path, github: GitHubServer
+) -> None:
+    team = Team(tmp_path, github)
+
+    def hourly(state: str, *, day: int, traces: int = 9) -> None:
+        made = report(finding(state=state, traces=traces), day=day, schedule="every hour")
+        team.archive.publish(made.model_copy(update={"id": made.id.replace("aaaaaa", "hourly")}), {}, sinks=["gh"])
+        assert [one.state for one in team.courier().deliver(made.id.replace("aaaaaa", "hourly"), ["gh"])] == ["done"]
+
+    team.deliver(finding(), day=0)
+    hourly("new", day=0)
+    [issue] = github.issues
+    assert "by schedule: `morning` new, `every hour` new" in issue["body"]
+    team.deliver(finding(state="resolved", traces=0), day=1)
+    assert issue["state"] == "open", "the other schedule still sees it"
+    team.deliver(finding(state="resolved", traces=0), day=2)
+    hourly("ongoing", day=2)
+    assert len(github.comments[1]) == 1, "what a schedule has said it does not say again"
+    hourly("resolved", day=3, traces=0)
+    assert issue["state"] == "closed"
+    team.deliver(finding(state="regressed"), day=4)
+    assert (issue["state"], len(github.issues)) == ("open", 1)
+
+
 SOON = "soon"  # a quarter of an hour after the test begins
 WRONG: list[tuple[int, dict[str, str], str, str, float, str]] = [
     (401, {}, "Bad credentials", "failed", 0, "token is not valid"),

@@ -1,7 +1,7 @@
 ---
 name = "repeated_call"
 category = "Resource Abuse"
-version = 1
+version = 2
 scope = "trace"
 confidence = 0.9
 needs = ["tool arguments"]
@@ -29,7 +29,7 @@ FROM (
     AND trim(arguments) NOT IN ('', '{}', 'null')
     AND hash(trace_id, input_hash) IN (SELECT hash(trace_id, input_hash) AS h FROM steps WHERE span_type = 'tool'
       GROUP BY h HAVING count(*) >= 3)
-  GROUP BY trace_id, name, work, input_hash
+  GROUP BY trace_id, work, input_hash
   HAVING count(*) >= 3 AND coalesce(min(output_hash) = max(output_hash), true) AND (count(output_hash) = count(*)
     OR count(*) >= 4 AND (count(*) FILTER (failed) >= 3 OR NOT may_poll(key)))
 ) r JOIN steps s USING (trace_id, span_id)

@@ -1,0 +1,258 @@
+"""The lake: rows of many hosts' segments as Parquet in object storage, with a DuckLake catalog in PostgreSQL.
+
+The only module that knows DuckLake. `span_rows` and `log_rows` have the columns of a segment's, and `publication`: the
+number of the attempt that wrote them (`lake_state`), by which everybody tells rows that count from rows that do not.
+What is read for a run is pulled into segments of its own first; from then on the run needs no lake.
+
+Extensions come from a directory, from wheels, or from DuckDB's own installation, and are never fetched by themselves:
+they are of exactly one version of DuckDB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from halo_receiver.config import LakeConfig
+from halo_receiver.errors import ConfigError, LakeUnavailable, StoreError
+from halo_receiver.store import schema
+from halo_receiver.store.attached import AttachedSegments, SetAside
+
+EXTENSIONS = ("postgres_scanner", "ducklake", "httpfs")  # in the order in which they are loaded
+INSTALLED_AS = {"postgres_scanner": "postgres"}  # by DuckDB's own INSTALL
+FORMAT = "1.0"  # of the catalog: read and written by every DuckLake since
+TABLES = ("span_rows", "log_rows")
+ROW_GROUP_ROWS = 20_480
+COMMIT_RETRIES = 100  # writers collide on snapshot numbers; 10 are few for a hundred receivers
+ORPHAN_DAYS = 1  # younger files may be of a publication that is going on
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What of a publication is in the lake; `unreadable` are segments that could not be opened."""
+
+    spans: int
+    logs: int
+    unreadable: tuple[SetAside, ...] = ()
+
+
+def quoted(text: str) -> str:
+    """Write a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextlib.contextmanager
+def faults(doing: str) -> Iterator[None]:
+    """Tell what may pass from what will not: the lake away, or something wrong."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.ConnectionException) as error:  # httpfs raises a kind of IOException
+        raise LakeUnavailable(f"the lake does not answer, {doing}: {_line(error)}") from None
+    except duckdb.Error as error:
+        raise StoreError(f"{doing}: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]
+
+
+def extension_file(config: LakeConfig, name: str) -> Path | None:
+    """Return the file of an extension for this DuckDB: of the configured directory, else of a wheel."""
+    version = f"v{duckdb.__version__}"
+    folders = [config.extensions, config.extensions / version] if config.extensions else []
+    wheel = importlib.util.find_spec(f"duckdb_extension_{name}")
+    folders += (
+        [Path(place) / "extensions" / version for place in (wheel.submodule_search_locations or ())] if wheel else []
+    )
+    found = (folder / f"{name}.duckdb_extension" for folder in folders)
+    return next((path for path in found if path.is_file()), None)
+
+
+def load_extensions(connection: duckdb.DuckDBPyConnection, config: LakeConfig) -> None:
+    """Load what the lake needs. Raises ConfigError that says which is missing and how it is got."""
+    connection.execute("SET autoinstall_known_extensions = false")
+    for name in EXTENSIONS[: 3 if config.data.startswith("s3://") else 2]:
+        path = extension_file(config, name)
+        try:
+            connection.execute(f"LOAD {quoted(str(path))}" if path else f"LOAD {name}")
+        except duckdb.Error as error:
+            raise ConfigError(
+                f"DuckDB {duckdb.__version__} cannot load its extension {name}: {_line(error)}",
+                hint="'halo lake init --install-extensions' fetches it; without internet set [lake] extensions, or "
+                "pip install 'halo-otel[lake-offline]', which pins DuckDB 1.5.5",
+            ) from None
+
+
+def install_extensions() -> list[str]:
+    """Fetch the extensions into DuckDB's own installation; return their names. Raises StoreError where it fails."""
+    names = [INSTALLED_AS.get(name, name) for name in EXTENSIONS]
+    with duckdb.connect(":memory:") as connection, faults("installing extensions"):
+        for name in names:
+            connection.execute(f"INSTALL {name}")
+    return names
+
+
+def attach(connection: duckdb.DuckDBPyConnection, config: LakeConfig, *, create: bool = False) -> None:
+    """Attach the lake to a connection as `lake`. Raises ConfigError, LakeUnavailable or StoreError."""
+    load_extensions(connection, config)
+    with faults("attaching it"):
+        if config.data.startswith("s3://"):
+            connection.execute(f"CREATE OR REPLACE SECRET halo_lake ({_secret(config)})")
+        assert config.catalog is not None
+        words = _libpq_words(config.catalog.get_secret_value())
+        options = [
+            f"DATA_PATH {quoted(config.data.rstrip('/') + '/')}", "METADATA_SCHEMA 'halo_lake'",
+            "DATA_INLINING_ROW_LIMIT 0", f"CREATE_IF_NOT_EXISTS {str(create).lower()}",
+        ]  # fmt: skip
+        if create and not duckdb.__version__.startswith("1."):  # DuckLake of 1.x knows no other format
+            options.append(f"DUCKLAKE_VERSION {quoted(FORMAT)}")
+        connection.execute(f"ATTACH {quoted(f'ducklake:postgres:{words}')} AS lake ({', '.join(options)})")
+        connection.execute(f"SET ducklake_max_retry_count = {COMMIT_RETRIES}")
+
+
+def _libpq_words(catalog: str) -> str:
+    """An address is written as words, which is what DuckLake takes."""
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    return str(make_conninfo(**conninfo_to_dict(catalog)))
+
+
+def _secret(config: LakeConfig) -> str:
+    keys = config.keys()
+    if not keys:
+        raise ConfigError("there are no keys for S3", hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    words = ["TYPE s3", f"REGION {quoted(config.region())}", f"SCOPE {quoted(config.data)}"]
+    words += [f"{name} {quoted(value)}" for name, value in keys.items()]
+    if config.endpoint:
+        scheme, _, host = config.endpoint.partition("://")
+        words += [
+            f"ENDPOINT {quoted(host.rstrip('/'))}",
+            "URL_STYLE 'path'",
+            f"USE_SSL {str(scheme == 'https').lower()}",
+        ]
+    return ", ".join(words)
+
+
+@contextlib.contextmanager
+def connected(
+    config: LakeConfig, *, memory_limit: str = "1GiB", threads: int = 2, create: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give a connection of its own with the lake attached."""
+    with duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": threads}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        attach(connection, config, create=create)
+        yield connection
+
+
+def create(config: LakeConfig) -> list[str]:
+    """Make the tables that are missing; return their names."""
+    made = []
+    with connected(config, create=True) as connection, faults("making its tables"):
+        for sql in ("ATTACH ':memory:' AS shape", "USE shape", schema.SCHEMA_SQL, "USE memory"):
+            connection.execute(sql)
+        there = {row[0] for row in connection.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'").fetchall()}  # fmt: skip
+        for table in (name for name in TABLES if name not in there):
+            connection.execute(
+                f"CREATE TABLE lake.{table} AS SELECT 0::BIGINT AS publication, * FROM shape.{table} WHERE false"
+            )
+            if config.buckets:
+                connection.execute(f"ALTER TABLE lake.{table} SET PARTITIONED BY (bucket({config.buckets}, trace_id))")
+            made.append(table)
+        for name, value in (("parquet_compression", "zstd"), ("parquet_row_group_size", str(ROW_GROUP_ROWS))):
+            connection.execute(f"CALL lake.set_option('{name}', '{value}')")
+    return made
+
+
+def publish(config: LakeConfig, number: int, segments: Sequence[Path], *, memory_limit: str, threads: int) -> Written:
+    """Write the rows of sealed segments into the lake, in one transaction, under the number of a publication."""
+    with connected(config, memory_limit=memory_limit, threads=threads) as connection, faults("publishing"):
+        attached = AttachedSegments(connection)
+        for path in segments:
+            attached.attach(path)
+        connection.execute("BEGIN")
+        for table in TABLES if attached.segments else ():
+            rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {attached.rows(i, table)}" for i in attached.places())
+            connection.execute(f"INSERT INTO lake.{table} BY NAME SELECT {number} AS publication, * FROM ({rows})")
+        written = _counted(connection, number)
+        connection.execute("COMMIT")
+    return Written(*written, tuple(attached.set_aside))
+
+
+def written(config: LakeConfig, number: int) -> Written:
+    """Return what the lake holds of a publication: all of it, or nothing."""
+    with connected(config) as connection, faults("looking for a publication"):
+        return Written(*_counted(connection, number))
+
+
+def _counted(connection: duckdb.DuckDBPyConnection, number: int) -> tuple[int, int]:
+    [spans, logs] = [
+        (connection.execute(f"SELECT count(*) FROM lake.{table} WHERE publication = {number}").fetchone() or (0,))[0]
+        for table in TABLES
+    ]
+    return spans, logs
+
+
+def among(publications: Sequence[int]) -> str:
+    """Return the condition that a row is of these publications; its bounds let DuckLake pass over whole files."""
+    if not publications:
+        return "false"
+    first, last = min(publications), max(publications)
+    bounds = f"publication BETWEEN {first} AND {last}"
+    if last - first + 1 == len(set(publications)):
+        return bounds
+    return f"{bounds} AND publication IN ({', '.join(map(str, sorted(set(publications))))})"
+
+
+def remove(config: LakeConfig, condition: str, given: Sequence[Any] = (), *, tables: Sequence[str] = TABLES) -> int:
+    """Delete rows; return how many. Their files stay until `tidy`."""
+    gone = 0
+    with connected(config) as connection, faults("deleting rows"):
+        connection.execute("BEGIN")
+        for table in tables:
+            found = connection.execute(f"DELETE FROM lake.{table} WHERE {condition}", list(given) or None).fetchone()
+            gone += int(found[0]) if found else 0
+        connection.execute("COMMIT")
+    return gone
+
+
+def merge(config: LakeConfig, *, memory_limit: str, threads: int) -> int:
+    """Write small neighbouring files as larger ones; return how many files were written."""
+    made = 0
+    with connected(config, memory_limit=memory_limit, threads=threads) as connection, faults("merging files"):
+        for table in TABLES:
+            rows = connection.execute(f"CALL ducklake_merge_adjacent_files('lake', '{table}')").fetchall()
+            made += len(rows)
+    return made
+
+
+def tidy(config: LakeConfig, *, older_than_seconds: float) -> int:
+    """Delete files that no row needs: of snapshots that old, and of publications that failed. Return how many.
+
+    Files that no snapshot knows are a day old at least: younger ones may be of a publication that is going on.
+    """
+    rewrite = "CALL ducklake_rewrite_data_files('lake', delete_threshold => 0)"
+    past = f"now() - INTERVAL '{older_than_seconds} seconds'"
+    with connected(config) as connection, faults("deleting files"):
+        connection.execute(rewrite)
+        connection.execute(f"CALL ducklake_expire_snapshots('lake', older_than => {past})")
+        gone = connection.execute(f"CALL ducklake_cleanup_old_files('lake', older_than => {past})").fetchall()
+        gone += connection.execute(
+            f"CALL ducklake_delete_orphaned_files('lake', older_than => now() - INTERVAL '{ORPHAN_DAYS} days')"
+        ).fetchall()
+    return len(gone)
+
+
+def size(config: LakeConfig) -> tuple[int, int]:
+    """Return how many files the lake's tables have, and their bytes."""
+    with connected(config) as connection, faults("counting files"):
+        row = connection.execute(
+            "SELECT sum(file_count), sum(file_size_bytes) FROM ducklake_table_info('lake')"
+        ).fetchone()
+    return (int(row[0] or 0), int(row[1] or 0)) if row else (0, 0)

@@ -1,0 +1,176 @@
+"""Reading the lake: a window of it pulled into segments, or its rows where they lie.
+
+Windows are cut on when rows became visible (`lake_state`), not on when they arrived at their receiver: a host that was
+cut off and publishes late is judged in the next window, once. `received_at` stays what it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from halo_receiver.config import LakeConfig
+from halo_receiver.errors import StoreError
+from halo_receiver.store import copies, lake, schema
+from halo_receiver.store.lake_state import LakeState, Publication, ReceiverState
+from halo_receiver.store.reader import JUDGED_BEFORE_NS, Reader
+from halo_receiver.store.segment import SegmentName
+from halo_receiver.store.settling import Settle, look_back, traces_of
+from halo_receiver.store.writer import SegmentWriter
+
+SEGMENT_SPANS = 4_000_000  # of one pulled segment, about
+CLOCK_SECONDS = 5.0  # by which this host's clock may be ahead of the catalog's; so long is waited
+_VISIBLE = "CREATE TEMP TABLE _visible AS SELECT unnest($1::BIGINT[]) AS publication, unnest($2::BIGINT[]) AS ns"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which traces a pull takes: those of `[start_ns, end_ns)`, as `traces_of` says them; part `part` of `parts`."""
+
+    start_ns: int
+    end_ns: int
+    settle: Settle | None = None
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """Segments that hold each trace of a window whole, and all receivers of the lake."""
+
+    segments: list[Path]
+    receivers: list[ReceiverState]
+
+
+def pull(config: LakeConfig, span: Span, directory: Path, *, memory_limit: str, threads: int) -> Pulled:
+    """Write the spans and log records of a window's traces as segments. Raises LakeUnavailable or StoreError.
+
+    A trace is shown as it was known when the window ended, with what came of it before; copies of a span are one.
+    """
+    before = span.start_ns - look_back(span.settle, whole_traces=True)
+    with open_state(config) as state:
+        if span.settle is not None:
+            _wait_for_clock(state, span.end_ns)
+        found = state.visible(before - (JUDGED_BEFORE_NS if span.settle else 0), span.end_ns)
+        receivers = state.receivers()
+    wanted = [one for one in found if one.visible_ns >= before]
+    judged = [one.id for one in found if one.visible_ns < before]
+    segments = []
+    rounds = max(1, -(-sum(one.spans for one in wanted) // (SEGMENT_SPANS * span.parts)))
+    for number in range(rounds if wanted else 0):
+        part = Span(span.start_ns, span.end_ns, span.settle, span.part + number * span.parts, span.parts * rounds)
+        name = SegmentName.at(max(0, span.end_ns), number + 1)
+        writer = PulledSegment(
+            directory, name, memory_limit=memory_limit, threads=threads, row_group_size=schema.SMALL_ROW_GROUP_SIZE
+        )
+        if writer.take(config, part, wanted, judged):
+            segments.append(writer.seal())
+        else:
+            writer.discard()
+    return Pulled(segments, receivers)
+
+
+def open_state(config: LakeConfig) -> LakeState:
+    """Connect to the lake's tables of state, and compare their version."""
+    assert config.catalog is not None
+    state = LakeState(config.catalog.get_secret_value())
+    try:
+        state.check(config.data)
+    except BaseException:
+        state.close()
+        raise
+    return state
+
+
+def _wait_for_clock(state: LakeState, end_ns: int) -> None:
+    """What becomes visible in a window must have done so before it is read: the catalog's clock has to be past it."""
+    ahead = (end_ns - state.now_ns()) / 1e9
+    if ahead > CLOCK_SECONDS:
+        raise StoreError(
+            f"the window ends {ahead:.0f} s ahead of the clock of the lake's catalog",
+            hint="set the clocks of both hosts",
+        )
+    time.sleep(max(0.0, ahead))
+
+
+class PulledSegment(SegmentWriter):
+    """A segment that is filled from the lake."""
+
+    def take(self, config: LakeConfig, span: Span, wanted: Sequence[Publication], judged: Sequence[int]) -> bool:
+        """Copy the rows of the traces of a window, or of its part; False where there are none."""
+        lake.attach(self._connection, config)
+        with lake.faults("pulling a window"):
+            execute = self._connection.execute
+            execute(_VISIBLE, [[one.id for one in wanted], [one.visible_ns for one in wanted]])
+            among = lake.among([one.id for one in wanted])
+            mine = f"hash(trace_id) % {span.parts} = {span.part}" if span.parts > 1 else "true"
+            arrivals = (
+                "SELECT trace_id, make_timestamp_ns(ns) AS received_at FROM (SELECT DISTINCT trace_id, publication "
+                f"FROM lake.span_rows WHERE {among} AND {mine}) JOIN _visible USING (publication)"
+            )
+            chosen = traces_of(arrivals, span.start_ns, span.end_ns, span.settle)
+            execute(f"CREATE TEMP TABLE _chosen AS SELECT trace_id FROM ({chosen})")
+            if judged:
+                earlier = f"SELECT trace_id FROM lake.span_rows WHERE {lake.among(judged)} AND {mine}"
+                execute(f"DELETE FROM _chosen WHERE trace_id IN ({earlier})")
+            for table in lake.TABLES:
+                execute(
+                    f"INSERT INTO segment.{table} BY NAME SELECT * EXCLUDE (publication) FROM lake.{table} "
+                    f"WHERE {among} AND trace_id IN (FROM _chosen)"
+                )
+            self.spans, self.logs = self._one(
+                "SELECT (SELECT count(*) FROM segment.span_rows), (SELECT count(*) FROM segment.log_rows)"
+            )
+            execute("DETACH lake")
+        return bool(self.spans or self.logs)
+
+
+class LakeReader(Reader):
+    """The lake's rows where they lie, behind the views of the contract: one row a span, however often it was sent.
+
+    `where`: a condition on rows of both tables, such as one trace. Nothing is written.
+    """
+
+    def __init__(
+        self, config: LakeConfig, publications: Sequence[Publication], *, where: str = "true", **options: Any
+    ) -> None:
+        self._config = config
+        self._among = f"{lake.among([one.id for one in publications])} AND ({where})"
+        super().__init__((), **options)
+
+    @classmethod
+    def of(
+        cls, config: LakeConfig, *, start_ns: int | None = None, end_ns: int | None = None, **options: Any
+    ) -> LakeReader:
+        """Open what became visible in `[start_ns, end_ns)`."""
+        with open_state(config) as state:
+            found = state.visible(start_ns, end_ns)
+        return cls(config, found, **options)
+
+    def _views(self) -> None:
+        lake.attach(self.connection, self._config)
+        with lake.faults("reading it"):
+            rows, logs = (
+                f"SELECT * EXCLUDE (publication) FROM lake.{name} WHERE {self._among}" for name in lake.TABLES
+            )
+            replaced = copies.superseded({0: "lake.span_rows"}, self._among)
+            self.connection.execute(f"CREATE TABLE _copies AS SELECT place FROM ({replaced})")
+            if self.connection.execute("SELECT 1 FROM _copies LIMIT 1").fetchone():
+                rows += " AND rowid NOT IN (SELECT place FROM memory.main._copies)"
+            self._show(rows, logs)
+            columns = ", ".join(schema.TRACE_COLUMNS)
+            rollup = schema.rollup_query("_own_spans")
+            self.connection.execute(f"CREATE VIEW traces AS SELECT {columns} FROM ({rollup})")
+
+    def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[dict[str, Any]]:
+        """Run one statement and return its rows as dicts. Raises LakeUnavailable too."""
+        try:
+            return super().query(sql, parameters)
+        except duckdb.IOException:
+            with lake.faults("reading it"):
+                raise

@@ -1,0 +1,129 @@
+"""What is done to a lake from the command line: made, looked at, published to, and kept in order."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from halo_receiver import backlog
+from halo_receiver.config import LakeConfig
+from halo_receiver.publishing import Publishing
+from halo_receiver.segment_publish import publish as publish_segments
+from halo_receiver.store import lake, manifest
+from halo_receiver.store.lake_reader import open_state
+from halo_receiver.store.lake_state import LakeState, ReceiverState
+from halo_receiver.store.lock import DirectoryLock
+from halo_receiver.store.segment import listed
+from halo_worker.config import Settings
+from halo_worker.errors import DirectoryInUse, InputError, StoreError
+from halo_worker.window import SECOND
+
+DAY = 86_400
+ABANDONED_SECONDS = 3600.0  # after which what a publication that failed left may be deleted
+MAINTENANCE = "maintenance"
+MAINTENANCE_SECONDS = 3600.0  # a lease of it
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a lake stands: its receivers, the leases that are held (name, holder, epoch), and counts."""
+
+    receivers: list[ReceiverState]
+    leases: list[tuple[str, str, int]]
+    totals: dict[str, int]
+
+
+def init(config: LakeConfig, *, install: bool = False) -> Iterator[str]:
+    """Make what is missing of the lake, saying what is done. Called again, it changes nothing."""
+    if install:
+        yield f"installed: {', '.join(lake.install_extensions())}"
+    made = lake.create(config)
+    with LakeState(config.catalog_words() or "") as state:
+        state.create(config.data)
+    yield f"the lake at {config.data} {'is made' if made else 'was there already'}; 'halo receive' publishes to it"
+
+
+def status(config: LakeConfig) -> Status:
+    """Look at a lake. Raises ConfigError where there is none, LakeUnavailable where it does not answer."""
+    with open_state(config) as state:
+        visible = state.visible()
+        receivers, leases, abandoned = state.receivers(), state.leases(), state.abandoned(0)
+    files, size = lake.size(config)
+    totals = {
+        "spans": sum(one.spans for one in visible), "logs": sum(one.logs for one in visible),
+        "publications": len(visible), "unfinished": len(abandoned), "files": files, "bytes": size,
+    }  # fmt: skip
+    return Status(receivers, leases, totals)
+
+
+def publish(current: Settings, *, now_ns: int) -> str:
+    """Publish all sealed segments of this data directory, where no receiver does. Raises InputError where one runs."""
+    directory = current.store.data_dir / "segments"
+    if not directory.is_dir():
+        raise InputError(f"there is no data directory {current.store.data_dir}", hint="--data-dir names another")
+    spans = segments = 0
+    try:
+        with DirectoryLock(backlog.writer_lock(current.store.data_dir), "halo lake publish"):
+            publishing = Publishing(directory, current.lake)
+            while True:
+                entries = manifest.load(directory, listed(directory))
+                publishing.look(entries)
+                told = publishing.due(entries, open_rows=len(listed(directory, "open")), now_ns=now_ns, at_once=True)
+                assert told is not None
+                done = publish_segments(
+                    current.lake, directory, told["receiver"], told["names"], reached_ns=told["reached_ns"],
+                    memory_limit=f"{current.store.memory_limit_bytes}B", threads=current.store.threads,
+                )  # fmt: skip
+                publishing.done(done["published"])
+                spans, segments = spans + done["spans"], segments + len(done["published"])
+                if not done["published"]:
+                    break
+    except DirectoryInUse as error:
+        raise InputError(f"the receiver publishes by itself: {error}") from None
+    return f"published {spans:,} spans of {segments} segments"
+
+
+def merge(current: Settings) -> str:
+    """Merge small files, and delete what no row needs: rows that never counted, old snapshots, orphans."""
+    limit = f"{current.analysis.memory_limit_bytes}B"
+    with _maintenance(current.lake) as state:
+        gone = _remove(current.lake, state, state.abandoned(ABANDONED_SECONDS))
+        made = lake.merge(current.lake, memory_limit=limit, threads=current.store.threads)
+        files = lake.tidy(current.lake, older_than_seconds=DAY)
+    return f"{made} files written by merging, {gone:,} rows that counted for nothing and {files} old files deleted"
+
+
+def retain(current: Settings) -> str:
+    """Delete what became visible longer ago than `retention_days`."""
+    days = current.lake.retention_days
+    if not days:
+        return "[lake] retention_days is 0: nothing expires"
+    with _maintenance(current.lake) as state:
+        expired = state.expire(state.now_ns() - int(days * DAY * SECOND))
+        gone = _remove(current.lake, state, sorted({*expired, *state.abandoned(ABANDONED_SECONDS)}))
+        files = lake.tidy(current.lake, older_than_seconds=DAY)
+    return f"{len(expired)} publications with {gone:,} rows expired, {files} old files deleted"
+
+
+def _remove(config: LakeConfig, state: LakeState, publications: list[int]) -> int:
+    """Delete the rows of publications that do not count, and then what is known of them."""
+    gone = lake.remove(config, lake.among(publications)) if publications else 0
+    state.forget(publications)
+    return gone
+
+
+@contextmanager
+def _maintenance(config: LakeConfig) -> Iterator[LakeState]:
+    """Only one host at a time keeps the files in order."""
+    holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+    with open_state(config) as state:
+        if state.lease(MAINTENANCE, holder, MAINTENANCE_SECONDS) is None:
+            raise StoreError("another host keeps the lake's files in order just now", hint="try again later")
+        try:
+            yield state
+        finally:
+            state.release(MAINTENANCE, holder)
