@@ -54,7 +54,12 @@ def interrupt() -> None:
 
 
 def run_schedule(
-    current: Settings, name: str, window: Window, *, now_ns: int, progress: Callable[[Progress], None] = lambda _: None
+    current: Settings,
+    name: str,
+    window: Window,
+    *,
+    now_ns: int,
+    progress: Callable[[Progress | str], None] = lambda _: None,
 ) -> Result:
     """Run one window of a schedule."""
     config = current.schedules[name]
@@ -123,6 +128,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         begun = _Begun(current, request, reader, window, known, Exclusions(known), run_id, work_dir, now_ns)
         draft = _draft(begun)
         draft.findings = identities.joined(draft.findings, known)
+        request.progress("checking quotes and counts")
         verified = evidence.verify(reader, draft)
         assembled = assembly.assemble(
             reader,
@@ -222,7 +228,7 @@ def _detected(begun: _Begun) -> Draft:
     current = begun.current
     work_dir, threads = begun.work_dir, current.store.threads
     own = detectors.Own(current.detectors.paths, frozenset(current.detectors.mute), work_dir / "own", threads)
-    found = detectors.run_detectors(begun.reader, begun.exclusions, own)
+    found = detectors.run_detectors(begun.reader, begun.exclusions, own, step=begun.request.progress)
     known = list(begun.known.issues.values())
     again, unmeasured = learned_detectors.remeasure(begun.reader, known, work_dir / "learned", threads=threads)
     expected = expectations.read(current.analysis.expectations)

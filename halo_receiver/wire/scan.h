@@ -87,6 +87,9 @@ static bool take_attribute(Scanner *s, Slice pair) {
   if (attribute->key->seen == s->known.group) {
     Attribute *earlier = attribute - 1;
     while (earlier->key != attribute->key) earlier--;
+    const Value *gone = &earlier->value; /* the reference counts what it repairs in it */
+    if (gone->type == T_ARRAY || gone->type == T_PAIRS) return false;
+    if (gone->type == T_STRING && !utf8_valid(gone->bytes.data, gone->bytes.size)) return false;
     earlier->value = attribute->value;
     s->duplicates++;
     return true;

@@ -143,7 +143,7 @@ def _worker_lock(current: Settings) -> DirectoryLock:
 def scheduler_of(
     current: Settings,
     ran: Callable[[str, str], None] = lambda *_: None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[Progress | str], None] = lambda _: None,
 ) -> schedule.Scheduler:
     """Return what runs the schedules. `ran` is told how each run ended, `progress` how far it is."""
 
