@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from halo_worker import inputs, run
+from halo_worker import inputs, issues, run
 from halo_worker.cases import collect
 from halo_worker.cases.choose import Candidate, controls, kinds
 from halo_worker.cli.detectors import NEW
@@ -79,7 +79,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def issue_of(data_dir: Path) -> str:
-    memory = run.memory(load_settings(environment={}, overrides={"store": {"data_dir": data_dir}}))
+    memory = issues.memory(load_settings(environment={}, overrides={"store": {"data_dir": data_dir}}))
     [issue_id] = [one.issue_id for one in memory.issues.values() if one.finding.category == "Unhandled Error"] or [
         next(iter(memory.issues))
     ]
