@@ -110,6 +110,9 @@ def _lake(current: Settings, request: Request, options: dict[str, Any]) -> Itera
             for one in pulled.receivers
             if one.published_until_ns < window.end_ns - behind_ns(current.lake)
         ]
+        reached = min((one.published_until_ns for one in pulled.receivers), default=window.end_ns)
+        if not problems and reached < window.end_ns:
+            request.say(f"the lake holds what arrived before {iso_nano(reached)}; later spans are published soon")
         only = queries.only(services=request.services, agents=request.agents)
         with Reader(pulled.segments, only=only, **options) as reader:
             yield reader, window, problems
