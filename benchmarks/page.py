@@ -1,25 +1,29 @@
 """What the page takes: first byte of each view, memory of its process, bytes of the first page.
 
-`python -m benchmarks.page [--spans 200000] [--reports 100]`. The store is that of `detectors_scale`; reports are of
-a small schedule, a day each. Each view is asked for 20 times, over one connection, after once for nothing.
+`python -m benchmarks.page [--spans 200000] [--reports 100] [--receiving]`. The store is that of `detectors_scale`;
+reports are of a small schedule, a day each. Each view is asked for 20 times, over one connection, after once for
+nothing and once the index of traces is made. `--receiving`: while a receiver beside it takes 2,000 spans a second.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
+import re
 import statistics
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks import detectors_scale
-from benchmarks.servers import Server
+from benchmarks import detectors_scale, h2, payloads
+from benchmarks.servers import Receiver, Server
 from halo_worker.report.archive import Archive
 from tests.builders import finding, report
 from tests.generator.load import store
@@ -27,6 +31,8 @@ from tests.generator.load import store
 TIMES = 20
 SEGMENT = "spans-20260101T000000Z-000001.duckdb"
 START_SECONDS = 120.0
+SECONDS = 600.0  # for which spans are sent, at most
+REQUESTS_A_SECOND = 31  # of 64 spans: 2,000 spans a second
 FIRST_PAGE = ("text/html", "text/css", "text/javascript", "image/svg+xml")
 
 
@@ -69,16 +75,51 @@ def address_in(data_dir: Path, server: Server) -> str:
     raise SystemExit("the page did not start")
 
 
+def indexed(connection: http.client.HTTPConnection) -> str:
+    """Wait for the index of traces; return the path of a trace."""
+    began = time.monotonic()
+    while time.monotonic() - began < START_SECONDS:
+        connection.request("GET", "/traces")
+        text = connection.getresponse().read().decode()
+        if "to be indexed" not in text and (found := re.search(r'href="(/traces/[^"?]+)"', text)):
+            print(f"index made within {time.monotonic() - began:.0f} s")
+            return found[1]
+        time.sleep(0.5)
+    raise SystemExit("the index of traces is not made")
+
+
+@contextlib.contextmanager
+def receiving(data_dir: Path, *, wanted: bool) -> Iterator[None]:
+    """Have a receiver on the directory take 2,000 spans a second meanwhile, where that is wanted."""
+    if not wanted:
+        yield
+        return
+    server, pool = Receiver(data_dir), payloads.requests("llm", count=16, spans=64)
+    sending = threading.Thread(
+        target=lambda: h2.send(server.address, pool, seconds=SECONDS, per_second=REQUESTS_A_SECOND), daemon=True
+    )
+    try:
+        sending.start()
+        yield
+        print("received meanwhile" if sending.is_alive() else "NOT RECEIVED TO THE END")
+    finally:
+        server.stop()
+
+
 def measure(data_dir: Path, paths: Sequence[str]) -> None:
     """Serve the directory and print what each view took."""
     words = ["page", "--data-dir", str(data_dir), "--config", os.devnull, "--endpoint", "127.0.0.1:0"]
     server = Server([sys.executable, "-m", "halo_worker", *words])
     try:
         connection = http.client.HTTPConnection(address_in(data_dir, server), timeout=60)
-        print("| view | first byte, median ms | p95 | bytes sent |\n|---|---|---|---|")
-        for path in paths:
+        trace = indexed(connection)
+        print("| view | first byte, median ms | p95 | CPU ms | bytes sent |\n|---|---|---|---|---|")
+        for path in (*paths, trace):
+            before = server.cpu_of_each()[0]
             took, size = first_bytes(connection, path)
-            print(f"| {path} | {statistics.median(took):.0f} | {sorted(took)[-2]:.0f} | {size:,} |", flush=True)
+            busy = (server.cpu_of_each()[0] - before) / (TIMES + 1) * 1e3
+            each = f"{statistics.median(took):.0f} | {sorted(took)[-2]:.0f} | {busy:.0f}"
+            print(f"| {path} | {each} | {size:,} |", flush=True)
         static = [first_bytes(connection, f"/static/{name}")[1] for name in ("report.css", "page.css", "page.js")]
         first = first_bytes(connection, "/")[1] + sum(static)
         print(f"first page {first:,} bytes with its styles and script; memory {server.memory_mib()[0]} MiB; ", end="")
@@ -92,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--spans", type=int, default=200_000)
     parser.add_argument("--reports", type=int, default=100)
+    parser.add_argument("--receiving", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         count = made(Path(folder), asked.spans, asked.reports)
@@ -99,7 +141,8 @@ def main() -> None:
         print(f"{count:,} spans, {asked.reports} reports")
         newest = Archive(data_dir / "reports").ids()[0]
         views = ["/", "/reports", f"/reports/{newest}", "/issues", "/issues/HALO-00000001", "/sql", "/health"]
-        measure(data_dir, views)
+        with receiving(data_dir, wanted=asked.receiving):
+            measure(data_dir, [*views, "/traces", "/traces?status=failed"])
 
 
 if __name__ == "__main__":

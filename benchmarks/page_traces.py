@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import h2, payloads
-from benchmarks.ingest import receiver, seal
+from benchmarks.ingest.common import receiver, seal
 from halo_worker import inputs
 from halo_worker.page.trace_index import TraceIndex, Wanted
 

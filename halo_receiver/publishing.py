@@ -19,7 +19,14 @@ from halo_receiver.store.disk import write_durably
 from halo_receiver.store.manifest import Entry
 
 FILE = "lake.json"
+BEHIND = 3  # times what passes between two publications, after which a receiver is said to be behind
+IDLE_SECONDS = 60.0  # between two words that there is nothing to publish, at least
 RETRY_SECONDS = (15.0, 300.0)  # after a failure: the first, and the longest
+
+
+def behind_ns(config: LakeConfig) -> int:
+    """Return how long ago, in nanoseconds, a receiver may have published last that is not behind."""
+    return int(BEHIND * max(config.publish_seconds, IDLE_SECONDS) * 1e9)
 
 
 class Publishing:
@@ -30,6 +37,7 @@ class Publishing:
         self.config = config
         self._failures = 0
         self._next = time.monotonic()  # at once: a start may find what an earlier process left
+        self._last = self._next - IDLE_SECONDS  # that one succeeded
         self.receiver, self._published = _read(self._file)
         if not self._file.exists():
             self._write()
@@ -54,8 +62,9 @@ class Publishing:
         waiting = sorted(
             (one for one in entries if one.name not in self._published), key=lambda one: one.last_received_ns
         )
+        idle = IDLE_SECONDS if not waiting and not self._failures else 0.0
         full = sum(one.bytes for one in waiting) >= self.config.publish_bytes and not self._failures
-        if time.monotonic() < self._next and not full and not at_once:
+        if time.monotonic() < max(self._next, self._last + idle) and not full and not at_once:
             return None
         chosen: list[Entry] = []
         size = 0
@@ -77,7 +86,8 @@ class Publishing:
     def done(self, names: Iterable[str]) -> None:
         """Remember what is published now."""
         self._failures = 0
-        self._next = time.monotonic() + self.config.publish_seconds
+        self._last = time.monotonic()
+        self._next = self._last + self.config.publish_seconds
         self._published |= set(names)
         self._write()
 

@@ -22,7 +22,7 @@ from halo_worker.report.decisions import Decision
 from halo_worker.report.groups import in_groups
 from halo_worker.report.headline import headline
 from halo_worker.report.identity import mask
-from halo_worker.report.issue import Assessment, Issue, Releases, Seen
+from halo_worker.report.issue import Assessment, Releases, Seen
 from halo_worker.report.memory import IssueMemory, rule_name
 from halo_worker.report.model import (
     Coverage,
@@ -95,7 +95,7 @@ def assemble(
             AffectedSpan(issue_id, one.trace_id, one.origin_span_id, one.symptom_span_id, item.draft.category)
             for one in item.occurrences
         ]
-        findings.append(_finding(item, fact, assessed, continues, known.issues.get(issue_id)))
+        findings.append(_finding(item, fact, assessed, continues, known))
     totals = overview.totals(reader, sorted(set().union(*traces_of.values())), releases)
     findings = in_groups(sorted(findings, key=order_of), affected, known.leads)
     muted = [one.issue_id for row in told(findings).muted for one in (row.lead, *row.symptoms)]
@@ -217,9 +217,9 @@ def _status(about: About, draft: Draft, findings: list[Finding]) -> Status:
 
 
 def _finding(
-    item: VerifiedFinding, fact: Facts, assessed: Assessment, continues: list[str], before: Issue | None
+    item: VerifiedFinding, fact: Facts, assessed: Assessment, continues: list[str], known: IssueMemory
 ) -> Finding:
-    draft, prevalence = item.draft, item.prevalence
+    draft, prevalence, before = item.draft, item.prevalence, known.issues.get(assessed.issue_id)
     severity, reason = severity_of(
         rate=prevalence.rate,
         traces=prevalence.traces,
@@ -228,6 +228,7 @@ def _finding(
         state=assessed.state,
         hint=draft.severity_hint,
         impact=fact.impact,
+        first_window=known.windows == 0,
     )
     first = next((one for one in item.occurrences if one.trace_id == item.evidence[0].trace_id), item.occurrences[0])
     finding = Finding(
@@ -244,7 +245,9 @@ def _finding(
         last_seen=item.last_seen_ns,
         first_release=(before.finding.first_release if before else None) or fact.first_release,
         last_release=fact.last_release or (before.finding.last_release if before else None),
-        detector=Detector(name=draft.detector_name, sql=draft.sql, version=draft.rule_version),
+        detector=Detector(
+            name=draft.detector_name, sql=draft.sql, version=draft.rule_version, definition=draft.definition
+        ),
         signature=cut(mask(draft.key), SIGNATURE_CHARACTERS),
         prevalence=prevalence.model_copy(
             update={

@@ -38,7 +38,7 @@ def examine(current: Settings) -> Iterator[Check]:
     """Yield every check: what, its state (ok, note or problem), and in words. A check that fails says why."""
     for check in (
         _receiver, _decoder, _directory, _model, _expectations, _repository, _worker, _schedules, _alerts, _sinks,
-        _data,
+        _lake, _data,
     ):  # fmt: skip
         yield from _tried(check, current)
 
@@ -249,6 +249,13 @@ def _sinks(current: Settings) -> Iterator[Check]:
         yield "deliveries", "note", f"{waiting['waiting']} wait for their next attempt"
     if waiting["failed"]:
         yield "deliveries", "problem", f"{waiting['failed']} failed for good: mend the sink, then 'halo deliver ID'"
+
+
+def _lake(current: Settings) -> Iterator[Check]:
+    if current.lake.on:
+        from halo_worker import lake  # and DuckLake with it, which only a lake needs
+
+        yield from lake.checks(current.lake)
 
 
 def _told(error: HaloError) -> str:

@@ -21,6 +21,7 @@ from halo_receiver.errors import (
     DirectoryUnusable,
     HaloError,
     InputError,
+    LakeUnavailable,
     SchemaMismatch,
     StoreError,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "HaloError",
     "InputError",
     "InterpreterGone",
+    "LakeUnavailable",
     "ModelError",
     "ModelRefused",
     "ModelUnavailable",

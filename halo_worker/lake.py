@@ -5,25 +5,28 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from halo_receiver import backlog
 from halo_receiver.config import LakeConfig
-from halo_receiver.publishing import Publishing
+from halo_receiver.publishing import Publishing, behind_ns
 from halo_receiver.segment_publish import publish as publish_segments
-from halo_receiver.store import lake, manifest
-from halo_receiver.store.lake_reader import open_state
+from halo_receiver.store import deletion, lake, manifest
+from halo_receiver.store.deletion import Chosen, Selection
+from halo_receiver.store.lake_reader import LakeReader, open_state
 from halo_receiver.store.lake_state import LakeState, ReceiverState
 from halo_receiver.store.lock import DirectoryLock
 from halo_receiver.store.segment import listed
 from halo_worker.config import Settings
 from halo_worker.errors import DirectoryInUse, InputError, StoreError
+from halo_worker.report.model import iso_nano
 from halo_worker.window import SECOND
 
 DAY = 86_400
 ABANDONED_SECONDS = 3600.0  # after which what a publication that failed left may be deleted
+ENGLISH = ("", "C", "POSIX", "C.UTF-8")
 MAINTENANCE = "maintenance"
 MAINTENANCE_SECONDS = 3600.0  # a lease of it
 
@@ -58,6 +61,24 @@ def status(config: LakeConfig) -> Status:
         "publications": len(visible), "unfinished": len(abandoned), "files": files, "bytes": size,
     }  # fmt: skip
     return Status(receivers, leases, totals)
+
+
+def checks(config: LakeConfig) -> Iterator[tuple[str, str, str]]:
+    """Yield what `halo doctor` says of a lake: what, state and words. Raises as `status` does."""
+    yield "lake extensions", "ok", lake.versions(config)
+    with open_state(config) as state:
+        language = state.messages_language()
+        now_ns = state.now_ns()
+    if language not in ENGLISH and not language.startswith("en"):
+        what = f"PostgreSQL speaks {language}: DuckLake knows conflicts by their English words; set lc_messages = 'C'"
+        yield "lake catalog", "problem", what
+    found = status(config)
+    told = ", ".join(f"{value:,} {name}" for name, value in found.totals.items())
+    yield "lake", "ok", f"{config.data}: {told}"
+    for one in found.receivers:
+        behind = now_ns - one.published_until_ns > behind_ns(config)
+        says = f"{one.data_dir} has published up to {iso_nano(one.published_until_ns)}"
+        yield f"receiver {one.host}", "problem" if behind else "ok", says
 
 
 def publish(current: Settings, *, now_ns: int) -> str:
@@ -107,6 +128,25 @@ def retain(current: Settings) -> str:
         gone = _remove(current.lake, state, sorted({*expired, *state.abandoned(ABANDONED_SECONDS)}))
         files = lake.tidy(current.lake, older_than_seconds=DAY)
     return f"{len(expired)} publications with {gone:,} rows expired, {files} old files deleted"
+
+
+def chosen(current: Settings, selection: Selection) -> Chosen:
+    """Look in the lake for what is to be deleted."""
+    limit = f"{current.analysis.memory_limit_bytes}B"
+    where = f"trace_id = {lake.quoted(selection.trace)}" if selection.trace is not None else "true"
+    with LakeReader.of(current.lake, where=where, memory_limit=limit, threads=current.store.threads) as reader:
+        return deletion.chosen_in(reader, selection)
+
+
+def delete(config: LakeConfig, selection: Selection, traces: Collection[str]) -> None:
+    """Delete traces, and the log records of none that are selected: rows, the files they were in, old snapshots.
+
+    Who reads the lake meanwhile may find a file gone, and is told so.
+    """
+    own, given = deletion.own_logs(selection)
+    with _maintenance(config):
+        lake.remove(config, "false", traces=sorted(traces), logs=(own, given))
+        lake.tidy(config, older_than_seconds=0)
 
 
 def _remove(config: LakeConfig, state: LakeState, publications: list[int]) -> int:

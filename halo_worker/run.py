@@ -235,7 +235,7 @@ def _detected(begun: _Begun) -> Draft:
     broken, unknown = expectations.measured(begun.reader, expected, work_dir / "expectations", threads=threads)
     found.findings = [*broken, *again, *found.findings]
     found.not_examined += [*unmeasured, *unknown]
-    found.engine.rules.update({one.rule: 1 for one in expected if one.sql})
+    found.engine.rules.update({one.rule: one.version for one in expected if one.sql})
     return found
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from halo_receiver.publishing import behind_ns
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.settling import Settle
@@ -18,7 +19,6 @@ from halo_worker.report.model import iso_nano
 from halo_worker.request import Request
 from halo_worker.window import SECOND, Window
 
-BEHIND = 3  # times `publish_seconds` before the end of a window, a receiver of a lake is said to be behind
 Opened = tuple[Reader, Window, list[str]]
 
 
@@ -109,8 +109,11 @@ def _lake(current: Settings, request: Request, options: dict[str, Any]) -> Itera
         problems = [
             f"receiver {one.host} ({one.data_dir}) has published up to {iso_nano(one.published_until_ns)}"
             for one in pulled.receivers
-            if one.published_until_ns < window.end_ns - BEHIND * late
+            if one.published_until_ns < window.end_ns - behind_ns(current.lake)
         ]
+        reached = min((one.published_until_ns for one in pulled.receivers), default=window.end_ns)
+        if not problems and reached < window.end_ns:
+            request.say(f"the lake holds what arrived before {iso_nano(reached)}; later spans are published soon")
         only = queries.only(services=request.services, agents=request.agents)
         with Reader(pulled.segments, only=only, **options) as reader:
             yield reader, window, problems

@@ -67,6 +67,19 @@ class AttachedSegments:
             f"UNION ALL BY NAME SELECT * FROM s{index}.{table}))"
         )
 
+    def near(self, trace_id: str) -> dict[int, str]:
+        """Return by segment a condition on rows that leaves few beside those of a trace.
+
+        Spans of a trace lie together: what reads a range of rows takes a tenth of looking through a million for an id.
+        """
+        found = {}
+        for index in range(len(self.segments)):
+            if index not in self._older:  # of which rows have no number
+                sql = f"SELECT min(rowid), max(rowid) FROM s{index}.span_rows WHERE trace_id = ?"
+                first, last = self._connection.execute(sql, [trace_id]).fetchone() or (None, None)
+                found[index] = "false" if first is None else f"rowid BETWEEN {first} AND {last}"
+        return found
+
     def places(self) -> range:
         """Return the numbers of the attached databases; where there is none, `s0` is made, without rows."""
         if not self.segments:

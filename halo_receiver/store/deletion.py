@@ -53,16 +53,19 @@ def choose(data_dir: Path, selection: Selection, *, memory_limit: str, threads: 
                 f"segment {one.path.name} cannot be read, and may hold what is to be deleted: {one.reason}",
                 hint="move it out of segments/, or delete it, and try again",
             )
-        traces = frozenset(_traces(reader, selection))
-        reader.connection.execute(
-            "CREATE TEMP TABLE gone AS SELECT unnest($1::VARCHAR[]) AS trace_id", [sorted(traces)]
-        )
-        counted = reader.query(
-            "SELECT (SELECT count(*) FROM _span_rows SEMI JOIN gone USING (trace_id)) AS spans, "
-            "(SELECT count(*) FROM _log_rows SEMI JOIN gone USING (trace_id)) AS logs"
-        )[0]
-        condition, given = _own_logs(selection)
-        own = reader.query(f"SELECT count(*) AS n FROM _log_rows WHERE {condition}", given)[0]["n"]
+        return chosen_in(reader, selection)
+
+
+def chosen_in(reader: Reader, selection: Selection) -> Chosen:
+    """Look for what is to be deleted in what a reader shows."""
+    traces = frozenset(_traces(reader, selection))
+    reader.connection.execute("CREATE TEMP TABLE gone AS SELECT unnest($1::VARCHAR[]) AS trace_id", [sorted(traces)])
+    counted = reader.query(
+        "SELECT (SELECT count(*) FROM _span_rows SEMI JOIN gone USING (trace_id)) AS spans, "
+        "(SELECT count(*) FROM _log_rows SEMI JOIN gone USING (trace_id)) AS logs"
+    )[0]
+    condition, given = own_logs(selection)
+    own = reader.query(f"SELECT count(*) AS n FROM _log_rows WHERE {condition}", given)[0]["n"]
     return Chosen(traces, counted["spans"], counted["logs"], own)
 
 
@@ -98,7 +101,7 @@ def _traces(reader: Reader, selection: Selection) -> set[str]:
     return found
 
 
-def _own_logs(selection: Selection) -> tuple[str, dict[str, object]]:
+def own_logs(selection: Selection) -> tuple[str, dict[str, object]]:
     """Return the condition on records of no trace that are deleted as well."""
     conditions: list[str] = []
     given: dict[str, object] = {}
@@ -115,7 +118,7 @@ def _own_logs(selection: Selection) -> tuple[str, dict[str, object]]:
 def delete(directory: Path, selection: Selection, traces: Collection[str], *, memory_limit: str, threads: int) -> int:
     """Write every segment anew that holds anything of the traces; return how many. Called again, it goes on."""
     merge.finish_interrupted(directory)
-    condition, given = _own_logs(selection)
+    condition, given = own_logs(selection)
     done = 0
     for entry in manifest.load(directory, listed(directory)):
         writer = merge.open_work(

@@ -33,8 +33,8 @@ class Reader:
     whole. What comes of a trace long after it settled must not bring it up again: `judged` are older segments, whose
     traces are passed over.
     `in_memory`: the tables of `scratch` are made in memory, for windows that are small.
-    `only` is a condition on span rows (`queries.only`) that at least one span of a trace must meet. `options` and
-    `segments` open the same window again, in another process.
+    `only` is a condition on span rows (`queries.only`) that at least one span of a trace must meet. `around`: of spans,
+    only one trace is asked for. `options` and `segments` open the same window again, in another process.
     """
 
     def __init__(
@@ -47,19 +47,21 @@ class Reader:
         settle: Settle | None = None,
         judged: Sequence[Path] = (),
         only: str | None = None,
+        around: str | None = None,
         memory_limit: str = "1GiB",
         threads: int = 2,
         in_memory: bool = False,
     ) -> None:
         self.options: dict[str, Any] = {
             "start_ns": start_ns, "end_ns": end_ns, "whole_traces": whole_traces, "settle": settle,
-            "judged": tuple(judged), "only": only,
+            "judged": tuple(judged), "only": only, "around": around,
         }  # fmt: skip
         self.start_ns = start_ns
         self.end_ns = end_ns
         self._settle = settle
         self._judged = judged
         self._only = only
+        self._around = around
         self._whole = whole_traces or settle is not None or only is not None
         self._agents_resolved = self._locked = False
         # What does not fit into memory goes to a directory of its own, which DuckDB makes and removes; not to the
@@ -72,6 +74,8 @@ class Reader:
         self.connection = duckdb.connect(":memory:", config=config)
         self.scratch = Scratch(self.connection, in_memory=in_memory)
         self.connection.execute("SET TimeZone = 'UTC'")
+        # On by default where Python has no script, as in a notebook: it would draw itself on stdout, into results.
+        self.connection.execute("SET enable_progress_bar = false")
         self._attached = AttachedSegments(self.connection)
         for path in segments:
             self._attached.attach(path)
@@ -161,7 +165,7 @@ class Reader:
     def _union(self, table: str, *, hidden: bool = False) -> str:
         parts = []
         for index in self._places:
-            conditions = [self._bound()]
+            conditions = [self._bound(), self._near.get(index, "") if table == "span_rows" else ""]
             if hidden and index in self._with_copies:
                 conditions.append(
                     "NOT EXISTS (SELECT 1 FROM memory.main._copies c WHERE c.segment = "
@@ -173,6 +177,7 @@ class Reader:
 
     def _views(self) -> None:
         self._places = self._attached.places()
+        self._near = {} if self._around is None else self._attached.near(self._around)
         if self._whole:
             self._choose()
         self._find_copies()

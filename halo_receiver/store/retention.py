@@ -52,7 +52,8 @@ def _age(now_ns: int) -> Callable[[Entry], tuple[int, str]]:
 class Retention:
     """Deletes what has expired; a reader that has a file open keeps it until it closes it. One thread may use it.
 
-    `may_go` says of a segment's name whether it may be deleted at all.
+    `may_go` says of a segment's name whether it is kept elsewhere too: no other is deleted then, and those need no
+    protection from a clock that jumped.
     """
 
     def __init__(
@@ -61,17 +62,21 @@ class Retention:
         self._directory = directory
         self._keep = keep
         self._clock = clock
-        self._may_go = may_go or (lambda _: True)
+        self._may_go = may_go
         self._most_since: int | None = None  # monotonic, since when most of the store is past its time
 
     def look(self) -> int:
         """Delete what has expired by now; return how many segments."""
         entries = manifest.load(self._directory, listed(self._directory), write=True)
         now = self._clock.read(max((entry.last_received_ns for entry in entries), default=0))
-        old = self._not_most(entries, too_old(entries, self._keep, now)) if now is not None else []
+        if self._may_go is not None:
+            entries = [entry for entry in entries if self._may_go(entry.name)]
+        old = too_old(entries, self._keep, now) if now is not None else []
+        if self._may_go is None:
+            old = self._not_most(entries, old)
         left = [entry for entry in entries if entry not in old]
         gone = old + too_much(left, self._keep, now if now is not None else FARTHEST_NS)
-        return sum(self._delete(entry) for entry in gone if self._may_go(entry.name))
+        return sum(self._delete(entry) for entry in gone)
 
     def _not_most(self, entries: list[Entry], old: list[Entry]) -> list[Entry]:
         """Return what of `old` may go at this look: never most of the store, before it has been old for a while."""

@@ -6,6 +6,7 @@ verified quotes are from.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis.affected_spans import Affected, arranged
 from halo_worker.analysis.draft import Draft, DraftFinding, Occurrence
+from halo_worker.analysis.json_quotes import recorded
 from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import Breakdown, Evidence, Prevalence, Rejected, SpanRef
 from halo_worker.report.statistics import benjamini_hochberg, fisher_exact, wilson
@@ -113,8 +115,10 @@ class Spans:
         for number, event in enumerate(row["events"] or []):
             named = (event["attributes"] or {}).items()
             texts |= {f'events[{number}].attributes["{key}"]': decoded_text(value) for key, value in named}
-        name = next((name for name, text in texts.items() if text and quote in text), None)
-        return None if name is None else Evidence(trace_id=trace_id, span_id=span_id, field=name, quote=quote)
+        spoken_in = ((name, quote) for name, text in texts.items() if text and quote in text)
+        as_json = ((name, found) for name, text in texts.items() if text and (found := recorded(quote, text)))
+        name, quote = next(itertools.chain(spoken_in, as_json), ("", ""))
+        return Evidence(trace_id=trace_id, span_id=span_id, field=name, quote=quote) if name else None
 
     def exists(self, trace_id: str, span_id: str) -> bool:
         """Say whether the window has that span."""
@@ -271,12 +275,3 @@ def _against_rest(row: dict[str, Any], affected: int, total: int) -> tuple[int, 
         return None
     rest = max(0, affected - hit)
     return hit, of - hit, rest, max(0, total - of - rest)
-
-
-def unescaped(text: str) -> str:
-    """Return a text that was copied out of JSON as what it stands for; itself where it is none."""
-    try:
-        value = json.loads(f'"{text}"')
-    except ValueError:
-        return text
-    return value if isinstance(value, str) else text

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ CATEGORY = "Instruction Non-compliance"
 RULE = "expectation"  # begins the name of the rule that measures one
 MAX_EXPECTATIONS = 50
 MAX_TEXT = 500  # characters of one
+VERSIONS = 1_000_000  # of SQL, told apart by its text
 
 _ITEM = re.compile(
     r"^\s{0,3}[-*]\s+(?:(?P<id>[A-Za-z]\w{0,15})\s*)?(?:\(agent:\s*(?P<agent>[^)]+)\))?\s*:\s*(?P<text>\S.*)$"
@@ -51,6 +53,11 @@ class Expectation:
     def rule(self) -> str:
         """The name of the rule that measures it."""
         return f"{RULE} {self.id}"
+
+    @property
+    def version(self) -> int:
+        """Its version: other SQL is another rule, whose counts do not compare."""
+        return zlib.crc32(" ".join(self.agents_sql.split()).encode()) % VERSIONS
 
     @property
     def agents_sql(self) -> str:
@@ -153,7 +160,8 @@ async def _measured(
                 findings.append(
                     DraftFinding(
                         title=one.title, description=f"The operator expects: {one.text}.", category=CATEGORY,
-                        source="detector", confidence=0.9, key=one.text, detector_name=one.rule, sql=one.agents_sql,
+                        source="detector", confidence=0.9, key=one.text, detector_name=one.rule,
+                        rule_version=one.version, sql=one.agents_sql,
                         occurrences=named.occurrences, spans_left_out=named.left_out,
                         evidence=await quoted(questions, named), root_cause="SQL of the operator names these spans.",
                         fix_summary="Make the agent keep to it, or change the expectation.",

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from halo_receiver.store import queries
+from halo_receiver.store.reader import Reader
 from halo_worker.cli.common import (
     bounds,
     everywhere,
@@ -25,8 +27,10 @@ from halo_worker.cli.common import (
     settings,
     window_of,
 )
+from halo_worker.cli.console import talk
+from halo_worker.config import Settings
 from halo_worker.display import one_line
-from halo_worker.errors import InputError
+from halo_worker.errors import InputError, LakeUnavailable
 
 WHOLE_ID = re.compile(r"[0-9a-fA-F]{32}")
 TEXT_CHARACTERS = 100  # of a span's text in the tree
@@ -89,21 +93,41 @@ def _read(file: Path) -> str:
 def trace_command(trace_id: str, form: str, text: bool, data_dir: Path | None, config: Path | None) -> None:
     """Show one trace as a tree with durations, types, tokens and errors.
 
-    A unique beginning of its id is enough; 'last' is the trace that started last.
+    A unique beginning of its id is enough; 'last' is the trace that started last. A whole id is looked for in the lake,
+    too, where there is one.
     """
     current = settings(data_dir, config)
-    # The manifest knows which segments may hold a whole id; of a beginning it knows nothing.
-    whole = trace_id.lower() if WHOLE_ID.fullmatch(trace_id) else None
-    with open_reader(current, None, trace_id=whole) as reader:
-        rows = queries.trace_spans(reader, trace_id)
-    if not rows:
-        raise InputError(f"there is no trace {trace_id}", hint="'halo traces' lists the traces")
+    rows = _spans_of(current, trace_id)
     if form != "tree":
         print_rows(rows, form)
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LINE)
     levels = max(1, min(MAX_LEVELS, (console.width - LABEL_CHARACTERS) // INDENT))
     console.print(_tree(rows, show_text=text, levels=levels))
+
+
+def _spans_of(current: Settings, trace_id: str) -> list[dict[str, Any]]:
+    # The manifest knows which segments may hold a whole id, and the lake which files; of a beginning neither knows.
+    whole = trace_id.lower() if WHOLE_ID.fullmatch(trace_id) else None
+    if whole is None or not current.lake.on:
+        with open_reader(current, None, trace_id=whole) as reader:
+            return queries.trace_spans(reader, trace_id)
+    found: dict[str, dict[str, Any]] = {}
+    openers: tuple[Callable[[], Reader], ...] = (
+        lambda: open_lake(current, None, where=f"trace_id = '{whole}'"),
+        lambda: open_reader(current, None, trace_id=whole),
+    )
+    for opened in openers:
+        try:
+            with opened() as reader:
+                found |= {row["span_id"]: row for row in queries.trace_spans(reader, whole)}
+        except LakeUnavailable as error:
+            talk(f"warning: {error}")
+        except InputError:  # it is not there
+            continue
+    if not found:
+        raise InputError(f"there is no trace {trace_id}", hint="'halo traces' lists the traces of this host")
+    return sorted(found.values(), key=lambda row: (row["start_time"] or "", row["span_id"]))
 
 
 def _tree(rows: list[dict[str, Any]], *, show_text: bool, levels: int) -> Tree:

@@ -52,6 +52,7 @@ def delete_command(
         row = {
             "deleted": yes, "traces": len(chosen.traces), "spans": chosen.spans, "logs": chosen.logs + chosen.own_logs,
             "reports": list(found.reports), "unreadable_files": found.kept,
+            "lake_spans": found.lake.spans if found.lake else None,
         }  # fmt: skip
         click.echo(json.dumps(row, indent=2))
         return
@@ -61,6 +62,8 @@ def delete_command(
     click.echo(
         f"{'cleaned' if yes else 'would clean'}: {plural(len(found.reports), 'report')}, and runs/ and cache/ go"
     )
+    if found.lake is not None:
+        click.echo(f"in the lake: {plural(found.lake.spans, 'span')}; what other hosts keep is deleted there")
     if found.kept:
         click.echo(f"{plural(found.kept, 'file')} that could not be loaded, and may hold anything: removed as well")
     if not yes:

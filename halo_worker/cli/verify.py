@@ -69,7 +69,8 @@ def verify_command(
     """
     if every == (issue_id is not None):
         raise InputError(
-            "which issue?" if not every else "an issue and --all", hint="give ISSUE ('halo issues' lists them) or --all"
+            "which issue?" if not every else f"{issue_id} and --all: one issue is asked about, or every",
+            hint="give ISSUE ('halo issues' lists them) or --all",
         )
     current = settings(data_dir, config)
     now_ns = time.time_ns()

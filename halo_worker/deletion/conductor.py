@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +41,34 @@ _HINT = "stop 'halo up', 'halo receive' and 'halo work', delete, and start again
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a deletion would remove. `kept`: files of what could not be loaded, which nobody can look into."""
+    """What a deletion would remove. `kept`: files of what could not be loaded, which nobody can look into.
+
+    `lake`: what of it is in the lake, where there is one; spans that this host keeps as well are in both.
+    """
 
     chosen: Chosen
     reports: tuple[str, ...]
     kept: int
+    lake: Chosen | None = None
 
 
 def look(current: Settings, selection: Selection) -> Found:
     """Say what a deletion is about, changing nothing."""
     options = _options(current)
     chosen = deletion.choose(current.store.data_dir, selection, **options)
+    in_lake = None
+    if current.lake.on:
+        from halo_worker import lake  # and DuckLake with it, which only a lake needs
+
+        in_lake = lake.chosen(current, selection)
+        chosen = replace(chosen, traces=chosen.traces | in_lake.traces)
     words = _words(selection)
     reports = [
         path.parent.name
         for path in sorted(current.store.data_dir.glob(f"*/*/{REPORT_FILE}"))
         if touches(_read(path), chosen.traces, words)
     ]
-    return Found(chosen, tuple(reports), len(_kept(current.store.data_dir)))
+    return Found(chosen, tuple(reports), len(_kept(current.store.data_dir)), in_lake)
 
 
 def delete(current: Settings, selection: Selection, *, now_ns: int, say: Callable[[str], None]) -> Found:
@@ -104,6 +114,10 @@ def _carry_out(current: Settings, selection: Selection, found: Found, now_ns: in
         spool_files.drop_loaded(data_dir / "spool", spool.Position(numbers[-1] + 1, 0))
     for path in _kept(data_dir):
         path.unlink(missing_ok=True)
+    if current.lake.on:
+        from halo_worker import lake
+
+        lake.delete(current.lake, selection, traces)
     plan.unlink()
 
 

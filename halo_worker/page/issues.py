@@ -57,8 +57,9 @@ def table(data: Data, asked: dict[str, str], paging: Paging) -> dict[str, Any]:
     agents = sorted({agent for row in rows for agent in row["agents"]})
     kept = [row for row in rows if _fits(row, asked)]
     kept.sort(key=_order(asked.get("sort", "")))
+    shown = [row | {"trend": trend(row["i"].history)} for row in paging.cut(kept)]
     return {
-        "rows": paging.cut(kept),
+        "rows": shown,
         "paging": paging.over(len(kept)),
         "all": len(rows),
         "settled": sum(row["state"] in SETTLED for row in rows),
@@ -79,7 +80,6 @@ def _row(issue: Issue) -> dict[str, Any]:
         "title": titled(finding),
         "state": issue.state,
         "rate": issue.history[-1].rate if issue.history else finding.prevalence.rate,
-        "trend": trend(issue.history),
         "agents": _agents(finding),
         "impact": _impact(finding),
         "release": finding.last_release,

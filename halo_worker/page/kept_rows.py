@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -90,5 +91,6 @@ class KeptRows:
 @contextmanager
 def opened(data: Data, trace_id: str, *, threads: int = 2) -> Iterator[Reader]:
     """Open the segments that may hold a trace."""
-    with Reader.open(data.directory, trace_id=trace_id, memory_limit=MEMORY, threads=threads) as reader:
+    options: dict[str, Any] = {"memory_limit": MEMORY, "threads": threads}
+    with Reader.open(data.directory, trace_id=trace_id, around=trace_id, **options) as reader:
         yield reader

@@ -44,8 +44,10 @@ def chance(p: float) -> str:
 
 
 def dollars(amount: float | None) -> str:
-    """Write an amount of money; four digits where it is under ten cents."""
-    return "–" if amount is None else f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"
+    """Write an amount of money; four digits where it is under ten cents, six where these would say nothing."""
+    if amount is None:
+        return "–"
+    return f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.{4 if amount >= 0.00005 else 6}f}"
 
 
 def duration(nanoseconds: float | None) -> str:
@@ -228,5 +230,10 @@ def checks(coverage: Coverage) -> str:
 
 
 def cause_label(finding: Finding) -> str:
-    """Name what `root_cause` holds: a model's cause, or what a detector looks for."""
-    return "Cause" if finding.source == "rlm" else "How it was found"
+    """Name what `root_cause` holds: the cause; in older reports of a detector, what it looks for."""
+    return "Cause" if finding.source == "rlm" or how_found(finding) else "How it was found"
+
+
+def how_found(finding: Finding) -> str:
+    """Say what the detector of a finding looks for; empty where the report does not say."""
+    return finding.detector.definition if finding.detector else ""

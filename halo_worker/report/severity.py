@@ -41,11 +41,12 @@ def severity_of(
     hint: Severity | None,
     recovered_share: float = 0.0,
     impact: Impact | None = None,
+    first_window: bool = False,
 ) -> tuple[Severity, str]:
     """Weigh what it cost, outcome, trend, recovery and prevalence; return the severity and the reason in words.
 
     `failed_share` are the affected traces whose root ended in ERROR, `recovered_share` those that hold an error and
-    whose root did not.
+    whose root did not. In a first window everything is new, and nothing is raised for it.
     """
     score = 0
     reasons = [f"{traces} trace{'s' if traces != 1 else ''} affected ({percent(rate)})"]
@@ -58,7 +59,7 @@ def severity_of(
         reasons.append("the runs continue and do not end in an error")
     elif failed_share + recovered_share < 0.05:
         reasons.append("no error status shows it")
-    if state in NEWS:
+    if state in NEWS and not (first_window and state == "new"):
         score += 1
         reasons.append({"worsening": "rate rising", "regressed": "regressed", "new": "new"}[state])
     elif state == "improving":

@@ -65,6 +65,7 @@ def verify(
     Raises InputError or ReportError in one sentence for an unknown issue, one without a rule, a release nobody sent,
     and sides that hold nothing.
     """
+    sides.data_dir(current)
     archive = Archive(current.store.data_dir / "reports")
     if question.issue_id is None:
         return _release_report(current, archive, question, now_ns)

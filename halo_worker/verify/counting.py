@@ -126,7 +126,8 @@ def verdict(one: Counted, opened: Opened, now_ns: int, q_value: float | None = N
         if one.blind:
             warnings.append(f"the traces after lack {' and '.join(one.blind)}: {one.found.rule} cannot see there")
     if not after.of:
-        warnings.append(f"no trace {which(opened.sides.after)} yet")
+        newest = f"; the newest that was sent is {named(opened.sides.newest)}" if opened.sides.newest else ""
+        warnings.append(f"no trace {which(opened.sides.after)} yet{newest}")
     elif compared.verdict == "too few" and after.traces:
         warnings.append(f"it is still seen in {after.traces} of {after.of} traces after")
     if not before.traces:

@@ -95,6 +95,14 @@ def has_sql(issue: Issue) -> bool:
     return bool(issue.finding.detector and issue.finding.detector.sql)
 
 
+def _name_of_sql(issue: Issue) -> str:
+    """Name the SQL of an issue: of an operator's expectation by its version, as reports do; a model's has none."""
+    detector = issue.finding.detector
+    if detector is None or issue.finding.source == "rlm":
+        return "sql"
+    return rule_name(detector.name, detector.version)
+
+
 def none_found(issue: Issue, rule: str) -> Found:
     """Return an issue of which the window holds no trace."""
     return Found(issue.issue_id, titled(issue.finding), rule)
@@ -138,7 +146,7 @@ async def _by_sql(
                 problems.append(f"{issue.issue_id} was not measured: {named}")
                 continue
             wrong = {trace for decision in issue.standing.wrong for trace in decision.traces}
-            one = found[issue.issue_id] = Found(issue.issue_id, titled(issue.finding), "sql")
+            one = found[issue.issue_id] = Found(issue.issue_id, titled(issue.finding), _name_of_sql(issue))
             for seen in named.occurrences:
                 if seen.trace_id not in wrong:
                     one.add(seen.trace_id, seen.symptom_span_id)

@@ -56,6 +56,7 @@ class Sides:
     before_given: bool
     held: Window | None
     problems: tuple[str, ...]
+    newest: str = ""  # release that was sent, where the one that is meant is still to come
 
 
 @contextmanager
@@ -126,7 +127,7 @@ def _within(window: Window) -> str:
 
 @contextmanager
 def _by_release(current: Settings, plan: Plan, filters: Filters, now_ns: int, _: Sequence[Path]) -> Iterator[Sides]:
-    first = _first_of_release(current, plan)
+    first, newest = _first_of_release(current, plan)
     start = first - BEFORE_NS if first is not None else (plan.decided_ns or now_ns) - BEFORE_NS
     bounds = Window(max(0, min(start, plan.before.start_ns) if plan.before else start), now_ns + 1)
     condition = queries.only(services=filters.services, agents=filters.agents)
@@ -136,7 +137,7 @@ def _by_release(current: Settings, plan: Plan, filters: Filters, now_ns: int, _:
         before = f"arrived {span(plan.before)}, before {what}" if plan.before else f"releases before {what}"
         split = first if first is not None else now_ns
         yield Sides(
-            reader, plan, before, what, bounds.start_ns, split, plan.before is not None, _held(current), ()
+            reader, plan, before, what, bounds.start_ns, split, plan.before is not None, _held(current), (), newest
         )  # fmt: skip
 
 
@@ -154,21 +155,21 @@ def _keys(plan: Plan) -> list[str]:
     return [f'$."{plan.key}"', plan.key]
 
 
-def _first_of_release(current: Settings, plan: Plan) -> int | None:
+def _first_of_release(current: Settings, plan: Plan) -> tuple[int | None, str]:
     """Return when the first span of the release started. Raises InputError when nobody sent it.
 
-    None for a release that a decision named and that is still to come.
+    None for a release that a decision named and that is still to come; then with the newest that was sent.
     """
-    with Reader.open(_data_dir(current), **_options(current)) as reader:
+    with Reader.open(data_dir(current), **_options(current)) as reader:
         rows = reader.query(
             f"SELECT value, min(first) AS first FROM ({_VALUES}) WHERE value <> '' GROUP BY value ORDER BY first DESC",
             _keys(plan),
         )
     known = {row["value"]: int(row["first"] or 0) for row in rows}
     if plan.value in known:
-        return known[plan.value]
+        return known[plan.value], ""
     if plan.open_end:
-        return None
+        return None, next(iter(known), "")
     sent = ", ".join(named(value) for value in list(known)[:MAX_RELEASES_NAMED])
     what = f"release {named(plan.value)}" if plan.key == RELEASE_KEY else f"{plan.key} = {named(plan.value)}"
     raise InputError(
@@ -214,7 +215,8 @@ def _options(current: Settings) -> dict[str, Any]:
     return {"memory_limit": f"{current.analysis.memory_limit_bytes}B", "threads": current.store.threads}
 
 
-def _data_dir(current: Settings) -> Path:
+def data_dir(current: Settings) -> Path:
+    """Return the data directory. Raises InputError where there is none."""
     if not current.store.data_dir.is_dir():
         raise InputError(
             f"there is no data directory {current.store.data_dir}",
@@ -225,7 +227,7 @@ def _data_dir(current: Settings) -> Path:
 
 def _reader(current: Settings, bounds: Window, only: str, beside: Sequence[Path]) -> Reader:
     return Reader.open(
-        _data_dir(current), start_ns=bounds.start_ns, end_ns=bounds.end_ns, whole_traces=True, only=only,
+        data_dir(current), start_ns=bounds.start_ns, end_ns=bounds.end_ns, whole_traces=True, only=only,
         beside=beside, **_options(current),
     )  # fmt: skip
 

@@ -101,12 +101,14 @@ class Lake:
     root: Path
     hosts: list[Host] = field(default_factory=list)
 
+    def words(self) -> dict[str, str]:
+        """The settings of [lake]."""
+        start = "HALO_LAKE_"
+        return {k.removeprefix(start).lower(): v for k, v in self.environment.items() if k.startswith(start)}
+
     @property
     def config(self) -> LakeConfig:
-        given = {
-            k.removeprefix("HALO_LAKE_").lower(): v for k, v in self.environment.items() if k.startswith("HALO_LAKE_")
-        }
-        return LakeConfig.model_validate(given)
+        return LakeConfig.model_validate(self.words())
 
     def state(self) -> LakeState:
         return LakeState(self.environment["HALO_LAKE_CATALOG"])

@@ -208,21 +208,28 @@ def test_what_cannot_be_compared_is_said_in_one_line(shop: Shop, halo: Halo) -> 
         ((issue_id, "--since", "2999-01-01"), "is in the future", ""),
         ((issue_id, "--since", at(FIRST), "--schedule", "dayly"), 'no schedule "dayly"', "daily"),
         (("--all",), "--all needs a side", "--release V"),
+        (("--all", issue_id), f"{issue_id} and --all", "give ISSUE"),
     ):  # fmt: skip
         done = halo("verify", *words, *where)
         assert (done.code, done.out) == (2, ""), words
         assert what in done.err.splitlines()[0], done.err
         assert remedy in done.err, done.err
+    nowhere = halo("verify", issue_id, "--data-dir", "nowhere")
+    assert (nowhere.code, nowhere.err.splitlines()[0]) == (2, "error: there is no data directory nowhere")
 
 
 def found_by_a_model(shop: Shop) -> None:
-    """Publish the issue twice as a model's: HALO-0000000a with SQL that finds it again, HALO-0000000b without."""
+    """Publish the issue as a model's, HALO-0000000a with SQL and HALO-0000000b without, and as an expectation's."""
     issue = issues.memory(shop.settings).find(issue_of(shop))
     sql = "SELECT trace_id, span_id FROM spans WHERE tool_name = 'refund' AND status_code = 'ERROR'"
     archive = Archive(shop.data_dir / "reports")
     report = archive.reports()[0][0]
-    for issue_id, detector in (("HALO-0000000a", Detector(name="rlm", sql=sql)), ("HALO-0000000b", None)):
-        told = issue.finding.model_copy(update={"issue_id": issue_id, "source": "rlm", "detector": detector})
+    expected = Detector(name="expectation E2", sql=sql, version=7)
+    for issue_id, source, detector in (
+        ("HALO-0000000a", "rlm", Detector(name="rlm", sql=sql)), ("HALO-0000000b", "rlm", None),
+        ("HALO-0000000c", "detector", expected),
+    ):  # fmt: skip
+        told = issue.finding.model_copy(update={"issue_id": issue_id, "source": source, "detector": detector})
         archive.publish(
             report.model_copy(update={"id": f"{report.id[:-6]}model{issue_id[-1]}", "findings": [told]}), {}
         )
@@ -232,6 +239,13 @@ def test_an_issue_that_a_model_found_is_measured_by_its_sql_or_has_no_rule(shop:
     found_by_a_model(shop)
     answer = asked(shop, "HALO-0000000a", since=at(FIX))
     assert counts(answer) == ("improved", 22, 200, 1, 200)
+    expected = asked(shop, "HALO-0000000c", since=at(FIX))
+    assert counts(expected) == counts(answer)
+    assert isinstance(expected.verified, conductor.Verification)
+    assert expected.verified.rule == "expectation E2@7"
+    every = conductor.verify(shop.settings, conductor.Question(None, planned(since=at(FIX))), now_ns=NOW).verified
+    assert isinstance(every, conductor.ReleaseReport)
+    assert {"HALO-0000000a", "HALO-0000000c"} < {one.issue_id for one in every.issues}
     with pytest.raises(InputError, match="no rule: a model found HALO-0000000b"):
         asked(shop, "HALO-0000000b", since=at(FIX))
 
@@ -272,6 +286,8 @@ def test_a_release_that_is_still_to_come_is_waited_for(shop: Shop) -> None:
     shop.decide(4, "resolve", issue_id, release="3.0")
     plan = by_decision(issues.memory(shop.settings).find(issue_id), None, NOW)
     assert sizes(shop, plan)[1] == 0
+    waiting = conductor.verify(shop.settings, conductor.Question(issue_id, None), now_ns=NOW).verified
+    assert waiting.warnings[-1] == "no trace is of service.version 3.0 or later yet; the newest that was sent is 2.1"
     assert sizes(shop, replace(plan, value="2.1", later=False))[1] == 100
 
 

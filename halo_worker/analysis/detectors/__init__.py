@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import calibration
-from halo_worker.analysis.detectors import blame, capture, quotes, rules, trial
+from halo_worker.analysis.detectors import blame, capture, quotes, reasons, rules, trial
 from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.analysis.detectors.own import Own, Ran
 from halo_worker.analysis.detectors.own import run as run_own
@@ -168,27 +168,34 @@ def _findings(reader: Reader, units: Mapping[str, Unit]) -> list[DraftFinding]:
         ))
         GROUP BY detector, key ORDER BY traces DESC, detector, key
     """)
-    return [_finding(units[row["detector"]], row) for row in rows if row["traces"] >= units[row["detector"]].min_traces]
+    said = reasons.of(reader, units.values())
+    return [
+        _finding(units[row["detector"]], row, said.get((row["detector"], row["key"]), reasons.Reasons()))
+        for row in rows
+        if row["traces"] >= units[row["detector"]].min_traces
+    ]
 
 
-def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
+def _finding(unit: Unit, row: dict[str, object], why: reasons.Reasons) -> DraftFinding:
     seen: list[dict[str, str]] = row["seen"]  # type: ignore[assignment]
     quoted: list[dict[str, str]] = row["quotes"]  # type: ignore[assignment]
     others = int(str(row["subjects"] or 1)) - 1
     subject = str(row["subject"] or OURS[0])
     shown = subject if subject in OURS else named(subject).replace(" ⇄ ", " and ")
     alone = not others or float(str(row["share"])) >= USUAL_SUBJECT
+    last = str(row["key"]).rpartition("|")[2]
     words = {
         "subject": shown if alone else f"{shown} (and {others} more)",
         "key": named(str(row["key"]), KEY_CHARACTERS),
-        "what": unit.what.get(str(row["key"]), str(row["key"])),
+        "what": unit.what.get(str(row["key"])) or unit.what.get(last) or named(last, KEY_CHARACTERS),
     }
 
     def fill(text: str) -> str:
         return _FILLED.sub(lambda match: words[match[1]], text)
 
+    title = fill(unit.title)
     return DraftFinding(
-        title=fill(unit.title),
+        title=why.titled(title) if unit.reason == "title" else title,
         description=fill(unit.description),
         category=unit.categories.get(str(row["key"]), unit.category),
         source="detector",
@@ -197,8 +204,9 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
         detector_name=unit.name,
         occurrences=[Occurrence(item["t"], item["o"], item["s"]) for item in seen],
         evidence=[Evidence(trace_id=item["t"], span_id=item["s"], field=item["f"], quote=item["q"]) for item in quoted],
-        root_cause=unit.definition,
-        fix_summary=fill(unit.fixes.get(str(row["key"]), unit.fix)),
+        definition=unit.definition,
+        root_cause=" ".join(filter(None, (why.cause, fill(unit.cause)))),
+        fix_summary=fill(unit.fixes.get(str(row["key"])) or unit.fixes.get(why.error_class) or unit.fix),
         fix_validation=fill(unit.validation),
         severity_hint=unit.severity,
         rule_version=unit.version,

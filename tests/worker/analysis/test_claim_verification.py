@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -213,6 +213,29 @@ async def test_nothing_is_merged_that_was_not_named(verifier: ClaimVerifier) -> 
     twice = await verifier.verify({"findings": [claim(), claim(title="The same in other words")]})
     assert len(twice.findings) == 2
     assert any("covers the same traces as 'Refunds over the limit are tried'" in one for one in twice.problems)
+
+
+ESCAPED = r'[{"toolName": "book", "input": "{\"person\": \"\\u00c9lodie\", \"slot\": \"12:00 h\"}"}]'
+
+
+@pytest.mark.parametrize(
+    ("said", "part"),
+    [
+        ('"slot":"12:00 h"', r"\"slot\": \"12:00 h\""),
+        ('calls book({"person":"Élodie","slot":"12:00 h"})', r"{\"person\": \"\\u00c9lodie\", \"slot\": \"12:00 h\"}"),
+        ('{"person":"Élodie"', r"{\"person\": \"\\u00c9lodie\""),
+        ('"slot":"13:00 h"', None),
+        ('"slot":"12:00h"', None),
+        ("12:00 o'clock", None),
+    ],
+)
+async def test_a_call_is_quoted_as_a_step_shows_it_and_kept_as_it_was_recorded(said: str, part: str | None) -> None:
+    row: dict[str, Any] = dict.fromkeys(("input_text", "output_text", "status_message", "error_message", "events"))
+    spans = Spans(cast("Reader", None))
+    spans._known["t", "s"] = row | {"name": "chat", "attributes": {"ai.response.toolCalls": ESCAPED}}
+    found = spans.locate("t", "s", said)
+    assert (found and found.quote) == part
+    assert found is None or problem_of(spans, found) is None
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,15 @@ def test_a_broken_expectation_is_its_own_finding_on_every_route(halo_run: Run, t
     assert any(one["source"] == "detector" for one in report["findings"]), "what detectors found stays beside it"
 
 
+def test_other_sql_of_an_expectation_is_another_version_of_its_rule(tmp_path: Path) -> None:
+    def version(sql: str) -> int:
+        (tmp_path / "E.md").write_text(f"- E1: a\n  ```sql\n{sql}\n  ```\n")
+        return expectations.read(tmp_path / "E.md")[0].version
+
+    assert version("SELECT  trace_id,\n span_id FROM spans") == version("SELECT trace_id, span_id FROM spans")
+    assert version("SELECT trace_id, span_id FROM spans WHERE true") != version("SELECT trace_id, span_id FROM spans")
+
+
 @pytest.mark.parametrize("text", ["", "# nothing", "- E1: a\n- E1: b"])
 def test_a_file_of_expectations_that_says_nothing_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "E.md").write_text(text)

@@ -148,6 +148,9 @@ def test_severity_weighs_prevalence_outcome_trend_and_recovery() -> None:
     assert severity(rate=0.006, failed_share=0.0)[0] == "low"
     level, reason = severity(failed_share=0.0, recovered_share=1.0, state="new")
     assert (level, "the runs continue" in reason) == ("high", True)
+    assert severity(state="new")[0] == "critical"
+    assert severity(state="new", first_window=True) == severity(), "there, everything is new"
+    assert severity(state="worsening", first_window=True)[0] == "critical"
     assert "no error status shows it" in severity(failed_share=0.0)[1]
 
 
