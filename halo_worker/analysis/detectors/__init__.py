@@ -78,12 +78,13 @@ def every_finding(
     exclusions: Exclusions | None = None,
     own: Own | None = None,
     only: Sequence[Unit] | None = None,
+    step: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[DraftFinding], Ran]:
     """Return all that the detectors find in the window, however rare, and which ran; quotes are not yet proven.
 
     Makes the tables of `run_detectors`; with `only`, some of halo's own, those that these read.
     """
-    ran = _run(reader, own, only)
+    ran = _run(reader, own, only, step)
     return _found(reader, ran.units, exclusions), ran
 
 
