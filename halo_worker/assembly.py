@@ -245,7 +245,9 @@ def _finding(
         last_seen=item.last_seen_ns,
         first_release=(before.finding.first_release if before else None) or fact.first_release,
         last_release=fact.last_release or (before.finding.last_release if before else None),
-        detector=Detector(name=draft.detector_name, sql=draft.sql, version=draft.rule_version),
+        detector=Detector(
+            name=draft.detector_name, sql=draft.sql, version=draft.rule_version, definition=draft.definition
+        ),
         signature=cut(mask(draft.key), SIGNATURE_CHARACTERS),
         prevalence=prevalence.model_copy(
             update={

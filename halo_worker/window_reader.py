@@ -48,7 +48,7 @@ def _files(request: Request, now_ns: int, options: dict[str, Any]) -> Iterator[O
     """The window is what the files span."""
     with tempfile.TemporaryDirectory(prefix="halo-") as folder:
         imported = inputs.write_segments(
-            request.paths, Path(folder), now_ns=now_ns, arrival="span-time", form=request.form
+            request.paths, Path(folder), now_ns=now_ns, arrival="span-time", form=request.form, step=request.progress
         )
         problems = [*imported.problems]
         if imported.rejected:
@@ -78,6 +78,7 @@ def _elsewhere(
             Window(window.start_ns - late_ns, window.end_ns - late_ns),
             Path(folder),
             now_ns=now_ns,
+            step=request.progress,
         )
         problems = [f"{imported.rejected} spans have no usable ids and were left out"] if imported.rejected else []
         only = queries.only(services=request.services, agents=request.agents)

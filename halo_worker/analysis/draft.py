@@ -43,6 +43,7 @@ class DraftFinding:
     evidence: list[Evidence] = field(default_factory=list)
     counter_evidence: list[Evidence] = field(default_factory=list)
     root_cause: str = ""
+    definition: str = ""  # what the detector looks for
     fix_summary: str = ""
     fix_validation: str = ""
     severity_hint: Severity | None = None

@@ -230,5 +230,10 @@ def checks(coverage: Coverage) -> str:
 
 
 def cause_label(finding: Finding) -> str:
-    """Name what `root_cause` holds: a model's cause, or what a detector looks for."""
-    return "Cause" if finding.source == "rlm" else "How it was found"
+    """Name what `root_cause` holds: the cause; in older reports of a detector, what it looks for."""
+    return "Cause" if finding.source == "rlm" or how_found(finding) else "How it was found"
+
+
+def how_found(finding: Finding) -> str:
+    """Say what the detector of a finding looks for; empty where the report does not say."""
+    return finding.detector.definition if finding.detector else ""

@@ -34,7 +34,7 @@ def titled(finding: Finding) -> str:
     calls, ratio = finding.calls, ratio_of(finding)
     if calls is None or not finding.title.startswith(named(calls.name)):
         return finding.title
-    if ratio is not None and finding.title == f"{named(calls.name)} fails":
+    if ratio is not None and re.match(r" fails(?=$|[:,])", finding.title[len(named(calls.name)) :]):
         verb = "rejects" if ratio.rejected else "fails with"
         return f"{named(calls.name)} {verb} {phrases.multiple(ratio, plural=True)}"
     status = f" ({calls.error})" if calls.error.startswith("HTTP ") and "HTTP" not in finding.title else ""

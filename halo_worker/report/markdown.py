@@ -177,6 +177,8 @@ def _finding(number: int, item: Finding, report: Report, titles: Mapping[str, st
         lines.append(f"- Seen in the same traces, possibly the same cause: {others}")
     if item.root_cause:
         lines.append(f"- {formats.cause_label(item)}: {escaped(item.root_cause)}")
+    if found := formats.how_found(item):
+        lines.append(f"- How it was found: {escaped(found)}")
     for label, text in (("Fix", item.fix.summary), ("How to verify", item.fix.validation)):
         lines += ["", f"**{label}.** {escaped(text)}"] if text else []
     lines.append("")

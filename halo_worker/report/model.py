@@ -55,6 +55,7 @@ class Detector(Model):
     name: str
     sql: str | None = None
     version: int = 1
+    definition: str = ""  # what it looks for
 
 
 class Prevalence(Model):

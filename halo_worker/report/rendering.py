@@ -32,6 +32,7 @@ def environment(*packages: str) -> Environment:
         made.filters[name] = _joined(getattr(formats, name))
     made.filters["unbroken"] = _joined(str)
     made.filters["cause_label"] = formats.cause_label
+    made.filters["how_found"] = formats.how_found
     made.filters["shell"] = lambda text: shlex.quote(one_line(text))  # ids of imported files may be anything
     return made
 

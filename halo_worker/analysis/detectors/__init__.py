@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import calibration
-from halo_worker.analysis.detectors import blame, capture, quotes, rules, trial
+from halo_worker.analysis.detectors import blame, capture, quotes, reasons, rules, trial
 from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.analysis.detectors.own import Own, Ran
 from halo_worker.analysis.detectors.own import run as run_own
@@ -39,14 +39,20 @@ _FILLED = re.compile(r"\{(subject|key|what)\}")
 __all__ = ["DETECTORS", "REPLACED", "Own", "Unit", "run_detectors"]
 
 
-def run_detectors(reader: Reader, exclusions: Exclusions | None = None, own: Own | None = None) -> Draft:
+def run_detectors(
+    reader: Reader,
+    exclusions: Exclusions | None = None,
+    own: Own | None = None,
+    step: Callable[[str], None] = lambda _: None,
+) -> Draft:
     """Run every detector over the window and return what they found, the most frequent first, with quotes.
 
     Hits that a person called wrong (`exclusions`) do not count. `own`: detectors that the user adds, and mutes.
+    `step` is told in words how far they are.
     Makes the tables of `overview` and `tables` on the reader's connection.
     """
     started = time.monotonic()
-    ran = _run(reader, own)
+    ran = _run(reader, own, step=step)
     findings = _found(reader, ran.units, exclusions)
     traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
     captured = capture.captured(reader)
@@ -72,22 +78,30 @@ def every_finding(
     exclusions: Exclusions | None = None,
     own: Own | None = None,
     only: Sequence[Unit] | None = None,
+    step: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[DraftFinding], Ran]:
     """Return all that the detectors find in the window, however rare, and which ran; quotes are not yet proven.
 
     Makes the tables of `run_detectors`; with `only`, some of halo's own, those that these read.
     """
-    ran = _run(reader, own, only)
+    ran = _run(reader, own, only, step)
     return _found(reader, ran.units, exclusions), ran
 
 
-def _run(reader: Reader, own: Own | None, only: Sequence[Unit] | None = None) -> Ran:
+def _run(
+    reader: Reader,
+    own: Own | None,
+    only: Sequence[Unit] | None = None,
+    step: Callable[[str], None] = lambda _: None,
+) -> Ran:
     """Make `_blamed` from the hits of detectors; return which ran, and why others did not."""
     with_own = own is not None and bool(own.paths)  # whose rules may read any table
+    step("preparing the tables of the window")
     trial.prepare(reader, None if with_own else only)
     among = DETECTORS if only is None else only
     units = [unit for unit in among if own is None or unit.name not in own.mute]
-    for unit in units:
+    for number, unit in enumerate(units, 1):
+        step(f"detector {number} of {len(units)}: {unit.name}")
         trial.insert(reader, unit)
     ran = Ran() if own is None else run_own(reader, own)
     ran.units = [*units, *ran.units]
@@ -154,27 +168,34 @@ def _findings(reader: Reader, units: Mapping[str, Unit]) -> list[DraftFinding]:
         ))
         GROUP BY detector, key ORDER BY traces DESC, detector, key
     """)
-    return [_finding(units[row["detector"]], row) for row in rows if row["traces"] >= units[row["detector"]].min_traces]
+    said = reasons.of(reader, units.values())
+    return [
+        _finding(units[row["detector"]], row, said.get((row["detector"], row["key"]), reasons.Reasons()))
+        for row in rows
+        if row["traces"] >= units[row["detector"]].min_traces
+    ]
 
 
-def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
+def _finding(unit: Unit, row: dict[str, object], why: reasons.Reasons) -> DraftFinding:
     seen: list[dict[str, str]] = row["seen"]  # type: ignore[assignment]
     quoted: list[dict[str, str]] = row["quotes"]  # type: ignore[assignment]
     others = int(str(row["subjects"] or 1)) - 1
     subject = str(row["subject"] or OURS[0])
     shown = subject if subject in OURS else named(subject).replace(" ⇄ ", " and ")
     alone = not others or float(str(row["share"])) >= USUAL_SUBJECT
+    last = str(row["key"]).rpartition("|")[2]
     words = {
         "subject": shown if alone else f"{shown} (and {others} more)",
         "key": named(str(row["key"]), KEY_CHARACTERS),
-        "what": unit.what.get(str(row["key"]), str(row["key"])),
+        "what": unit.what.get(str(row["key"])) or unit.what.get(last) or named(last, KEY_CHARACTERS),
     }
 
     def fill(text: str) -> str:
         return _FILLED.sub(lambda match: words[match[1]], text)
 
+    title = fill(unit.title)
     return DraftFinding(
-        title=fill(unit.title),
+        title=why.titled(title) if unit.reason == "title" else title,
         description=fill(unit.description),
         category=unit.categories.get(str(row["key"]), unit.category),
         source="detector",
@@ -183,8 +204,9 @@ def _finding(unit: Unit, row: dict[str, object]) -> DraftFinding:
         detector_name=unit.name,
         occurrences=[Occurrence(item["t"], item["o"], item["s"]) for item in seen],
         evidence=[Evidence(trace_id=item["t"], span_id=item["s"], field=item["f"], quote=item["q"]) for item in quoted],
-        root_cause=unit.definition,
-        fix_summary=fill(unit.fixes.get(str(row["key"]), unit.fix)),
+        definition=unit.definition,
+        root_cause=" ".join(filter(None, (why.cause, fill(unit.cause)))),
+        fix_summary=fill(unit.fixes.get(str(row["key"])) or unit.fixes.get(why.error_class) or unit.fix),
         fix_validation=fill(unit.validation),
         severity_hint=unit.severity,
         rule_version=unit.version,

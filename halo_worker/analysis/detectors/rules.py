@@ -24,6 +24,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{2,60}")
 OF_THE_FILE = frozenset({"sql", "examples", "path", "line"})  # not written in the head
 REQUIRED = ("name", "category", "title", "description", "definition", "fix", "validation", "source", "limits")
 QUOTES = ("start", "end", "exact")
+REASONS = ("cause", "title")
 SEVERITIES = ("low", "medium", "high", "critical")
 
 _PLACE = re.compile(r"\s*\(at line (\d+), column (\d+)\)| \(at end of document\)")
@@ -81,7 +82,7 @@ def _checked(head: Mapping[str, Any], lines: list[str], path: str) -> dict[str, 
             raise refuse(key, f"'{key}' must be a text")
     if not NAME.fullmatch(head["name"]):
         raise refuse("name", "'name' must be of lowercase letters, digits and _, and begin with a letter")
-    allowed = {"scope": get_args(Scope), "quotes": QUOTES, "severity": SEVERITIES}
+    allowed = {"scope": get_args(Scope), "quotes": QUOTES, "severity": SEVERITIES, "reason": REASONS}
     for key, words in allowed.items():
         if key in head and head[key] not in words:
             raise refuse(key, f"'{key}' must be one of {', '.join(words)}")

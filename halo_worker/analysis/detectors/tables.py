@@ -64,7 +64,7 @@ def _read(name: str) -> Table:
 _MADE_FOR: dict[Callable[[Reader], None], tuple[tuple[str, ...], tuple[str, ...]]] = {
     same_call.innermost: (("errors",), ()),
     final_answer.prepare: (("answers", "asides", "judging", "claims"), ()),
-    claims.prepare: (("claims",), ()),
+    claims.prepare: (("claims",), ("answers", "asides", "judging")),
     windows.prepare: (("context_windows",), ()),
     arguments.prepare: (("schema_violations", "schema_enums", "schema_described"), ()),
     endings.prepare: (

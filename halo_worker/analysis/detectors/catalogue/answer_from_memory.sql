@@ -9,6 +9,7 @@ needs = ["message content"]
 title = "Agents answer without looking up what they planned to"
 description = "The plan says what to look up; the answer is given without it, so nothing in the trace supports it."
 definition = "An agent that planned to look things up answers from what the model remembers"
+cause = "The step that looks it up is missing: between the plan and the answer no tool is called."
 fix = "Require a source from a tool result for every fact in the answer."
 validation = "Answers in traces without any tool call should fall."
 source = "TRAIL, language-only hallucination: states facts nobody gave it, with no tool involved"

@@ -10,6 +10,7 @@ min_traces = 3
 title = "Traces of {subject} have no root span"
 description = "Spans name a parent that never arrived: a fault of the telemetry, not of the agent."
 definition = "A GenAI span of a trace names a parent that never arrived, and the trace has no root"
+cause = "A service on the path does not export its spans, or the context does not reach it."
 fix = """
 Check that every service on the path exports, that context is propagated, and that the Collector does not sample \
 by span."""

@@ -11,6 +11,7 @@ description = "The model requests {subject}, no span shows that it ran, and the 
 definition = """
 A model asks for a tool call that no tool span in the trace answers, though the trace has tool spans, and the \
 model is never asked again"""
+cause = "The step between the model's call and the tool is missing: no span of {subject} follows the call."
 fix = """
 Look at what ends the run between the model's answer and the tool: an exception in the loop, a limit, or a name \
 that is dispatched nowhere."""

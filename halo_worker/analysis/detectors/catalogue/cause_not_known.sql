@@ -9,6 +9,7 @@ confidence = 0.9
 title = "Runs of {subject} fail, cause not known"
 description = "The root span ends in ERROR and nothing in the run that a check can see explains it."
 definition = "The root of a run ends in ERROR, and no other detector says why"
+reason = "cause"
 fix = "Record the exception on the span that raises it, and capture the arguments and results of the calls before it."
 validation = "Every failed run should name its cause."
 source = "every run that its root calls failed is in a finding"

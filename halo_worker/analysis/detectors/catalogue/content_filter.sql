@@ -10,6 +10,7 @@ needs = ["finish reasons"]
 title = "Answers of {subject} are stopped by the content filter"
 description = "The provider's content filter ends the call; the user gets no answer or a truncated one."
 definition = "A provider's content filter ends a model call"
+cause = "The provider's filter took the prompt or the answer for content that it blocks."
 fix = """
 Look at what is sent: quoted user text and retrieved pages can trigger filters. Handle the finish reason and \
 tell the user."""

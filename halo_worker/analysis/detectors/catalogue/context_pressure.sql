@@ -12,6 +12,7 @@ Prompts come near the model's context window: the next step may not fit, and con
 definition = """
 A prompt fills 90% of its model's context window or more; or, where that is not known, it grows within a trace \
 to 8 times its first size, 30,000 tokens at least, in an agent whose prompts seldom do"""
+cause = "Turns and tool results stay in the prompt: it grows with each step and nothing takes them out."
 fix = """
 Summarise or drop old turns, cap tool results before they enter the prompt, and hand long work to a fresh \
 context."""

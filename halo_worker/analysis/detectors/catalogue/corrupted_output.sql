@@ -14,6 +14,7 @@ as an answer, by the serving stack, the template or the parser of tool calls."""
 definition = """
 A model's text or arguments hold markup of a chat template that it had not read, the start or end of a call inside a \
 value, a value without a letter or digit where others have some, or scripts glued together"""
+cause = "The chat template or the tool-call parser of the server that runs {subject} does not fit the model."
 fix = """
 Compare the server's chat template and tool-call parser with the model's own, lower the temperature, and reject \
 calls whose arguments hold control tokens or punctuation alone."""

@@ -13,6 +13,7 @@ Some calls of {subject} cost many times the usual, and their prompts are not lon
 definition = """
 A model call costs more than 5 times what is usual for its agent and tool or model, and more than 6 robust standard \
 deviations (3 of them from 30 times on)"""
+cause = "The prompts of these calls are as long as usual: their answers or their reasoning are longer."
 fix = """
 Cap output and reasoning tokens for this call, and look at what the expensive ones were asked."""
 validation = "The most expensive calls of this agent should cost a few times the median."

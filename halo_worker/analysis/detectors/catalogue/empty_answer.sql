@@ -11,6 +11,7 @@ description = "The model's last answer is empty: no text, no image or file, no t
 definition = """
 The last model call of a trace ends without text, image, file or tool call, is not in error, and nothing follows \
 but calls for a title and the like"""
+cause = "The last call of {subject} in these runs ended with no text and no call: no step after it asks again."
 fix = """
 Treat an empty completion as a failure and tell the user; look for a stop sequence or a filter that removes the \
 text."""

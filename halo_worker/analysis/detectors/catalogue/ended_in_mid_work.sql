@@ -9,9 +9,10 @@ confidence = 0.8
 replaces = ["ends_without_answer"]
 
 title = "Runs of {subject} end in mid-work, without an answer"
-description = "The last thing that happens in these runs is {key}: work was under way, and nobody answered the request."
+description = "The last thing that happens in these runs is {what}: work was under way, and nobody answered the request."
 definition = """
 The last act of a run is a call of a tool, its result, a hand-off or an empty turn: nobody answers after it"""
+cause = "The step that answers is missing: after {what} no model is called again."
 fix = """
 Look at what stops these runs: a limit of turns or time, a crash, a client that stops reading. Let the loop end only \
 after a turn that answers, and record a limit as an error."""
@@ -21,6 +22,12 @@ limits = """
 runs with an agent, or with several calls; a tool that runs end in as a rule (final_answer, or 90 % of its runs) \
 ends them; not where the session goes on in another trace"""
 speaks = ["output_text", "input_text"]
+
+[what]
+"a call of a tool" = "a call of a tool"
+"the result of a tool" = "the result of a tool"
+"a hand-off" = "a hand-off"
+"an empty turn" = "an empty turn"
 ---
 SELECT coalesce(e.agent_name, e.service_name, s.name) || '|' || e.last_act AS key,
   coalesce(e.agent_name, e.service_name, s.name) AS subject, e.trace_id, e.span_id, e.span_id AS origin_span_id,

@@ -8,6 +8,7 @@ confidence = 0.9
 title = "{subject} is denied access"
 description = "{subject} is denied access and was never retried successfully: {key}"
 definition = "A call failed with an error of class 'authentication' and no later call in the trace succeeded"
+reason = "cause"
 fix = "Check the credentials and scopes of the call, and fail at start when they are missing."
 validation = "Replay the affected traces, or check the next window: this error should no longer occur."
 source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"

@@ -8,6 +8,7 @@ confidence = 0.9
 title = "{subject} exceeds its context window"
 description = "{subject} exceeds its context window and was never retried successfully: {key}"
 definition = "A call failed with an error of class 'context_length' and no later call in the trace succeeded"
+reason = "cause"
 fix = "Trim or summarise the history sent on every turn, and cap the size of tool results."
 validation = "Replay the affected traces, or check the next window: this error should no longer occur."
 source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"

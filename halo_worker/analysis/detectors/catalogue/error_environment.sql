@@ -8,6 +8,7 @@ confidence = 0.9
 title = "{subject} fails: a dependency or setting is missing"
 description = "{subject} fails: a dependency or setting is missing and was never retried successfully: {key}"
 definition = "A call failed with an error of class 'environment' and no later call in the trace succeeded"
+reason = "title"
 fix = "Install or configure what the error names, and check for it at start."
 validation = "Replay the affected traces, or check the next window: this error should no longer occur."
 source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"

@@ -8,6 +8,7 @@ confidence = 0.9
 title = "{subject} runs out of memory, disk or handles"
 description = "{subject} runs out of memory, disk or handles and was never retried successfully: {key}"
 definition = "A call failed with an error of class 'exhaustion' and no later call in the trace succeeded"
+reason = "cause"
 fix = "Limit what one call may use, and split the work."
 validation = "Replay the affected traces, or check the next window: this error should no longer occur."
 source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"

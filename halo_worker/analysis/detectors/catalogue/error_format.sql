@@ -10,6 +10,7 @@ description = "{subject} rejects its input and was never retried successfully: {
 definition = """
 A call failed with an error of class 'format' and no later call in the trace succeeded, and the answer does not \
 tell the user"""
+reason = "title"
 fix = """
 Show the model the schema and one example, validate arguments before the call, and return which argument was \
 wrong and why."""

@@ -8,6 +8,7 @@ confidence = 0.9
 title = "{subject} is given code or arguments that cannot run"
 description = "{subject} is given code or arguments that cannot run and was never retried successfully: {key}"
 definition = "A call failed with an error of class 'model_code' and no later call in the trace succeeded"
+reason = "title"
 fix = """
 Show the model the signature and one correct example, validate what it wrote before running it, and return the \
 parser's message."""

@@ -10,6 +10,7 @@ description = "{subject} returns no results and was never retried successfully: 
 definition = """
 A call failed with an error of class 'no_results' and no later call in the trace succeeded, and the answer does \
 not tell the user"""
+reason = "cause"
 fix = "Tell the model to broaden a query without results, and let the tool suggest near matches."
 validation = "Replay the affected traces, or check the next window: this error should no longer occur."
 source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"

@@ -10,6 +10,7 @@ description = "{subject} finds no such resource and was never retried successful
 definition = """
 A call failed with an error of class 'not_found' and no later call in the trace succeeded, and the answer does \
 not tell the user"""
+reason = "cause"
 fix = "Validate ids before the call, and return the ids that exist."
 validation = "Replay the affected traces, or check the next window: this error should no longer occur."
 source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"

@@ -8,6 +8,7 @@ confidence = 0.9
 title = "{subject} fails"
 description = "{subject} fails and was never retried successfully: {key}"
 definition = "A call failed with an error of class 'other' and no later call in the trace succeeded"
+reason = "title"
 fix = """
 Find the input or state that raises this error and fix it; until then return an error message that the model can \
 act on."""

@@ -8,6 +8,7 @@ confidence = 0.9
 title = "{subject} is rate-limited"
 description = "{subject} is rate-limited and was never retried successfully: {key}"
 definition = "A call failed with an error of class 'rate_limit' and no later call in the trace succeeded"
+reason = "cause"
 fix = "Space the calls out, cache repeated ones, and wait for the time in Retry-After."
 validation = "Replay the affected traces, or check the next window: this error should no longer occur."
 source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"

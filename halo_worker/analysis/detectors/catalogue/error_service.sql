@@ -8,6 +8,7 @@ confidence = 0.9
 title = "{subject} fails: the service behind it is unavailable"
 description = "{subject} fails: the service behind it is unavailable and was never retried successfully: {key}"
 definition = "A call failed with an error of class 'service' and no later call in the trace succeeded"
+reason = "cause"
 fix = """
 Check that the service is up and that its address and certificate are right. Retry 5xx answers and lost \
 connections with backoff, a limit and Retry-After, and tell the user when it stays down."""

@@ -8,6 +8,7 @@ confidence = 0.9
 title = "{subject} times out"
 description = "{subject} times out and was never retried successfully: {key}"
 definition = "A call failed with an error of class 'timeout' and no later call in the trace succeeded"
+reason = "cause"
 fix = "Set a timeout below the agent's own, retry idempotent calls once, and return a partial answer."
 validation = "Replay the affected traces, or check the next window: this error should no longer occur."
 source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"

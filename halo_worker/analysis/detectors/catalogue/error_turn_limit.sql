@@ -8,6 +8,7 @@ confidence = 0.9
 title = "{subject} hits its turn limit"
 description = "{subject} hits its turn limit and was never retried successfully: {key}"
 definition = "A call failed with an error of class 'turn_limit' and no later call in the trace succeeded"
+reason = "cause"
 fix = "Give the agent a stopping rule, and look at what it repeats before the limit."
 validation = "Replay the affected traces, or check the next window: this error should no longer occur."
 source = "OTel status and exception semantic conventions; TRAIL, execution errors (arXiv 2505.08638)"

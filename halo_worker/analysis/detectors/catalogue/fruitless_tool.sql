@@ -14,6 +14,7 @@ with this one."""
 definition = """
 Three calls or more of one tool, one after another and not all with the same arguments, have results that are empty \
 or say that the tool does not apply"""
+cause = "Each call differs in its arguments alone; the tool stays the same though it has nothing of the kind."
 fix = """
 State in the tools' descriptions when to use each, let the tool name the one that applies, and tell the agent to \
 change the tool after two results without content."""

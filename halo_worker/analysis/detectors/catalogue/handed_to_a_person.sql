@@ -11,6 +11,7 @@ title = "Requests go to a person after {subject} fails"
 description = """
 {subject} fails and is not done in another way; the agent hands the request to a person instead of serving it."""
 definition = "A run hands its request to a person after a call whose work failed and did not succeed later"
+reason = "title"
 fix = """
 Check before the call whether it can work in this state, tell the model which action applies then, and let the tool \
 say what is allowed."""
@@ -20,6 +21,12 @@ limits = """
 hand-overs are told by the tool's name; a hand-over without a failed call before it is a way of working, and is \
 counted under outcomes alone"""
 speaks = ["output_text"]
+
+[fixes]
+not_found = "Let {subject} return the ids that exist, and have the agent ask for the right one before it hands over."
+rate_limit = "Wait and try {subject} again within a limit before the hand-over."
+service = "Try {subject} again with backoff and a limit before the hand-over."
+timeout = "Try {subject} once more before the hand-over, with a timeout below the agent's own."
 ---
 SELECT coalesce(u.work, '') || '|person' AS key, u.work AS subject, e.trace_id,
   arg_max(u.span_id, u.start_time) AS span_id, arg_max(u.span_id, u.start_time) AS origin_span_id, 'name' AS field,

@@ -11,6 +11,9 @@ description = "The model asks for {subject}, which is not among the tools it was
 definition = """
 A model calls a tool whose name is not among those offered in the call, or in the trace; or the answer to its \
 call is that there is no such tool; or no span of the service ever ran it"""
+cause = """
+{subject} is in no list of tools that the model was given: the name comes from the prompt, an example or the \
+model's training."""
 fix = """
 Name the tools in the instructions as they are offered, answer an unknown name with the list of valid ones, and \
 remove old names from prompts and examples."""

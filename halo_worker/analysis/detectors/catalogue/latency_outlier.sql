@@ -12,6 +12,7 @@ description = """
 definition = """
 A call takes more than 5 times what is usual for its agent and tool or model, and more than 6 robust standard \
 deviations (3 of them from 30 times on); or ten minutes and more"""
+cause = "The length of their input does not explain it: calls with inputs as long take a fraction of the time."
 fix = """
 Look at what differs in these calls: argument size, cold starts, retries inside the tool, provider latency. Set a \
 timeout."""

@@ -10,6 +10,7 @@ needs = ["message content"]
 title = "{subject} reveals its instructions"
 description = "An answer repeats the system prompt word for word."
 definition = "An answer holds the beginning of the agent's own instructions word for word"
+cause = "The answer repeats what stands in the system prompt, and no step checks it before it is sent."
 fix = "Keep secrets and confidential rules out of the prompt; filter answers for its first sentence."
 validation = "No answer should hold the first sentence of the instructions."
 source = "OWASP LLM07, system prompt leakage"

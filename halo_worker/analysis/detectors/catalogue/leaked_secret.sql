@@ -13,6 +13,7 @@ An answer holds a key, token, card or social security number. Only the first cha
 definition = """
 A model writes something with the shape of an API key, a token, a private key, a payment card or a social \
 security number"""
+cause = "What came into the context as a secret goes out again: no step takes it out on the way."
 fix = "Revoke it, find where the model read it (prompt, tool result, document), and filter answers for such shapes."
 validation = "No answer should match the shape again."
 source = "the published formats of the providers' keys; OWASP LLM02, sensitive information disclosure"

@@ -11,6 +11,7 @@ description = "What begins as a JSON object is not valid JSON; what parses it fa
 definition = """
 An answer that is JSON from its first character, or whole in a json fence, does not parse; or the arguments of a \
 tool call begin as JSON and do not"""
+cause = "The model was asked for JSON and wrote text that no parser takes, and no step checks it."
 fix = """
 Use the provider's structured output for this call, or validate it and return the parser's message to the model."""
 validation = "Every answer of this agent that begins with '{' should parse."

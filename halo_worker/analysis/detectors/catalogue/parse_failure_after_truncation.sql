@@ -9,6 +9,7 @@ needs = ["finish reasons"]
 title = "Output of {subject} is truncated and cannot be parsed"
 description = "The model reached its output limit within a structure, and parsing it failed."
 definition = "A model call reached its output limit, and the next failing span of the trace is a parse error"
+cause = "The output ended at its token limit, so that what was parsed was not whole."
 fix = "Raise the output limit or ask for less; check the finish reason before parsing."
 validation = "No parse error should follow a call with finish reason 'length'."
 source = "truncated output and the parse failure that follows it: one cause, two symptoms"

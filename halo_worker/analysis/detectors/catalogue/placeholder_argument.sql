@@ -12,6 +12,7 @@ description = "An argument of {subject} is a placeholder, not a value."
 definition = """
 A tool is called with a placeholder such as <order_id>, {{name}} or YOUR_KEY_HERE as the whole value of an \
 argument"""
+cause = "The value was not known when the call was made: the model wrote the name of it instead."
 fix = "Remove placeholders from examples in the prompt, and reject such values before the call."
 validation = "No argument should be a placeholder."
 source = "NeMo Compass, unresolved_placeholder_argument"

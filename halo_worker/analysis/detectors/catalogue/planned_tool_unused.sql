@@ -9,6 +9,7 @@ needs = ["message content"]
 title = "The plan names {subject}, and no tool is called"
 description = "The agent plans to use {subject}, and then answers without calling any tool."
 definition = "An agent that has tools makes a plan, and the run ends without one call of any tool"
+cause = "The call of {subject} that the plan names is missing."
 fix = "Do not accept a final answer before the tools that the plan names were called, or have the agent say why not."
 validation = "Every tool that a plan names should be called in its trace."
 source = "TRAIL, Tool Selection Errors: the wrong tool, or none where one was needed"

@@ -9,6 +9,7 @@ needs = ["message content"]
 title = "{subject} announces a step and stops"
 description = "The answer ends with an announced step; no tool is called and the run ends."
 definition = "The last model call of a trace announces a step, calls no tool, and nothing follows"
+cause = "The step that the answer announces is missing: the turn ends with the announcement."
 fix = "Do not end a turn on an announcement: let the model continue, or answer with partial results."
 validation = "Final answers should not end in an announcement."
 source = "MAST 3.1, stops too early; 'reasoning mismatch' of AWS Strands evaluations"

@@ -10,6 +10,9 @@ title = "{subject} refuses requests that look harmless"
 description = "The answer is a blanket refusal, although nothing in the request calls for one."
 definition = """
 The final answer is a blanket refusal, the request holds nothing that asks for one, and the agent mostly answers"""
+cause = """
+Nothing in these requests differs from those that are answered, as far as words tell: the instructions are read \
+too widely."""
 fix = """
 State in the instructions what is allowed, show one such request with its answer, and offer a hand-over to a \
 person."""

@@ -9,6 +9,7 @@ needs = ["message content"]
 title = "{subject} repeats the same answer"
 description = "The model writes the same text at least three times in one trace without progress."
 definition = "A model writes the same text three or more times in one trace, without calling a tool"
+cause = "Nothing new reaches the model between its turns, so that it writes the same again."
 fix = "Stop the loop when an answer repeats, and tell the model what is missing."
 validation = "No trace should hold the same answer three times."
 source = "MAST 1.3 step repetition"

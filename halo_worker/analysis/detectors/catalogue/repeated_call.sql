@@ -12,6 +12,7 @@ description = """
 each time."""
 definition = """
 A tool is called three or more times with the same arguments in one trace, and its result never changes"""
+cause = "Neither arguments nor result change from call to call: nothing tells the model that it has this result."
 fix = """
 Return the earlier result with a note that the call was made already, and instruct the agent to change the \
 arguments or stop."""

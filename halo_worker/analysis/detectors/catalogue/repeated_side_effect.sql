@@ -14,6 +14,8 @@ duplicated."""
 definition = """
 A tool that changes something is called twice or more with the same arguments in one trace, and succeeds each \
 time"""
+cause = """
+The second call has the arguments of the first, which had succeeded: nothing tells the model that it is done."""
 fix = "Give the call an idempotency key, and show the model which actions are done."
 validation = "No trace should hold two successful calls of such a tool with the same arguments."
 source = "TRAIL, Resource Abuse; idempotency of tool calls"

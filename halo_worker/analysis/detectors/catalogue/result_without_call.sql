@@ -14,6 +14,7 @@ A tool ran for a call id that no captured model call has: a model span is missin
 definition = """
 A tool span carries the id of a call that no model call of its trace made, nor one of its name, though the \
 trace's calls are captured with ids"""
+cause = "The model call that asked for it is not among the spans, or its id does not reach the tool."
 fix = "Check that every model call is instrumented and that the call id reaches the tool's span."
 validation = "Every tool call id on a tool span should be one that a model call made."
 source = "NeMo Compass, orphan tool result"

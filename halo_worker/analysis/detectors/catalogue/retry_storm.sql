@@ -9,12 +9,31 @@ title = "{subject} is called repeatedly while it fails"
 description = """
 {subject} fails three times or more within one trace; the further attempts cost time and money without effect."""
 definition = "The same work fails four or more times in one trace, or three times and never works again"
+reason = "title"
 fix = """
 Limit the attempts, wait longer before each (Retry-After where it is sent), and only after errors that can pass: \
 HTTP 429, 5xx, timeouts. Return any other error to the model at once."""
 validation = "No trace should exceed the limit of attempts."
 source = "TRAIL, Resource Abuse; retry storms after 429, 5xx and timeouts"
 limits = "exporters may fold retries into one span, which hides them"
+
+[fixes]
+not_found = """
+Return the error to the model after the first attempt, with the ids that exist: this one is the same at each."""
+authentication = """
+Stop after the first attempt: without the access that the error names, none can work. Say it in the answer."""
+format = """
+Return the error to the model after the first attempt, with the expected form: the same input fails each time."""
+model_code = """
+Return the error to the model after the first attempt, with the expected form: the same input fails each time."""
+environment = """
+Stop after the first attempt and report it: until what the error names is installed or configured, none can \
+work."""
+context_length = "Shorten the prompt before the next attempt: the same prompt is refused each time."
+rate_limit = "Wait before each attempt as long as Retry-After says, with a limit of attempts; queue what can wait."
+service = """
+Wait longer before each attempt, with a limit; then fall back to another source, or say that it may work later."""
+timeout = "Limit the attempts, and ask for less or allow more time in each: the same request times out again."
 ---
 SELECT subject || '|retry' AS key, coalesce(model, subject) AS subject, trace_id, span_id,
   span_id AS origin_span_id, 'name' AS field, name AS quote

@@ -10,6 +10,9 @@ needs = ["message content"]
 title = "{subject} stops at its step limit"
 description = "The run reaches its limit, and the user gets the framework's message instead of an answer."
 definition = "The answer of a run is the framework's own word that it stopped at a limit of steps, turns or time"
+cause = """
+The run takes more steps or time than its limit allows, and no step before the last one answers with what is \
+there."""
 fix = """
 Look at what the agent repeats before the limit; give it a stopping rule, and let it answer with partial results \
 at the last step."""

@@ -6,7 +6,7 @@ scope = "trace"
 confidence = 0.85
 needs = ["tool spans", "tool results"]
 
-title = "{subject} fails silently: its result is an error, its status is not"
+title = "{subject} fails silently"
 description = """
 {subject} returns an error as an ordinary result; the agent continues as if it had succeeded, and the user is \
 not told."""
@@ -14,6 +14,8 @@ definition = """
 A tool returns something error-shaped while its status is not ERROR, and no answer tells the user; it is not \
 mended by a later call with the same arguments, nor by one of the tool among the next two calls (of a shell or an \
 interpreter: by any later one)"""
+cause = "The call's status is not ERROR, and the answer does not tell of it."
+reason = "title"
 fix = """
 Raise in the tool, or set the span's status to ERROR, so that agent and telemetry see it; tell the model what to \
 do then."""
@@ -23,6 +25,32 @@ limits = """
 shapes: an error member in a JSON object, success false, a status of 400 or more, an exit code other than 0, or \
 a short text that has a form of lexicon/failed_result.toml; of tools that read logs, tests and the like, the \
 plain shapes only"""
+
+[fixes]
+not_found = """
+Let {subject} answer an unknown id or path with those that exist, as an error (status ERROR); tell the model to \
+look before it guesses."""
+authentication = """
+Give {subject} the permission it lacks, or take it off the list of tools; a repeated call cannot work. Set the \
+status to ERROR."""
+format = """
+Validate arguments before {subject} runs, and answer a wrong one with the expected form, as an error (status \
+ERROR)."""
+model_code = """
+Validate what the model wrote before {subject} runs it, and return the parser's message as an error (status \
+ERROR)."""
+environment = """
+Install or configure what the error names where {subject} runs; a repeated call cannot work. Set the status to \
+ERROR."""
+rate_limit = """
+Let {subject} wait and try again within a limit, then raise; set the status to ERROR, and have the answer say \
+what is missing."""
+service = """
+Let {subject} try again with backoff and a limit, then raise; set the status to ERROR, and have the answer say \
+what is missing."""
+timeout = """
+Let {subject} try once more with a timeout below the agent's own, then raise; set the status to ERROR, and have \
+the answer say what is missing."""
 ---
 WITH bad AS (
   SELECT r.trace_id, r.span_id, r.start_time, r.tool, r.text, r.weak, r.told, r.asking, s.input_hash, s.arguments,

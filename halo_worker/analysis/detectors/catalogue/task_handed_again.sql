@@ -12,6 +12,7 @@ description = "The same task goes to one sub-agent after another, and each retur
 definition = """
 Four sub-agents or more are given word for word the same task, one after another and each after a turn of the model \
 that hands it out; none of them uses a tool"""
+cause = "Each sub-agent gets the task in the same words, and nothing of what came of it before."
 fix = "Pass on with each hand-off what was tried and why; let one agent own the task, and end after two refusals."
 validation = "No task should be handed out more than twice."
 source = "MAST 1.3 step repetition, 2.1 conversation reset; hand-offs without agent names"

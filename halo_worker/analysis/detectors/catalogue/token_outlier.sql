@@ -13,6 +13,7 @@ Some calls of {subject} have many times the usual prompt size; they cost more an
 definition = """
 The prompt of a model call, or what it reads beyond the call before it, has more than 5 times the tokens usual for \
 its agent and tool or model, and more than 6 robust standard deviations (3 of them from 30 times on)"""
+cause = "The prompts of these calls hold a text that the others do not: {subject} is usually sent a fraction of it."
 fix = """
 Cap tool results and history before they enter the prompt; look for a document or an error page that is passed on \
 whole."""

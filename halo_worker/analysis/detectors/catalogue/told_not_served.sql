@@ -16,6 +16,7 @@ description = """
 definition = """
 A call fails, no work succeeds after it, and the run ends with an answer that says neither what was missing nor asks \
 for it"""
+reason = "cause"
 fix = """
 Look at what is asked for in these runs: validate arguments before the call, return what does exist, and let the \
 answer say what failed and what the user can do."""

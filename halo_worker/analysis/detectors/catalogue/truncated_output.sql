@@ -9,6 +9,7 @@ needs = ["finish reasons"]
 title = "Output of {subject} is truncated at its token limit"
 description = "The model stops at its output limit; the next step works with a truncated answer."
 definition = "A model call ends because its output limit was reached"
+cause = "The answer is longer than the limit of output tokens that the call allows."
 fix = """
 Raise the output limit for this call, ask for less, or continue the answer when the finish reason is 'length'."""
 validation = "The share of calls with finish reason 'length' should fall to zero."

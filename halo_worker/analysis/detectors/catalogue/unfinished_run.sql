@@ -13,6 +13,7 @@ abandoned."""
 definition = """
 The root span of a settled trace has no end; or the root never came, though the service's traces have one, and \
 the last span is in the middle of work"""
+cause = "The run stopped before its root span ended: nothing after the last span was exported."
 fix = "Look for crashes and timeouts around these runs, and end the span in a finally block."
 validation = "Every root span should have an end."
 source = "OTLP trace.proto: end_time is semantically required; SDKs export a span when it ends"

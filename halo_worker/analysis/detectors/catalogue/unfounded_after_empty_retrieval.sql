@@ -1,7 +1,7 @@
 ---
 name = "unfounded_after_empty_retrieval"
 category = "Language-only"
-version = 2
+version = 3
 scope = "trace"
 severity = "high"
 confidence = 0.75
@@ -9,7 +9,10 @@ needs = ["message content", "tool results"]
 
 title = "{subject} answers from an empty retrieval"
 description = "Retrieval returns nothing and the agent answers as if it had sources."
-definition = "Every retrieval of a trace comes back empty, and the final answer does not say so"
+definition = """
+Every retrieval of a trace comes back empty, or the prompt's place for what was retrieved is, and the final answer \
+does not say so"""
+cause = "Nothing was retrieved, and the answer states facts all the same: the step that says so is missing."
 fix = """
 Tell the agent what to answer when retrieval is empty, return 'no documents found' as text, and require a \
 citation for each claim."""
@@ -48,6 +51,14 @@ FROM (
   HAVING bool_and(is_empty_result(text, length)) AND bool_and(retrieves_plainly(tool))
 ) r JOIN answers f ON f.trace_id = r.trace_id AND f.end_time > r.at_
 WHERE length(f.answer) >= 40 AND NOT admits(f.answer)
+UNION ALL
+-- Where no span retrieves: the prompt has a place for documents, and nothing in it.
+SELECT coalesce(f.agent_name, f.service_name, 'the agent'), coalesce(f.agent_name, f.service_name, 'the agent'),
+  f.trace_id, f.span_id, f.span_id, 'output_text', left(f.answer, 300)
+FROM answers f JOIN (SELECT trace_id, span_id FROM steps WHERE span_type = 'llm' AND has_empty_context(asked)) p
+  USING (trace_id, span_id)
+WHERE length(f.answer) >= 40 AND NOT admits(f.answer) AND f.trace_id NOT IN (
+  SELECT trace_id FROM steps WHERE span_type IN ('tool', 'retriever') AND trace_id IS NOT NULL)
 ---
 [[example]]
 fires = true
@@ -71,4 +82,18 @@ why = "says so"
 spans = [
   { tool = "kb_search", input = '{"q": 1}', output = "[]" },
   { llm = "gpt-5", output = "I found no document about fees, so I cannot say what they are." },
+]
+
+[[example]]
+fires = true
+why = "no span retrieves, and the prompt holds nothing"
+spans = [
+  { llm = "gpt-5", input = "Context:\n\n\nQuestion: Fee?", output = "Late arrivals pay 25 dollars, in cash, at once." },
+]
+
+[[example]]
+fires = false
+why = "the prompt holds what was retrieved"
+spans = [
+  { llm = "gpt-5", input = "Context:\nThe fee is 25.\n\nQuestion: Fee?", output = "Late arrivals pay 25 dollars, in cash, at once." },
 ]

@@ -11,6 +11,7 @@ description = "Requests of this form nearly always use another tool ({key}); her
 definition = """
 Of 20 requests or more of the same form, 90% are answered with one tool; this one was answered without it, with \
 a tool that is the usual one for requests of another form"""
+cause = "The requests have the form of those that another tool answers; the tool differs."
 fix = "State in the tools' descriptions when to use each, with one example; remove overlaps."
 validation = "Requests of this form should all call the usual tool."
 source = "TRAIL, Tool Selection Errors; majority within a form of request"

@@ -8,10 +8,11 @@ confidence = 0.95
 needs = ["tool definitions", "tool calls of models"]
 
 title = "The model calls {subject} with arguments that violate its schema"
-description = "The call violates the schema that the model was offered: {key}."
+description = "The call violates the schema that the model was offered: {what}."
 definition = """
 A model's tool call lacks a required argument, has one that the tool does not know, or one of another type or \
 outside its enum"""
+cause = "The arguments differ from the schema that was offered with the call: {what}."
 fix = """
 Use the provider's strict tool mode where it has one, describe the argument with an example, and return the \
 validation error for an invalid call."""

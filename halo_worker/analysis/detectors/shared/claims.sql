@@ -1,5 +1,5 @@
 ---
-about = "Sentences of answers that claim an action: lexicon/claims.toml."
+about = "Sentences of answers, to users and between agents, that claim an action: lexicon/claims.toml."
 
 [columns]
 trace_id = "the trace"
@@ -9,7 +9,7 @@ subject = "who claims"
 service_name = ""
 quote = "the sentence"
 conditional = "it is said of what may come: once I have …"
-by_itself = "in the first person; else in the passive"
+by_itself = "in the first person, or by the verb alone; else in the passive"
 tool = "words in the name of a tool that does it, as a pattern"
 ---
-SELECT * FROM _claims
+SELECT * EXCLUDE passive FROM _claims

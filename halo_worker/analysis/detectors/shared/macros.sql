@@ -45,8 +45,11 @@ CREATE OR REPLACE TEMP MACRO json_says_only_failure(r) AS
 
 -- A result that holds nothing. Search engines wrap it: an object of empty lists, numbers, and short words around them.
 CREATE OR REPLACE TEMP MACRO is_empty_result(text, length) AS
-  says_nothing_found(coalesce(text, '')) OR coalesce(
-    length <= 500 AND json_valid(text) AND has_empty_list(text)
+  -- MCP wraps what a tool says.
+  says_nothing_found(coalesce(text, '')) OR coalesce(length <= 500 AND says_nothing_found(
+    nullif(regexp_extract(text, '^\s*\{"content":\s*\[\{"type":\s*"text",\s*"text":\s*("[^"]*")', 1), '')[2:-2]),
+    false) OR coalesce(
+    length <= 500 AND has_empty_list(text) AND json_valid(text)
     AND regexp_matches(
       regexp_replace(
         text,
