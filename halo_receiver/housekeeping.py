@@ -90,13 +90,10 @@ class Housekeeping:
         jumps = self._clock.jumps
         self._count("expired_segments", self._retention.look())
         self._count("clock_jumps", self._clock.jumps - jumps)
-        entries = [
-            entry
-            for entry in manifest.load(directory, listed(directory), write=True)
-            if entry.name not in self._hopeless
-        ]
+        found = manifest.load(directory, listed(directory), write=True)
+        entries = [entry for entry in found if entry.name not in self._hopeless]
         old = [entry for entry in entries if entry.mapping < self._mapping and entry.schema <= schema.SCHEMA_VERSION]
-        if publication := self._publication(entries):
+        if publication := self._publication(found):
             self._begin("halo-publish", "halo_receiver.segment_publish", publication, self._published, lake=True)
         elif old:
             self._rewrite([old[0].name])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from halo_receiver.config import LakeConfig
+from halo_receiver.store import schema
 from halo_receiver.store.disk import write_durably
 from halo_receiver.store.manifest import Entry
 
@@ -59,9 +60,8 @@ class Publishing:
         self, entries: Sequence[Entry], *, open_rows: int, now_ns: int, at_once: bool = False
     ) -> dict[str, Any] | None:
         """Return what the next publication is told, if it is time: the oldest segments up to `publish_bytes`."""
-        waiting = sorted(
-            (one for one in entries if one.name not in self._published), key=lambda one: one.last_received_ns
-        )
+        waiting = [one for one in entries if one.name not in self._published and one.schema <= schema.SCHEMA_VERSION]
+        waiting.sort(key=lambda one: one.last_received_ns)
         idle = IDLE_SECONDS if not waiting and not self._failures else 0.0
         full = sum(one.bytes for one in waiting) >= self.config.publish_bytes and not self._failures
         if time.monotonic() < max(self._next, self._last + idle) and not full and not at_once:

@@ -16,6 +16,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from halo_receiver.store import queries
+from halo_receiver.store.guard import check_select
 from halo_receiver.store.reader import Reader
 from halo_worker.cli.common import (
     bounds,
@@ -72,7 +73,9 @@ def query_command(
     current = settings(data_dir, config)
     window = window_of(last_, since, until, now_ns=time.time_ns(), default=None)
     with open_lake(current, window) if lake else open_reader(current, window) as reader:
-        if not lake:  # its files are read as they are asked for
+        if lake:  # its files are read while the SQL runs, so that only its words can be looked at
+            text = check_select(reader, text)
+        else:
             reader.lock_down()
         columns, rows = queries.json_rows(reader, text)
     print_rows(rows, form, columns=columns)

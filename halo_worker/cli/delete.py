@@ -52,7 +52,7 @@ def delete_command(
         row = {
             "deleted": yes, "traces": len(chosen.traces), "spans": chosen.spans, "logs": chosen.logs + chosen.own_logs,
             "reports": list(found.reports), "unreadable_files": found.kept,
-            "lake_spans": found.lake.spans if found.lake else None,
+            **({"lake_spans": found.lake.spans} if found.lake else {}),
         }  # fmt: skip
         click.echo(json.dumps(row, indent=2))
         return

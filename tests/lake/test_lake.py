@@ -22,6 +22,8 @@ def test_a_receiver_publishes_and_everybody_asks_the_lake(company: Lake) -> None
     assert str(first.data_dir) in desk("lake", "status")
     assert desk.query("SELECT count(*) AS n FROM spans", "--lake") == [{"n": 15}]
     assert desk.query("SELECT count(*) AS n FROM traces", "--lake", "--last", "1h") == [{"n": 5}]
+    reads = desk.attempt("query", "--lake", "SELECT * FROM read_text('/etc/hosts')")
+    assert (reads.returncode, "read_text is not allowed" in reads.stderr) == (2, True), reads.stderr
     trace = f"{3:032x}"
     assert [row["trace_id"] for row in json.loads(desk("trace", trace, "--format", "json"))] == [trace] * 3
     doctor = desk("doctor")

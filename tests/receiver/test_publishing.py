@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from halo_receiver.publishing import Publishing
 from halo_receiver.store.clock import TrustedClock
 from halo_receiver.store.manifest import Entry
 from halo_receiver.store.retention import DAY_NS, Keep, Retention
+from halo_receiver.store.schema import SCHEMA_VERSION
 from tests.generator.load import store
 from tests.small_spans import START, agent
 
@@ -40,6 +42,11 @@ def test_the_oldest_are_published_first_up_to_a_size_and_again_after_a_while(tmp
     publishing.done([name(1), name(2)])
     assert due(publishing, [entry(number) for number in (1, 2, 3)]) is None
     assert due(publishing, [entry(number) for number in (1, 2, 3, 4)]) == [name(3), name(4)]  # so much waits
+
+
+def test_what_a_later_build_wrote_waits_for_one_that_reads_it(tmp_path: Path) -> None:
+    later = replace(entry(1), schema=SCHEMA_VERSION + 1)
+    assert due(Publishing(tmp_path, CONFIG), [later, entry(2)]) == [name(2)]
 
 
 def test_a_failure_is_followed_by_longer_and_longer_waits(tmp_path: Path) -> None:
