@@ -10,7 +10,7 @@
 #include "rows.h"
 #include "scan.h"
 
-#define VERSION 7 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
+#define VERSION 8 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
 
 static PyObject *crc32_bytes(PyObject *module, PyObject *data) {
   (void)module;
