@@ -90,6 +90,11 @@ STEPS = {
     "clickhouse": Step(
         "a window of ClickHouse, scanner and reference", "python -m benchmarks.clickhouse", r"spans/CPU"
     ),
+    "lake": Step(
+        "the lake beside storing",
+        "PYTHONPATH=$(python3 -m tests.lake --folder) python -m benchmarks.lake",
+        r"CPU µs|publish / store",
+    ),
     "stores": Step(
         "the engine of ClickHouse and a Phoenix, where HALO_CHDB and HALO_PHOENIX name their interpreters",
         "python -m pytest -q -m peer tests/worker/test_clickhouse.py tests/worker/test_pull.py",

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ingest import null_server, receiver, say, seal, stored_spans
+from benchmarks.ingest.common import null_server, receiver, say, seal, stored_spans
 from tests.collector.process import Collector, configuration, exporter, telemetrygen
 
 CHILDREN, BATCH = 9, 256

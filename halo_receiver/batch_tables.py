@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from halo_receiver import conventions, decode, wire
+from halo_receiver.decode.repair import DUPLICATE_KEY
 from halo_receiver.span import LogRecord, Rejection, Scope, Span, SpanEvent
 from halo_receiver.store import columns
 from halo_receiver.store.schema import ROW_GROUP_SIZE, SMALL_ROW_BYTES, SMALL_ROW_GROUP_SIZE
@@ -101,7 +102,8 @@ class Tables:
     def add(self, kind: str, encoding: decode.Encoding, body: bytes, arrival_ns: int) -> dict[str, int]:
         """Append the rows of one request; return what was repaired, and how often. Raises Undecodable."""
         if kind == "traces" and encoding == "protobuf" and self._scan(body, arrival_ns):
-            return {}
+            again: int = self._scanner.duplicates
+            return {DUPLICATE_KEY: again} if again else {}
         repair = decode.Repair(self._limit)
         chunks = _chunks(decode.each(kind, body, encoding=encoding, repair=repair))
         # Nothing counts of a request that turns out to be none: its tables are appended when all are made.

@@ -77,8 +77,12 @@ class SinkConfig(Section):
             raise ValueError("a webhook sink needs url")
         if self.type == "slack" and self.url is None and (self.token is None or not self.channel):
             raise ValueError("a slack sink needs url, or token and channel")
-        if self.type == "github" and (self.token is None or not self.repo):
-            raise ValueError("a github sink needs repo and token")
+        if self.type == "github" and not self.repo:
+            raise ValueError("a github sink needs repo = 'OWNER/NAME'")
+        if self.type == "github" and self.token is None:
+            raise ValueError(
+                "a github sink needs a token, in the environment as HALO_SINKS_NAME_TOKEN (NAME: the sink's)"
+            )
         return self
 
     @field_validator("report_url")

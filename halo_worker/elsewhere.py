@@ -20,6 +20,7 @@ def copy(
     now_ns: int,
     arrival: inputs.Arrival = "span-time",
     say: Callable[[str], None] | None = None,
+    step: inputs.Step = lambda _: None,
 ) -> inputs.Imported:
     """Write the spans of the traces that ended in the window as segments.
 
@@ -32,5 +33,5 @@ def copy(
     with clickhouse.ClickHouse(where) as table:
         requests = table.window(window, max_rows=source.max_rows, margin_ns=margin_ns)
         if say is None:
-            return inputs.write_requests(requests, directory, now_ns=now_ns, arrival=arrival)
-        return inputs.import_requests(requests, directory, now_ns=now_ns, arrival=arrival, say=say)
+            return inputs.write_requests(requests, directory, now_ns=now_ns, arrival=arrival, step=step)
+        return inputs.import_requests(requests, directory, now_ns=now_ns, arrival=arrival, say=say, step=step)

@@ -24,6 +24,7 @@ from halo_worker.errors import DirectoryInUse, InputError
 from halo_worker.source.otlp_encoding import Request
 
 Arrival = Literal["now", "span-time"]
+Step = Callable[[str], None]  # is told how far it is
 
 BATCH_ROWS = 2048  # a whole row group, so that DuckDB compresses it once
 SEGMENT_BYTES = 256 * 2**20  # of a segment made from files
@@ -31,6 +32,10 @@ _HINTS = {
     True: "OTLP protobuf, OTLP/JSON and HALO flat JSONL are read, plain, gzip or zstd; other forms with --from",
     False: "name the directory or the files of that program, or leave --from away for trace files",
 }
+
+
+def _silent(_: str) -> None:
+    return None
 
 
 @dataclass(slots=True)
@@ -47,7 +52,13 @@ class Imported:
 
 
 def write_segments(
-    paths: Sequence[str], directory: Path, *, now_ns: int, arrival: Arrival, form: str | None = None
+    paths: Sequence[str],
+    directory: Path,
+    *,
+    now_ns: int,
+    arrival: Arrival,
+    form: str | None = None,
+    step: Step = _silent,
 ) -> Imported:
     """Decode files into sealed segments in `directory`: trace files, or what the program `form` wrote (`source`).
 
@@ -55,17 +66,19 @@ def write_segments(
     item is named and left out; raises InputError when nothing could be read at all.
     """
     parts = source.read(paths, form, stdin=sys.stdin.buffer)
-    imported = write_parts(parts, directory, now_ns=now_ns, arrival=arrival)
+    imported = write_parts(parts, directory, now_ns=now_ns, arrival=arrival, step=step)
     if not imported.spans and not imported.logs:
         named = "; ".join(imported.problems[:3]) or "they are empty"
         raise InputError(f"no spans in {', '.join(str(path) for path in paths)}: {named}", hint=_HINTS[form is None])
     return imported
 
 
-def write_parts(parts: Iterable[FilePart], directory: Path, *, now_ns: int, arrival: Arrival) -> Imported:
+def write_parts(
+    parts: Iterable[FilePart], directory: Path, *, now_ns: int, arrival: Arrival, step: Step = _silent
+) -> Imported:
     """Write what was read of some source as sealed segments in `directory`; of nothing, none."""
     imported = Imported()
-    segments = _Segments(directory, now_ns)
+    segments = _Segments(directory, now_ns, step)
     batch = _Batch(segments, now_ns, arrival)
     seen: set[str] = set()
     for part in parts:
@@ -94,7 +107,9 @@ def _count(imported: Imported, decoded: Decoded) -> None:
 class _Segments:
     """Writes tables into segments of a directory, one after another as they fill."""
 
-    def __init__(self, directory: Path, now_ns: int) -> None:
+    def __init__(self, directory: Path, now_ns: int, step: Step) -> None:
+        self._step = step
+        self._rows = 0
         self._directory = directory
         self._now = now_ns
         self._writer: SegmentWriter | None = None
@@ -106,6 +121,8 @@ class _Segments:
             name = SegmentName.at(self._now, len(self._sealed) + 1)
             self._writer = SegmentWriter(self._directory, name, mapping=conventions.MAPPING_VERSION)
         self._writer.append(spans=spans, logs=logs)
+        self._rows += spans.num_rows + logs.num_rows
+        self._step(f"{self._rows:,} spans and log records so far")
         if self._writer.path.stat().st_size >= SEGMENT_BYTES:
             self._seal()
 
@@ -150,9 +167,11 @@ class _Batch:
             self._spans, self._logs = [], []
 
 
-def write_requests(requests: Iterable[Request], directory: Path, *, now_ns: int, arrival: Arrival) -> Imported:
+def write_requests(
+    requests: Iterable[Request], directory: Path, *, now_ns: int, arrival: Arrival, step: Step = _silent
+) -> Imported:
     """Write spans of another store as sealed segments, through the wire scanner as what comes over the wire."""
-    imported, segments = Imported(), _Segments(directory, now_ns)
+    imported, segments = Imported(), _Segments(directory, now_ns, step)
     tables = Tables(max_attribute_bytes=MAX_ATTRIBUTE_BYTES, span_time=arrival == "span-time")
     for request in requests:
         imported.rejected += request.rejected
@@ -177,21 +196,29 @@ def import_files(
     arrival: Arrival,
     say: Callable[[str], None],
     form: str | None = None,
+    step: Step = _silent,
 ) -> Imported:
     """Put files into a store: as segments in `incoming/`, which the store's one writer takes over."""
     incoming = data_dir / "incoming"
-    imported = write_segments(paths, incoming / f"{now_ns}.part", now_ns=now_ns, arrival=arrival, form=form)
+    part = incoming / f"{now_ns}.part"
+    imported = write_segments(paths, part, now_ns=now_ns, arrival=arrival, form=form, step=step)
     _publish(imported, data_dir, now_ns, say)
     return imported
 
 
 def import_requests(
-    requests: Iterable[Request], data_dir: Path, *, now_ns: int, arrival: Arrival, say: Callable[[str], None]
+    requests: Iterable[Request],
+    data_dir: Path,
+    *,
+    now_ns: int,
+    arrival: Arrival,
+    say: Callable[[str], None],
+    step: Step = _silent,
 ) -> Imported:
     """Put spans of another store into this one, all or nothing of them."""
     part = data_dir / "incoming" / f"{now_ns}.part"
     try:
-        imported = write_requests(requests, part, now_ns=now_ns, arrival=arrival)
+        imported = write_requests(requests, part, now_ns=now_ns, arrival=arrival, step=step)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

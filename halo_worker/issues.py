@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import EllipsisType
 
-from halo_worker.analysis.detectors import REPLACED
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
 from halo_worker.report.archive import Archive
@@ -54,6 +53,8 @@ def open_memory(
 
     With a window, as they were before it: what was found in it, and later, is no past to compare it with.
     """
+    from halo_worker.analysis.detectors import REPLACED  # reads the whole catalogue
+
     reports, _ = archive.reports(newest=REMEMBERED)
 
     def precedes(report: Report) -> bool:

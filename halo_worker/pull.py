@@ -76,6 +76,7 @@ def pull(
     now_ns: int,
     say: Callable[[str], None],
     wait: Callable[[float], None] = time.sleep,
+    step: inputs.Step = lambda _: None,
 ) -> Pulled:
     """Pull what the store holds of a window. Raises ConfigError, InputError or StoreUnavailable.
 
@@ -101,6 +102,7 @@ def pull(
             pages = module.pages(api, state.since_ns, state.until_ns, asked.project, state.cursor)
             for page in pages:
                 one.take(page)
+                step(f"{one.read:,} spans and scores so far")
             one.commit(done=True)
         except (StoreUnavailable, KeyboardInterrupt):
             one.commit()
@@ -121,6 +123,7 @@ class _Pull:
         self._gathering = Gathering(asked.store)
         self._parts: list[FilePart] = []
         self._items = self._bytes = 0
+        self.read = 0  # by this process
 
     def begin(self) -> State:
         """Decide which window is pulled, and from where."""
@@ -142,7 +145,8 @@ class _Pull:
         self._bytes += sum(_size(span.attributes) for span in self._gathering.decoded.spans)
         if part := self._gathering.take():
             self._parts.append(part)
-            self._items += len(part.decoded.spans) + len(part.decoded.logs)
+            found = len(part.decoded.spans) + len(part.decoded.logs)
+            self._items, self.read = self._items + found, self.read + found
         self.state.cursor = page.cursor
         if page.cursor and (self._items >= CHUNK_ITEMS or self._bytes >= CHUNK_BYTES):
             self.commit()

@@ -64,7 +64,7 @@ class Request:
     resume: str | None = None
     telemetry: bool = False
     say: Callable[[str], None] = _silent
-    progress: Callable[[Progress], None] = lambda _: None
+    progress: Callable[[Progress | str], None] = lambda _: None  # text: what is done beside turns
 
 
 def work_root(current: Settings, request: Request) -> Path:

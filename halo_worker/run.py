@@ -54,7 +54,12 @@ def interrupt() -> None:
 
 
 def run_schedule(
-    current: Settings, name: str, window: Window, *, now_ns: int, progress: Callable[[Progress], None] = lambda _: None
+    current: Settings,
+    name: str,
+    window: Window,
+    *,
+    now_ns: int,
+    progress: Callable[[Progress | str], None] = lambda _: None,
 ) -> Result:
     """Run one window of a schedule."""
     config = current.schedules[name]
@@ -77,7 +82,7 @@ def run_schedule(
 
 def _gap(current: Settings, name: str, window: Window, now_ns: int) -> tuple[str, ...]:
     """Say what lies between a schedule's last window and this one: after a long downtime not all is caught up."""
-    before = watermarks(current)(name, now_ns)
+    before = issues.watermarks(current)(name, now_ns)
     if before is None or before >= window.start_ns:
         return ()
     between = f"{minute(before)} and {minute(window.start_ns)} UTC"
@@ -107,7 +112,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     if request.resume:
         request = resumed(current, request)
     run_id = request.resume or new_run_id(now_ns)
-    home = Archive(reports_dir(current))
+    home = Archive(issues.reports_dir(current))
     archive = home
     if request.out:
         permissions.make_directory(request.out)
@@ -123,6 +128,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
         begun = _Begun(current, request, reader, window, known, Exclusions(known), run_id, work_dir, now_ns)
         draft = _draft(begun)
         draft.findings = identities.joined(draft.findings, known)
+        request.progress("checking quotes and counts")
         verified = evidence.verify(reader, draft)
         assembled = assembly.assemble(
             reader,
@@ -223,7 +229,7 @@ def _detected(begun: _Begun) -> Draft:
     work_dir, threads = begun.work_dir, current.store.threads
     mine = current.detectors
     own = detectors.Own(mine.paths, frozenset(mine.mute), work_dir / "own", threads, mine.thresholds)
-    found = detectors.run_detectors(begun.reader, begun.exclusions, own)
+    found = detectors.run_detectors(begun.reader, begun.exclusions, own, step=begun.request.progress)
     known = list(begun.known.issues.values())
     again, unmeasured = learned_detectors.remeasure(begun.reader, known, work_dir / "learned", threads=threads)
     expected = expectations.read(current.analysis.expectations)
@@ -266,7 +272,7 @@ def _write_index(current: Settings, archive: Archive, request: Request) -> None:
 
 def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) -> list[Delivery]:
     """Deliver one report again to what has no receipt of it: its schedule's sinks, or those named."""
-    archive = Archive(reports_dir(current))
+    archive = Archive(issues.reports_dir(current))
     report = archive.load(run_id)
     if sinks is None:
         schedule = current.schedules.get(report.schedule or "")
@@ -276,5 +282,5 @@ def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) 
 
 def courier(current: Settings, archive: Archive | None = None) -> Courier:
     """Return what tries again what sinks could not take. It remembers what it need not look at any more."""
-    archive = archive or Archive(reports_dir(current))
+    archive = archive or Archive(issues.reports_dir(current))
     return Courier(archive, current.sinks, current.redaction, links=current.links_in_messages())

@@ -10,7 +10,6 @@ from halo_receiver.store import manifest
 from halo_receiver.store.lock import holder
 from halo_receiver.store.segment import listed
 from halo_worker import freshness, issues, schedule, segments_client, window
-from halo_worker.alerts import standing
 from halo_worker.config import Settings
 from halo_worker.moments import human_duration
 from halo_worker.report import formats, headline
@@ -46,6 +45,8 @@ def rows(current: Settings, now_ns: int, *, known: IssueMemory | None = None) ->
         yield "last report", "none: 'halo run' makes one now"
     yield "next report", _next(current, now_ns)
     if current.alerts:
+        from halo_worker.alerts import standing  # with the sinks and all that finds
+
         yield "alerts", standing.summary(current, now_ns)
 
 

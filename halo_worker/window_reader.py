@@ -48,7 +48,7 @@ def _files(request: Request, now_ns: int, options: dict[str, Any]) -> Iterator[O
     """The window is what the files span."""
     with tempfile.TemporaryDirectory(prefix="halo-") as folder:
         imported = inputs.write_segments(
-            request.paths, Path(folder), now_ns=now_ns, arrival="span-time", form=request.form
+            request.paths, Path(folder), now_ns=now_ns, arrival="span-time", form=request.form, step=request.progress
         )
         problems = [*imported.problems]
         if imported.rejected:
@@ -78,6 +78,7 @@ def _elsewhere(
             Window(window.start_ns - late_ns, window.end_ns - late_ns),
             Path(folder),
             now_ns=now_ns,
+            step=request.progress,
         )
         problems = [f"{imported.rejected} spans have no usable ids and were left out"] if imported.rejected else []
         only = queries.only(services=request.services, agents=request.agents)
@@ -110,6 +111,9 @@ def _lake(current: Settings, request: Request, options: dict[str, Any]) -> Itera
             for one in pulled.receivers
             if one.published_until_ns < window.end_ns - behind_ns(current.lake)
         ]
+        reached = min((one.published_until_ns for one in pulled.receivers), default=window.end_ns)
+        if not problems and reached < window.end_ns:
+            request.say(f"the lake holds what arrived before {iso_nano(reached)}; later spans are published soon")
         only = queries.only(services=request.services, agents=request.agents)
         with Reader(pulled.segments, only=only, **options) as reader:
             yield reader, window, problems

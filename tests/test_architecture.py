@@ -50,7 +50,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "opentelemetry.trace": ("halo_worker.cases.recording", "halo_worker.demo.", "halo_worker.telemetry"),
     "opentelemetry.util": ("halo_worker.demo.",),
     "orjson": ("halo_receiver.", "halo_worker."),  # JSON is everywhere
-    "psycopg": ("halo_receiver.store.lake", "halo_receiver.store.lake_state"),
+    "psycopg": ("halo_receiver.store.lake_state",),
     "prometheus_client": ("halo_receiver.metrics", "halo_worker.metrics"),
     "pyarrow": ("halo_receiver.store.",),
     "pygal": ("halo_worker.report.charts",),

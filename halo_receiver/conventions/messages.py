@@ -12,6 +12,8 @@ from typing import Any
 from halo_receiver.conventions.parts import (
     ATTACHED,
     CALL,
+    CALL_OR_RESULT,
+    ITEM,
     MADE,
     MEDIA_MEMBERS,
     REASONING,
@@ -25,6 +27,7 @@ from halo_receiver.conventions.parts import (
 from halo_receiver.conventions.values import loads, structured
 
 MAX_MESSAGES = 10_000
+_ATTACHED = frozenset(ATTACHED)
 _ROLES = {
     "human": "user", "humanmessage": "user", "ai": "assistant", "aimessage": "assistant", "model": "assistant",
     "aimessagechunk": "assistant", "systemmessage": "system", "developer": "system", "toolmessage": "tool",
@@ -103,7 +106,7 @@ def _read_object(value: dict[str, Any], role: str, out: list[Message], depth: in
     elif isinstance(value.get("prompt"), dict) or isinstance(value.get("completion"), dict):  # OpenInference
         inner = value.get("prompt") or value.get("completion")
         _message({"content": (inner or {}).get("text")}, role, out)
-    elif "role" in value or "content" in value or "parts" in value or value.get("type") in CALL | RESULT | MADE:
+    elif "role" in value or "content" in value or "parts" in value or value.get("type") in ITEM:
         _message(value, _langchain_role(value) or role, out)
     elif made := images_of(value):
         _message({"images": made}, "assistant", out)
@@ -155,7 +158,7 @@ def _message(item: dict[str, Any], default: str, out: list[Message]) -> None:
                 gathered.reasoning.append(item[key])
         if isinstance(item.get("refusal"), str) and item["refusal"]:
             gathered.texts.append(item["refusal"])
-        for key in ATTACHED:
+        for key in ATTACHED if not _ATTACHED.isdisjoint(item) else ():
             for part in listed(item.get(key)):
                 gathered.attached(part, key)
         if kind in MADE and (item.get("result") or item.get("outputs")):
@@ -173,7 +176,7 @@ def _message(item: dict[str, Any], default: str, out: list[Message]) -> None:
         identifier = item.get("tool_call_id") or item.get("toolCallId") or item.get("id")
         if isinstance(identifier, str):
             message["tool_call_id"] = identifier
-    if isinstance(item.get("name"), str) and item["name"] and kind not in CALL | RESULT:
+    if isinstance(item.get("name"), str) and item["name"] and kind not in CALL_OR_RESULT:
         message["name"] = item["name"]
     reason = item.get("finish_reason") or item.get("stop_reason") or item.get("finishReason")
     if isinstance(reason, str) and reason:

@@ -22,6 +22,8 @@ MADE = {"image_generation_call", "code_interpreter_call"}  # items of an answer 
 ATTACHED = ("images", "audio", "files", "attachments", "media")  # members of a message beside its content
 RESULT = {"tool_call_response", "tool-result", "tool_result", "function_call_output", "server_tool_call_response",
            "tool-error", "web_search_tool_result"}  # fmt: skip
+CALL_OR_RESULT = CALL | RESULT
+ITEM = CALL | RESULT | MADE  # typed items that are messages of their own
 
 
 def images_of(value: dict[str, Any]) -> list[Any] | None:

@@ -19,30 +19,43 @@ _STATUS = re.compile(r"\b(?:code|status|status_code|http|http/\d\.\d|error)\b[\s
 _HIDE = {ord("0") + i: 0xE000 + i for i in range(10)}
 _SHOW = {0xE000 + i: ord("0") + i for i in range(10)}
 
-_MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\b[a-z][a-z0-9+.\-]{1,20}://[^\s'\"<>)\]}]++", re.I), "<url>"),
-    (re.compile(r"[\w.+\-]{1,64}@[\w\-]{1,64}(?:\.[\w\-]{1,64}){1,5}"), "<email>"),
-    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.I), "<id>"),
+_DIGIT = re.compile(r"\d")
+_NUMBERS = ("",)  # needs a digit
+# Each with what a line must hold one of: most lines hold little, and a search costs a tenth of a substitution.
+_MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
+    (("://",), re.compile(r"\b[a-z][a-z0-9+.\-]{1,20}://[^\s'\"<>)\]}]++", re.I), "<url>"),
+    (("@",), re.compile(r"[\w.+\-]{1,64}@[\w\-]{1,64}(?:\.[\w\-]{1,64}){1,5}"), "<email>"),
+    (("-",), re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.I), "<id>"),
     (
+        _NUMBERS,
         re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?: ?(?:Z|UTC|[+\-]\d\d:?\d\d))?)?"),
         "<time>",
     ),
-    (re.compile(r"\b\d{1,2}:\d\d(?::\d\d(?:[.,]\d{1,9})?)?\b"), "<time>"),
-    (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b"), "<address>"),
-    (re.compile(r"(?<![\w/<])(?:~|\.{1,2})?(?:/[\w.@+\-]{1,120}){2,20}/?|\b[A-Za-z]:\\[^\s'\":]{1,300}"), "<path>"),
-    (re.compile(r"\{[^{}\n]{0,600}\}"), "<dict>"),
-    (re.compile(r"\{[^{}\n]{0,600}\}"), "<dict>"),
-    (re.compile(r"\[[^\[\]\n]{0,600}\]"), "<list>"),
-    (re.compile(r"'[^'\n]{0,400}'(?!\w)|\"[^\"\n]{0,400}\"|`[^`\n]{0,400}`|“[^”\n]{0,400}”"), "<text>"),
-    (re.compile(r"\b0x[0-9a-f]+\b", re.I), "<hex>"),
-    (re.compile(r"\b[a-z]{2,12}[_\-](?=[\w\-]{0,39}\d)[A-Za-z0-9][\w\-]{5,79}\b"), "<id>"),  # call_…, chatcmpl-…, req_…
-    (re.compile(r"\b(?=[0-9a-f]{0,31}\d)(?=[0-9a-f]{0,31}[a-f])[0-9a-f]{8,128}\b", re.I), "<hex>"),
-    (re.compile(r"\b(?=\w{0,40}\d)(?=\w{0,40}[A-Za-z])\w{20,200}\b"), "<id>"),
-    (re.compile(r"(?<![A-Za-z_<])[+\-]?\d++(?:[.,]\d++)*+(?:e[+\-]?\d{1,4})?%?"), "<n>"),
-    (re.compile(r"(?<=[A-Za-z_])\d{2,}+"), "<n>"),
-    (re.compile(r"(?:<n>[,;: ]{1,3}){2,50}<n>"), "<n>"),
-    (re.compile(r"\s++"), " "),
+    (_NUMBERS, re.compile(r"\b\d{1,2}:\d\d(?::\d\d(?:[.,]\d{1,9})?)?\b"), "<time>"),
+    (_NUMBERS, re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b"), "<address>"),
+    (
+        ("/", "\\"),
+        re.compile(r"(?<![\w/<])(?:~|\.{1,2})?(?:/[\w.@+\-]{1,120}){2,20}/?|\b[A-Za-z]:\\[^\s'\":]{1,300}"),
+        "<path>",
+    ),
+    (("{",), re.compile(r"\{[^{}\n]{0,600}\}"), "<dict>"),
+    (("{",), re.compile(r"\{[^{}\n]{0,600}\}"), "<dict>"),
+    (("[",), re.compile(r"\[[^\[\]\n]{0,600}\]"), "<list>"),
+    (
+        ("'", '"', "`", "“"),
+        re.compile(r"'[^'\n]{0,400}'(?!\w)|\"[^\"\n]{0,400}\"|`[^`\n]{0,400}`|“[^”\n]{0,400}”"),
+        "<text>",
+    ),
+    (_NUMBERS, re.compile(r"\b0x[0-9a-f]+\b", re.I), "<hex>"),
+    # call_…, chatcmpl-…, req_…
+    (_NUMBERS, re.compile(r"\b[a-z]{2,12}[_\-](?=[\w\-]{0,39}\d)[A-Za-z0-9][\w\-]{5,79}\b"), "<id>"),
+    (_NUMBERS, re.compile(r"\b(?=[0-9a-f]{0,31}\d)(?=[0-9a-f]{0,31}[a-f])[0-9a-f]{8,128}\b", re.I), "<hex>"),
+    (_NUMBERS, re.compile(r"\b(?=\w{0,40}\d)(?=\w{0,40}[A-Za-z])\w{20,200}\b"), "<id>"),
+    (_NUMBERS, re.compile(r"(?<![A-Za-z_<])[+\-]?\d++(?:[.,]\d++)*+(?:e[+\-]?\d{1,4})?%?"), "<n>"),
+    (_NUMBERS, re.compile(r"(?<=[A-Za-z_])\d{2,}+"), "<n>"),
+    (("<n>",), re.compile(r"(?:<n>[,;: ]{1,3}){2,50}<n>"), "<n>"),
 )
+_SPACES = re.compile(r"\s++")
 
 
 def error_signature(text: str, error_type: str | None) -> str:
@@ -58,9 +71,11 @@ def error_signature(text: str, error_type: str | None) -> str:
     if kind and line.startswith(kind):
         line = line[len(kind) :].lstrip(": ")
     line = _STATUS.sub(lambda match: match[0].translate(_HIDE), line)
-    for pattern, mask in _MASKS:
-        line = pattern.sub(mask, line)
-    line = line.translate(_SHOW).strip(" .:,;-")
+    numbers = _DIGIT.search(line) is not None
+    for needs, pattern, mask in _MASKS:
+        if numbers if needs is _NUMBERS else any(map(line.__contains__, needs)):
+            line = pattern.sub(mask, line)
+    line = _SPACES.sub(" ", line).translate(_SHOW).strip(" .:,;-")
     return (f"{kind}: {line}" if kind and line else kind or line)[:MAX_SIGNATURE]
 
 

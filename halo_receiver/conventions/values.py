@@ -59,6 +59,10 @@ def python_repr(value: Any) -> Any:
     """Read a Python literal such as LangSmith's token details; None when it is none."""
     if not isinstance(value, str) or len(value) > _MAX_REPR:
         return value if isinstance(value, dict) else None
+    if '"' not in value and "\\" not in value:  # then its quotes are the only difference to JSON, of most
+        found = structured(value.replace("'", '"'))
+        if found is not None:
+            return found
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

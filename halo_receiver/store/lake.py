@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from halo_receiver.config import LakeConfig
 from halo_receiver.errors import ConfigError, LakeUnavailable, StoreError
 from halo_receiver.store import schema
 from halo_receiver.store.attached import AttachedSegments, SetAside
+from halo_receiver.store.lake_state import libpq_words
 
 EXTENSIONS = ("postgres_scanner", "ducklake", "httpfs")  # in the order in which they are loaded
 INSTALLED_AS = {"postgres_scanner": "postgres"}  # by DuckDB's own INSTALL
@@ -30,6 +32,7 @@ FORMAT = "1.0"  # of the catalog: read and written by every DuckLake since
 TABLES = ("span_rows", "log_rows")
 ROW_GROUP_ROWS = 20_480
 COMMIT_RETRIES = 100  # writers collide on snapshot numbers; 10 are few for a hundred receivers
+_PASSWORD = re.compile(r"password\s*=\s*('(?:[^'\\]|\\.|'')*'|[^\s\"']+)", re.IGNORECASE)
 ORPHAN_DAYS = 1  # younger files may be of a publication that is going on
 
 
@@ -59,7 +62,8 @@ def faults(doing: str) -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]
+    """One line of what DuckDB says, without the password that it repeats of the words it was given."""
+    return _PASSWORD.sub("password=…", " ".join(str(error).split()))[:400]
 
 
 def extension_file(config: LakeConfig, name: str) -> Path | None:
@@ -113,12 +117,11 @@ def versions(config: LakeConfig) -> str:
 
 def attach(connection: duckdb.DuckDBPyConnection, config: LakeConfig, *, create: bool = False) -> None:
     """Attach the lake to a connection as `lake`. Raises ConfigError, LakeUnavailable or StoreError."""
+    words = libpq_words(config.catalog_words() or "")
     load_extensions(connection, config)
     with faults("attaching it"):
         if config.data.startswith("s3://"):
             connection.execute(f"CREATE OR REPLACE SECRET halo_lake ({_secret(config)})")
-        assert config.catalog is not None
-        words = _libpq_words(config.catalog.get_secret_value())
         options = [
             f"DATA_PATH {quoted(config.data.rstrip('/') + '/')}", "METADATA_SCHEMA 'halo_lake'",
             "DATA_INLINING_ROW_LIMIT 0", f"CREATE_IF_NOT_EXISTS {str(create).lower()}",
@@ -127,13 +130,6 @@ def attach(connection: duckdb.DuckDBPyConnection, config: LakeConfig, *, create:
             options.append(f"DUCKLAKE_VERSION {quoted(FORMAT)}")
         connection.execute(f"ATTACH {quoted(f'ducklake:postgres:{words}')} AS lake ({', '.join(options)})")
         connection.execute(f"SET ducklake_max_retry_count = {COMMIT_RETRIES}")
-
-
-def _libpq_words(catalog: str) -> str:
-    """An address is written as words, which is what DuckLake takes."""
-    from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
-    return str(make_conninfo(**conninfo_to_dict(catalog)))
 
 
 def _secret(config: LakeConfig) -> str:

@@ -67,17 +67,12 @@ class LakeState:
     """One connection to these tables. Raises LakeUnavailable where PostgreSQL does not answer, StoreError else."""
 
     def __init__(self, catalog: str) -> None:
-        try:
-            import psycopg
-        except ImportError:
-            raise ConfigError(
-                "the lake needs psycopg, which is not installed", hint="pip install 'halo-otel[lake]'"
-            ) from None
+        psycopg = _driver()
         self._error: type[Exception] = psycopg.Error
         self._unavailable: tuple[type[Exception], ...] = (psycopg.OperationalError, psycopg.InterfaceError)
+        words = {"connect_timeout": CONNECT_SECONDS, **_parsed(catalog)}
         with self._faults():
-            words = psycopg.conninfo.conninfo_to_dict(catalog)
-            self._connection = psycopg.connect(**{"connect_timeout": CONNECT_SECONDS, **words}, autocommit=True)
+            self._connection = psycopg.connect(**words, autocommit=True)
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
@@ -256,6 +251,32 @@ class LakeState:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _driver() -> Any:
+    """libpq's own parser and client: the same words as DuckDB's, which is given them too, mean the same to both."""
+    try:
+        import psycopg
+    except ImportError:
+        raise ConfigError(
+            "the lake needs psycopg, which is not installed", hint="pip install 'halo-otel[lake]'"
+        ) from None
+    return psycopg
+
+
+def _parsed(catalog: str) -> dict[str, Any]:
+    psycopg = _driver()
+    try:
+        return dict(psycopg.conninfo.conninfo_to_dict(catalog))
+    except psycopg.Error:  # its words may repeat a password
+        raise ConfigError(
+            "[lake] catalog is not in libpq's words", hint="write 'host=pg dbname=halo user=halo', or postgresql://…"
+        ) from None
+
+
+def libpq_words(catalog: str) -> str:
+    """Return the catalog as words, also where it was written as an address. Raises ConfigError."""
+    return str(_driver().conninfo.make_conninfo(**_parsed(catalog)))
 
 
 def _line(error: Exception) -> str:

@@ -74,6 +74,8 @@ class Reader:
         self.connection = duckdb.connect(":memory:", config=config)
         self.scratch = Scratch(self.connection, in_memory=in_memory)
         self.connection.execute("SET TimeZone = 'UTC'")
+        # On by default where Python has no script, as in a notebook: it would draw itself on stdout, into results.
+        self.connection.execute("SET enable_progress_bar = false")
         self._attached = AttachedSegments(self.connection)
         for path in segments:
             self._attached.attach(path)

@@ -56,6 +56,7 @@ class SegmentWriter:
         self._connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": threads})
         # What does not fit into memory goes beside the segments, not to wherever the process was started.
         self._connection.execute("SET temp_directory = $path", {"path": str(directory / TEMPORARY)})
+        self._connection.execute("SET enable_progress_bar = false")  # of a notebook; it would draw itself on stdout
         # Never checkpoint before sealing: at the default 16 MiB commits stall for up to a second.
         self._connection.execute("SET checkpoint_threshold = '1TB'")
         self._connection.execute("SET preserve_insertion_order = false")

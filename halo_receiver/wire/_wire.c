@@ -79,6 +79,7 @@ static PyObject *scanner_add(Scanner *s, PyObject *args) {
   if (!PyArg_ParseTuple(args, "y*L", &body, &arrival)) return NULL;
   if (s->known.count > MAX_KEYS / 2) keys_forget(&s->known);
   each_column(s, column_mark);
+  s->duplicates = 0;
   s->walk = (Walk){.max_fields = UINT64_MAX};
   bool sure = scan_request(s, (Slice){body.buf, (size_t)body.len}, arrival);
   PyBuffer_Release(&body);
@@ -176,7 +177,13 @@ static PyMethodDef scanner_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *scanner_duplicates(Scanner *s, void *unused) {
+  (void)unused;
+  return PyLong_FromLongLong(s->duplicates);
+}
+
 static PyGetSetDef scanner_members[] = {
+    {"duplicates", (getter)scanner_duplicates, NULL, "keys that were sent twice in the request that was added last", NULL},
     {"rows", (getter)scanner_rows, NULL, "rows appended since `finish`", NULL},
     {"bytes", (getter)scanner_bytes, NULL, "bytes they take", NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -60,6 +60,7 @@ typedef struct {
   Buffer resource, scope; /* JSON of the group being read */
   PyObject *meaning, *group;
   Walk walk; /* of the request that is being read */
+  long long duplicates; /* of keys in the request that was read last */
   size_t limit;
   bool span_time;
 } Scanner;
@@ -75,13 +76,24 @@ static bool short_text(const Scanner *s, Slice text) {
   return text.size <= s->limit && utf8_valid(text.data, text.size);
 }
 
+/* Push an attribute; of a key that this group has already, the value replaces the earlier one, as in a dict. */
 static bool take_attribute(Scanner *s, Slice pair) {
   Slice key;
   if (s->held == MAX_ATTRIBUTES) return false;
   Attribute *attribute = &s->attributes[s->held];
   if (!read_pair(pair, &key, &attribute->value, s->limit)) return false;
   attribute->key = key_find(&s->known, key);
-  if (!attribute->key || key.size > s->limit || attribute->key->seen == s->known.group) return false;
+  if (!attribute->key || key.size > s->limit) return false;
+  if (attribute->key->seen == s->known.group) {
+    Attribute *earlier = attribute - 1;
+    while (earlier->key != attribute->key) earlier--;
+    const Value *gone = &earlier->value; /* the reference counts what it repairs in it */
+    if (gone->type == T_ARRAY || gone->type == T_PAIRS) return false;
+    if (gone->type == T_STRING && !utf8_valid(gone->bytes.data, gone->bytes.size)) return false;
+    earlier->value = attribute->value;
+    s->duplicates++;
+    return true;
+  }
   attribute->key->seen = s->known.group;
   s->held++;
   return true;
@@ -170,6 +182,7 @@ static bool write_event(Scanner *s, Slice message, Buffer *out) {
 static PyObject *python_event(Scanner *s, Slice message) {
   Event event;
   size_t before = s->held;
+  long long counted = s->duplicates; /* by write_event */
   PyObject *result = NULL;
   if (read_event(s, message, &event)) {
     PyObject *attributes = python_attributes(s->attributes + before, s->held - before, s->limit);
@@ -179,6 +192,7 @@ static PyObject *python_event(Scanner *s, Slice message) {
     }
   }
   s->held = before;
+  s->duplicates = counted;
   return result;
 }
 

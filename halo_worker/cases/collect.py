@@ -69,10 +69,7 @@ def collect(current: Settings, issue_id: str, *, most: int, ruled: bool) -> Coll
     ) as reader:
         failing = _candidates(reader, list(affected)[:MAX_FAILING], failed_at=affected)
         if not failing:
-            raise InputError(
-                f"the {len(affected)} traces of {issue.issue_id} are not stored any more, or hold no input",
-                hint="'halo doctor' says whether inputs are captured; [store] retention_days how long they stay",
-            )
+            raise _nothing_left(reader, issue.issue_id, list(affected))
         found = kinds(failing)
         chosen = [kind.lead for kind in found[:most]]
         resembling = controls(chosen, _passing(reader, chosen, affected.keys() | others))
@@ -94,6 +91,16 @@ def collect(current: Settings, issue_id: str, *, most: int, ruled: bool) -> Coll
     for case in masked if text else ():
         case["rule"] |= text
     return Collected(issue, masked, len(found), len(affected), problems)
+
+
+def _nothing_left(reader: Reader, issue_id: str, affected: list[str]) -> InputError:
+    """Say why affected traces make no case: they are gone, or nobody recorded what they were given."""
+    sql = "SELECT count(*) AS n FROM traces WHERE trace_id IN (SELECT unnest($1::VARCHAR[]))"
+    if stored := reader.query(sql, [affected])[0]["n"]:
+        what = f"the {stored} stored traces of {issue_id} hold no input: nothing says what the agent was given"
+        return InputError(what, hint="'halo doctor' says whether inputs are captured")
+    what = f"the {len(affected)} traces of {issue_id} are not stored any more"
+    return InputError(what, hint="[store] retention_days says how long they stay; 'halo run' finds it in newer ones")
 
 
 def _rule(issue: Issue, known: IssueMemory, there: measure.Rules, *, needed: bool) -> dict[str, Any] | None:

@@ -7,19 +7,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.status import Status
 
-from halo_worker import run
-from halo_worker.analysis.work import Progress
 from halo_worker.cli.common import talk_console
 from halo_worker.cli.console import talk
 from halo_worker.display import one_line
 from halo_worker.report.formats import plural
+
+if TYPE_CHECKING:
+    from halo_worker.analysis.work import Progress
 
 EVERY_SECONDS = 30.0  # between lines where there is no terminal, unless a turn begins
 
@@ -45,20 +46,21 @@ class Shown:
     def __init__(self, status: Status | None) -> None:
         self._status = status
         self._turn = -1
-        self._said = 0.0
+        self._said = time.monotonic()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Progress | str) -> None:
+        text = one_line(progress) if isinstance(progress, str) else line(progress)
         if self._status is not None:
-            self._status.update(escape(line(progress)))
+            self._status.update(escape(text))
             return
-        now = time.monotonic()
-        if progress.turns != self._turn or now - self._said >= EVERY_SECONDS:
-            self._turn, self._said = progress.turns, now
-            talk(line(progress))
+        turn, now = self._turn if isinstance(progress, str) else progress.turns, time.monotonic()
+        if turn != self._turn or now - self._said >= EVERY_SECONDS:
+            self._turn, self._said = turn, now
+            talk(text)
 
 
 @contextmanager
-def shown() -> Iterator[Callable[[Progress], None]]:
+def shown() -> Iterator[Callable[[Progress | str], None]]:
     """Show the progress of a run while it lasts; Ctrl-C asks it to publish what it has, a second one ends it."""
     with _interruptible():
         if not sys.stderr.isatty():
@@ -69,10 +71,13 @@ def shown() -> Iterator[Callable[[Progress], None]]:
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
-    """Show on a terminal that something takes its time; elsewhere nothing is said."""
-    with talk_console.status(escape(what)) if sys.stderr.isatty() else nullcontext():
-        yield
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal that something takes its time, and how far it is; elsewhere nothing is said."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with talk_console.status(escape(what)) as status:
+        yield lambda step: status.update(escape(one_line(f"{what}: {step}")))
 
 
 @contextmanager
@@ -80,6 +85,8 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+
+    from halo_worker import run  # every engine, which only a run needs
 
     def ask(number: int, frame: FrameType | None) -> None:
         talk("interrupted: what is established is published; once more to end at once")

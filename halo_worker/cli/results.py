@@ -12,8 +12,7 @@ from pathlib import Path
 import click
 
 from halo_receiver.store.queries import NEWEST
-from halo_worker import issues, run
-from halo_worker.alerts import watch
+from halo_worker import issues
 from halo_worker.alerts.journal import alerts_dir
 from halo_worker.cli.common import everywhere, print_rows, settings, show_report
 from halo_worker.cli.console import talk
@@ -155,6 +154,9 @@ def deliver_command(report_id: str | None, sinks: tuple[str, ...], data_dir: Pat
 
     Also to those that had failed for good: mend the sink first. What a sink has taken is not sent twice.
     """
+    from halo_worker import run  # with every engine
+    from halo_worker.alerts import watch
+
     current = settings(data_dir, config)
     if not current.sinks:
         raise InputError("no sinks are configured", hint="add [sinks.NAME] to halo.toml; deploy/halo.toml shows how")

@@ -18,8 +18,8 @@ import click
 from halo_receiver import child_processes
 from halo_receiver.logs import event, set_up
 from halo_receiver.store.lock import DirectoryLock
+from halo_worker import issues, schedule
 from halo_worker import run as conductor
-from halo_worker import schedule
 from halo_worker.alerts import eligible
 from halo_worker.alerts.thread import AlertThread
 from halo_worker.alerts.watch import Watch
@@ -143,7 +143,7 @@ def _worker_lock(current: Settings) -> DirectoryLock:
 def scheduler_of(
     current: Settings,
     ran: Callable[[str, str], None] = lambda *_: None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[Progress | str], None] = lambda _: None,
 ) -> schedule.Scheduler:
     """Return what runs the schedules. `ran` is told how each run ended, `progress` how far it is."""
 
@@ -175,7 +175,7 @@ def scheduler_of(
         current.schedules,
         data_dir=current.store.data_dir,
         work=work,
-        watermark=conductor.watermarks(current),
+        watermark=issues.watermarks(current),
         clock=time.time_ns,
         say=partial(event, log),
     )
@@ -184,7 +184,7 @@ def scheduler_of(
 def _work_once(current: Settings) -> int:
     """Run what is due of every schedule, and one that has never run."""
     scheduler = scheduler_of(current)
-    watermark, now = conductor.watermarks(current), time.time_ns()
+    watermark, now = issues.watermarks(current), time.time_ns()
     ran = [
         scheduler.run_now(name) if watermark(name, now) is None else scheduler.run_due(name)
         for name in current.schedules
@@ -221,7 +221,7 @@ def _serve_metrics(current: Settings, metrics: WorkerMetrics) -> MetricsServer |
 def _say_next(current: Settings) -> None:
     """Tell a person who has just started it what to do; a log of JSON lines has no place for that."""
     address = ReceiverAddress.read(current.store.data_dir)
-    plan = schedule.plan(current.schedules, conductor.watermarks(current), time.time_ns())
+    plan = schedule.plan(current.schedules, issues.watermarks(current), time.time_ns())
     due = min((item.next_run for item in plan if item.next_run), default=None)
     if address is not None and address.grpc:
         scheme = "https" if current.receiver.tls_cert_file else "http"

@@ -84,16 +84,22 @@ def import_command(
     if not of_store and (last_ or since or until):
         raise InputError("--last, --since and --until are for another store; files are read whole")
     current = settings(data_dir, config, make=True)
-    with working("reading traces"):
+    with working("reading traces") as step:
         if of_store:
             window = window_of(last_, since, until, now_ns=now_ns, default="24h")
             assert window is not None
             imported = elsewhere.copy(
-                current.source(paths[0]), window, current.store.data_dir, now_ns=now_ns, arrival=arrival, say=talk
+                current.source(paths[0]),
+                window,
+                current.store.data_dir,
+                now_ns=now_ns,
+                arrival=arrival,
+                say=talk,
+                step=step,
             )
         else:
             imported = inputs.import_files(
-                paths, current.store.data_dir, now_ns=now_ns, arrival=arrival, say=talk, form=form
+                paths, current.store.data_dir, now_ns=now_ns, arrival=arrival, say=talk, form=form, step=step
             )
     say_problems(tuple(imported.problems))
     for what, count in sorted(imported.mended.items()):
@@ -137,8 +143,8 @@ def pull_command(
         restart=restart,
         arrival=arrival,
     )
-    with working(f"pulling from {place.name}"):
-        pulled = pull.pull(asked, current.store.data_dir, os.environ, now_ns=now_ns, say=talk)
+    with working(f"pulling from {place.name}") as step:
+        pulled = pull.pull(asked, current.store.data_dir, os.environ, now_ns=now_ns, say=talk, step=step)
     say_problems(tuple(pulled.problems))
     state = pulled.state
     talk(

@@ -51,8 +51,8 @@ COMMANDS = {
 # What people type who know other tools.
 SYNONYMS = {
     "alarms": "alerts", "alert": "alerts", "analyse": "run", "analyze": "run", "ask": "run", "check": "doctor",
-    "config": "init", "configure": "init", "dashboard": "page", "erase": "delete", "fetch": "pull",
-    "findings": "issues", "follow": "tail", "forget": "delete", "health": "ping", "ingest": "import",
+    "config": "init", "configure": "init", "dashboard": "page", "erase": "delete", "errors": "issues",
+    "failures": "issues", "fetch": "pull", "findings": "issues", "follow": "tail", "forget": "delete", "health": "ping", "ingest": "import",
     "list": "traces", "live": "tail", "load": "import", "log": "traces", "logs": "traces", "ls": "traces",
     "ps": "status", "purge": "delete", "remove": "delete", "rm": "delete", "search": "traces", "serve": "up",
     "server": "up", "show": "trace", "spans": "query", "sql": "query", "start": "up", "stats": "status", "ui": "page",

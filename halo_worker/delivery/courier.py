@@ -23,7 +23,6 @@ from halo_worker.delivery.file import FileSink
 from halo_worker.delivery.github import GitHub
 from halo_worker.delivery.redaction import redacted, redactor
 from halo_worker.delivery.sink import Parcel, Sink, filtered
-from halo_worker.delivery.slack import SlackSink
 from halo_worker.delivery.tracker import TrackerSink
 from halo_worker.delivery.webhook import WebhookSink
 from halo_worker.errors import ConfigError, DeliveryError, DirectoryInUse, ReportError, SinkUnavailable
@@ -48,10 +47,16 @@ class Delivery:
     reason: str = ""
 
 
+def _slack(_: str, config: SinkConfig) -> Sink:
+    from halo_worker.delivery.slack import SlackSink  # the library takes as long to load as all else of a small command
+
+    return SlackSink(config)
+
+
 _MAKERS: Mapping[str, Callable[[str, SinkConfig], Sink]] = {
     "file": lambda _, config: FileSink(config),
     "webhook": WebhookSink,
-    "slack": lambda _, config: SlackSink(config),
+    "slack": _slack,
     "github": lambda _, config: TrackerSink(config, GitHub(config)),
 }
 

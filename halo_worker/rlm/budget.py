@@ -74,6 +74,7 @@ class Ledger:
         self.turns = 0  # of the root agent
         self.stopped: Stop | None = None  # the first limit that was reached
         self.reason = ""
+        self.unreached = ""  # the fault of the last attempt, until a model has answered once
         self.unpriced_calls = 0  # whose cost nobody knows: the limit in dollars cannot hold them
         self.estimated_calls = 0  # whose provider reported no usage
         self._clock = clock
@@ -98,7 +99,11 @@ class Ledger:
     def stop(self, stop: Stop, reason: str) -> None:
         """Note the first limit that was reached."""
         if self.stopped is None:
-            self.stopped, self.reason = stop, reason
+            self.stopped, self.reason = self.cause(stop, reason)
+
+    def cause(self, stop: Stop, reason: str) -> tuple[Stop, str]:
+        """Return what ended a run: a time in which no model ever answered ended by what kept it from answering."""
+        return ("error", f"{self.unreached}; {reason}") if stop == "seconds" and self.unreached else (stop, reason)
 
     def hold_back(self, tokens: int, cost_usd: float | None) -> None:
         """Keep this much for the last call; a third of a limit at most."""

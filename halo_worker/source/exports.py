@@ -1,4 +1,4 @@
-"""Export files of other stores: JSON documents or JSON lines of the records that their APIs give."""
+"""Export files of other stores: JSON documents, JSON lines, CSV or Parquet of the records that their APIs give."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from halo_receiver.conventions.values import number as number_of
+from halo_receiver.conventions.values import python_repr, structured
 from halo_receiver.decode.json_text import value_of
 from halo_receiver.decode.repair import Repair, Undecodable
+from halo_receiver.errors import InputError as ReceiverInputError
 from halo_receiver.files import MAX_RECORD_BYTES, FilePart
 from halo_receiver.files.find import find
 from halo_receiver.files.part import Gathering
 from halo_receiver.files.streams import Stream
 from halo_receiver.span import LogRecord, Rejection, Span
+from halo_receiver.store import foreign_tables
 from halo_worker.source import langfuse, langsmith, phoenix
 
 Taken = Iterator[Span | LogRecord | Rejection]
@@ -20,6 +24,11 @@ TAKE: dict[str, Callable[[dict[str, Any], Repair], Taken]] = {
     "langfuse": langfuse.take, "phoenix": phoenix.take, "langsmith": langsmith.take,
 }  # fmt: skip
 NAMES = {"langfuse": "Langfuse", "phoenix": "Phoenix", "langsmith": "LangSmith"}  # by the word of --from
+_HEAD_BYTES = 64 * 1024
+_COLUMNS = frozenset(
+    {b"id", b"trace_id", b"traceId", b"run_id", b"run_type", b"context.span_id", b"startTime", b"start_time"}
+)
+_SCORES = frozenset({"score", "value", "result.score"})  # numbers, where a table keeps all as text
 _DEPTH = 3  # of wrappers around the records: {"data": [{…}]}
 
 
@@ -28,7 +37,9 @@ def read(paths: Sequence[Path | str], form: str, *, stdin: BinaryIO | None = Non
     for source in find(paths):
         name = str(source) if isinstance(source, Path) else "(stdin)"
         try:
-            if isinstance(source, Path):
+            if isinstance(source, Path) and (table := _table_form(source)):
+                yield from _read_table(source, table, form)
+            elif isinstance(source, Path):
                 with source.open("rb") as file:
                     yield from _read(Stream(file), name, form)
             elif stdin is not None:
@@ -49,6 +60,49 @@ def taken(value: Any, form: str, gathering: Gathering, line: int = 1, depth: int
     if depth >= _DEPTH:
         return 0
     return sum(taken(item, form, gathering, line, depth + 1) for item in inner if isinstance(item, (dict, list)))
+
+
+def _table_form(path: Path) -> foreign_tables.Form | None:
+    """Tell Parquet by its first bytes, and CSV by a first line that names a column of such records."""
+    with path.open("rb") as file:
+        head = file.read(4) if not path.name.endswith((".gz", ".zst")) else b""
+    if head == b"PAR1":
+        return "parquet"
+    with path.open("rb") as file:
+        line = next(Stream(file).lines(_HEAD_BYTES), None) or b""
+    names = {name.strip(b'\xef\xbb\xbf" \t') for name in line.split(b",")}
+    return "csv" if _COLUMNS & names and line[:1] not in (b"{", b"[") else None
+
+
+def _read_table(path: Path, table: foreign_tables.Form, form: str) -> Iterator[FilePart]:
+    gathering, count = Gathering(str(path)), 0
+    try:
+        for number, row in enumerate(foreign_tables.rows(path, table), 1):
+            record = {key: _cell(key, value) for key, value in row.items()}
+            count += taken(record, form, gathering, number)
+            gathering.bytes += sum(len(value) for value in row.values() if isinstance(value, str))
+            if gathering.full() and (part := gathering.take()):
+                yield part
+    except ReceiverInputError as error:
+        gathering.problems.append(f"{path}: {error}")
+    if not count and not gathering.problems:
+        gathering.problems.append(f"{path}: holds no records of {NAMES[form]}, passed over")
+    if part := gathering.take():
+        yield part
+
+
+def _cell(key: str, value: Any) -> Any:
+    """Give the structure that a cell holds as JSON or as Python prints it; scores as numbers or truth values."""
+    if not isinstance(value, str):
+        return value
+    if value[:1] in ("{", "["):
+        found = structured(value)
+        found = python_repr(value) if found is None else found
+        return found if isinstance(found, (dict, list)) else value
+    if key in _SCORES:
+        found = {"true": True, "false": False}.get(value.lower())
+        return found if found is not None else value if (score := number_of(value)) is None else score
+    return value
 
 
 def _read(stream: Stream, name: str, form: str) -> Iterator[FilePart]:

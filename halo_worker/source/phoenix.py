@@ -45,9 +45,23 @@ def take(record: Record, repair: Repair) -> Iterator[Span | LogRecord | Rejectio
         yield _span(record, context, repair)
 
 
+def _flatten(key: str, value: Any, out: dict[str, Any]) -> None:
+    """Name the members of a list of objects by their place, as they were sent: tables keep the list in one column."""
+    if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
+        out[key] = value
+        return
+    for place, item in enumerate(value):
+        for name, inner in item.items():
+            if inner is not None:
+                _flatten(f"{key}.{place}.{name}", inner, out)
+
+
 def _span(record: Record, context: Record, repair: Repair) -> Span | Rejection:
     attributes = dict_of(record.get("attributes"))
-    nested = {key[len("attributes.") :]: value for key, value in record.items() if key.startswith("attributes.")}
+    nested: dict[str, Any] = {}
+    for key, value in record.items():
+        if key.startswith("attributes."):
+            _flatten(key.removeprefix("attributes."), value, nested)
     kind = record.get("span_kind")
     if kind and "openinference.span.kind" not in attributes:
         attributes = {"openinference.span.kind": kind} | attributes

@@ -75,5 +75,7 @@ def test_two_receivers_and_a_report_as_of_one(make_lake: Callable[..., Lake], s3
     desk = company.host("desk")
     eventually(lambda: company.spans() == sent + copies, seconds=60)
     single.terminate()
-    assert findings(desk) == findings(alone, "--local")
+    found = findings(desk)
+    assert found == findings(alone, "--local")
+    assert found
     assert desk.query("SELECT count(*) AS n FROM spans", "--lake") == [{"n": sent}]

@@ -17,6 +17,10 @@ from halo_receiver.store import lake
 from halo_receiver.store.lake_reader import LakeReader, Span, pull
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.settling import Settle
+from halo_worker import window_reader
+from halo_worker.config import load_settings
+from halo_worker.request import Request
+from halo_worker.window import last
 from tests.generator.load import store
 from tests.lake.conftest import Lake
 from tests.lake.services import S3, Postgres
@@ -52,7 +56,7 @@ def counted(config: LakeConfig) -> tuple[int, int]:
 @pytest.fixture
 def local(make_lake: Callable[..., Lake]) -> Lake:
     """A lake whose files are in a directory: what is tested here is who may write, not where to."""
-    found = make_lake(data="/", lease_seconds="1")
+    found = make_lake(data="/", lease_seconds="1", buckets="4")
     found.environment["HALO_LAKE_DATA"] = str(found.root / "lake")
     lake.create(found.config)
     with found.state() as state:
@@ -131,11 +135,37 @@ def traces(config: LakeConfig, span: Span, folder: Path) -> set[str]:
         return {row["trace_id"] for row in reader.query("SELECT trace_id FROM traces")}
 
 
-def test_the_parts_of_a_window_are_its_traces_once_each(local: Lake, tmp_path: Path) -> None:
+def test_a_report_says_how_far_a_host_that_is_gone_has_published(local: Lake) -> None:
+    """Its disk may come back, or not: what it had acknowledged and not published is not in the window."""
+    with local.state() as state:
+        state.seen("gone", host="edge-7", data_dir="/srv/halo", published_until_ns=SECOND)
+        state.seen("here", host="edge-8", data_dir="/srv/halo", published_until_ns=time.time_ns())
+    current = load_settings(environment=local.environment)
+    window = last(3600, time.time_ns())
+    with window_reader.opened(current, Request(window=window), time.time_ns()) as (reader, opened, problems):
+        assert (reader.query("SELECT * FROM traces"), opened) == ([], window)
+    assert problems == ["receiver edge-7 (/srv/halo) has published up to 1970-01-01T00:00:01.000000000Z"]
+
+
+def test_no_error_repeats_the_catalogs_password(local: Lake) -> None:
+    words = local.words()
+    wrong = LakeConfig.model_validate(
+        {**words, "catalog": f"{words['catalog']} port=1 password=hunter2 connect_timeout=2"}
+    )
+    with pytest.raises(LakeUnavailable) as told:
+        lake.size(wrong)
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_trace_is_in_its_bucket_and_in_one_part_of_a_window(local: Lake, tmp_path: Path) -> None:
     config, directory = local.config, tmp_path / "segments"
     published(
         config, directory, store([agent(trace, number) for trace in range(1, 21) for number in (1, 2)], directory).name
     )
+    with LakeReader.of(config, where=f"trace_id = '{3:032x}'") as reader:
+        [plan] = reader.query("EXPLAIN ANALYZE SELECT * FROM _span_rows")
+        assert "Total Files Read: 1" in str(plan)  # its bucket's, of four
+        assert reader.query("SELECT count(*) AS n FROM spans") == [{"n": 2}]
     parts = [traces(config, Span(0, 2**62, None, part, 3), tmp_path / str(part)) for part in range(3)]
     assert sum(len(part) for part in parts) == len(set.union(*parts)) == 20
 

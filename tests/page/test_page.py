@@ -232,6 +232,16 @@ def test_pages_of_a_list_keep_its_filters() -> None:
     assert paging.cut(range(25)) == list(range(10, 20))
 
 
+def test_the_page_loads_neither_arrow_nor_what_delivers_reports() -> None:
+    """Each is tens of MiB in a process that stays."""
+    heavy = ("pyarrow", "pandas", "openai", "pygal", "slack_sdk", "httpx", "opentelemetry")
+    code = f"import sys, halo_worker.page.server; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_command_says_where_and_ends_when_asked(tmp_path: Path) -> None:
     """A process of its own, whose address is left in the data directory while it runs."""
     log = tmp_path / "log"

@@ -13,7 +13,7 @@ import pytest
 
 from halo_receiver.backlog import Backlog
 from halo_receiver.store.reader import Reader
-from halo_worker import inputs, run, segments_client
+from halo_worker import inputs, issues, run, segments_client
 from halo_worker.alerts import eligible, sealed, watch
 from halo_worker.alerts.conditions import Known, decide
 from halo_worker.alerts.journal import Event, Journal, Look, alerts_dir, episodes, shortened
@@ -143,7 +143,7 @@ def test_what_a_report_knows_is_not_new_and_what_was_resolved_is_told_when_it_is
     traffic(data, 0, 5)
     report = run.run(current, _by_hand(0, 10 * MINUTE), now_ns=nano(10 * MINUTE)).report
     [issue_id] = [one.issue_id for one in report.findings if one.detector and one.detector.name == "error_timeout"]
-    Decisions(run.reports_dir(current)).append(issue_id, "resolve", now_ns=nano(20 * MINUTE))
+    Decisions(issues.reports_dir(current)).append(issue_id, "resolve", now_ns=nano(20 * MINUTE))
     traffic(data, 19 * MINUTE, 5)
     traffic(data, 20 * MINUTE - 5, 5, tool="export")
     worker = Worker(current).at(30 * MINUTE)

@@ -49,7 +49,7 @@ def test_an_entry_takes_its_settings_from_the_environment_too(tmp_path: Path) ->
         ("[schedules.x]\ninterval = '1h'\nsinks = ['slak']", "names the sink 'slak'"),
         ("[sinks.x]\ntype = 'webhook'", "a webhook sink needs url"),
         ("[sinks.x]\ntype = 'slack'\nurl = 'ftp://x'", "url must begin with http"),
-        ("[sinks.x]\ntype = 'github'\nrepo = 'acme/agents'", "a github sink needs repo and token"),
+        ("[sinks.x]\ntype = 'github'\nrepo = 'acme/agents'", "a github sink needs a token, in the environment"),
         ("[sinks.x]\ntype = 'github'\nrepo = 'acme'", "repo is OWNER/NAME"),
         ("[budget]\nmax_turn = 3", "has no setting 'max_turn'"),
     ],

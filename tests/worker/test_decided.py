@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from halo_worker import run
+from halo_worker import issues, run
 from halo_worker.config import Settings, load_settings
 from halo_worker.errors import InputError
 from halo_worker.report.decisions import Decisions
@@ -42,7 +42,7 @@ class Shop:
         self.decisions.append(issue_id, action, now_ns=(FIRST + (day + 1) * DAY - HOUR) * SECOND, **more)
 
     def states(self, issue_id: str) -> list[str]:
-        return [point.state for point in run.memory(self.settings).issues[issue_id].history]
+        return [point.state for point in issues.memory(self.settings).issues[issue_id].history]
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_files_with_a_directory_are_compared_and_a_schedule_must_exist(shop: Sho
     outside = halo("run", "--input", str(shop.data_dir.parent / "day0.jsonl"), "--remember")
     assert (outside.code, "--data-dir" in outside.err) == (2, True)
     halo("run", "--input", str(shop.data_dir.parent / "day0.jsonl"), "--detectors-only", *where)
-    assert shop.states(next(iter(run.memory(shop.settings).issues))) == ["new"]
+    assert shop.states(next(iter(issues.memory(shop.settings).issues))) == ["new"]
 
 
 def test_a_fix_in_a_release_is_tried_by_that_release_and_later_ones(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -11,12 +12,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from rich import console
 from rich.cells import cell_len
 
+from halo_receiver.store.reader import Reader
+from halo_worker import inputs
+from halo_worker.analysis import detectors
 from halo_worker.cli import words
+from halo_worker.cli.progress import Shown
 from halo_worker.cli.results import can_browse
 from halo_worker.cli.traces import short_ids, when
 from halo_worker.config import load_settings
+from tests.fixtures_receiver import trace_request
 from tests.worker.conftest import Halo
 
 QUESTION = "Please send back 注文 the blue coat, it was too small for me and I never wore it"
@@ -209,3 +216,36 @@ def test_help_loads_neither_arrow_nor_the_openai_client() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.endswith("loaded: []\n")
+
+
+def test_small_commands_load_no_engine(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom halo_worker.cli import main\ntry:\n    main(['issues'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'openai', 'slack_sdk', 'apscheduler', 'aiohttp', 'halo_worker.run'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.endswith("loaded: []\n")
+
+
+def test_an_import_and_the_detectors_say_how_far_they_are(tmp_path: Path) -> None:
+    """In words, which a terminal shows in one line that renews itself."""
+    (tmp_path / "spans.pb").write_bytes(trace_request((1, 1), (2, 2)))
+    said: list[str] = []
+    with console.Console(file=io.StringIO()).status("reading") as status:
+        shown = Shown(status)
+
+        def step(text: str) -> None:
+            shown(text)
+            said.append(str(status.status))
+
+        imported = inputs.write_segments(
+            [str(tmp_path / "spans.pb")], tmp_path / "out", now_ns=1, arrival="span-time", step=step
+        )
+        with Reader(imported.segments) as reader:
+            detectors.every_finding(reader, only=detectors.DETECTORS[:2], step=step)
+    names = [unit.name for unit in detectors.DETECTORS[:2]]
+    assert said == [
+        "2 spans and log records so far", "preparing the tables of the window",
+        f"detector 1 of 2: {names[0]}", f"detector 2 of 2: {names[1]}",
+    ]  # fmt: skip

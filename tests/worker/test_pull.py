@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import duckdb
 import httpx
 import pytest
 
@@ -330,6 +332,47 @@ def test_what_goes_wrong_is_said_in_one_line(tmp_path: Path) -> None:
         pull.pull(asked_for("langfuse", "http://127.0.0.1:1"), tmp_path, {}, now_ns=NOW, say=print)
 
 
+def test_exports_as_tables_are_read(halo: Halo, tmp_path: Path) -> None:
+    """CSV, whose cells hold JSON or what Python prints, and Parquet; a torn one is named."""
+    connection = duckdb.connect()
+    langfuse = [observation(1, traceId="f" * 32), SCORE | {"traceId": "f" * 32, "value": 0.5, "dataType": "NUMERIC"}]
+    langsmith = [RUN | {"inputs": {"messages": [{"role": "user", "content": 'a "quoted",\nline'}]}}]
+    for name, records in (("langfuse", langfuse), ("langsmith", langsmith)):
+        keys = list(dict.fromkeys(key for record in records for key in record))
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            table = csv.DictWriter(file, keys)
+            table.writeheader()
+            for record in records:
+                table.writerow({k: json.dumps(v) if isinstance(v, (dict, list)) else v for k, v in record.items()})
+    flat = {"context.span_id": "a" * 16, "context.trace_id": "b" * 32, "name": "chat", "span_kind": "LLM",
+            "start_time": "2026-03-01 10:00:00.5+00:00", "end_time": "2026-03-01 10:00:01+00:00",
+            "attributes.llm.model_name": "m", "attributes.llm.token_count.prompt": 5,
+            "attributes.llm.input_messages": [{"message.role": "user", "message.content": "hi"}]}  # fmt: skip
+    (tmp_path / "phoenix.json").write_text(json.dumps(flat))
+    connection.execute(f"COPY (FROM read_json('{tmp_path}/phoenix.json')) TO '{tmp_path}/phoenix.parquet'")
+    with (tmp_path / "phoenix.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(flat))
+        table.writeheader()
+        table.writerow(flat | {"context.span_id": "c" * 16})  # the messages as Python prints them
+    for name, words in (
+        ("langfuse.csv", "1 span and 1 log record"),
+        ("langsmith.csv", "1 span and 0 log"),
+        ("phoenix.parquet", "1 span and"),
+        ("phoenix.csv", "1 span and"),
+    ):
+        done = halo("import", "--from", name.split(".")[0], name)
+        assert words in done.err, done.err
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1" + b"x" * 40)
+    assert "torn.parquet: is no PARQUET that can be read" in halo("import", "--from", "phoenix", "torn.parquet").err
+    rows_ = json.loads(halo("query", "SELECT * FROM spans ORDER BY span_id", "--format", "json").out)
+    read = [row for row in rows_ if row["model"] == "m"]
+    expected = [("hi", 5, 500_000_000)] * 2
+    assert [(row["input_text"], row["input_tokens"], row["duration_ns"]) for row in read] == expected
+    scored = "SELECT attributes->>'gen_ai.evaluation.score.value' AS v FROM logs"
+    assert json.loads(halo("query", scored, "--format", "json").out) == [{"v": "0.5"}]
+    assert sum("quoted" in json.dumps(row["attributes"]) for row in rows_) == 1
+
+
 def test_exports_of_the_stores_are_read_as_their_apis_are(halo: Halo, tmp_path: Path) -> None:
     """JSON documents, wrapped or not, and JSON lines; what is of another form is named."""
     below = [observation(0, traceId="d" * 32, sessionId=None)]
@@ -340,7 +383,7 @@ def test_exports_of_the_stores_are_read_as_their_apis_are(halo: Halo, tmp_path: 
     stored = {"id": "e" * 16, "trace_id": "e" * 32, "type": "GENERATION", "start_time": "2026-03-01 10:00:00.000",
               "provided_model_name": "gpt-4o", "usage_details": '{"input": 5}', "session_id": "s-3"}  # fmt: skip
     (tmp_path / "blob.jsonl").write_text(json.dumps(stored))
-    (tmp_path / "table.csv").write_text("id,name\n1,2\n")
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     done = halo("import", "--from", "langfuse", "langfuse.json", "more.jsonl", "blob.jsonl", "table.csv")
     assert done.code == 0, done.err
     assert "imported 6 spans and 1 log record from 4 files" in done.err

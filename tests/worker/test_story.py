@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from halo_worker import run
+from halo_worker import issues, run
 from halo_worker.analysis import detectors
 from halo_worker.analysis.detectors import Unit
 from halo_worker.config import Settings, load_settings
@@ -107,7 +107,7 @@ class Worker:
             return run.run_schedule(settings, name, window, now_ns=self.now).report.status == "complete"
 
         self._scheduler = Scheduler(
-            settings.schedules, data_dir=settings.store.data_dir, work=work, watermark=run.watermarks(settings),
+            settings.schedules, data_dir=settings.store.data_dir, work=work, watermark=issues.watermarks(settings),
             clock=lambda: self.now, say=lambda *_, **__: None,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from halo_worker import inputs, run
+from halo_worker import inputs, issues, run
 from halo_worker.cli import verify as command
 from halo_worker.cli.detectors import NEW
 from halo_worker.config import load_settings
@@ -60,7 +60,7 @@ def shop(fixed_in_two: Path, tmp_path: Path) -> Shop:
 
 
 def issue_of(shop: Shop) -> str:
-    [issue_id] = run.memory(shop.settings).issues
+    [issue_id] = issues.memory(shop.settings).issues
     return issue_id
 
 
@@ -117,9 +117,9 @@ def test_without_a_side_the_decision_says_what_changed(shop: Shop) -> None:
     """With a release, it and those after it; else the time of the decision. What is still to come is no mistake."""
     issue_id = issue_of(shop)
     shop.decide(1, "resolve", issue_id, release="2.0")
-    assert sizes(shop, by_decision(run.memory(shop.settings).find(issue_id), None, NOW)) == (200, 200)
+    assert sizes(shop, by_decision(issues.memory(shop.settings).find(issue_id), None, NOW)) == (200, 200)
     shop.decide(2, "resolve", issue_id)
-    assert sizes(shop, by_decision(run.memory(shop.settings).find(issue_id), None, NOW)) == (200, 200)
+    assert sizes(shop, by_decision(issues.memory(shop.settings).find(issue_id), None, NOW)) == (200, 200)
     verified = asked(shop, issue_id, now_ns=window(2).end_ns - 3599 * SECOND).verified
     assert isinstance(verified, conductor.Verification)
     assert (verified.verdict, verified.after.of, verified.needed) == ("too few", 0, 36)
@@ -220,7 +220,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(shop: Shop, halo: Halo) -> 
 
 def found_by_a_model(shop: Shop) -> None:
     """Publish the issue as a model's, HALO-0000000a with SQL and HALO-0000000b without, and as an expectation's."""
-    issue = run.memory(shop.settings).find(issue_of(shop))
+    issue = issues.memory(shop.settings).find(issue_of(shop))
     sql = "SELECT trace_id, span_id FROM spans WHERE tool_name = 'refund' AND status_code = 'ERROR'"
     archive = Archive(shop.data_dir / "reports")
     report = archive.reports()[0][0]
@@ -284,7 +284,7 @@ def test_without_a_rule_a_model_judges_a_sample_of_both_sides(shop: Shop, monkey
 def test_a_release_that_is_still_to_come_is_waited_for(shop: Shop) -> None:
     issue_id = issue_of(shop)
     shop.decide(4, "resolve", issue_id, release="3.0")
-    plan = by_decision(run.memory(shop.settings).find(issue_id), None, NOW)
+    plan = by_decision(issues.memory(shop.settings).find(issue_id), None, NOW)
     assert sizes(shop, plan)[1] == 0
     waiting = conductor.verify(shop.settings, conductor.Question(issue_id, None), now_ns=NOW).verified
     assert waiting.warnings[-1] == "no trace is of service.version 3.0 or later yet; the newest that was sent is 2.1"
@@ -294,7 +294,7 @@ def test_a_release_that_is_still_to_come_is_waited_for(shop: Shop) -> None:
 def test_a_resolution_is_checked_by_the_windows_after_it(shop: Shop, halo: Halo) -> None:
     """And the report says in which releases the issue was seen."""
     issue_id = issue_of(shop)
-    seen = run.memory(shop.settings).find(issue_id).finding
+    seen = issues.memory(shop.settings).find(issue_id).finding
     assert [one and one.version for one in (seen.first_release, seen.last_release)] == ["1.0", "1.0"]
     shop.decide(2, "resolve", issue_id, release="2.1")
     checked = run.run_schedule(shop.settings, "daily", window(3), now_ns=window(3).end_ns + SECOND)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from halo_receiver.store.reader import Reader
@@ -39,14 +39,20 @@ _FILLED = re.compile(r"\{(subject|key|what)\}")
 __all__ = ["DETECTORS", "REPLACED", "Own", "Unit", "run_detectors"]
 
 
-def run_detectors(reader: Reader, exclusions: Exclusions | None = None, own: Own | None = None) -> Draft:
+def run_detectors(
+    reader: Reader,
+    exclusions: Exclusions | None = None,
+    own: Own | None = None,
+    step: Callable[[str], None] = lambda _: None,
+) -> Draft:
     """Run every detector over the window and return what they found, the most frequent first, with quotes.
 
     Hits that a person called wrong (`exclusions`) do not count. `own`: detectors that the user adds, and mutes.
+    `step` is told in words how far they are.
     Makes the tables of `overview` and `tables` on the reader's connection.
     """
     started = time.monotonic()
-    ran = _run(reader, own)
+    ran = _run(reader, own, step=step)
     findings = _found(reader, ran.units, exclusions)
     traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
     captured = capture.captured(reader)
@@ -72,22 +78,30 @@ def every_finding(
     exclusions: Exclusions | None = None,
     own: Own | None = None,
     only: Sequence[Unit] | None = None,
+    step: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[DraftFinding], Ran]:
     """Return all that the detectors find in the window, however rare, and which ran; quotes are not yet proven.
 
     Makes the tables of `run_detectors`; with `only`, some of halo's own, those that these read.
     """
-    ran = _run(reader, own, only)
+    ran = _run(reader, own, only, step)
     return _found(reader, ran.units, exclusions), ran
 
 
-def _run(reader: Reader, own: Own | None, only: Sequence[Unit] | None = None) -> Ran:
+def _run(
+    reader: Reader,
+    own: Own | None,
+    only: Sequence[Unit] | None = None,
+    step: Callable[[str], None] = lambda _: None,
+) -> Ran:
     """Make `_blamed` from the hits of detectors; return which ran, and why others did not."""
     with_own = own is not None and bool(own.paths)  # whose rules may read any table
+    step("preparing the tables of the window")
     trial.prepare(reader, None if with_own else only)
     among = DETECTORS if only is None else only
     units = [unit for unit in among if own is None or unit.name not in own.mute]
-    for unit in units:
+    for number, unit in enumerate(units, 1):
+        step(f"detector {number} of {len(units)}: {unit.name}")
         trial.insert(reader, unit)
     ran = Ran() if own is None else run_own(reader, own)
     ran.units = [*units, *ran.units]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -169,7 +170,25 @@ def steps_of(rows: Sequence[dict[str, Any]], messages: dict[str, Any]) -> tuple[
         error = "error_message" if row["error_message"] else "status_message"
         steps.append(step)
         step.parts += _texts(row, error, "error")
+    for step in steps:
+        step.parts = [_without_prompts(part, shared) for part in step.parts]
     return [(name, text) for text, name in shared.items()], steps
+
+
+def _without_prompts(part: tuple[str, str, str, int], shared: Mapping[str, str]) -> tuple[str, str, str, int]:
+    """Name the long system prompts that a span around model calls was given, which stand once."""
+    label, text, _, length = part
+    if label != "given" or length > TEXT:
+        return part
+    for kind, name in shared.items():
+        prompt = kind.removeprefix("system: ")
+        if prompt != kind and len(prompt) >= REPEATED:
+            for written in {
+                prompt,
+                *(json.dumps(prompt, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)),
+            }:
+                text = text.replace(written, f"…[{name}]")
+    return _part(label, text)
 
 
 def _head(row: dict[str, Any]) -> str:

@@ -121,7 +121,7 @@ class Agent:
                 return ended
             stop, reason = "turns", f"all {self.turns} turns are used"
         except Denied as denied:
-            stop, reason = denied.stop, denied.reason
+            stop, reason = self.context.ledger.cause(denied.stop, denied.reason)
         except (ModelRefused, ModelUnavailable) as error:
             stop, reason = "error", _describe(error)
         if self.root:

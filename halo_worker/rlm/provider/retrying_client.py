@@ -90,6 +90,7 @@ class RetryingClient:
         self.ledger = ledger
         self._trajectory = trajectory
         self._max_retries = max_retries
+        self._answered = False  # by any model of this run
         self._backoff = backoff_seconds
         self._interrupted = interrupted
         self._healths: dict[int, _Health] = {}  # by model: where one is down, another may not be
@@ -134,9 +135,11 @@ class RetryingClient:
         for number in itertools.count(1):
             attempt = await self._attempt(request, number)
             if attempt.reply is not None:
-                health.exhausted, health.answers = 0, True
+                health.exhausted, health.answers, self.ledger.unreached = 0, True, ""
+                self._answered = True
                 return attempt.reply
             assert attempt.fault is not None
+            self.ledger.unreached = "" if self._answered else str(attempt.fault)
             if isinstance(attempt.fault, RequestChanged) and changed < MAX_CHANGES:
                 changed += 1
                 event(_log, "model request changed", reason=str(attempt.fault)[:LOGGED_CHARACTERS])

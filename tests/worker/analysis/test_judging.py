@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import judging
 from halo_worker.analysis import expectations
-from halo_worker.analysis.tools.steps import pages
+from halo_worker.analysis.tools.steps import pages, steps_of
 from halo_worker.errors import ConfigError
 from tests.generator.load import reader_of, spans_of, store
 from tests.scripted_model import Request, Say
@@ -246,6 +246,28 @@ def test_what_retries_send_again_is_told_once(halo_run: Run) -> None:
     assert shown.count("…[as in S1]") == 2
     assert "| given" not in shown
     assert "→ 502 Bad Gateway 2" in shown
+
+
+def test_a_system_prompt_that_a_span_around_the_call_repeats_stands_once() -> None:
+    """As the AI SDK's outer span does, in JSON."""
+    prompt = "Tu réponds aux clients.\n" + "Never promise a day. " * 20
+    rows = [
+        _row("a", "chain", input_text=json.dumps({"system": prompt, "prompt": "When?"}, ensure_ascii=False)),
+        _row("b", "llm", output_text="Tomorrow."),
+    ]
+    messages = [{"role": "system", "content": prompt}, {"role": "user", "content": "When?"}]
+    shared, steps = steps_of(rows, {"b": messages})
+    assert [name for name, _ in shared] == ["P1"]
+    assert steps[0].parts[0][1] == '{"system": "…[P1]", "prompt": "When?"}'
+
+
+def _row(span: str, kind: str, **texts: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"span_id": span, "name": kind, "span_type": kind, "tools_offered": [], "tool_calls": None}
+    row |= dict.fromkeys(("status_code", "agent_name", "model", "tool_name", "duration_ns", "finish_reason"))
+    for name in ("input_text", "output_text", "error_message", "status_message"):
+        text = texts.get(name)
+        row |= {name: text, f"{name}_end": text, f"{name}_length": len(text or "")}
+    return row
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -31,6 +31,20 @@ def spent(ledger: Ledger) -> int:
     return ledger.usage.input_tokens + ledger.usage.output_tokens
 
 
+async def test_a_time_in_which_no_model_answered_ended_by_what_kept_it_from_answering(
+    scripted_model: Scripted, session: NewSession
+) -> None:
+    """And not by the clock, so that it is told as a model that could not be asked."""
+    dead, alive = (
+        session(scripted_model(script), max_retries=0) for script in ([Fault(503)], [Say("three"), Fault(503)])
+    )
+    for question in ("how many?", "how many more?"):
+        await dead.query(question)
+        await alive.query(question)
+    assert dead.ledger.cause("seconds", "time is up") == ("error", "503 scripted fault; time is up")
+    assert alive.ledger.cause("seconds", "time is up") == ("seconds", "time is up"), "it has answered once"
+
+
 async def test_what_is_reserved_is_not_left_and_what_was_not_used_comes_back() -> None:
     ledger = Ledger(BudgetLimits(tokens=100_000, cost_usd=None))
     one = await ledger.reserve(1_000, 4_000, free)
