@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -73,6 +73,10 @@ class DetectorsConfig(Section):
         default_factory=list, description="Files and folders with detectors, relative to the file of settings."
     )
     mute: list[str] = Field(default_factory=list, description="Names of detectors that do not run.")
+    thresholds: dict[str, dict[str, Annotated[float, Field(gt=0)]]] = Field(
+        default_factory=dict,
+        description="By service and detector: from how many of its traces a finding counts; below 1, their share.",
+    )
 
 
 class WorkerConfig(Section):

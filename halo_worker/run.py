@@ -227,7 +227,8 @@ def _detected(begun: _Begun) -> Draft:
     """Run the detectors, ours and those that a model wrote in earlier reports."""
     current = begun.current
     work_dir, threads = begun.work_dir, current.store.threads
-    own = detectors.Own(current.detectors.paths, frozenset(current.detectors.mute), work_dir / "own", threads)
+    mine = current.detectors
+    own = detectors.Own(mine.paths, frozenset(mine.mute), work_dir / "own", threads, mine.thresholds)
     found = detectors.run_detectors(begun.reader, begun.exclusions, own, step=begun.request.progress)
     known = list(begun.known.issues.values())
     again, unmeasured = learned_detectors.remeasure(begun.reader, known, work_dir / "learned", threads=threads)

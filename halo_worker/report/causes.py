@@ -103,7 +103,7 @@ def remainder(report: Report, shown: Sequence[Cause]) -> str:
     lower = left and all(SEVERITIES.index(row.lead.severity) >= lowest for row in left)
     parts = [f"{more} more{', lower' if lower else ''}"] if more > 0 else []
     if said.resolved:
-        names = "; ".join(headline.titled(one) for one in said.resolved[:2])
+        names = "; ".join(headline.short_title(one) for one in said.resolved[:2])
         parts.append(f"resolved: {names}" + (f" and {len(said.resolved) - 2} more" if len(said.resolved) > 2 else ""))
     if said.muted:
         parts.append(f"{len(said.muted)} muted ({formats.plural(report.totals.muted_traces, 'trace')})")

@@ -28,13 +28,20 @@ _OUR_WORDS = re.compile(
     r"(The model|Output of|Runs of|Answers of|Calls of|Results of|Traces of|The plan|The context of|An agent|Agents) "
 )
 
+_SAID = re.compile(r': "[^"]*"$')
+
+
+def short_title(finding: Finding) -> str:
+    """Return the title without the error's own words, which titles of detectors end in, in quotes."""
+    return _SAID.sub("", finding.title) if finding.source == "detector" else finding.title
+
 
 def titled(finding: Finding) -> str:
     """Return the title with the cause that the calls themselves show, where one does; else as it is."""
     calls, ratio = finding.calls, ratio_of(finding)
     if calls is None or not finding.title.startswith(named(calls.name)):
         return finding.title
-    if ratio is not None and re.match(r" fails(?=$|[:,])", finding.title[len(named(calls.name)) :]):
+    if ratio is not None and short_title(finding) == f"{named(calls.name)} fails":
         verb = "rejects" if ratio.rejected else "fails with"
         return f"{named(calls.name)} {verb} {phrases.multiple(ratio, plural=True)}"
     status = f" ({calls.error})" if calls.error.startswith("HTTP ") and "HTTP" not in finding.title else ""
@@ -60,7 +67,7 @@ def headline(report: Report) -> str:
 
 def _nothing(report: Report, said: Told, unjudged: str) -> str:
     traces = formats.plural(report.totals.traces, "trace")
-    gone = "; ".join(f"resolved: {titled(one)}{_left(one)}" for one in said.resolved[:1])
+    gone = "; ".join(f"resolved: {short_title(one)}{_left(one)}" for one in said.resolved[:1])
     if len(said.resolved) > 1:
         gone += f" and {len(said.resolved) - 1} more"
     muted = f"{len(said.muted)} muted ({formats.plural(report.totals.muted_traces, 'trace')})" if said.muted else ""
@@ -146,10 +153,10 @@ def sentence(finding: Finding, report: Report) -> str:
     counted = f"{counted_of(finding)} {noun_of(finding)}"
     title = finding.title
     if calls is not None and title.startswith(named(calls.name)):
-        what = title if ratio_of(finding) is None else f"{named(calls.name)} fails"
         ratio = ratio_of(finding)
         reason = phrases.multiple(ratio) if ratio else calls.error
-        counted += f" ({reason})" if reason and reason not in title else ""
+        what = f"{named(calls.name)} fails" if ratio else short_title(finding) if reason else title
+        counted += f" ({reason})" if reason and reason not in what else ""
     else:
         what = title
     if finding.state == "regressed":

@@ -14,7 +14,8 @@ from tests.worker.analysis.windows import write
 HOUR, DAY = 3600, 86_400
 FIRST = 1_795_413_600  # 2026-11-23 06:00 UTC, the end of the window before the first
 TRACES = 100
-FOUND_BY, TITLE = "error_other", "refund fails"  # the detector that names this failure, and how
+# The detector that names this failure, and how.
+FOUND_BY, TITLE = "error_other", 'refund fails: "InsufficientFunds: the account cannot be charged back"'
 
 Started = Literal["inside", "before"]
 

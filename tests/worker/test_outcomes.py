@@ -153,7 +153,7 @@ def test_a_request_that_goes_to_a_person_after_a_failed_call_names_the_call(tmp_
     ]  # fmt: skip
     one = found([*failed, *plain], tmp_path)["handed_to_a_person"]
     assert [item.trace_id[-1] for item in one.occurrences] == ["1"]
-    assert one.title == "Requests go to a person after find_order fails"
+    assert one.title == 'Requests go to a person after find_order fails: "order is locked"'
     assert "order is locked" in one.evidence[0].quote
 
 

@@ -44,6 +44,15 @@ def test_a_rule_of_a_user_finds_what_it_says_and_is_counted_with_the_others(segm
     assert list((tmp_path / "work").rglob("*.duckdb")) == []
 
 
+def test_a_service_has_thresholds_of_its_own(segment: Path, tmp_path: Path) -> None:
+    """Below as many traces, or as great a share of the service's, a detector's findings there do not count."""
+    for at, least, told in (("swallowed_error", 0.999, False), ("slow_export", 1000.0, True)):
+        own = Own(temp_dir=tmp_path, thresholds={at: {"swallowed_error": least}})
+        with reader_of([segment]) as reader:
+            named = {one.detector_name for one in run_detectors(reader, None, own).findings}
+        assert ("swallowed_error" in named) is told, (at, least)
+
+
 def test_bad_rules_are_told_with_their_place_and_cost_only_themselves(segment: Path, tmp_path: Path) -> None:
     """A column that is not there, what no parser reads, a file that is not TOML, and SQL that would read files."""
     last = GOOD.index("\nFROM steps")

@@ -164,7 +164,7 @@ def test_one_failure_mode_over_twelve_windows(
             import_day(data_dir, day, told.traces, started=told.started)
         if day == KILLED:
             monkeypatch.setattr(detectors, "DETECTORS", renamed())
-            monkeypatch.setattr("halo_worker.issues.REPLACED", {FOUND_BY: "tool_failed"})
+            monkeypatch.setattr("halo_worker.analysis.detectors.REPLACED", {FOUND_BY: "tool_failed"})
             with monkeypatch.context() as patch:
                 patch.setattr(archive, "_sync", killed)  # the folder is written, and has no name yet
                 with pytest.raises(KeyboardInterrupt):

@@ -107,7 +107,32 @@ def _run(
     ran.units = [*units, *ran.units]
     blame.prepare(reader)
     _merge_alike(reader)
+    if own is not None and own.thresholds:
+        _leave_out_rare(reader, own.thresholds)
     return ran
+
+
+def _leave_out_rare(reader: Reader, thresholds: Mapping[str, Mapping[str, float]]) -> None:
+    """Take out the hits of services in fewer traces than the user's thresholds, counted by detector and key."""
+    rows = [(service, name, least) for service, by in thresholds.items() for name, least in by.items()]
+    execute = reader.connection.execute
+    execute("CREATE OR REPLACE TEMP TABLE _thresholds (service_name VARCHAR, detector VARCHAR, least DOUBLE)")
+    reader.connection.executemany("INSERT INTO _thresholds VALUES (?, ?, ?)", rows)
+    execute("""
+        DELETE FROM _blamed WHERE (detector, key, trace_id, span_id) IN (
+          WITH seen AS (
+            SELECT service_name, count(DISTINCT trace_id) AS traces FROM _s
+            SEMI JOIN _thresholds USING (service_name) GROUP BY service_name
+          ),
+          counted AS (
+            SELECT b.detector, b.key, b.trace_id, b.span_id, s.service_name,
+              count(DISTINCT b.trace_id) OVER (PARTITION BY b.detector, b.key, s.service_name) AS hit
+            FROM _blamed b JOIN _s s USING (trace_id, span_id)
+          )
+          SELECT (c.detector, c.key, c.trace_id, c.span_id) FROM counted c
+          JOIN _thresholds t USING (service_name, detector) JOIN seen USING (service_name)
+          WHERE c.hit < CASE WHEN t.least < 1 THEN t.least * seen.traces ELSE t.least END)
+    """)
 
 
 def _found(reader: Reader, units: Sequence[Unit], exclusions: Exclusions | None) -> list[DraftFinding]:

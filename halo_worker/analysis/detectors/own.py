@@ -7,7 +7,7 @@ read only before they lock themselves down. A rule that fails is told with its l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,16 @@ NEEDED = ("trace_id", "span_id")
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What a user adds to the detectors and takes from them: files and folders, and names that are muted."""
+    """What a user adds to the detectors and takes from them: files and folders, and names that are muted.
+
+    `thresholds`: the least traces of a service with one key, or the least share of its traces where below 1.
+    """
 
     paths: Sequence[Path] = ()
     mute: frozenset[str] = frozenset()
     temp_dir: Path = field(default_factory=lambda: Path("."))
     threads: int = 2
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by service and detector
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ ORDER: tuple[str | Callable[[Reader], None], ...] = (
     "errors",
     same_call.innermost, final_answer.prepare, "answers", "asides", "judging", "turns", "outcomes",
     "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests", "request_forms",
-    "rootless", "damaged_arguments", "long_inputs", "outliers", "shifts",
+    "rootless", "damaged_arguments", "damaged_calls", "long_inputs", "outliers", "shifts",
     "shifted_calls", windows.prepare, "context_windows",
     arguments.prepare, "schema_violations", "schema_enums", "schema_described",
     endings.prepare, outcomes.by_structure, "endings", "failed_work", "unserved_work", "hits", "explained",

@@ -26,7 +26,8 @@ SELECT key, key AS subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 
   left(s.arguments, 300) AS quote, [r.first] AS also
 FROM (
   SELECT trace_id, work AS key, arg_max(span_id, start_time) AS span_id, arg_min(span_id, start_time) AS first
-  FROM steps ANTI JOIN nested USING (trace_id, span_id) WHERE span_type = 'tool' AND arguments IS NOT NULL
+  FROM steps ANTI JOIN nested USING (trace_id, span_id) ANTI JOIN damaged_calls USING (trace_id, span_id)
+  WHERE span_type = 'tool' AND arguments IS NOT NULL
     AND trim(arguments) NOT IN ('', '{}', 'null')
     AND hash(trace_id, input_hash) IN (SELECT hash(trace_id, input_hash) AS h FROM steps WHERE span_type = 'tool'
       GROUP BY h HAVING count(*) >= 3)

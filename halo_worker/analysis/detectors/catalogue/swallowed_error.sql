@@ -1,7 +1,7 @@
 ---
 name = "swallowed_error"
 category = "Tool Output Misinterpretation"
-version = 4
+version = 5
 scope = "trace"
 confidence = 0.85
 needs = ["tool spans", "tool results"]
@@ -22,9 +22,9 @@ do then."""
 validation = "Failed calls should have status ERROR, and the answers should say what did not work."
 source = "'silent failures': OTel status UNSET or OK over a failed result"
 limits = """
-shapes: an error member in a JSON object, success false, a status of 400 or more, an exit code other than 0, or \
-a short text that has a form of lexicon/failed_result.toml; of tools that read logs, tests and the like, the \
-plain shapes only"""
+what damaged arguments lead to is corrupted_output's; shapes: an error member in a JSON object, success false, a \
+status of 400 or more, an exit code other than 0, or a short text that has a form of lexicon/failed_result.toml; of \
+tools that read logs, tests and the like, the plain shapes only"""
 
 [fixes]
 not_found = """
@@ -61,7 +61,7 @@ WITH bad AS (
     SELECT n.trace_id, n.span_id FROM nested n
     JOIN failed_results o ON o.trace_id = n.trace_id AND o.span_id = n.outer_span_id AND NOT o.told
   ) n ON NOT r.told AND n.trace_id = r.trace_id AND n.span_id = r.span_id
-  WHERE NOT denies_tool(r.text)
+  WHERE NOT denies_tool(r.text) AND (r.trace_id, r.span_id) NOT IN (SELECT (trace_id, span_id) FROM damaged_calls)
 ),
 tried AS (
   SELECT trace_id, span_id, start_time, work, input_hash, failed, coalesce(can_do_anything(work), false) AS anything,
