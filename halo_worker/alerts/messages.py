@@ -45,7 +45,7 @@ def reported(
     """Return findings as a report would have them, with their newest evidence; those whose quotes are not found are not
     among them. Makes the tables of a report, which takes seconds: it is asked only where an episode begins.
     """
-    tables.prepare(reader)
+    tables.prepare(reader, tables.known())
     drafts = [_with_newest(reader, found.drafts[issue_id]) for issue_id in issue_ids]
     units = {unit.name: unit for unit in found.ran.units}
     engine = Engine(mode="detectors", rules={name: unit.version for name, unit in units.items()})

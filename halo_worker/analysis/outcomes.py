@@ -107,30 +107,31 @@ _ENDED = """
   FROM _t t LEFT JOIN told o USING (trace_id) LEFT JOIN _roots r USING (trace_id)
     LEFT JOIN paused p USING (trace_id)
 """
+_WHEN = " ".join(f"WHEN '{name}' THEN {risk}" for name, risk in CLASSES.items())
+_EFFORT = f"""
+  SELECT trace_id, CASE WHEN n >= {MIN_PEERS} THEN {EFFORT} * (rank - 0.5) END AS more FROM (
+    SELECT trace_id, count(*) OVER w AS n, percent_rank() OVER (w ORDER BY acts) AS rank
+    FROM _endings WHERE outcome IN ('served', 'told but not served') WINDOW w AS (PARTITION BY service_name)
+  )
+"""
+_EVIDENCE = f"""
+  SELECT l.trace_id, CASE WHEN l.trace_id IN (SELECT trace_id FROM _failed_work) THEN {LEFT} ELSE 0 END
+    - CASE WHEN o.outcome = 'ended in mid-work' AND l.does AND NOT l.failed
+      AND NOT (only_reads(l.tool) OR searches(l.tool)) THEN {DONE} ELSE 0 END AS more
+  FROM _last l JOIN _endings o USING (trace_id)
+"""
 # What the structure says where the record leaves it open: a root that did not fail may stand above a run that came to
 # nothing; where both say "served", somebody recorded it.
-_BY_STRUCTURE = """
-  UPDATE _ended SET outcome = e.outcome, basis = 'structure' FROM _endings e
-  WHERE e.trace_id = _ended.trace_id AND _ended.open AND e.outcome NOT IN ('unknown', _ended.outcome)
-"""
-_WHEN = " ".join(f"WHEN '{name}' THEN {risk}" for name, risk in CLASSES.items())
-_BY_CLASS = f"CASE outcome {_WHEN} END"
-_RISK = f"""
-  UPDATE _ended SET risk = risk + coalesce(p.more, 0) FROM (
-    SELECT trace_id, CASE WHEN n >= {MIN_PEERS} THEN {EFFORT} * (rank - 0.5) END AS more FROM (
-      SELECT trace_id, count(*) OVER w AS n, percent_rank() OVER (w ORDER BY acts) AS rank
-      FROM _endings WHERE outcome IN ('served', 'told but not served') WINDOW w AS (PARTITION BY service_name)
-    )
-  ) p WHERE p.trace_id = _ended.trace_id
-"""
-
-_EVIDENCE = f"""
-  UPDATE _ended SET risk = risk + e.more FROM (
-    SELECT l.trace_id, CASE WHEN l.trace_id IN (SELECT trace_id FROM _failed_work) THEN {LEFT} ELSE 0 END
-      - CASE WHEN o.outcome = 'ended in mid-work' AND l.does AND NOT l.failed
-        AND NOT (only_reads(l.tool) OR searches(l.tool)) THEN {DONE} ELSE 0 END AS more
-    FROM _last l JOIN _endings o USING (trace_id)
-  ) e WHERE e.trace_id = _ended.trace_id AND e.more <> 0 AND _ended.open
+_SETTLED = f"""
+  CREATE OR REPLACE TEMP TABLE _ended AS
+  SELECT e.trace_id, e.outcome, e.basis, e.open, CASE e.outcome {_WHEN} END + coalesce(p.more, 0)
+    + CASE WHEN e.open THEN coalesce(v.more, 0) ELSE 0 END AS risk
+  FROM (
+    SELECT e.trace_id, coalesce(e.open AND n.outcome NOT IN ('unknown', e.outcome), false) AS settles, e.open,
+      CASE WHEN settles THEN n.outcome ELSE e.outcome END AS outcome,
+      CASE WHEN settles THEN 'structure' ELSE e.basis END AS basis
+    FROM _ended e LEFT JOIN _endings n USING (trace_id)
+  ) e LEFT JOIN ({_EFFORT}) p USING (trace_id) LEFT JOIN ({_EVIDENCE}) v USING (trace_id)
 """
 
 ROOT_STATUS = "root status"
@@ -160,10 +161,7 @@ def prepare(reader: Reader) -> None:
 
 def by_structure(reader: Reader) -> None:
     """Settle in `_ended` what was left open, and fill in `risk`. Needs what `endings.prepare` makes."""
-    reader.connection.execute(_BY_STRUCTURE)
-    reader.connection.execute(f"UPDATE _ended SET risk = {_BY_CLASS}")
-    reader.connection.execute(_RISK)
-    reader.connection.execute(_EVIDENCE)
+    reader.connection.execute(_SETTLED)
 
 
 def run_outcomes(reader: Reader) -> list[RunOutcome]:

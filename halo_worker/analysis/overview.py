@@ -133,7 +133,7 @@ def prepare(reader: Reader, *, lean: bool = False) -> None:
     reader.scratch.table("_s", _lean_spans() if lean else _SPANS)
     models.fold(reader)
     retrieval.recognise(reader)
-    reader.scratch.table("_repeated", usage.repeated_query("_spans"))
+    reader.scratch.table("_repeated", usage.repeated_query("_own_spans"))
     reader.scratch.table("_usage", _USAGE)
     control_flow.prepare(reader)
     reader.scratch.table("_t", _TRACES)

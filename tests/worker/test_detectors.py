@@ -62,6 +62,16 @@ def test_a_window_that_does_not_fit_into_memory_has_the_same_findings(window: Wi
     assert draft.findings == window.draft.findings
 
 
+def test_a_detector_that_is_driven_by_a_table_finds_what_lies_in_its_traces(window: Window) -> None:
+    """It is not run where the table has no rows."""
+    driven = [unit for unit in DETECTORS if unit.driven_by]
+    assert driven
+    for unit in driven:
+        if "trace_id" in {row["column_name"] for row in window.reader.query(f"DESCRIBE FROM {unit.driven_by}")}:
+            outside = f"SELECT 1 FROM ({unit.sql}) WHERE trace_id NOT IN (SELECT trace_id FROM {unit.driven_by})"
+            assert not window.reader.query(outside), unit.name
+
+
 def test_planted_failures_are_found_with_a_fitting_category(result: Score) -> None:
     missed = {mode: row for mode, row in result.modes.items() if row[2] < row[0]}
     assert result.fitting >= 0.95, missed

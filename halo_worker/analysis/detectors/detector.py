@@ -24,7 +24,8 @@ class Unit:
     every change of what it finds: rates before and after are then not compared. `replaces` names the detectors of
     earlier builds whose issues it continues. `scope`: one trace is enough to tell, or it takes the others. `early`:
     what it names in a part of a trace it also names in the whole, whatever else arrives. `needs` names facts of the
-    capture.
+    capture. `driven_by` is the table, with a condition maybe, of whose rows the sightings are: the SQL is not run where
+    there are none.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Unit:
     early: bool = False
     stage: int = 1  # later stages run after the earlier ones, whose hits they read
     needs: tuple[str, ...] = ()
+    driven_by: str = ""  # of halo's own
     replaces: tuple[str, ...] = ()
     quotes: Literal["start", "end", "exact"] = "start"  # which part of a long text; exact: as found, though it cuts
     what: Mapping[str, str] = field(default_factory=dict)  # {what} of the texts, by key

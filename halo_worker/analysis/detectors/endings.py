@@ -25,8 +25,16 @@ TO_A_PERSON = (
 HANDS_OVER = r"(?i)^(transfer|hand_?off|hand_?over|delegate)"  # to another agent, which has to go on
 
 # `asks`: a model's turn that wants a tool. `says`: a turn with words or media. `worked`: a tool that gave a result.
-_ACTS = """
-  WITH busy AS (SELECT DISTINCT trace_id, parent_span_id AS span_id FROM _s WHERE span_type IS NOT NULL)
+# `limit_told`: with nothing but the notice of a limit.
+_ACTS = f"""
+  WITH agents AS (
+    SELECT trace_id, span_id FROM _s
+    WHERE span_type IN ('agent', 'workflow') AND output_length > 0 AND parent_span_id IS NOT NULL
+  ),
+  busy AS (
+    SELECT DISTINCT a.trace_id, a.span_id FROM agents a
+    JOIN _s c ON c.trace_id = a.trace_id AND c.parent_span_id = a.span_id WHERE c.span_type IS NOT NULL
+  )
   SELECT *, NOT does AND NOT asks AND said_length > 0 AS says,
     does AND NOT failed AND (said_length > 0 OR status_code = 'OK') AS worked
   FROM (
@@ -36,6 +44,7 @@ _ACTS = """
       span_type IN ('tool', 'retriever') AS does,
       NOT does AND (coalesce(calls, 0) > 0 OR coalesce(finish_reason = 'tool_calls', false)) AS asks,
       CASE WHEN media THEN 1 ELSE coalesce(output_length, 0) END AS said_length, hash(output_head) AS said,
+      NOT does AND output_length <= {SHORT} AND stopped_by_limit(output_head) AS limit_told,
       CASE WHEN does THEN coalesce(tool_name, name) WHEN calls > 0 THEN tool_calls[-1]->>'name' END AS tool
     FROM _s s ANTI JOIN judging USING (trace_id, span_id) ANTI JOIN asides USING (trace_id, span_id)
       ANTI JOIN _inner USING (trace_id, span_id) LEFT JOIN busy b USING (trace_id, span_id)
@@ -48,14 +57,14 @@ _ACTS = """
 _LAST = """
   WITH runs AS (
     SELECT trace_id, count(*) FILTER (span_type = 'llm') AS models, count(*) FILTER (does) AS tools, count(*) AS acts,
-      arg_max(span_id, (end_time, start_time, span_id)) AS last_id,
-      arg_max(span_id, (end_time, start_time, span_id)) FILTER (NOT does) AS turn_id,
-      bool_or(asks) AND coalesce(arg_max(says, (end_time, start_time, span_id)) FILTER (NOT does), false) AS answered
+      max({'end': end_time, 'start': start_time, 'id': span_id}) AS last,
+      max({'end': end_time, 'start': start_time, 'id': span_id, 'says': says}) FILTER (NOT does) AS turn,
+      bool_or(asks) AS asked
     FROM _acts GROUP BY trace_id
   )
-  SELECT a.* EXCLUDE (span_type, input_hash, parent_span_id), r.models, r.tools, r.acts, r.turn_id
+  SELECT a.* EXCLUDE (span_type, input_hash, parent_span_id), r.models, r.tools, r.acts, r.turn.id AS turn_id
   FROM runs r JOIN _acts a
-    ON a.trace_id = r.trace_id AND a.span_id = CASE WHEN r.answered THEN r.turn_id ELSE r.last_id END
+    ON a.trace_id = r.trace_id AND a.span_id = CASE WHEN r.asked AND r.turn.says THEN r.turn.id ELSE r.last.id END
 """
 # Tools by which runs end: by their name, or because they stand there, with a result, in nearly all runs.
 _ENDING = f"""
@@ -69,10 +78,13 @@ _ENDING = f"""
 """
 # Who takes the turn after each of the others': that agent hands work out, and has to come back with the answer.
 _LEADERS = f"""
-  WITH turns AS (
+  WITH many AS (
+    SELECT service_name FROM _acts WHERE NOT does GROUP BY ALL HAVING count(DISTINCT agent_name) > {MIN_LED}
+  ),
+  turns AS (
     SELECT service_name, agent_name,
       lead(agent_name) OVER (PARTITION BY trace_id ORDER BY end_time, start_time, span_id) AS following
-    FROM _acts WHERE NOT does AND agent_name IS NOT NULL
+    FROM _acts SEMI JOIN many USING (service_name) WHERE NOT does AND agent_name IS NOT NULL
   ),
   handed AS (
     SELECT service_name, following AS agent_name, count(*) AS n FROM turns WHERE following <> agent_name GROUP BY ALL
@@ -121,6 +133,7 @@ _FAILED_WORK = """
   FROM latest l LEFT JOIN good g USING (trace_id) LEFT JOIN same s USING (trace_id, input_hash)
   WHERE coalesce(s.at_ < l.start_time, true)
 """
+_ADMITTING = "SELECT trace_id, span_id FROM replies SEMI JOIN _failed_work USING (trace_id) WHERE admits"
 _CLASSES = f"""
   WITH unserved AS (SELECT trace_id, bool_or(last) AS last, max(start_time) AS at_ FROM _failed_work GROUP BY ALL),
   limited AS (SELECT DISTINCT trace_id FROM errors WHERE class IN ('turn_limit', 'context_length') AND NOT passed),
@@ -132,13 +145,13 @@ _CLASSES = f"""
   ),
   spoken AS (SELECT service_name FROM _acts WHERE says GROUP BY ALL),
   facts AS (
-    SELECT l.*, s.output_head AS words, s.output_length AS words_length, o.trace_id IS NOT NULL AS outer_words,
+    SELECT l.*, o.trace_id IS NOT NULL AS outer_words,
       e.tool IS NOT NULL AS ends, p.service_name IS NOT NULL AS speaks, lim.trace_id IS NOT NULL AS limited,
       later.trace_id IS NOT NULL AS goes_on, coalesce(u.last, false) AS failed_last, u.at_ AS failed_at,
-      led.trace_id IS NOT NULL AS led, x.agent_name IS NOT NULL AS leads,
+      led.trace_id IS NOT NULL AS led, x.agent_name IS NOT NULL AS leads, r.span_id IS NOT NULL AS admits,
       ag.trace_id IS NOT NULL OR l.tools > 0 OR l.models > 1 AS whole,
       l.trace_id IN (FROM _stopped) AS stopped
-    FROM _last l JOIN _s s USING (trace_id, span_id) LEFT JOIN _outer_words o USING (trace_id)
+    FROM _last l LEFT JOIN _outer_words o USING (trace_id)
     LEFT JOIN _ending_tools e ON e.service_name IS NOT DISTINCT FROM l.service_name AND e.tool = l.tool
     LEFT JOIN spoken p ON p.service_name IS NOT DISTINCT FROM l.service_name
     LEFT JOIN limited lim USING (trace_id) LEFT JOIN later USING (trace_id) LEFT JOIN unserved u USING (trace_id)
@@ -146,6 +159,7 @@ _CLASSES = f"""
     LEFT JOIN (SELECT DISTINCT a.trace_id FROM _acts a SEMI JOIN _leaders USING (service_name, agent_name)) led
       USING (trace_id)
     LEFT JOIN _leaders x ON x.service_name = l.service_name AND x.agent_name = l.agent_name
+    LEFT JOIN _admitting r ON r.trace_id = l.trace_id AND r.span_id = l.span_id
   )
   SELECT trace_id, span_id, service_name, agent_name, tool, acts, finish_reason,
     CASE WHEN asks THEN 'a call of a tool' WHEN does THEN 'the result of a tool'
@@ -153,7 +167,7 @@ _CLASSES = f"""
       WHEN NOT says THEN 'an empty turn' END AS last_act,
     CASE
     WHEN stopped THEN 'unknown'
-    WHEN limited OR says AND words_length <= {SHORT} AND stopped_by_limit(words)
+    WHEN limited OR says AND limit_told
       OR finish_reason = 'length' AND NOT outer_words THEN 'limit reached'
     WHEN finish_reason = 'content_filter' THEN 'gave up'
     WHEN NOT whole THEN CASE WHEN says THEN 'served' ELSE 'unknown' END
@@ -161,7 +175,7 @@ _CLASSES = f"""
     WHEN (asks OR does) AND regexp_matches(coalesce(tool, ''), '{TO_A_PERSON}') THEN 'gave up'
     WHEN says AND led AND NOT leads THEN 'ended in mid-work'
     WHEN says OR outer_words THEN CASE
-      WHEN failed_last OR failed_at IS NOT NULL AND admits(words) THEN 'told but not served' ELSE 'served' END
+      WHEN failed_last OR failed_at IS NOT NULL AND admits THEN 'told but not served' ELSE 'served' END
     WHEN ends AND NOT failed THEN 'served'
     WHEN asks AND goes_on OR NOT speaks AND NOT asks AND NOT does THEN 'unknown'
     WHEN does AND models = 0 THEN 'unknown'
@@ -193,6 +207,9 @@ _UNSERVED = """
   LEFT JOIN (SELECT trace_id FROM _t WHERE status_code = 'ERROR') t USING (trace_id)
   GROUP BY l.trace_id, l.span_id, l.work
 """
+_NONE_UNSERVED = """
+  SELECT trace_id, span_id, work, '' AS class, false AS why, false AS root_failed FROM _last_work WHERE false
+"""
 
 
 def prepare(reader: Reader) -> None:
@@ -204,8 +221,12 @@ def prepare(reader: Reader) -> None:
     reader.scratch.table("_last", _LAST)
     for name, sql in (
         ("_ending_tools", _ENDING), ("_leaders", _LEADERS), ("_outer_words", _OUTER_WORDS),
-        ("_failed_work", _FAILED_WORK), ("_endings", _CLASSES),
-        ("_last_work", _LAST_WORK), ("_work_classes", _WORK_CLASSES), ("_explained", _EXPLAINED),
-        ("_unserved", _UNSERVED),
+        ("_failed_work", _FAILED_WORK), ("_admitting", _ADMITTING), ("_endings", _CLASSES),
+        ("_last_work", _LAST_WORK),
     ):  # fmt: skip
+        reader.scratch.table(name, sql)
+    if not reader.query("SELECT 1 FROM _last_work LIMIT 1"):
+        reader.scratch.table("_unserved", _NONE_UNSERVED)
+        return
+    for name, sql in (("_work_classes", _WORK_CLASSES), ("_explained", _EXPLAINED), ("_unserved", _UNSERVED)):
         reader.scratch.table(name, sql)

@@ -21,7 +21,7 @@ from halo_worker.report.model import Evidence
 
 LENGTH = 300  # characters of a quote
 REACH = 60  # characters that are given up, or added, to end between words
-READ_AT_ONCE = 50  # spans whose texts are read by one statement
+READ_AT_ONCE = 125  # spans whose texts are read by one statement, each of which passes over the whole window
 PAIRS = 2  # traces of which two spans each are quoted
 BEFORE_CALL = 400  # characters before a tool's name in which its call begins
 

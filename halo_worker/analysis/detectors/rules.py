@@ -93,6 +93,8 @@ def _checked(head: Mapping[str, Any], lines: list[str], path: str) -> dict[str, 
             raise refuse(key, f"'{key}' must be a whole number from 1 on")
     if not isinstance(head.get("early", False), bool):
         raise refuse("early", "'early' must be true or false")
+    if not isinstance(head.get("driven_by", ""), str):
+        raise refuse("driven_by", "'driven_by' must be a text")
     for key in ("needs", "replaces", "speaks"):
         if not isinstance(head.get(key, []), list) or not all(isinstance(item, str) for item in head.get(key, [])):
             raise refuse(key, f"'{key}' must be a list of texts")

@@ -22,9 +22,9 @@ Kind = Literal["view", "table", "scratch"]
 # A table after those it reads, and what Python makes before those that show it.
 ORDER: tuple[str | Callable[[Reader], None], ...] = (
     "steps", "measures", "baseline_bins", "baselines", "nested", "sub_runs", "calls", "told_results", "results",
-    "failed_results", "failed_steps", "good_work", "other_ways", "failures",
+    "result_texts", "failed_results", "failed_steps", "good_work", "other_ways", "failures",
     "errors",
-    same_call.innermost, final_answer.prepare, "answers", "asides", "judging", "turns", "outcomes",
+    same_call.innermost, final_answer.prepare, "answers", "replies", "asides", "judging", "turns", "outcomes",
     "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests", "request_forms",
     "rootless", "damaged_arguments", "damaged_calls", "long_inputs", "outliers", "shifts",
     "shifted_calls", windows.prepare, "context_windows",
@@ -63,17 +63,33 @@ def _read(name: str) -> Table:
 # What Python makes for the tables that show it (what it changes stands for what it makes), and the tables it reads.
 _MADE_FOR: dict[Callable[[Reader], None], tuple[tuple[str, ...], tuple[str, ...]]] = {
     same_call.innermost: (("errors",), ()),
-    final_answer.prepare: (("answers", "asides", "judging", "claims"), ()),
+    final_answer.prepare: (("answers", "replies", "asides", "judging", "claims"), ()),
     claims.prepare: (("claims",), ("answers", "asides", "judging")),
     windows.prepare: (("context_windows",), ()),
     arguments.prepare: (("schema_violations", "schema_enums", "schema_described"), ()),
     endings.prepare: (
         ("endings", "failed_work", "unserved_work"),
-        ("judging", "asides", "answers", "errors", "told_results", "failed_results", "failed_steps", "sub_runs"),
+        (
+            "judging",
+            "asides",
+            "answers",
+            "errors",
+            "told_results",
+            "failed_results",
+            "failed_steps",
+            "sub_runs",
+            "replies",
+        ),
     ),
     outcomes.by_structure: (("endings", "outcomes"), ("endings",)),
 }
 _NAME = re.compile(r"\w+")
+_MACRO = re.compile(r"CREATE OR REPLACE TEMP MACRO (\w+)")
+# Macros that the SQL of these functions uses.
+_OF_PYTHON = (
+    "admits", "claimant", "ends_run", "error_class", "may_claim", "only_reads", "searches", "stopped_by_limit",
+    "tells_why",
+)  # fmt: skip
 
 
 def read_by(statements: Iterable[str]) -> set[str]:
@@ -88,14 +104,18 @@ def read_by(statements: Iterable[str]) -> set[str]:
     return found
 
 
-def prepare(reader: Reader, only: Iterable[str] | None = None) -> None:
-    """Make the analysis tables and the macros. Needs what `overview.prepare` makes.
+def prepare(reader: Reader, only: Iterable[str]) -> None:
+    """Make the analysis tables and the macros that statements read, those of the rules that will run.
 
-    With `only`, the statements of the rules that will run, no more than those read.
+    Needs what `overview.prepare` makes.
     """
+    rules = list(only)
+    wanted = read_by(rules)
+    read = [*rules, *(known()[name].sql for name in wanted), *_OF_PYTHON, _text("macros.sql")]
+    named = set(_NAME.findall(" ".join(read)))
     for statement in macros():
-        reader.connection.execute(statement)
-    wanted = known().keys() if only is None else read_by(only)
+        if (name := _MACRO.match(statement)) is None or name[1] in named:
+            reader.connection.execute(statement)
     for item in ORDER:
         made = (item,) if isinstance(item, str) else _MADE_FOR[item][0]
         if wanted.isdisjoint(made):
@@ -106,6 +126,7 @@ def prepare(reader: Reader, only: Iterable[str] | None = None) -> None:
             item(reader)
 
 
+@cache
 def macros() -> tuple[str, ...]:
     """Return the statements that make the macros of texts, and those of the tables."""
     return (*lexicon.macros(), _text("macros.sql"))

@@ -42,7 +42,8 @@ def prepare(reader: Reader, only: Sequence[Unit] | None = None) -> None:
     """Make all that detectors read, or what `only` some of them do, and the empty table of their hits."""
     overview.prepare(reader, lean=only is not None)
     reader.connection.execute(HITS)
-    tables.prepare(reader, None if only is None else [unit.sql for unit in only])
+    every = [unit.sql for unit in (rules.built_in() if only is None else only)]
+    tables.prepare(reader, [*every, *tables.known()] if only is None else every)
 
 
 def _fill(units: Sequence[Unit], reader: Reader, folder: Path) -> list[str]:
@@ -56,8 +57,11 @@ def _fill(units: Sequence[Unit], reader: Reader, folder: Path) -> list[str]:
 
 
 def insert(reader: Reader, unit: Unit) -> None:
-    """Put the hits of one of halo's own into `_hits`."""
-    reader.connection.execute(f"INSERT INTO _hits BY NAME SELECT '{unit.name}' AS detector, * FROM (\n{unit.sql}\n)")
+    """Put the hits of one of halo's own into `_hits`. Planning a statement takes longer than looking for its rows."""
+    execute = reader.connection.execute
+    if unit.driven_by and not execute(f"SELECT 1 FROM {unit.driven_by} LIMIT 1").fetchone():
+        return
+    execute(f"INSERT INTO _hits BY NAME SELECT '{unit.name}' AS detector, * FROM (\n{unit.sql}\n)")
 
 
 def run_examples(units: Sequence[Unit], folder: Path) -> Outcome:

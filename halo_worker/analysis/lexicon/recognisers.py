@@ -31,7 +31,7 @@ class Form:
     @property
     def pattern(self) -> str:
         """The alternatives as one pattern."""
-        return f"{self.around[0]}(?:{'|'.join(self.any)}){self.around[1]}"
+        return _surrounded(self.around, self.any)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,16 @@ class Recogniser:
 
     @property
     def pattern(self) -> str:
-        """All forms as one pattern, in their order."""
-        return _flagged(self.flags, (form.pattern for form in self.forms))
+        """All forms as one pattern. Those that stand in the same surroundings share them, since classes of Unicode
+        take most of the time to compile: each use of a macro is compiled three times when its statement is planned."""
+        alike: dict[tuple[str, str], tuple[str, ...]] = {}
+        for one in self.forms:
+            alike[one.around] = (*alike.get(one.around, ()), *one.any)
+        return _flagged(self.flags, (_surrounded(around, any_) for around, any_ in alike.items()))
+
+
+def _surrounded(around: tuple[str, str], alternatives: tuple[str, ...]) -> str:
+    return f"{around[0]}(?:{'|'.join(alternatives)}){around[1]}"
 
 
 def _flagged(flags: str, patterns: Iterator[str]) -> str:

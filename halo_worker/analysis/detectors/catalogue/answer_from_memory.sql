@@ -1,6 +1,7 @@
 ---
 name = "answer_from_memory"
 category = "Language-only"
+driven_by = "dropped_plans"
 version = 1
 scope = "trace"
 confidence = 0.6

@@ -1,6 +1,7 @@
 ---
 name = "broken_telemetry"
 category = "Broken Telemetry"
+driven_by = "rootless WHERE last_span_id IS NULL"
 version = 1
 scope = "group"
 severity = "low"

@@ -1,6 +1,7 @@
 ---
 name = "call_without_result"
 category = "Task Orchestration"
+driven_by = "calls"
 version = 2
 scope = "trace"
 confidence = 0.7

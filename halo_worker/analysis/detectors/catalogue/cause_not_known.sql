@@ -1,6 +1,7 @@
 ---
 name = "cause_not_known"
 category = "Unhandled Error"
+driven_by = "steps WHERE parent_span_id IS NULL AND status_code = 'ERROR' AND control IS NULL"
 version = 1
 scope = "trace"
 stage = 3

@@ -1,6 +1,7 @@
 ---
 name = "cost_outlier"
 category = "Resource Abuse"
+driven_by = "outliers WHERE measure = 'cost'"
 version = 3
 scope = "group"
 severity = "low"

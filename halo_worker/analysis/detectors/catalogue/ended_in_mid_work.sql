@@ -1,6 +1,7 @@
 ---
 name = "ended_in_mid_work"
 category = "Task Orchestration"
+driven_by = "outcomes WHERE outcome = 'ended in mid-work' AND basis = 'structure'"
 version = 2
 scope = "trace"
 severity = "medium"

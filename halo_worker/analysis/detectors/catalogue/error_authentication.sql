@@ -1,6 +1,7 @@
 ---
 name = "error_authentication"
 category = "Authentication Errors"
+driven_by = "errors WHERE class = 'authentication' AND NOT passed"
 version = 2
 scope = "trace"
 confidence = 0.9

@@ -1,6 +1,7 @@
 ---
 name = "error_context_length"
 category = "Resource Exhaustion"
+driven_by = "errors WHERE class = 'context_length' AND NOT passed"
 version = 2
 scope = "trace"
 confidence = 0.9

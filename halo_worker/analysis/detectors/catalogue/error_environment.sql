@@ -1,6 +1,7 @@
 ---
 name = "error_environment"
 category = "Environment Setup Errors"
+driven_by = "errors WHERE class = 'environment' AND NOT passed"
 version = 2
 scope = "trace"
 confidence = 0.9

@@ -1,6 +1,7 @@
 ---
 name = "error_exhaustion"
 category = "Resource Exhaustion"
+driven_by = "errors WHERE class = 'exhaustion' AND NOT passed"
 version = 2
 scope = "trace"
 confidence = 0.9

@@ -1,6 +1,7 @@
 ---
 name = "error_model_code"
 category = "Formatting Errors"
+driven_by = "errors WHERE class = 'model_code'"
 version = 2
 scope = "trace"
 confidence = 0.9

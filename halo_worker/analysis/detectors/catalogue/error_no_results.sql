@@ -1,6 +1,7 @@
 ---
 name = "error_no_results"
 category = "Poor Information Retrieval"
+driven_by = "errors WHERE class = 'no_results' AND NOT passed"
 version = 2
 scope = "trace"
 confidence = 0.9
@@ -19,7 +20,7 @@ limits = "classes are told by type and message; an error that no instrumentation
 SELECT key, subject, trace_id, span_id, NULL AS origin_span_id, field, quote
 FROM errors e WHERE class = 'no_results' AND NOT passed
   AND NOT EXISTS (
-    SELECT 1 FROM answers a WHERE a.trace_id = e.trace_id AND a.end_time > e.start_time AND admits(a.answer))
+    SELECT 1 FROM replies a WHERE a.answer AND a.admits AND a.trace_id = e.trace_id AND a.end_time > e.start_time)
 ---
 [[example]]
 fires = true

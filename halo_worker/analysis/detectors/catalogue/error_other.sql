@@ -1,6 +1,7 @@
 ---
 name = "error_other"
 category = "Unhandled Error"
+driven_by = "errors WHERE class = 'other' AND NOT passed"
 version = 2
 scope = "trace"
 confidence = 0.9

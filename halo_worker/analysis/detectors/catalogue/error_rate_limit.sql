@@ -1,6 +1,7 @@
 ---
 name = "error_rate_limit"
 category = "Rate Limiting"
+driven_by = "errors WHERE class = 'rate_limit' AND NOT passed"
 version = 2
 scope = "trace"
 confidence = 0.9

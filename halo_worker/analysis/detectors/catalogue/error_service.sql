@@ -1,6 +1,7 @@
 ---
 name = "error_service"
 category = "Service Errors"
+driven_by = "errors WHERE class = 'service' AND NOT passed"
 version = 2
 scope = "trace"
 confidence = 0.9

@@ -1,6 +1,7 @@
 ---
 name = "error_timeout"
 category = "Timeout Issues"
+driven_by = "errors WHERE class = 'timeout' AND NOT passed"
 version = 2
 scope = "trace"
 confidence = 0.9

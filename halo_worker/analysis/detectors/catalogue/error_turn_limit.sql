@@ -1,6 +1,7 @@
 ---
 name = "error_turn_limit"
 category = "Task Orchestration"
+driven_by = "errors WHERE class = 'turn_limit' AND NOT passed"
 version = 2
 scope = "trace"
 confidence = 0.9

@@ -1,6 +1,7 @@
 ---
 name = "fruitless_tool"
 category = "Tool Selection Errors"
+driven_by = "result_texts WHERE misfit OR empty"
 version = 1
 scope = "trace"
 stage = 2
@@ -24,9 +25,9 @@ limits = """
 searches that only come back empty are left alone: then there may be nothing to find; results must be captured"""
 ---
 WITH short AS (
-  SELECT trace_id, span_id, start_time, tool, text, says_not_applicable(text) AS misfit,
-    says_not_applicable(text) OR is_empty_result(text, length) AS barren
-  FROM results ANTI JOIN nested USING (trace_id, span_id) WHERE NOT status_failed AND length <= 300
+  SELECT trace_id, span_id, start_time, tool, t.misfit, t.misfit OR t.empty AS barren
+  FROM results JOIN result_texts t USING (said) ANTI JOIN nested USING (trace_id, span_id)
+  WHERE NOT status_failed AND length <= 300
 ),
 often AS (SELECT trace_id, tool FROM short WHERE barren GROUP BY ALL HAVING count(*) >= 3),
 ordered AS (

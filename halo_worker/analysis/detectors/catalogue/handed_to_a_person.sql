@@ -1,6 +1,7 @@
 ---
 name = "handed_to_a_person"
 category = "Task Orchestration"
+driven_by = "outcomes WHERE outcome = 'gave up'"
 version = 1
 scope = "trace"
 severity = "medium"

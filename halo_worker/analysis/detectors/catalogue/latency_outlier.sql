@@ -1,6 +1,7 @@
 ---
 name = "latency_outlier"
 category = "Latency Outlier"
+driven_by = "outliers WHERE measure = 'duration'"
 version = 3
 scope = "group"
 severity = "low"

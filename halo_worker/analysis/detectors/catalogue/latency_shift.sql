@@ -1,6 +1,7 @@
 ---
 name = "latency_shift"
 category = "Latency Outlier"
+driven_by = "shifts WHERE measure = 'duration'"
 version = 1
 scope = "group"
 severity = "low"

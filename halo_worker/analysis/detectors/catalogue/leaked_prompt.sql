@@ -1,6 +1,7 @@
 ---
 name = "leaked_prompt"
 category = "Data Leak"
+driven_by = "steps WHERE length(system_head) >= 40"
 version = 2
 scope = "trace"
 severity = "high"

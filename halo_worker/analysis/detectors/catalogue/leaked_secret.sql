@@ -20,17 +20,23 @@ source = "the published formats of the providers' keys; OWASP LLM02, sensitive i
 limits = "shapes only: the key may be revoked or an example; keys of other shapes are not seen"
 quotes = "exact"
 ---
+WITH told AS MATERIALIZED (
+  SELECT actor, trace_id, span_id, secret_text(output_head) AS secret FROM steps
+  WHERE span_type = 'llm' AND secret(output_head)
+),
+asked AS (
+  SELECT trace_id, input_text FROM spans WHERE parent_span_id IS NULL AND trace_id IN (SELECT trace_id FROM told)
+)
 SELECT actor AS key, actor AS subject, trace_id, span_id,
   span_id AS origin_span_id, 'output_text' AS field,
   left(secret, 12) AS quote
-FROM (SELECT *, secret_text(output_head) AS secret FROM steps WHERE span_type = 'llm' AND secret(output_head)) s
+FROM told s
 WHERE NOT sample_secret(secret)
   AND (NOT regexp_matches(secret, '(?i)^(pass|secret|aws_|api|access|client)')
     OR regexp_matches(regexp_extract(secret, '\S+$'), '\d')
     AND regexp_matches(regexp_extract(secret, '\S+$'), '[A-Za-z]'))
   -- The user's own words said back to them are no leak.
-  AND NOT EXISTS (SELECT 1 FROM spans u WHERE u.trace_id = s.trace_id AND u.parent_span_id IS NULL
-    AND contains(u.input_text, s.secret))
+  AND NOT EXISTS (SELECT 1 FROM asked u WHERE u.trace_id = s.trace_id AND contains(u.input_text, s.secret))
 ---
 [[example]]
 fires = true

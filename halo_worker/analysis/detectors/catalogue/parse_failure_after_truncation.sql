@@ -1,6 +1,7 @@
 ---
 name = "parse_failure_after_truncation"
 category = "Formatting Errors"
+driven_by = "steps WHERE finish_reason = 'length'"
 version = 2
 scope = "trace"
 confidence = 0.95

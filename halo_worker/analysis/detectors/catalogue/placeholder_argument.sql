@@ -1,6 +1,7 @@
 ---
 name = "placeholder_argument"
 category = "Formatting Errors"
+driven_by = "calls"
 version = 1
 scope = "trace"
 early = true

@@ -1,6 +1,7 @@
 ---
 name = "plan_abandoned"
 category = "Goal Deviation"
+driven_by = "dropped_plans"
 version = 1
 scope = "trace"
 confidence = 0.6

@@ -1,6 +1,7 @@
 ---
 name = "planned_tool_unused"
 category = "Tool Selection Errors"
+driven_by = "dropped_plans"
 version = 1
 scope = "trace"
 confidence = 0.7

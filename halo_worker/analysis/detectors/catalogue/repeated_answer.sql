@@ -1,6 +1,7 @@
 ---
 name = "repeated_answer"
 category = "Resource Abuse"
+driven_by = "steps WHERE span_type = 'llm' AND calls = 0 AND output_length >= 30"
 version = 2
 scope = "trace"
 confidence = 0.9

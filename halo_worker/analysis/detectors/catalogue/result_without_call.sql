@@ -1,6 +1,7 @@
 ---
 name = "result_without_call"
 category = "Broken Telemetry"
+driven_by = "calls"
 version = 1
 scope = "trace"
 severity = "low"

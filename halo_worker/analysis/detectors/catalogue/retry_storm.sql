@@ -1,6 +1,7 @@
 ---
 name = "retry_storm"
 category = "Resource Abuse"
+driven_by = "steps WHERE failed"
 version = 2
 scope = "trace"
 confidence = 0.9

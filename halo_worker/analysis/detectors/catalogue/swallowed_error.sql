@@ -1,6 +1,7 @@
 ---
 name = "swallowed_error"
 category = "Tool Output Misinterpretation"
+driven_by = "failed_results"
 version = 5
 scope = "trace"
 confidence = 0.85
@@ -87,8 +88,9 @@ said AS (
   FROM (FROM bad ANTI JOIN led ON led.trace_id = bad.trace_id AND led.span_id = bad.parent_span_id) b
   JOIN (FROM steps ANTI JOIN asides USING (trace_id, span_id)) t
     ON t.trace_id = b.trace_id AND t.parent_span_id IS NOT DISTINCT FROM b.parent_span_id
+  JOIN replies r ON r.trace_id = t.trace_id AND r.span_id = t.span_id
   WHERE t.span_type = 'llm' AND t.start_time >= b.start_time AND coalesce(t.calls, 0) = 0 AND t.output_length > 0
-    AND (admits(t.output_head) OR b.weak AND denies(t.output_head))
+    AND (r.admits OR b.weak AND r.denies)
 ),
 good_told AS (
   SELECT t.trace_id, t.tool, max(t.start_time) AS at_ FROM told_results t
@@ -96,8 +98,8 @@ good_told AS (
 )
 SELECT b.tool AS key, b.tool AS subject, b.trace_id, b.span_id, b.asking AS origin_span_id,
   CASE WHEN b.told THEN 'input_text' ELSE 'output_text' END AS field, left(b.text, 300) AS quote
-FROM bad b LEFT JOIN answers f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
-WHERE NOT coalesce(admits(f.answer) OR b.weak AND denies(f.answer), false)
+FROM bad b LEFT JOIN (FROM replies WHERE answer) f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
+WHERE NOT coalesce(f.admits OR b.weak AND f.denies, false)
   AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM said)
   AND (b.told OR (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM mended))
   AND NOT (b.told AND EXISTS (

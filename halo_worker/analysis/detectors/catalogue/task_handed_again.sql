@@ -19,16 +19,21 @@ source = "MAST 1.3 step repetition, 2.1 conversation reset; hand-offs without ag
 limits = "tasks of up to 290 characters; the same task for several at once (votes, samples) is left alone"
 speaks = ["input_text"]
 ---
-WITH inside AS (
-  SELECT trace_id, parent_span_id AS span_id, arg_min(asked, start_time) AS asked
-  FROM steps WHERE parent_span_id IS NOT NULL AND span_type IN ('llm', 'tool', 'retriever', 'agent') GROUP BY ALL
-  HAVING count(*) FILTER (span_type <> 'llm') = 0 AND arg_min(length(asked), start_time) BETWEEN 8 AND 290
+WITH several AS (
+  SELECT trace_id, span_id, parent_span_id, start_time, end_time FROM steps
+  WHERE span_type IN ('agent', 'workflow', 'chain', 'task') AND parent_span_id IS NOT NULL AND NOT failed
+  QUALIFY count(*) OVER (PARTITION BY trace_id, parent_span_id) >= 4
+),
+inside AS (
+  SELECT c.trace_id, c.parent_span_id AS span_id, arg_min(c.asked, c.start_time) AS asked
+  FROM steps c JOIN several s ON c.trace_id = s.trace_id AND c.parent_span_id = s.span_id
+  WHERE c.span_type IN ('llm', 'tool', 'retriever', 'agent') GROUP BY ALL
+  HAVING count(*) FILTER (c.span_type <> 'llm') = 0 AND arg_min(length(c.asked), c.start_time) BETWEEN 8 AND 290
 ),
 handed AS (
   SELECT s.trace_id, s.span_id, s.parent_span_id, s.start_time, s.end_time, i.asked,
     lag(s.end_time) OVER (PARTITION BY s.trace_id, s.parent_span_id, i.asked ORDER BY s.start_time) AS before
-  FROM steps s JOIN inside i USING (trace_id, span_id)
-  WHERE s.span_type IN ('agent', 'workflow', 'chain', 'task') AND s.parent_span_id IS NOT NULL AND NOT s.failed
+  FROM several s JOIN inside i USING (trace_id, span_id)
 ),
 again AS (
   SELECT trace_id, parent_span_id, asked, arg_max(span_id, start_time) AS span_id,

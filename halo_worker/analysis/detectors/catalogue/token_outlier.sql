@@ -1,6 +1,7 @@
 ---
 name = "token_outlier"
 category = "Resource Abuse"
+driven_by = "outliers WHERE measure IN ('first prompt', 'later prompt')"
 version = 3
 scope = "group"
 severity = "low"

@@ -1,6 +1,7 @@
 ---
 name = "token_shift"
 category = "Resource Abuse"
+driven_by = "shifts WHERE measure = 'first prompt'"
 version = 1
 scope = "group"
 severity = "low"

@@ -1,6 +1,7 @@
 ---
 name = "told_not_served"
 category = "Unhandled Error"
+driven_by = "unserved_work"
 version = 1
 scope = "trace"
 severity = "low"

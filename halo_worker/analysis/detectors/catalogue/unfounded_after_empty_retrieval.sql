@@ -20,44 +20,40 @@ validation = "Answers after an empty retrieval should say that nothing was found
 source = "TRAIL, language-only hallucination; grounding checks of retrieval evaluations"
 limits = "needs retrieval results; general knowledge may have been enough for the answer"
 ---
-WITH looked AS (
-  SELECT trace_id, span_id, start_time, span_type, output_head IS NOT NULL AS captured,
-    is_empty_result(output_head, output_length) AS empty,
-    span_type = 'retriever' OR retrieves(work) AS retrieves
-  FROM steps WHERE NOT failed AND (span_type = 'retriever' OR span_type = 'tool'
-    AND (only_reads(work) OR searches(work)))
-    AND (output_head IS NOT NULL OR span_type = 'retriever')
+WITH given AS (
+  SELECT trace_id, start_time, tool, retriever, told, true AS captured, t.empty
+  FROM results JOIN result_texts t USING (said) WHERE NOT status_failed
+  UNION ALL
+  SELECT trace_id, start_time, work, span_type = 'retriever', false, output_head IS NOT NULL, true
+  FROM steps WHERE coalesce(output_length, 0) = 0 AND NOT failed
+    AND (span_type = 'retriever' OR span_type = 'tool' AND output_head IS NOT NULL)
+),
+-- Traces in which all that came back is empty.
+barren AS (SELECT trace_id, told FROM given GROUP BY ALL HAVING bool_and(empty)),
+looked AS (
+  SELECT trace_id, told, start_time, captured, retriever OR CASE WHEN told THEN retrieves_plainly(tool)
+    ELSE retrieves(tool) END AS retrieves
+  FROM given SEMI JOIN barren USING (trace_id, told) WHERE told OR retriever OR only_reads(tool) OR searches(tool)
 ),
 r AS (
-  SELECT trace_id, max(start_time) AS at_, bool_and(empty) AS empty, bool_or(captured) AS captured,
-    bool_and(retrieves) AS retrieves
-  FROM looked GROUP BY trace_id
+  SELECT trace_id, told, max(start_time) AS at_, bool_or(captured) AS captured, bool_and(retrieves) AS retrieves
+  FROM looked GROUP BY ALL
 ),
 captured AS (SELECT count(*) AS n FROM steps WHERE span_type = 'retriever' AND output_length > 2)
-SELECT coalesce(f.agent_name, f.service_name, 'the agent') AS key,
-  coalesce(f.agent_name, f.service_name, 'the agent') AS subject, f.trace_id, f.span_id,
+SELECT coalesce(f.agent_name, f.service_name, 'the agent') AS key, key AS subject, f.trace_id, f.span_id,
   f.span_id AS origin_span_id, 'output_text' AS field, left(f.answer, 300) AS quote
 FROM r JOIN answers f ON f.trace_id = r.trace_id AND f.end_time > r.at_
-WHERE r.empty AND (r.captured OR (SELECT n FROM captured) > 0) AND length(f.answer) >= 40
-  AND NOT admits(f.answer) AND (r.retrieves OR NOT negates(f.answer) AND regexp_matches(f.answer, '\d'))
-  AND NOT EXISTS (SELECT 1 FROM steps o WHERE o.trace_id = r.trace_id AND o.span_type IN ('tool', 'retriever')
-    AND NOT o.failed
-    AND o.output_length > 0 AND NOT is_empty_result(o.output_head, o.output_length))
-UNION ALL
-SELECT coalesce(f.agent_name, f.service_name, 'the agent'), coalesce(f.agent_name, f.service_name, 'the agent'),
-  f.trace_id, f.span_id, f.span_id, 'output_text', left(f.answer, 300)
-FROM (
-  SELECT trace_id, max(start_time) AS at_ FROM told_results GROUP BY trace_id
-  HAVING bool_and(is_empty_result(text, length)) AND bool_and(retrieves_plainly(tool))
-) r JOIN answers f ON f.trace_id = r.trace_id AND f.end_time > r.at_
-WHERE length(f.answer) >= 40 AND NOT admits(f.answer)
+ANTI JOIN (FROM replies WHERE admits) a ON a.trace_id = f.trace_id AND a.span_id = f.span_id
+WHERE length(f.answer) >= 40 AND (r.captured OR (SELECT n FROM captured) > 0)
+  AND (r.retrieves OR NOT told AND NOT negates(f.answer) AND regexp_matches(f.answer, '\d'))
 UNION ALL
 -- Where no span retrieves: the prompt has a place for documents, and nothing in it.
 SELECT coalesce(f.agent_name, f.service_name, 'the agent'), coalesce(f.agent_name, f.service_name, 'the agent'),
   f.trace_id, f.span_id, f.span_id, 'output_text', left(f.answer, 300)
 FROM answers f JOIN (SELECT trace_id, span_id FROM steps WHERE span_type = 'llm' AND has_empty_context(asked)) p
   USING (trace_id, span_id)
-WHERE length(f.answer) >= 40 AND NOT admits(f.answer) AND f.trace_id NOT IN (
+ANTI JOIN (FROM replies WHERE admits) a ON a.trace_id = f.trace_id AND a.span_id = f.span_id
+WHERE length(f.answer) >= 40 AND f.trace_id NOT IN (
   SELECT trace_id FROM steps WHERE span_type IN ('tool', 'retriever') AND trace_id IS NOT NULL)
 ---
 [[example]]

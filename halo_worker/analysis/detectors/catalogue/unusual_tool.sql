@@ -1,6 +1,7 @@
 ---
 name = "unusual_tool"
 category = "Tool Selection Errors"
+driven_by = "request_forms"
 version = 2
 scope = "group"
 confidence = 0.7
@@ -43,7 +44,8 @@ plain AS (
     SELECT trace_id FROM steps ANTI JOIN nested USING (trace_id, span_id) GROUP BY ALL HAVING count(*)
       FILTER (span_type = 'tool') <= 2 AND count(*) FILTER (failed) = 0
   ) USING (trace_id) JOIN answers f USING (trace_id) JOIN requests a USING (trace_id)
-  WHERE NOT admits(f.answer) AND NOT regexp_matches(lower(f.answer), stems_of(o.tool))
+  ANTI JOIN (FROM replies WHERE admits) r ON r.trace_id = f.trace_id AND r.span_id = f.span_id
+  WHERE NOT regexp_matches(lower(f.answer), stems_of(o.tool))
     AND NOT regexp_matches(lower(a.asked), stems_of(o.tool))
 )
 SELECT any_value(o.usual) || '|' || any_value(o.tool) AS key, any_value(o.tool) AS subject, o.trace_id,

@@ -1,6 +1,7 @@
 ---
 name = "wrong_arguments"
 category = "Formatting Errors"
+driven_by = "calls"
 version = 1
 scope = "trace"
 early = true

@@ -20,12 +20,14 @@ said_hash = "equal for equal arguments"
 structure = "the types of its members, as json_structure gives them"
 ---
 SELECT trace_id, span_id, start_time, end_time, service_name, agent_name, model, tools_offered, definitions,
-  call_id, call_name, json_type(said) AS arguments_type, hash(said::VARCHAR) AS said_hash,
-  CASE WHEN length(said::VARCHAR) <= 1000 THEN said END AS arguments,
-  CASE WHEN json_type(said) = 'OBJECT' AND length(said::VARCHAR) <= 20000 THEN json_structure(said)::VARCHAR END
+  said.names[1] AS call_id, said.names[2] AS call_name, json_type(said.text) AS arguments_type,
+  hash(said.text) AS said_hash, CASE WHEN length(said.text) <= 1000 THEN said.text::JSON END AS arguments,
+  CASE WHEN json_type(said.text) = 'OBJECT' AND length(said.text) <= 20000 THEN json_structure(said.text)::VARCHAR END
     AS structure
 FROM (
-  SELECT * EXCLUDE (call), call->>'id' AS call_id, call->>'name' AS call_name, call->'arguments' AS said FROM (
+  SELECT * EXCLUDE (call),
+    {'names': json_extract_string(call, ['$.id', '$.name']), 'text': (call->'arguments')::VARCHAR} AS said
+  FROM (
     SELECT trace_id, span_id, start_time, end_time, service_name, agent_name, model, tools_offered, definitions,
       unnest(tool_calls) AS call
     FROM steps WHERE tool_calls IS NOT NULL

@@ -10,11 +10,16 @@ text = "2,000 characters"
 length = "characters of the whole"
 tail = "its last 300 characters"
 status_failed = "the span is in error"
+retriever = "of a retriever"
 told = "read from what a model was told"
 asking = "of told ones, the model call that asked"
+said = "equal for equal results: the key of result_texts"
 ---
-SELECT trace_id, span_id, start_time, coalesce(tool_name, name) AS tool, output_head AS text, output_length AS length,
-  coalesce(result_tail, right(output_head, 300)) AS tail, failed AS status_failed, false AS told, NULL AS asking
-FROM _s WHERE span_type IN ('tool', 'retriever') AND output_length > 0
-UNION ALL
-SELECT trace_id, span_id, start_time, tool, text, length, tail, false, true, asking FROM told_results
+SELECT *, hash(text, tail, length) AS said FROM (
+  SELECT trace_id, span_id, start_time, coalesce(tool_name, name) AS tool, output_head AS text, output_length AS length,
+    coalesce(result_tail, right(output_head, 300)) AS tail, failed AS status_failed, span_type = 'retriever' AS retriever,
+    false AS told, NULL AS asking
+  FROM _s WHERE span_type IN ('tool', 'retriever') AND output_length > 0
+  UNION ALL
+  SELECT trace_id, span_id, start_time, tool, text, length, tail, false, false, true, asking FROM told_results
+)

@@ -25,5 +25,5 @@ asked AS (
 SELECT t.trace_id, t.span_id, t.start_time, t.asking, c.call_name AS tool, left(p.input_text, 2000) AS text,
   length(p.input_text) AS length, right(p.input_text, 300) AS tail
 FROM asked t JOIN calls c ON c.trace_id = t.trace_id AND c.span_id = t.asking
-JOIN spans p ON p.trace_id = t.trace_id AND p.span_id = t.span_id
+JOIN _own_spans p ON p.trace_id = t.trace_id AND p.span_id = t.span_id
 WHERE t.asked_for = 1 AND p.input_text IS NOT NULL
