@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -49,12 +52,21 @@ def tail_command(before: int, form: str, data_dir: Path | None, config: Path | N
     current = settings(data_dir, config)
     write = _json if form == "json" else _Table()
     try:
-        for row in _rows(current.store.data_dir, Filters(**asked), before):
-            write(row)
-    except KeyboardInterrupt:
-        return
+        with _interruptible():
+            for row in _rows(current.store.data_dir, Filters(**asked), before):
+                write(row)
     except ReceiverAway as error:
         fail(error, code=1)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the process at once: a KeyboardInterrupt that is raised while gRPC waits may be lost in it."""
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _rows(data_dir: Path, filters: Filters, before: int) -> Iterator[dict[str, Any]]:

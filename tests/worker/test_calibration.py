@@ -36,7 +36,7 @@ def test_what_is_below_one_half_is_a_note_and_nothing_else(tmp_path: Path) -> No
         draft.findings = [replace(one, confidence=calibration.NOTE - 0.01) for one in draft.findings]
         known = IssueMemory([sure.report.model_copy(update={"schedule": None, "remembered": True})])
         made = assembly.assemble(reader, about, draft, verify(reader, draft), known, not_examined=())
-    assert [one.title for one in sure.report.findings] == ["support fails"]
+    assert [one.title for one in sure.report.findings] == ["support fails: boom"]
     assert (made.report.findings, made.affected, made.history) == ([], [], {})
-    assert [(one.title, one.traces, one.of) for one in made.report.notes] == [("support fails", 3, 3)]
+    assert [(one.title, one.traces, one.of) for one in made.report.notes] == [("support fails: boom", 3, 3)]
     assert made.report.notes[0].evidence[0].quote == "boom"
