@@ -67,6 +67,11 @@ def _section(text: str, limit: int = MAX_TEXT) -> Block:
     return {"type": "section", "text": {"type": "mrkdwn", "text": shown, "verbatim": True}}
 
 
+def _fallback(text: str) -> str:
+    """Return the text of a message where its blocks are not shown; Slack takes no empty one."""
+    return cut(answer_markdown.slack_escaped(one_line(text)), MAX_TEXT) or "–"
+
+
 def _context(*texts: str) -> Block:
     elements = [{"type": "mrkdwn", "text": cut(text, MAX_TEXT), "verbatim": True} for text in texts if text]
     return {"type": "context", "elements": elements}
@@ -110,7 +115,7 @@ def message(
     way = f"<{target}|Full report>" if target and not report.alert else ""
     blocks.append(_context(way, _plain(f"report {report.id}"), _plain(formats.engine(report))))
     blocks = [block for block in blocks if block.get("elements") != []]
-    return cut(answer_markdown.slack_escaped(one_line(sentence)), MAX_TEXT), blocks[:MAX_BLOCKS]
+    return _fallback(sentence), blocks[:MAX_BLOCKS]
 
 
 def _target(url: str | None) -> str | None:
@@ -157,7 +162,7 @@ def detail(report: Report, finding: Finding, *, links: Links = NONE) -> tuple[st
     for label, said in (("Fix", finding.fix.summary), ("How to verify", finding.fix.validation)):
         if said:
             blocks.append(_section(f"*{label}.* {_lines(said, names)}", MAX_PART))
-    return cut(answer_markdown.slack_escaped(one_line(headline.titled(finding))), MAX_TEXT) or "–", blocks
+    return _fallback(headline.titled(finding)), blocks
 
 
 def _span(item: Evidence, links: Links) -> str:
