@@ -143,7 +143,7 @@ class Api:
     def _json(self, body: bytes, path: str) -> Any:
         try:
             return json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(
                 f"{self._where} answered {path} with no JSON: {one_line(body[:80].decode('utf-8', 'replace'))!r}",
                 hint=f"is this the address of the API? {' or '.join(self._place.urls)} or --url names it",
