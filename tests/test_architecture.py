@@ -138,7 +138,7 @@ def test_every_dependency_is_imported_and_every_import_is_a_dependency() -> None
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [
         *project["dependencies"],
-        *(line for extra in ("mcp", "lake") for line in project["optional-dependencies"][extra]),
+        *(line for extra in ("mcp", "lake", "cluster") for line in project["optional-dependencies"][extra]),
     ]
     wanted = {line.split(">")[0].split("=")[0].split("[")[0].strip() for line in lines}
     names = {IMPORTED_AS.get(name, name.replace("-", "_")) for name in wanted}

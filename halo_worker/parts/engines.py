@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from halo_worker.config_cluster import ClusterConfig
 from halo_worker.errors import ConfigError, HaloError
 from halo_worker.parts.task import Part, PartFailed, clean, read, unlike, versions
 
+NAME = "halo-part"
 RETRIES = 2  # of one step of one part, after the first time
 CONNECT_SECONDS = 20
 AWAY_SECONDS = 60.0  # without any worker, after which a cluster is given up
@@ -58,27 +59,25 @@ class Local:
     """Processes of this host, started as safely as every child."""
 
     def __init__(self, workers: int) -> None:
-        self._workers = workers
+        self._pool = child_processes.pool(NAME, workers)
 
     def run(self, step: Step, calls: Calls, done: Callable[[int], None]) -> Found:
         """Run a step for each part."""
-        found = self._gathered(self._workers, step, calls, done)
+        found = _gathered(_submitted(self._pool, step, calls), done)
         for _ in range(RETRIES):
             # One after another: a process that dies takes along what the others of its pool do.
             for number in [number for number, one in found.items() if isinstance(one, Exception)]:
-                found |= self._gathered(1, step, {number: calls[number]}, done)
+                with child_processes.pool(NAME, 1) as alone:
+                    found |= _gathered(_submitted(alone, step, {number: calls[number]}), done)
         return found
-
-    def _gathered(self, workers: int, step: Step, calls: Calls, done: Callable[[int], None]) -> Found:
-        with child_processes.pool("halo-part", workers) as pool:
-            return _gathered(_submitted(pool, step, calls), done)
 
     def bring(self, part: Part, folder: Path) -> Path:
         """Return the tables of a part where they are."""
         return part.tables
 
     def close(self, name: str) -> None:
-        """Remove what parts made."""
+        """Let go of the processes, and remove what parts made."""
+        self._pool.shutdown(cancel_futures=True)
         clean(name)
 
 
@@ -162,8 +161,17 @@ def _submitted(executor: Executor, step: Step, calls: Calls, *, at: bool = False
     for number, arguments in calls.items():
         before = next((one.worker for one in arguments if isinstance(one, Part)), "")
         there = {"workers": [before], "allow_other_workers": True} if at and before else {}
-        futures[executor.submit(step, *arguments, **there)] = number
+        try:
+            futures[executor.submit(step, *arguments, **there)] = number
+        except BrokenExecutor as error:  # a process died before
+            futures[_failed(error)] = number
     return futures
+
+
+def _failed(error: Exception) -> Future[Part]:
+    future = Future[Part]()
+    future.set_exception(error)
+    return future
 
 
 def _gathered(

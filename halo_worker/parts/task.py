@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from importlib.metadata import version
 from pathlib import Path
@@ -34,10 +34,10 @@ class PartFailed(Exception):  # noqa: N818 - reads as what it says
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """A source: segments that every process can open, with what `Reader` is told of their window."""
+    """A source: segments that every process can open. `apart`: there is one for each part, which holds it alone."""
 
     paths: tuple[Path, ...]
-    options: dict[str, Any] = field(default_factory=dict)
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +163,17 @@ def clean(name: str) -> None:
 
 
 def _reader(task: Task, segments: tuple[Path, ...], keep: Path) -> Reader:
-    options: dict[str, Any] = {"only": task.only}
-    if isinstance(task.source, Segments):
+    only = task.only
+    if isinstance(task.source, Segments) and not task.source.apart:
         mine = f"hash(trace_id) % {task.of} = {task.number}"
-        options = {**task.source.options, "only": f"({task.only}) AND {mine}" if task.only else mine}
-    return Reader(segments, **options, keep=keep, memory_limit=task.memory_limit, threads=task.threads)
+        only = f"({only}) AND {mine}" if only else mine
+    return Reader(segments, only=only, keep=keep, memory_limit=task.memory_limit, threads=task.threads)
 
 
 def _segments(task: Task, folder: Path) -> tuple[Path, ...]:
     source = task.source
     if isinstance(source, Segments):
-        return source.paths
+        return source.paths[task.number : task.number + 1] if source.apart else source.paths
     from halo_receiver.store import lake_reader  # and DuckLake with it, which only a lake needs
 
     span = lake_reader.Span(source.start_ns, source.end_ns, source.settle, task.number, task.of)
