@@ -12,7 +12,8 @@ from halo_worker import issues, schedule
 from halo_worker.cli.common import everywhere, nearest, print_rows, settings
 from halo_worker.cli.console import talk
 from halo_worker.cli.progress import shown
-from halo_worker.cli.serve import check, scheduler_of
+from halo_worker.cli.scheduled import scheduler_of
+from halo_worker.cli.serve import check
 from halo_worker.errors import InputError
 from halo_worker.report.model import iso_nano
 

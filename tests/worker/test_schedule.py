@@ -20,8 +20,6 @@ from halo_worker.errors import ConfigError
 from halo_worker.moments import moment
 from halo_worker.report.model import iso_nano
 from halo_worker.schedule import (
-    Ran,
-    Scheduler,
     check,
     due_window,
     latest_fire,
@@ -29,6 +27,7 @@ from halo_worker.schedule import (
     run_lock,
     trigger_of,
 )
+from halo_worker.scheduler import Ran, Scheduler
 from halo_worker.window import SECOND, Window
 
 HOUR = 3600 * SECOND

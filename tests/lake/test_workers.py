@@ -1,0 +1,213 @@
+"""Several workers behind one lake: one runs a schedule, others take over, nothing is reported or delivered twice."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from halo_receiver.segment_publish import publish
+from halo_receiver.store import lake
+from halo_receiver.store.lake_reports import LakeReports
+from tests.builders import flat_failures
+from tests.fixtures_receiver import eventually
+from tests.generator.load import spans_of, store
+from tests.lake.conftest import Host, Lake
+from tests.lake.services import Postgres
+
+pytestmark = pytest.mark.lake
+
+SETTINGS = """
+[analysis]
+settle_seconds = 0
+[schedules.often]
+interval = "3s"
+sinks = ["hook"]
+[sinks.hook]
+type = "webhook"
+url = "{url}"
+quiet = false
+[worker]
+metrics_endpoint = "off"
+"""
+# Python that runs before a worker, in its process: it stops itself where it is about to publish its first report, or
+# dies where it has published and not delivered.
+STOPS = """
+import os, signal
+from halo_receiver.store.lake_reports import LakeReports
+publish = LakeReports.publish
+def stops(self, *a, **k):
+    LakeReports.publish = publish
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return publish(self, *a, **k)
+LakeReports.publish = stops
+"""
+DIES = """
+import os
+from halo_worker.delivery.courier import Courier
+Courier.deliver = lambda *a, **k: os.kill(os.getpid(), 9)
+"""
+
+
+class Hook:
+    """A webhook on loopback that counts the keys of what it takes."""
+
+    def __init__(self) -> None:
+        self.keys: Counter[str] = Counter()
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                hook.keys[self.headers["Idempotency-Key"]] += 1
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    made = Hook()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+class Worker:
+    """`halo work` on a host."""
+
+    def __init__(self, host: Host, patch: str) -> None:
+        self.path = host.data_dir.parent / f"{host.data_dir.name}-work.log"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HALO_", "OPENAI_", "OTEL_", "AWS_"))}
+        program = f"{patch}\nfrom halo_worker.cli import main; main()"
+        with self.path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", program, "work", "--data-dir", str(host.data_dir)],
+                cwd=host.data_dir.parent, stdout=log, stderr=log, start_new_session=True,
+                env={**kept, **host.lake.environment},
+            )  # fmt: skip
+
+    def log(self) -> str:
+        return self.path.read_text()
+
+    def says(self, what: str, *, after: str = "") -> None:
+        try:
+            eventually(lambda: what in self.log().partition(after)[2 if after else 0], seconds=60)
+        except AssertionError:
+            raise AssertionError(f"it did not say {what!r}:\n{self.log()}") from None
+
+
+@pytest.fixture
+def work() -> Iterator[Callable[..., Worker]]:
+    workers: list[Worker] = []
+
+    def start(host: Host, patch: str = "") -> Worker:
+        workers.append(Worker(host, patch))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        if worker.process.poll() is None:
+            worker.process.kill()
+        worker.process.wait(20)
+
+
+@pytest.fixture
+def hosts(make_lake: Callable[..., Lake], hook: Hook) -> tuple[Host, Host]:
+    """Two hosts of a lake whose files lie in a directory, with spans of which a report finds something."""
+    found = make_lake(data="/", lease_seconds="1")
+    found.environment["HALO_LAKE_DATA"] = str(found.root / "lake")
+    lake.create(found.config)
+    with found.state() as state:
+        state.create(found.config.data)
+    (found.root / "halo.toml").write_text(SETTINGS.format(url=hook.url))
+    traces, segments = found.root / "traces.jsonl", found.root / "segments"
+    traces.write_text(flat_failures("plain"))
+    name = store(spans_of([traces]), segments).name
+    publish(found.config, segments, "here", [name], reached_ns=0, memory_limit="256MiB", threads=1)
+    return found.host("first"), found.host("second")
+
+
+def reports(host: Host) -> list[tuple[str, str, int]]:
+    """The reports of the lake: id, writer and end of the window, oldest first."""
+    with host.lake.state() as state:
+        return state._rows("SELECT id, writer, window_end_ns FROM halo.reports ORDER BY change")
+
+
+def rows(host: Host, *words: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(host(*words, "--format", "json"))
+    return found
+
+
+def windows_of(host: Host) -> list[tuple[int, int]]:
+    """The windows of the reports that a host has, in order."""
+    paths = (host.data_dir / "reports").glob("*/report.json")
+    return sorted((one["start"], one["end"]) for one in (json.loads(path.read_text())["window"] for path in paths))
+
+
+def test_workers_follow_each_other_and_nothing_is_reported_or_delivered_twice(
+    hosts: tuple[Host, Host], hook: Hook, work: Callable[..., Worker], postgres: Postgres
+) -> None:
+    """The first is stopped longer than its lease; the second takes over, publishes and dies; the first, woken, discards
+    its run, takes over again, and delivers what the second could not. Then the catalog is away for a while."""
+    first, second = hosts
+    one = work(first, STOPS)
+    one.says("run started")
+    other = work(second, DIES)
+    assert other.process.wait(60) == -signal.SIGKILL
+    [(report, writer, _)] = reports(first)
+    with first.lake.state() as state:  # a minute later
+        note = json.dumps({"state": "waiting", "next": 0, "attempts": 0})
+        state._rows("UPDATE halo.receipts SET note = %s, change = nextval('halo.changes')", note)
+    one.process.send_signal(signal.SIGCONT)
+    one.says("run discarded")
+    one.says("schedule held", after="run discarded")
+    eventually(lambda: hook.keys[f"{report}-hook"], seconds=60)
+    one.says("run published", after="run discarded")
+    postgres.stop()
+    one.says("schedule waits")
+    postgres.start()
+    one.says("run published", after="schedule waits")
+    one.process.kill()
+    [issue, *_] = rows(second, "issues")
+    second("issues", "mute", issue["issue_id"])
+    assert [row["state"] for row in rows(first, "issues") if row["issue_id"] == issue["issue_id"]] == ["muted"]
+    assert str(first.data_dir) in first("lake", "status")
+    assert [who for _, who, _ in reports(first)].count(writer) == 1, "the second has published one report"
+    windows = windows_of(first)
+    assert windows_of(second) == windows
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(windows)), windows
+    assert max(hook.keys.values()) == 1, hook.keys
+
+
+def test_of_two_that_deliver_one_report_at_once_one_does(hosts: tuple[Host, Host]) -> None:
+    """Whoever noted first that it begins is the one that sends; after that nobody begins again by itself."""
+    with LakeReports.open(hosts[0].lake.config) as one, LakeReports.open(hosts[1].lake.config) as other:
+        files = [("report.json", b"{}")]
+        one.publish("r", None, 1, writer="a", files=files, receipts={"hook": "waiting"}, fence=None)
+        known = [state.receipt("r", "hook") for state in (one, other)]
+        begun = [
+            state.begin("r", "hook", f"of {n}", known=found[1] if found else None, fence=None)
+            for n, (state, found) in enumerate(zip((one, other), known, strict=True))
+        ]
+        assert begun == [True, False]
+        assert other.receipt("r", "hook") is not None
+        one.publish("r", None, 1, writer="a", files=files, receipts={"hook": "waiting"}, fence=None)
+        assert (other.receipt("r", "hook") or ("",))[0] == "of 0", "published again after a lost answer"
