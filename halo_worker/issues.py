@@ -25,10 +25,13 @@ def reports_dir(current: Settings) -> Path:
     return current.store.data_dir / "reports"
 
 
-def archive(current: Settings, shared: Alone | None = None) -> Archive:
-    """Return the reports of the data directory; where there is a lake, with those of its other hosts."""
+def archive(current: Settings, shared: Alone | None = None, *, at_once: bool = False) -> Archive:
+    """Return the reports of the data directory; where there is a lake, with those of its other hosts.
+
+    These are as of a few seconds ago at most, or of now where `at_once` says so.
+    """
     found = Archive(reports_dir(current), shared=shared or _shared(current))
-    found.shared.look()
+    found.shared.look(at_once=at_once)
     return found
 
 

@@ -120,9 +120,9 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     if request.resume:
         request = resumed(current, request)
     run_id = request.resume or new_run_id(now_ns)
-    home = issues.archive(current, request.shared)
-    home.shared.look(at_once=True)
-    archive = home
+    home = archive = Archive(issues.reports_dir(current))
+    if request.recall or not request.out:
+        home = archive = issues.archive(current, request.shared, at_once=True)
     if request.out:
         permissions.make_directory(request.out)
         archive = Archive(request.out, outside=True)

@@ -72,6 +72,7 @@ class SharedReports(Alone):
         """Copy what is new, unless that was done a moment ago. Without the catalog what was copied before is shown."""
         if not at_once and time.monotonic() < _next_look.get(self._directory, 0.0):
             return
+        _next_look[self._directory] = time.monotonic() + AWAY_SECONDS  # other threads do not wait for the same
         wait = FRESH_SECONDS
         try:
             self.refresh()
@@ -82,13 +83,13 @@ class SharedReports(Alone):
 
     def refresh(self) -> None:
         """Copy what is new in the catalog. Raises LakeUnavailable, StoreError or ReportError."""
-        with self._locked() as state, LakeReports.open(self._config) as lake:
-            changes = lake.changes(state["seen"])
-            try:
+        try:
+            with self._locked() as state, LakeReports.open(self._config) as lake:
+                changes = lake.changes(state["seen"])
                 self._take(lake, changes, state["token"])
-            except OSError as error:
-                raise ReportError(f"cannot copy reports to {self._directory}: {error.strerror}") from None
-            state["seen"] = changes.until
+                state["seen"] = changes.until
+        except OSError as error:
+            raise ReportError(f"cannot copy reports to {self._directory}: {error.strerror}") from None
 
     @contextmanager
     def _locked(self) -> Iterator[dict[str, Any]]:
@@ -202,14 +203,21 @@ class SharedReports(Alone):
             self._patiently(write, f"receipt of {report_id} from {sink}", seconds=SETTLE_SECONDS)
 
     def replaced(self, report_id: str) -> None:
-        """Write a report as it is in this directory now to where other hosts copy it from."""
         with self._locked() as state, LakeReports.open(self._config) as lake:
             lake.replace(report_id, state["token"], _files(self._directory / report_id))
 
-    def rewritten(self, file: str, lines: dict[str, str]) -> None:
-        """Put other lines in the place of some of a file beside the reports."""
+    def rewritten(self, file: str, clean: Callable[[str], str]) -> None:
         with LakeReports.open(self._config) as lake:
-            lake.rewrite(file, lines)
+            lake.rewrite(file, clean)
+
+
+def schedules_of(config: LakeConfig) -> dict[str, str]:
+    """Say who runs which schedule of a lake, by name; nothing where there is none, or it does not answer."""
+    if not config.on:
+        return {}
+    with contextlib.suppress(HaloError), LakeReports.open(config) as lake:
+        return {name: holder for name, (holder, _) in lake.schedules().items()}
+    return {}
 
 
 def lease_of(schedule: str) -> str:

@@ -9,7 +9,7 @@ from halo_receiver import backlog
 from halo_receiver.store import manifest
 from halo_receiver.store.lock import holder
 from halo_receiver.store.segment import listed
-from halo_worker import freshness, issues, schedule, segments_client, window
+from halo_worker import freshness, issues, schedule, segments_client, shared_reports, window
 from halo_worker.config import Settings
 from halo_worker.moments import human_duration
 from halo_worker.report import formats, headline
@@ -27,6 +27,8 @@ def rows(current: Settings, now_ns: int, *, known: IssueMemory | None = None) ->
     )
     yield "receiver", _receiver(directory)
     yield "worker", holder(schedule.worker_lock(directory)) or "none: 'halo up' starts one with a receiver"
+    if held := shared_reports.schedules_of(current.lake):
+        yield "schedules", "; ".join(f"'{name}' is run by {who}" for name, who in sorted(held.items()))
     archive = issues.archive(current)
     if every := archive.ids():
         made = archive.until(now_ns)

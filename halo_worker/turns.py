@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from halo_receiver.config import LakeConfig
-from halo_receiver.segment_publish import RENEWALS
 from halo_receiver.store.lake_reports import Fence, LakeReports
+from halo_receiver.store.lake_state import RENEWALS
 from halo_worker.errors import HaloError, LakeUnavailable, LeaseTaken
 from halo_worker.report.shared import Alone
 from halo_worker.shared_reports import SharedReports, lease_of

@@ -8,7 +8,7 @@ Transactions that write hold one lock, so that `change` is the order in which th
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -125,11 +125,12 @@ class LakeReports(LakeState):
         with self._writing():
             self._rows("INSERT INTO halo.records VALUES (nextval('halo.changes'), %s, %s)", file, line)
 
-    def rewrite(self, file: str, lines: Mapping[str, str]) -> None:
-        """Put other lines in the place of some; hosts that have them already keep theirs."""
+    def rewrite(self, file: str, clean: Callable[[str], str]) -> None:
+        """Write the lines of a file anew, each as `clean` returns it; hosts that have them already keep theirs."""
         with self._writing():
-            for old, new in lines.items():
-                self._rows("UPDATE halo.records SET line = %s WHERE file = %s AND line = %s", new, file, old)
+            for change, line in self._rows("SELECT change, line FROM halo.records WHERE file = %s", file):
+                if (new := clean(line)) != line:
+                    self._rows("UPDATE halo.records SET line = %s WHERE change = %s", new, change)
 
     def receipt(self, report: str, sink: str) -> tuple[str, int] | None:
         """Return the note of a delivery and its number."""

@@ -19,6 +19,7 @@ from halo_receiver.store.lake_tables import TABLES
 
 VERSION = 1  # of these tables, and of the tables of the lake
 CONNECT_SECONDS = 10
+RENEWALS = 3  # of a lease, within its time
 VISIBLE_LOCK = 0x68616C6F  # an advisory lock: exclusive while a publication becomes visible, shared while readers look
 _NS = "(extract(epoch FROM {}) * 1000000000)::bigint"
 

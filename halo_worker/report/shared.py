@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ class Alone:
 
     def settle(self, report_id: str, sink: str, note: dict[str, Any]) -> None:
         """Note how a delivery ended."""
+
+    def replaced(self, report_id: str) -> None:
+        """Let other hosts have a report as it is in the directory now."""
+
+    def rewritten(self, file: str, clean: Callable[[str], str]) -> None:
+        """Let other hosts have the lines of a file beside the reports as `clean` writes them."""
 
 
 ALONE = Alone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +20,16 @@ import pytest
 
 from halo_receiver.segment_publish import publish
 from halo_receiver.store import lake
-from halo_receiver.store.lake_reports import LakeReports
+from halo_worker.config import RedactionConfig
+from halo_worker.config_delivery import SinkConfig
+from halo_worker.delivery.courier import ELSEWHERE, Courier, Delivery
+from halo_worker.delivery.sink import Parcel
+from halo_worker.delivery.webhook import WebhookSink
+from halo_worker.errors import LeaseTaken
+from halo_worker.lake import checks
+from halo_worker.report.archive import Archive
+from halo_worker.report.model import Engine, Report, ReportWindow
+from halo_worker.shared_reports import SENDING_SECONDS, SharedReports
 from tests.builders import flat_failures
 from tests.fixtures_receiver import eventually
 from tests.generator.load import spans_of, store
@@ -31,7 +42,7 @@ SETTINGS = """
 [analysis]
 settle_seconds = 0
 [schedules.often]
-interval = "3s"
+interval = "5s"
 sinks = ["hook"]
 [sinks.hook]
 type = "webhook"
@@ -109,7 +120,7 @@ class Worker:
 
     def says(self, what: str, *, after: str = "") -> None:
         try:
-            eventually(lambda: what in self.log().partition(after)[2 if after else 0], seconds=60)
+            eventually(lambda: what in self.log()[self.log().find(after) :], seconds=60)
         except AssertionError:
             raise AssertionError(f"it did not say {what!r}:\n{self.log()}") from None
 
@@ -185,11 +196,13 @@ def test_workers_follow_each_other_and_nothing_is_reported_or_delivered_twice(
     one.says("schedule waits")
     postgres.start()
     one.says("run published", after="schedule waits")
+    said = {what: (state, says) for what, state, says in checks(first.lake.config, ["often"])}
     one.process.kill()
-    [issue, *_] = rows(second, "issues")
-    second("issues", "mute", issue["issue_id"])
-    assert [row["state"] for row in rows(first, "issues") if row["issue_id"] == issue["issue_id"]] == ["muted"]
-    assert str(first.data_dir) in first("lake", "status")
+    assert said["worker of often"][0] == "ok"
+    assert str(first.data_dir) in said["worker of often"][1]
+    found = json.loads((first.data_dir / "reports" / report / "report.json").read_text())["findings"][0]["issue_id"]
+    second("issues", "mute", found)
+    assert [row["state"] for row in rows(first, "issues") if row["issue_id"] == found] == ["muted"]
     assert [who for _, who, _ in reports(first)].count(writer) == 1, "the second has published one report"
     windows = windows_of(first)
     assert windows_of(second) == windows
@@ -197,17 +210,50 @@ def test_workers_follow_each_other_and_nothing_is_reported_or_delivered_twice(
     assert max(hook.keys.values()) == 1, hook.keys
 
 
-def test_of_two_that_deliver_one_report_at_once_one_does(hosts: tuple[Host, Host]) -> None:
-    """Whoever noted first that it begins is the one that sends; after that nobody begins again by itself."""
-    with LakeReports.open(hosts[0].lake.config) as one, LakeReports.open(hosts[1].lake.config) as other:
-        files = [("report.json", b"{}")]
-        one.publish("r", None, 1, writer="a", files=files, receipts={"hook": "waiting"}, fence=None)
-        known = [state.receipt("r", "hook") for state in (one, other)]
-        begun = [
-            state.begin("r", "hook", f"of {n}", known=found[1] if found else None, fence=None)
-            for n, (state, found) in enumerate(zip((one, other), known, strict=True))
-        ]
-        assert begun == [True, False]
-        assert other.receipt("r", "hook") is not None
-        one.publish("r", None, 1, writer="a", files=files, receipts={"hook": "waiting"}, fence=None)
-        assert (other.receipt("r", "hook") or ("",))[0] == "of 0", "published again after a lost answer"
+def test_a_delivery_that_began_is_begun_by_nobody_else(hosts: tuple[Host, Host], hook: Hook) -> None:
+    """While one host sends, others wait; what one that is gone had begun is sent again by a person alone."""
+    config = hosts[0].lake.config
+    archives = [Archive(host.data_dir / "reports", shared=SharedReports(config, host.data_dir / "reports"))
+                for host in hosts]  # fmt: skip
+    sinks = {"hook": SinkConfig.model_validate({"type": "webhook", "url": hook.url, "quiet": False})}
+    past = Courier(archives[1], sinks, RedactionConfig(), clock=lambda: time.time() + SENDING_SECONDS + 1)
+    seen: list[Delivery] = []
+
+    class Meanwhile(WebhookSink):
+        def deliver(self, parcel: Parcel) -> dict[str, Any]:
+            archives[1].shared.look(at_once=True)
+            seen.extend(Courier(archives[1], sinks, RedactionConfig()).deliver(parcel.report.id, ["hook"], again=True))
+            if parcel.report.id == "killed":
+                raise KeyboardInterrupt
+            return super().deliver(parcel)
+
+    sends = Courier(archives[0], sinks, RedactionConfig(), make=Meanwhile)
+    for name in ("whole", "killed"):
+        archives[0].publish(report_of(name), {}, sinks=sinks)
+        with contextlib.suppress(KeyboardInterrupt):
+            sends.deliver(name, ["hook"])
+    assert [one.reason for one in seen] == [ELSEWHERE] * 2
+    assert [one.state for name in ("whole", "killed") for one in past.deliver(name, ["hook"])] == ["done", "failed"]
+    assert hook.keys == {"whole-hook": 1}
+    assert [one.state for one in past.deliver("killed", ["hook"], again=True)] == ["done"]
+    assert hook.keys == {"whole-hook": 1, "killed-hook": 1}
+
+
+def test_a_window_has_one_report(hosts: tuple[Host, Host]) -> None:
+    """A run by hand that is gone on with after another worker has reported its window publishes nothing."""
+    archives = [Archive(host.data_dir / "reports", shared=SharedReports(host.lake.config, host.data_dir / "reports"))
+                for host in hosts]  # fmt: skip
+    archives[0].publish(report_of("one", schedule="daily"), {})
+    with pytest.raises(LeaseTaken, match="has reported this window"):
+        archives[1].publish(report_of("other", schedule="daily"), {})
+    assert archives[1].ids() == []
+    archives[0].publish(report_of("one", schedule="daily"), {"report.md": "whole"}, again=True)
+    archives[1].shared.look(at_once=True)
+    assert (archives[1].directory / "one" / "report.md").read_text() == "whole"
+
+
+def report_of(name: str, schedule: str | None = None) -> Report:
+    return Report(
+        id=name, window=ReportWindow(start=0, end=1), created_at=1, engine=Engine(mode="detectors"), summary="",
+        schedule=schedule,
+    )  # fmt: skip
