@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from halo_receiver.segment_publish import publish
 from halo_receiver.store import lake
 from halo_worker.config import RedactionConfig
 from halo_worker.config_delivery import SinkConfig
@@ -30,13 +29,13 @@ from halo_worker.lake import checks
 from halo_worker.report.archive import Archive
 from halo_worker.report.model import Engine, Report, ReportWindow
 from halo_worker.shared_reports import SENDING_SECONDS, SharedReports
-from tests.builders import flat_failures
 from tests.fixtures_receiver import eventually
-from tests.generator.load import spans_of, store
 from tests.lake.conftest import Host, Lake
 from tests.lake.services import Postgres
 
 pytestmark = pytest.mark.lake
+
+SECONDS = 120.0
 
 SETTINGS = """
 [analysis]
@@ -120,7 +119,7 @@ class Worker:
 
     def says(self, what: str, *, after: str = "") -> None:
         try:
-            eventually(lambda: what in self.log()[self.log().find(after) :], seconds=60)
+            eventually(lambda: what in self.log()[self.log().find(after) :], seconds=SECONDS)
         except AssertionError:
             raise AssertionError(f"it did not say {what!r}:\n{self.log()}") from None
 
@@ -142,17 +141,13 @@ def work() -> Iterator[Callable[..., Worker]]:
 
 @pytest.fixture
 def hosts(make_lake: Callable[..., Lake], hook: Hook) -> tuple[Host, Host]:
-    """Two hosts of a lake whose files lie in a directory, with spans of which a report finds something."""
+    """Two hosts of a lake whose files lie in a directory, and which has no spans: what is tested is who reports."""
     found = make_lake(data="/", lease_seconds="1")
     found.environment["HALO_LAKE_DATA"] = str(found.root / "lake")
     lake.create(found.config)
     with found.state() as state:
         state.create(found.config.data)
     (found.root / "halo.toml").write_text(SETTINGS.format(url=hook.url))
-    traces, segments = found.root / "traces.jsonl", found.root / "segments"
-    traces.write_text(flat_failures("plain"))
-    name = store(spans_of([traces]), segments).name
-    publish(found.config, segments, "here", [name], reached_ns=0, memory_limit="256MiB", threads=1)
     return found.host("first"), found.host("second")
 
 
@@ -162,9 +157,10 @@ def reports(host: Host) -> list[tuple[str, str, int]]:
         return state._rows("SELECT id, writer, window_end_ns FROM halo.reports ORDER BY change")
 
 
-def rows(host: Host, *words: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(host(*words, "--format", "json"))
-    return found
+def archives_of(hosts: tuple[Host, Host]) -> list[Archive]:
+    """The reports of each host, as its commands see them."""
+    places = [host.data_dir / "reports" for host in hosts]
+    return [Archive(place, shared=SharedReports(hosts[0].lake.config, place)) for place in places]
 
 
 def windows_of(host: Host) -> list[tuple[int, int]]:
@@ -182,7 +178,7 @@ def test_workers_follow_each_other_and_nothing_is_reported_or_delivered_twice(
     one = work(first, STOPS)
     one.says("run started")
     other = work(second, DIES)
-    assert other.process.wait(60) == -signal.SIGKILL
+    assert other.process.wait(SECONDS) == -signal.SIGKILL
     [(report, writer, _)] = reports(first)
     with first.lake.state() as state:  # a minute later
         note = json.dumps({"state": "waiting", "next": 0, "attempts": 0})
@@ -190,7 +186,7 @@ def test_workers_follow_each_other_and_nothing_is_reported_or_delivered_twice(
     one.process.send_signal(signal.SIGCONT)
     one.says("run discarded")
     one.says("schedule held", after="run discarded")
-    eventually(lambda: hook.keys[f"{report}-hook"], seconds=60)
+    eventually(lambda: hook.keys[f"{report}-hook"], seconds=SECONDS)
     one.says("run published", after="run discarded")
     postgres.stop()
     one.says("schedule waits")
@@ -200,9 +196,8 @@ def test_workers_follow_each_other_and_nothing_is_reported_or_delivered_twice(
     one.process.kill()
     assert said["worker of often"][0] == "ok"
     assert str(first.data_dir) in said["worker of often"][1]
-    found = json.loads((first.data_dir / "reports" / report / "report.json").read_text())["findings"][0]["issue_id"]
-    second("issues", "mute", found)
-    assert [row["state"] for row in rows(first, "issues") if row["issue_id"] == found] == ["muted"]
+    for archive in archives_of(hosts):
+        archive.shared.look(at_once=True)
     assert [who for _, who, _ in reports(first)].count(writer) == 1, "the second has published one report"
     windows = windows_of(first)
     assert windows_of(second) == windows
@@ -212,9 +207,7 @@ def test_workers_follow_each_other_and_nothing_is_reported_or_delivered_twice(
 
 def test_a_delivery_that_began_is_begun_by_nobody_else(hosts: tuple[Host, Host], hook: Hook) -> None:
     """While one host sends, others wait; what one that is gone had begun is sent again by a person alone."""
-    config = hosts[0].lake.config
-    archives = [Archive(host.data_dir / "reports", shared=SharedReports(config, host.data_dir / "reports"))
-                for host in hosts]  # fmt: skip
+    archives = archives_of(hosts)
     sinks = {"hook": SinkConfig.model_validate({"type": "webhook", "url": hook.url, "quiet": False})}
     past = Courier(archives[1], sinks, RedactionConfig(), clock=lambda: time.time() + SENDING_SECONDS + 1)
     seen: list[Delivery] = []
@@ -241,8 +234,7 @@ def test_a_delivery_that_began_is_begun_by_nobody_else(hosts: tuple[Host, Host],
 
 def test_a_window_has_one_report(hosts: tuple[Host, Host]) -> None:
     """A run by hand that is gone on with after another worker has reported its window publishes nothing."""
-    archives = [Archive(host.data_dir / "reports", shared=SharedReports(host.lake.config, host.data_dir / "reports"))
-                for host in hosts]  # fmt: skip
+    archives = archives_of(hosts)
     archives[0].publish(report_of("one", schedule="daily"), {})
     with pytest.raises(LeaseTaken, match="has reported this window"):
         archives[1].publish(report_of("other", schedule="daily"), {})
@@ -250,6 +242,21 @@ def test_a_window_has_one_report(hosts: tuple[Host, Host]) -> None:
     archives[0].publish(report_of("one", schedule="daily"), {"report.md": "whole"}, again=True)
     archives[1].shared.look(at_once=True)
     assert (archives[1].directory / "one" / "report.md").read_text() == "whole"
+
+
+def test_what_is_decided_on_one_host_holds_on_all(hosts: tuple[Host, Host]) -> None:
+    """In one order everywhere, also of decisions made at the same moment."""
+    archives = archives_of(hosts)
+    for n, action in enumerate(("mute", "unmute", "resolve")):
+        archives[n % 2].decisions.append("HALO-1", action, now_ns=7, by="me")
+    for archive in archives:
+        archive.shared.look(at_once=True)
+        assert [one.action for one in archive.decisions.read()["HALO-1"]] == ["mute", "unmute", "resolve"]
+    archives[0].shared.rewritten("decisions.jsonl", lambda line: line.replace("HALO-1", "HALO-2"))
+    joined = hosts[0].lake.host("third").data_dir / "reports"
+    third = Archive(joined, shared=SharedReports(hosts[0].lake.config, joined))
+    third.shared.look(at_once=True)
+    assert list(third.decisions.read()) == ["HALO-2"], "a host that joins has all that was decided, as it is now"
 
 
 def report_of(name: str, schedule: str | None = None) -> Report:
