@@ -125,13 +125,14 @@ class SharedReports(Alone):
 
     def _copy(self, lake: LakeReports, report_id: str) -> None:
         """Give a report its name once it is here whole; receipts that were here stay."""
-        folder, making = self._directory / Path(report_id).name, self._directory / f".{report_id}.copying"
+        name = Path(report_id).name
+        folder, making = self._directory / name, self._directory / f".{name}.copying"
         shutil.rmtree(making, ignore_errors=True)
         (making / RECEIPTS).mkdir(parents=True)
-        for name, content in lake.files(report_id):
-            path = making / name
+        for file, content in lake.files(report_id):
+            path = making / file
             if not path.resolve().is_relative_to(making.resolve()):
-                raise ReportError(f"report {report_id} of the lake has a file {name!r}, which is outside of it")
+                raise ReportError(f"report {report_id} of the lake has a file {file!r}, which is outside of it")
             path.parent.mkdir(exist_ok=True)
             write_durably(path, content)
         if folder.is_dir():

@@ -19,7 +19,7 @@ from pathlib import Path
 from halo_receiver.config import LakeConfig
 from halo_receiver.store.lake_reports import Fence, LakeReports
 from halo_receiver.store.lake_state import RENEWALS
-from halo_worker.errors import HaloError, LakeUnavailable, LeaseTaken
+from halo_worker.errors import HaloError, LeaseTaken
 from halo_worker.report.shared import Alone
 from halo_worker.shared_reports import SharedReports, lease_of
 
@@ -114,7 +114,7 @@ class LeasedTurns(Turns):
                 with LakeReports.open(self._config) as lake:
                     for name in self._names:
                         self._renew(lake, name)
-            except LakeUnavailable as error:
+            except HaloError as error:
                 for name in self._names:
                     self._tell(name, "schedule waits", reason=error)
             except Exception as error:  # noqa: BLE001 - the next round is tried

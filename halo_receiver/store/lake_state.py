@@ -19,6 +19,8 @@ from halo_receiver.store.lake_tables import TABLES
 
 VERSION = 1  # of these tables, and of the tables of the lake
 CONNECT_SECONDS = 10
+# A host that vanished without a word is noticed within half a minute; libpq's names and units.
+ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 RENEWALS = 3  # of a lease, within its time
 VISIBLE_LOCK = 0x68616C6F  # an advisory lock: exclusive while a publication becomes visible, shared while readers look
 _NS = "(extract(epoch FROM {}) * 1000000000)::bigint"
@@ -52,7 +54,7 @@ class LakeState:
         psycopg = _driver()
         self._error: type[Exception] = psycopg.Error
         self._unavailable: tuple[type[Exception], ...] = (psycopg.OperationalError, psycopg.InterfaceError)
-        words = {"connect_timeout": CONNECT_SECONDS, **_parsed(catalog)}
+        words = {"connect_timeout": CONNECT_SECONDS, **ALIVE, **_parsed(catalog)}
         with self._faults():
             self._connection = psycopg.connect(**words, autocommit=True)
 

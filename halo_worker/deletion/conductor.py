@@ -63,6 +63,7 @@ def look(current: Settings, selection: Selection) -> Found:
         in_lake = lake.chosen(current, selection)
         chosen = replace(chosen, traces=chosen.traces | in_lake.traces)
     words = _words(selection)
+    issues.archive(current, at_once=True)  # with what other hosts of a lake reported
     reports = [
         path.parent.name
         for path in sorted(current.store.data_dir.glob(f"*/*/{REPORT_FILE}"))

@@ -175,7 +175,7 @@ class Courier:
             return Delivery(report.id, name, "waiting", str(error))
 
     def _attempt_alone(self, report: Report, name: str, path: Path, *, now: bool) -> Delivery:
-        here = _read(path)
+        config, here = self._configs[name], _read(path)
         note = self._archive.shared.receipt(report.id, name, here)
         if note != here:
             _write(path, note, self._archive)
@@ -185,9 +185,8 @@ class Courier:
         if note.pop("sending", None):  # by another host, or by this one before it was killed
             if _due(note) > self._clock():
                 return Delivery(report.id, name, "waiting", ELSEWHERE)
-            if not now:
+            if not now and not config.is_repeatable:
                 return self._note(path, Delivery(report.id, name, "failed", LOST), note)
-        config = self._configs[name]
         told = filtered(report, config)
         if told is None:
             return self._note(path, Delivery(report.id, name, "quiet"), note)

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from halo_receiver.store import lake
+from halo_receiver.store.lake_reports import Fence, LakeReports
 from halo_worker.config import RedactionConfig
 from halo_worker.config_delivery import SinkConfig
 from halo_worker.delivery.courier import ELSEWHERE, Courier, Delivery
@@ -144,7 +145,6 @@ def hosts(make_lake: Callable[..., Lake], hook: Hook) -> tuple[Host, Host]:
     """Two hosts of a lake whose files lie in a directory, and which has no spans: what is tested is who reports."""
     found = make_lake(data="/", lease_seconds="1")
     found.environment["HALO_LAKE_DATA"] = str(found.root / "lake")
-    lake.create(found.config)
     with found.state() as state:
         state.create(found.config.data)
     (found.root / "halo.toml").write_text(SETTINGS.format(url=hook.url))
@@ -175,6 +175,7 @@ def test_workers_follow_each_other_and_nothing_is_reported_or_delivered_twice(
     """The first is stopped longer than its lease; the second takes over, publishes and dies; the first, woken, discards
     its run, takes over again, and delivers what the second could not. Then the catalog is away for a while."""
     first, second = hosts
+    lake.create(first.lake.config)
     one = work(first, STOPS)
     one.says("run started")
     other = work(second, DIES)
@@ -232,9 +233,16 @@ def test_a_delivery_that_began_is_begun_by_nobody_else(hosts: tuple[Host, Host],
     assert hook.keys == {"whole-hook": 1, "killed-hook": 1}
 
 
-def test_a_window_has_one_report(hosts: tuple[Host, Host]) -> None:
-    """A run by hand that is gone on with after another worker has reported its window publishes nothing."""
+def test_a_window_has_one_report_and_an_epoch_one_worker(hosts: tuple[Host, Host]) -> None:
+    """Whoever comes late publishes nothing, and notes no delivery; a report that was made anew comes to all hosts."""
     archives = archives_of(hosts)
+    with LakeReports.open(hosts[0].lake.config) as state:
+        late = Fence("schedule:daily", state.lease("schedule:daily", "one", 0) or 0)
+        eventually(lambda: state.lease("schedule:daily", "other", 60))
+        with pytest.raises(LeaseTaken, match="'daily'"):
+            state.publish("late", "daily", 9, writer="one", files=(), receipts={}, fence=late)
+        with pytest.raises(LeaseTaken, match="'daily'"):
+            state.begin("late", "hook", "{}", known=None, fence=late)
     archives[0].publish(report_of("one", schedule="daily"), {})
     with pytest.raises(LeaseTaken, match="has reported this window"):
         archives[1].publish(report_of("other", schedule="daily"), {})
@@ -242,6 +250,28 @@ def test_a_window_has_one_report(hosts: tuple[Host, Host]) -> None:
     archives[0].publish(report_of("one", schedule="daily"), {"report.md": "whole"}, again=True)
     archives[1].shared.look(at_once=True)
     assert (archives[1].directory / "one" / "report.md").read_text() == "whole"
+    (archives[1].directory / "one" / "report.md").write_text("[deleted]")
+    archives[1].shared.replaced("one")
+    archives[0].shared.look(at_once=True)
+    assert (archives[0].directory / "one" / "report.md").read_text() == "[deleted]"
+
+
+def test_a_report_waits_for_a_catalog_that_is_away(hosts: tuple[Host, Host], postgres: Postgres) -> None:
+    place = hosts[0].data_dir / "reports"
+    asked: list[bool] = []
+
+    def back() -> bool:
+        if not asked:
+            postgres.start()
+        asked.append(True)
+        return False
+
+    archive = Archive(place, shared=SharedReports(hosts[0].lake.config, place, interrupted=back))
+    postgres.stop()
+    archive.shared.look(at_once=True)  # what is here is shown
+    archive.publish(report_of("waits"), {})
+    assert asked
+    assert [name for name, _, _ in reports(hosts[1])] == archive.ids() == ["waits"]
 
 
 def test_what_is_decided_on_one_host_holds_on_all(hosts: tuple[Host, Host]) -> None:
