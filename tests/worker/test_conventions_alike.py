@@ -34,6 +34,8 @@ NOT_TOLD = {
     ("result_without_call", "mlflow"): "no id of the call on a tool's span",
     ("handoff_ping_pong", "vercel_ai"): "no kind of span for an agent",
     ("empty_answer", "vercel_ai"): "no text is an answer without text, or one that was not captured",
+    ("uncaught_exception", "vercel_ai"): "no kind of span for an agent",
+    ("uncaught_exception", "langchain"): "no kind of span for an agent",
     ("ungrounded", "langchain"): "a retrieval without documents is one that was not captured",
 }
 

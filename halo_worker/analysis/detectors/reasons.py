@@ -117,9 +117,16 @@ def _words(said: str) -> tuple[str, ...]:
     return tokens(said[:REASON_CHARACTERS])
 
 
+def _raised(traceback: str) -> str:
+    """Return a stack trace up to its exception, without what the program wrote after it."""
+    lines = traceback.splitlines()
+    ends = (at for at, line in enumerate(lines) if at and line[:1].strip() and _TELLS.search(line))
+    return "\n".join(lines[: next(ends, len(lines)) + 1])
+
+
 def reason(text: str, error_type: str | None = None) -> str:
     """Return what an error says in a few words, without ids and numbers; empty where it says nothing."""
-    text = text[text.find(_TRACEBACK) :] if _TRACEBACK in text else text
+    text = _raised(text[text.rfind(_TRACEBACK) :]) if _TRACEBACK in text else text
     lines = [line for line in text.splitlines() if line.strip()]
     if lines and _BARE.match(lines[0]):  # then what a program wrote: the line that tells of an error, if any
         lines = lines[next((at for at, line in enumerate(lines) if _TELLS.search(line)), len(lines)) :]

@@ -21,7 +21,7 @@ source = "LangChain, LangGraph, smolagents and others answer so instead of faili
 limits = "English; the words of frameworks, not of models"
 ---
 WITH told AS (
-  SELECT trace_id, span_id, start_time, end_time, coalesce(agent_name, name) AS who, output_hash,
+  SELECT trace_id, span_id, start_time, end_time, coalesce(agent_name, name) AS who, output_head,
     stopped_by_limit_text(output_head) AS quote
   FROM steps WHERE span_type IN ('llm', 'agent', 'workflow', 'chain') AND NOT failed AND output_length < 300
     AND stopped_by_limit(output_head)
@@ -29,7 +29,7 @@ WITH told AS (
 SELECT who AS key, who AS subject, trace_id, arg_max(span_id, start_time) AS span_id,
   arg_max(span_id, start_time) AS origin_span_id, 'output_text' AS field, arg_max(quote, start_time) AS quote
 -- Who passes on what was told within it tells nothing new.
-FROM told t WHERE NOT EXISTS (SELECT 1 FROM told i WHERE i.trace_id = t.trace_id AND i.output_hash = t.output_hash
+FROM told t WHERE NOT EXISTS (SELECT 1 FROM told i WHERE i.trace_id = t.trace_id AND i.output_head = t.output_head
   AND i.who <> t.who AND i.start_time > t.start_time AND i.end_time <= t.end_time)
 GROUP BY ALL
 ---
@@ -54,3 +54,16 @@ why = "a bus stop"
 spans = [
   { llm = "gpt-5", output = "The bus stopped at the corner." },
 ]
+
+[[example]]
+fires = true
+why = "told by an agent, and passed on by the request around it"
+
+[[example.spans]]
+agent = "planner"
+input = "plan the week"
+output = "Stopped after reaching max iterations."
+
+[[example.spans.spans]]
+llm = "gpt-5"
+output = "Stopped after reaching max iterations."

@@ -163,16 +163,6 @@ spans = [
 ]
 
 [[example]]
-fires = false
-why = "agents take turns, and the next one tells"
-spans = [
-  { agent = "clerk", input = "the balance", output = "Please run get_balance." },
-  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
-  { agent = "auditor", input = "ledger offline", output = "There was an error: I could not reach the ledger." },
-  { agent = "clerk", input = "an error", output = "Please open the ledger yourself." },
-]
-
-[[example]]
 fires = true
 why = "agents take turns, and none of them tells"
 spans = [
