@@ -22,7 +22,7 @@ OURS = ("halo_receiver", "halo_worker")
 # Library → the modules (or packages, with a final dot) that may import it.
 DOORS: dict[str, tuple[str, ...]] = {
     "aiohttp": ("halo_receiver.http_server", "halo_worker.page."),
-    "apscheduler": ("halo_worker.cron", "halo_worker.schedule"),
+    "apscheduler": ("halo_worker.cron", "halo_worker.schedule", "halo_worker.scheduler"),
     "click": ("halo_worker.cli.",),
     "distributed": ("halo_worker.parts.engines",),
     "duckdb": ("halo_receiver.store.", "halo_worker.page.trace_index"),

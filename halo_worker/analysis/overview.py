@@ -33,6 +33,8 @@ _PLANS = rf"""
 _FIRST_MESSAGE = """
   left(input_messages, least(coalesce(nullif(strpos(input_messages, '"},{"role":"'), 0) - 1, 16000), 16000))
 """
+# list_has_any takes three times as long.
+_EVALUATED = " OR ".join(f"list_contains(attribute_keys, '{key}')" for key in outcomes.EVALUATED_KEYS)
 _DIMENSIONS = {
     "agent": "agent_name",
     "model": "model",
@@ -50,7 +52,7 @@ _SPANS = rf"""
     left(error_message, 1000) AS error_message, left(status_message, 1000) AS status_message,
     resource_attributes->>'service.version' AS version,
     coalesce(status_code = 'ERROR' OR error_message IS NOT NULL, false) AS failed,
-    NULL::VARCHAR AS control, list_has_any(attribute_keys, {list(outcomes.EVALUATED_KEYS)}) AS evaluated,
+    NULL::VARCHAR AS control, {_EVALUATED} AS evaluated,
     left(output_text, 2000) AS output_head,
     CASE WHEN (parent_span_id IS NULL OR span_type IN ('agent', 'workflow')) AND length(output_text) > 2000
       THEN right(output_text, 4000) END AS output_tail,
