@@ -53,7 +53,7 @@ def pull(config: LakeConfig, span: Span, directory: Path, *, memory_limit: str, 
     A trace is shown as it was known when the window ended, with what came of it before; copies of a span are one.
     """
     before = span.start_ns - look_back(span.settle, whole_traces=True)
-    with open_state(config) as state:
+    with LakeState.open(config) as state:
         if span.settle is not None:
             _wait_for_clock(state, span.end_ns)
         found = state.visible(before - (JUDGED_BEFORE_NS if span.settle else 0), span.end_ns)
@@ -73,18 +73,6 @@ def pull(config: LakeConfig, span: Span, directory: Path, *, memory_limit: str, 
         else:
             writer.discard()
     return Pulled(segments, receivers)
-
-
-def open_state(config: LakeConfig) -> LakeState:
-    """Connect to the lake's tables of state, and compare their version."""
-    assert config.catalog is not None
-    state = LakeState(config.catalog.get_secret_value())
-    try:
-        state.check(config.data)
-    except BaseException:
-        state.close()
-        raise
-    return state
 
 
 def _wait_for_clock(state: LakeState, end_ns: int) -> None:
@@ -148,7 +136,7 @@ class LakeReader(Reader):
         cls, config: LakeConfig, *, start_ns: int | None = None, end_ns: int | None = None, **options: Any
     ) -> LakeReader:
         """Open what became visible in `[start_ns, end_ns)`."""
-        with open_state(config) as state:
+        with LakeState.open(config) as state:
             found = state.visible(start_ns, end_ns)
         return cls(config, found, **options)
 

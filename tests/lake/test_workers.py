@@ -9,11 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -33,6 +30,7 @@ from halo_worker.shared_reports import SENDING_SECONDS, SharedReports
 from tests.fixtures_receiver import eventually
 from tests.lake.conftest import Host, Lake
 from tests.lake.services import Postgres
+from tests.webhook import Hook
 
 pytestmark = pytest.mark.lake
 
@@ -70,35 +68,11 @@ Courier.deliver = lambda *a, **k: os.kill(os.getpid(), 9)
 """
 
 
-class Hook:
-    """A webhook on loopback that counts the keys of what it takes."""
-
-    def __init__(self) -> None:
-        self.keys: Counter[str] = Counter()
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                hook.keys[self.headers["Idempotency-Key"]] += 1
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-
 @pytest.fixture
 def hook() -> Iterator[Hook]:
     made = Hook()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 class Worker:
@@ -231,6 +205,11 @@ def test_a_delivery_that_began_is_begun_by_nobody_else(hosts: tuple[Host, Host],
     assert hook.keys == {"whole-hook": 1}
     assert [one.state for one in past.deliver("killed", ["hook"], again=True)] == ["done"]
     assert hook.keys == {"whole-hook": 1, "killed-hook": 1}
+    raced = report_of("raced")
+    archives[0].publish(raced, {}, sinks=sinks)
+    notes = [archive.shared.receipt("raced", "hook", {}) for archive in archives]
+    begun = [archive.shared.begin(raced, "hook", note) for archive, note in zip(archives, notes, strict=True)]
+    assert begun == [True, False], "of two that read the same note"
 
 
 def test_a_window_has_one_report_and_an_epoch_one_worker(hosts: tuple[Host, Host]) -> None:
