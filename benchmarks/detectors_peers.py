@@ -1,9 +1,9 @@
 """Side by side on the same spans: time, memory, planted failures found, false findings.
 
 `python -m benchmarks.detectors_peers [TRACES] [--python PATH]`. Peers run as they are shipped, each in a process of its
-own of the interpreter at PATH (default: this one); those that are not installed there are skipped and named. To try all:
-`pip install --no-deps halo-engine==0.3.5`, what its trace modules import (pydantic, openai, openai-agents, pandas),
-`agent-triage`, `ghostspan` and `agent-xray`, in an environment of their own.
+own of the interpreter at PATH (default: this one); those that are not installed there are skipped and named. To try
+all: `pip install --no-deps halo-engine==0.3.5`, what its trace modules import (pydantic, openai, openai-agents,
+pandas), `agent-triage`, `ghostspan` and `agent-xray`, in an environment of their own.
 
 Half of the traces are of the fleet that the detectors were made against, half of the one written apart. A trace counts
 as found when a tool names it in whatever way, so categories and spans are not asked of peers.
@@ -44,7 +44,8 @@ note = f"{len(found)} findings, each with spans and quotes"
 from tests.generator.load import reader_of
 with reader_of([next(folder.glob("segment/*.duckdb"))], threads=2) as reader:
     started = time.monotonic()
-    flagged = {row["trace_id"] for row in reader.query("SELECT DISTINCT trace_id FROM spans WHERE status_code = 'ERROR'")}
+    rows = reader.query("SELECT DISTINCT trace_id FROM spans WHERE status_code = 'ERROR'")
+    flagged = {row["trace_id"] for row in rows}
 note = "the traces, no groups"
 """,
     "HALO 0.3.5, index build and overview": """
@@ -59,7 +60,8 @@ if __name__ == "__main__":
     index = asyncio.run(TraceIndexBuilder.ensure_index_exists(flat, TraceIndexConfig()))
     overview = TraceStore.load(flat, index).get_overview(TraceFilters())
     flagged = {trace for group in overview.error_taxonomy for trace in group.example_trace_ids}
-    note = f"{len(overview.error_taxonomy)} error groups with their examples; {overview.error_trace_count} traces hold an error"
+    groups = f"{len(overview.error_taxonomy)} error groups with their examples"
+    note = f"{groups}; {overview.error_trace_count} traces hold an error"
 """,
     "agent-triage 0.1.0, OTel adapter": """
 from triage.adapters import OTelAdapter
@@ -71,8 +73,12 @@ note = f"{len(events)} events"
     "ghostspan 0.1.0": """
 import subprocess
 out = folder / "ghostspan.json"
-done = subprocess.run([str(Path(sys.executable).parent / "ghostspan"), str(folder / "otlp.json"), "--format", "otlp", "--no-file",
-                       "--json", str(out)], capture_output=True, text=True)
+program = str(Path(sys.executable).parent / "ghostspan")
+done = subprocess.run(
+    [program, str(folder / "otlp.json"), "--format", "otlp", "--no-file", "--json", str(out)],
+    capture_output=True,
+    text=True,
+)
 found = json.loads(out.read_text())
 found = found["findings"] if isinstance(found, dict) else found
 flagged = {example["trace_id"] for item in found for example in item.get("examples", [])}
@@ -87,7 +93,10 @@ started = time.monotonic()
 steps = {}
 for step in otel.load(folder / "otlp.json"):
     steps.setdefault(step.task_id, []).append(step)
-tasks = [AgentTask.from_steps(items) if hasattr(AgentTask, "from_steps") else AgentTask(task_id=key, steps=items) for key, items in steps.items()]
+tasks = [
+    AgentTask.from_steps(items) if hasattr(AgentTask, "from_steps") else AgentTask(task_id=key, steps=items)
+    for key, items in steps.items()
+]
 grades = grade_tasks(tasks, load_rules())
 causes = classify_failures(tasks, grades)
 flagged = {cause.task_id for cause in causes}
@@ -97,6 +106,15 @@ note = f"{len(causes)} tasks with a root cause"
 _TAIL = """
 if __name__ == "__main__":
     print(json.dumps({"seconds": time.monotonic() - started, "flagged": sorted(flagged), "note": note}))
+"""
+
+# Runs a command; prints the last line that it printed, and its peak memory in MiB.
+_MEASURED = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+print(done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "")
+print(done.stderr[-300:], file=sys.stderr)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 """
 
 
@@ -123,10 +141,15 @@ def pairs(attributes: dict[str, Any]) -> list[dict[str, Any]]:
 def otlp(span: Span) -> dict[str, Any]:
     """Write one span as OTLP/JSON does."""
     return {
-        "traceId": span.trace_id, "spanId": span.span_id, "parentSpanId": span.parent_span_id, "name": span.name, "kind": 1,
+        "traceId": span.trace_id, "spanId": span.span_id, "parentSpanId": span.parent_span_id,
+        "name": span.name, "kind": 1,
         "startTimeUnixNano": str(span.start_unix_nano), "endTimeUnixNano": str(span.end_unix_nano),
-        "attributes": pairs(span.attributes), "status": {"code": ("UNSET", "OK", "ERROR").index(span.status_code), "message": span.status_message},
-        "events": [{"timeUnixNano": str(e.time_unix_nano), "name": e.name, "attributes": pairs(e.attributes)} for e in span.events],
+        "attributes": pairs(span.attributes),
+        "status": {"code": ("UNSET", "OK", "ERROR").index(span.status_code), "message": span.status_message},
+        "events": [
+            {"timeUnixNano": str(e.time_unix_nano), "name": e.name, "attributes": pairs(e.attributes)}
+            for e in span.events
+        ],
     }  # fmt: skip
 
 
@@ -141,10 +164,20 @@ def flat(span: Span) -> dict[str, Any]:
     """Write one span as HALO's flat line; structured values as JSON text."""
     plain = {k: v if isinstance(v, (str, int, float, bool)) else json.dumps(v) for k, v in span.attributes.items()}
     return {
-        "trace_id": span.trace_id, "span_id": span.span_id, "parent_span_id": span.parent_span_id, "name": span.name, "kind": "SPAN_KIND_INTERNAL",
+        "trace_id": span.trace_id, "span_id": span.span_id, "parent_span_id": span.parent_span_id,
+        "name": span.name, "kind": "SPAN_KIND_INTERNAL",
         "start_time": iso(span.start_unix_nano), "end_time": iso(span.end_unix_nano or span.start_unix_nano),
         "status": {"code": f"STATUS_CODE_{span.status_code}", "message": span.status_message},
-        "resource": {"attributes": {"service.name": span.scope.service_name}}, "scope": {"name": span.scope.name, "version": ""}, "attributes": plain,
+        "resource": {"attributes": {"service.name": span.scope.service_name}},
+        "scope": {"name": span.scope.name, "version": ""}, "attributes": plain,
+    }  # fmt: skip
+
+
+def named(span: Span) -> dict[str, Any]:
+    """Write what agent-triage reads of a span."""
+    return {
+        "span_id": span.span_id, "trace_id": span.trace_id, "name": span.name,
+        "status": {"code": span.status_code}, "attributes": {},
     }  # fmt: skip
 
 
@@ -170,14 +203,17 @@ def generate(traces: int, folder: Path) -> list[Truth]:
                 key = f"{span.scope.service_name}|{span.scope.name}"
                 scopes[key] = span.scope
                 groups[key].append(otlp(span))
-                listed.append({"span_id": span.span_id, "trace_id": span.trace_id, "name": span.name, "status": {"code": span.status_code}, "attributes": {}})  # fmt: skip
+                listed.append(named(span))
                 yield span
 
     store(written(), folder / "segment")
     whole = [
-        {"resource": {"attributes": pairs(scopes[key].resource_attributes)}, "scopeSpans": [{"scope": {"name": scopes[key].name}, "spans": items}]}
+        {
+            "resource": {"attributes": pairs(scopes[key].resource_attributes)},
+            "scopeSpans": [{"scope": {"name": scopes[key].name}, "spans": items}],
+        }
         for key, items in groups.items()
-    ]  # fmt: skip
+    ]
     (folder / "otlp.json").write_text(json.dumps({"resourceSpans": whole}), encoding="utf-8")
     (folder / "spans.json").write_text(json.dumps({"spans": listed}), encoding="utf-8")
     return truths
@@ -188,11 +224,8 @@ def run(name: str, python: str, folder: Path) -> tuple[dict[str, Any] | None, st
     script = folder / "peer.py"
     script.write_text(_TIMED + PEERS[name] + _TAIL, encoding="utf-8")
     mine = name.startswith(("halo,", "status"))
-    timed = [sys.executable, "-c", "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], capture_output=True, text=True); "
-             "print(done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ''); print(done.stderr[-300:], file=sys.stderr); "
-             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"]  # fmt: skip
     done = subprocess.run(
-        [*timed, sys.executable if mine else python, str(script), str(folder)],
+        [sys.executable, "-c", _MEASURED, sys.executable if mine else python, str(script), str(folder)],
         capture_output=True,
         text=True,
         check=False,
@@ -220,7 +253,8 @@ def main() -> None:
         hard = {truth.trace_id for truth in truths if truth.kind == "negative"}
         size = (folder / "otlp.json").stat().st_size >> 20
         print(
-            f"{len(truths)} traces, {size} MiB of OTLP/JSON, {len(planted)} modes planted, {len(clean)} clean traces, {len(hard)} of them hard"
+            f"{len(truths)} traces, {size} MiB of OTLP/JSON, {len(planted)} modes planted, "
+            f"{len(clean)} clean traces, {len(hard)} of them hard"
         )
         print(f"{'':<40}{'seconds':>9}{'peak':>10}{'recall':>8}{'modes':>7}{'false/1000':>12}{'hard hit':>10}  note")
         for name in PEERS:
@@ -233,8 +267,8 @@ def main() -> None:
             found = sum(share >= 0.5 for share in recalls)
             wrong = 1000 * len(flagged & clean) / len(clean)
             print(
-                f"{name:<40}{result['seconds']:>9.2f}{memory:>10}{sum(recalls) / len(recalls):>8.2f}{found:>4}/{len(planted)}"
-                f"{wrong:>12.1f}{len(flagged & hard) / len(hard):>10.2f}  {result['note']}"
+                f"{name:<40}{result['seconds']:>9.2f}{memory:>10}{sum(recalls) / len(recalls):>8.2f}"
+                f"{found:>4}/{len(planted)}{wrong:>12.1f}{len(flagged & hard) / len(hard):>10.2f}  {result['note']}"
             )
 
 

@@ -227,8 +227,8 @@ RECEIVER_SECTIONS: Sections = {
 }  # fmt: skip
 # Sections of the worker, which this package may not import: known, so that one file serves both.
 OTHER_SECTIONS = (
-    "model", "budget", "analysis", "detectors", "worker", "page", "schedules", "alerts", "sinks", "sources", "links",
-    "redaction",
+    "model", "budget", "analysis", "detectors", "worker", "page", "schedules", "alerts", "sinks", "sources", "cluster",
+    "links", "redaction",
 )  # fmt: skip
 
 

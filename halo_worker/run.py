@@ -130,11 +130,12 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     scope = request.schedule
     if request.recall and scope is None:
         scope = issues.scope_by_hand(current, home, request.memory)
-    with window_reader.opened(current, request, now_ns, interrupted=interrupted) as (reader, window, problems):
+    with window_reader.opened(current, request, now_ns, interrupted=interrupted) as opened:
+        reader, window, problems, prepare = opened
         known = IssueMemory([])
         if request.recall:
             known = issues.open_memory(home, scope=scope, window=window, by_hand=request.schedule is None)
-        begun = _Begun(current, request, reader, window, known, Exclusions(known), run_id, work_dir, now_ns)
+        begun = _Begun(current, request, reader, window, known, Exclusions(known), run_id, work_dir, now_ns, prepare)
         draft = _draft(begun)
         draft.findings = identities.joined(draft.findings, known)
         request.progress("checking quotes and counts")
@@ -189,6 +190,7 @@ class _Begun:
     run_id: str
     work_dir: Path
     now_ns: int
+    prepare: detectors.Prepare | None = None
 
 
 def _draft(begun: _Begun) -> Draft:
@@ -238,7 +240,9 @@ def _detected(begun: _Begun) -> Draft:
     work_dir, threads = begun.work_dir, current.store.threads
     mine = current.detectors
     own = detectors.Own(mine.paths, frozenset(mine.mute), work_dir / "own", threads, mine.thresholds)
-    found = detectors.run_detectors(begun.reader, begun.exclusions, own, step=begun.request.progress)
+    found = detectors.run_detectors(
+        begun.reader, begun.exclusions, own, step=begun.request.progress, prepare=begun.prepare
+    )
     known = list(begun.known.issues.values())
     again, unmeasured = learned_detectors.remeasure(begun.reader, known, work_dir / "learned", threads=threads)
     expected = expectations.read(current.analysis.expectations)

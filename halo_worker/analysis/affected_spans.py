@@ -121,18 +121,18 @@ def arranged(reader: Reader, findings: Sequence[tuple[DraftFinding, Sequence[Occ
 
     Where a model named both a tool span and the model call that asked for it, they become one: origin and symptom.
     """
-    connection = reader.connection
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE _affected (finding INTEGER, nth INTEGER, trace_id VARCHAR, span_id VARCHAR)"
-    )
     every = [list(dict.fromkeys(occurrences)) for _, occurrences in findings]
-    for number, occurrences in enumerate(every):
-        columns = [[one.trace_id for one in occurrences], [one.span_id for one in occurrences]]
-        connection.execute(
-            "INSERT INTO _affected SELECT $1::INTEGER, unnest(range(len($2)))::INTEGER, unnest($2::VARCHAR[]), "
-            "unnest($3::VARCHAR[])",
-            [number, *columns],
-        )
+    flat = [(number, nth, one) for number, occurrences in enumerate(every) for nth, one in enumerate(occurrences)]
+    reader.connection.execute(
+        "CREATE OR REPLACE TEMP TABLE _affected AS SELECT unnest($1::INTEGER[]) AS finding, "
+        "unnest($2::INTEGER[]) AS nth, unnest($3::VARCHAR[]) AS trace_id, unnest($4::VARCHAR[]) AS span_id",
+        [
+            [n for n, _, _ in flat],
+            [n for _, n, _ in flat],
+            [o.trace_id for *_, o in flat],
+            [o.span_id for *_, o in flat],
+        ],
+    )
     named = [number for number, (finding, _) in enumerate(findings) if finding.source == "rlm"]
     asked = {(row["finding"], row["tool"]): row["model"] for row in reader.query(_ASKED, [named])} if named else {}
     places = {row["finding"]: row["places"] for row in reader.query(_ORDER)}

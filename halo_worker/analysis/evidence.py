@@ -192,11 +192,12 @@ _Standing = tuple[DraftFinding, dict[str, list[Evidence]], Affected]
 
 def _measure(reader: Reader, standing: list[_Standing], total: int) -> list[VerifiedFinding]:
     """Count all findings at once: two passes over the window, however many findings there are."""
-    connection = reader.connection
-    connection.execute("CREATE OR REPLACE TEMP TABLE _named (finding INTEGER, trace_id VARCHAR)")
-    for number, (_, _, affected) in enumerate(standing):
-        ids = sorted(affected.traces)
-        connection.execute("INSERT INTO _named SELECT ?::INTEGER, unnest(?::VARCHAR[])", [number, ids])
+    named = [(number, trace) for number, (*_, affected) in enumerate(standing) for trace in sorted(affected.traces)]
+    reader.connection.execute(
+        "CREATE OR REPLACE TEMP TABLE _named AS "
+        "SELECT unnest(?::INTEGER[]) AS finding, unnest(?::VARCHAR[]) AS trace_id",
+        [[number for number, _ in named], [trace for _, trace in named]],
+    )
     rows = reader.query(
         "SELECT finding, count(*) AS n, coalesce(epoch_ns(min(start_time)), 0) AS first, "
         "coalesce(epoch_ns(max(coalesce(end_time, start_time))), 0) AS last, "

@@ -6,7 +6,7 @@ from typing import Any
 
 from halo_receiver.store import usage
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import control_flow, models, outcomes, retrieval, same_call
+from halo_worker.analysis import control_flow, models, outcomes, retrieval, same_call, window_counts
 from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import GroupTotals, Release, Totals, iso_nano
 
@@ -33,6 +33,8 @@ _PLANS = rf"""
 _FIRST_MESSAGE = """
   left(input_messages, least(coalesce(nullif(strpos(input_messages, '"},{"role":"'), 0) - 1, 16000), 16000))
 """
+# list_has_any takes three times as long.
+_EVALUATED = " OR ".join(f"list_contains(attribute_keys, '{key}')" for key in outcomes.EVALUATED_KEYS)
 _DIMENSIONS = {
     "agent": "agent_name",
     "model": "model",
@@ -50,7 +52,7 @@ _SPANS = rf"""
     left(error_message, 1000) AS error_message, left(status_message, 1000) AS status_message,
     resource_attributes->>'service.version' AS version,
     coalesce(status_code = 'ERROR' OR error_message IS NOT NULL, false) AS failed,
-    NULL::VARCHAR AS control, list_has_any(attribute_keys, {list(outcomes.EVALUATED_KEYS)}) AS evaluated,
+    NULL::VARCHAR AS control, {_EVALUATED} AS evaluated,
     left(output_text, 2000) AS output_head,
     CASE WHEN (parent_span_id IS NULL OR span_type IN ('agent', 'workflow')) AND length(output_text) > 2000
       THEN right(output_text, 4000) END AS output_tail,
@@ -129,15 +131,26 @@ def prepare(reader: Reader, *, lean: bool = False) -> None:
     One scan: every detector reads `_s`, none reads the long texts again. In `_s`, `agent_name` is the agent that a
     span belongs to, and `model` what a call asked for (`served_model` what answered). `lean` leaves `_COSTLY` out.
     """
+    read_spans(reader, lean=lean)
+    window_counts.take(reader)
+    build(reader)
+    outcomes.prepare(reader)
+
+
+def read_spans(reader: Reader, *, lean: bool = False) -> None:
+    """Make `_s` as it is read: the one scan."""
     reader.resolve_agents()
     reader.scratch.table("_s", _lean_spans() if lean else _SPANS)
+
+
+def build(reader: Reader) -> None:
+    """Make what stands on `_s` and takes each trace by itself. Needs the tables of `window_counts`."""
     models.fold(reader)
     retrieval.recognise(reader)
     reader.scratch.table("_repeated", usage.repeated_query("_own_spans"))
     reader.scratch.table("_usage", _USAGE)
     control_flow.prepare(reader)
     reader.scratch.table("_t", _TRACES)
-    outcomes.prepare(reader)
     same_call.prepare(reader)
     # Each by itself: what all five hold at once would not fit.
     reader.scratch.table(

@@ -1,7 +1,7 @@
 ---
 name = "repeated_call"
 category = "Resource Abuse"
-version = 2
+version = 3
 scope = "trace"
 confidence = 0.9
 needs = ["tool arguments"]
