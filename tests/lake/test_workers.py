@@ -27,6 +27,7 @@ from halo_worker.lake import checks
 from halo_worker.report.archive import Archive
 from halo_worker.report.model import Engine, Report, ReportWindow
 from halo_worker.shared_reports import SENDING_SECONDS, SharedReports
+from halo_worker.turns import LeasedTurns
 from tests.fixtures_receiver import eventually
 from tests.lake.conftest import Host, Lake
 from tests.lake.services import Postgres
@@ -233,6 +234,30 @@ def test_a_window_has_one_report_and_an_epoch_one_worker(hosts: tuple[Host, Host
     archives[1].shared.replaced("one")
     archives[0].shared.look(at_once=True)
     assert (archives[0].directory / "one" / "report.md").read_text() == "[deleted]"
+
+
+def test_a_schedule_is_run_by_one_host_at_a_time(hosts: tuple[Host, Host]) -> None:
+    """A run by hand on its host is under the same lease; one that ends in order lets the next in at once."""
+    config = hosts[0].lake.config.model_copy(update={"lease_seconds": 60.0})
+
+    def turns_of(host: Host) -> LeasedTurns:
+        return LeasedTurns(
+            config, host.data_dir / "reports", ["daily", "hourly"], interrupted=lambda: False, say=lambda *_, **__: None
+        )
+
+    one, by_hand, other = turns_of(hosts[0]), turns_of(hosts[0]), turns_of(hosts[1])
+    with one.turn("daily"), by_hand.turn("daily"):
+        assert by_hand.fence("daily") == one.fence("daily") == Fence("schedule:daily", 1)
+        with pytest.raises(LeaseTaken, match=str(hosts[0].data_dir)), other.turn("daily"):
+            pass
+        with other.turn("hourly"):
+            assert one.fence("hourly") == Fence("schedule:hourly", 0)
+    by_hand.stop()
+    one.stop()
+    with other.turn("daily"):
+        assert other.fence("daily") == Fence("schedule:daily", 2)
+    assert other.fence(None) is None
+    other.stop()
 
 
 def test_a_report_waits_for_a_catalog_that_is_away(hosts: tuple[Host, Host], postgres: Postgres) -> None:
