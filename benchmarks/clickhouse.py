@@ -1,7 +1,7 @@
 """How many spans a CPU second a window of ClickHouse gives: through the wire scanner, and by the reference decoder.
 
     python -m benchmarks.clickhouse                 # LLM spans as the Collector's exporter stores them, all values text
-    python -m benchmarks.clickhouse --spans 100000 --workload plain
+    python -m benchmarks.clickhouse --spans 100000 --workload fleet    # agents of the tests' fleet, texts of usual size
 
 A process of its own serves the rows on loopback, as ClickHouse's HTTP interface does: its work is not counted. What is
 counted is the CPU of the import: HTTP, the requests, decoding, and DuckDB's sealed segment. Both in one run.
@@ -14,7 +14,7 @@ import json
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,6 +30,7 @@ from halo_worker.config_sources import SourceConfig
 from halo_worker.source import row_binary
 from halo_worker.source.row_binary import ATTRIBUTES, COLUMNS, INTEGER, TEXT, UNSIGNED
 from halo_worker.window import Window
+from tests.generator.fleet import fleet
 
 MAP = "Map(LowCardinality(String), String)"
 # The exporter's table.
@@ -91,12 +92,18 @@ def _count(size: int) -> bytes:
     return bytes([*out, size])
 
 
+def _requests(workload: str, seed: int) -> Iterator[bytes]:
+    if workload == "fleet":
+        return (request.SerializeToString() for request, _ in fleet(500, seed=seed))
+    return (bytes(request.body) for request in payloads.requests(workload, count=20, spans=500, seed=seed))
+
+
 def serve(workload: str, spans: int, told: Connection) -> None:
     """Serve `spans` rows until killed; tells the port and the number."""
     lines: list[bytes] = []
     while len(lines) < spans:
-        for request in payloads.requests(workload, count=20, spans=500, seed=len(lines)):
-            found = decode.each("traces", bytes(request.body), encoding="protobuf", repair=Repair(2**20))
+        for request in _requests(workload, seed=len(lines)):
+            found = decode.each("traces", request, encoding="protobuf", repair=Repair(2**20))
             lines += [packed(row(span)) for span in found if isinstance(span, Span)]
     body = b"".join(lines)
 
@@ -134,7 +141,7 @@ def main() -> None:
     """Print both figures and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--spans", type=int, default=40_000)
-    parser.add_argument("--workload", choices=("llm", "plain"), default="llm")
+    parser.add_argument("--workload", choices=("llm", "plain", "fleet"), default="llm")
     given = parser.parse_args()
     told, teller = multiprocessing.Pipe(duplex=False)
     server = multiprocessing.Process(target=serve, args=(given.workload, given.spans, teller), daemon=True)

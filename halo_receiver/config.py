@@ -185,7 +185,7 @@ class LakeConfig(Section):
     keep_local_hours: float = Field(24, gt=0, description="How long a receiver keeps segments that are published.")
     retention_days: float = Field(30, ge=0, description="Age at which 'halo lake retain' deletes; 0 keeps all.")
     lease_seconds: float = Field(
-        30, gt=0, description="After which a publisher that is not heard of is taken to be gone."
+        30, gt=0, description="After which a publisher or worker that is not heard of is taken to be gone."
     )
 
     @property
@@ -227,8 +227,8 @@ RECEIVER_SECTIONS: Sections = {
 }  # fmt: skip
 # Sections of the worker, which this package may not import: known, so that one file serves both.
 OTHER_SECTIONS = (
-    "model", "budget", "analysis", "detectors", "worker", "page", "schedules", "alerts", "sinks", "sources", "links",
-    "redaction",
+    "model", "budget", "analysis", "detectors", "worker", "page", "schedules", "alerts", "sinks", "sources", "cluster",
+    "links", "redaction",
 )  # fmt: skip
 
 

@@ -70,12 +70,24 @@ def load(
     return loaded
 
 
+def parse_toml(text: str) -> dict[str, Any]:
+    """Read TOML. Raises tomllib.TOMLDecodeError alone, also for what tomllib leaves to Python's limits."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("values are nested too deeply") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise tomllib.TOMLDecodeError(str(error)) from None
+
+
 def _read_file(file: Path | None) -> dict[str, Any]:
     path = file or DEFAULT_FILE
     if file is None and not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}", hint="name another with --config, or leave it out") from None
     except (OSError, UnicodeDecodeError) as error:

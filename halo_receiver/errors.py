@@ -7,6 +7,7 @@
         ├── DirectoryInUse     another process holds the writer's lock
         ├── DirectoryUnusable  missing, not writable, or full
         ├── LakeUnavailable    the lake's catalog or its object storage does not answer; it may pass
+        ├── LeaseTaken         another worker of the lake holds the lease of what was to be done
         ├── SchemaMismatch     a segment was written by a schema this build does not read
         ├── Unreadable         a segment's file cannot be opened
         └── Unstorable         rows that the store refuses, whatever the disk says
@@ -54,6 +55,10 @@ class DirectoryUnusable(StoreError):  # noqa: N818
 
 class LakeUnavailable(StoreError):  # noqa: N818
     """The lake's catalog or its object storage does not answer. It may pass; nothing was half done."""
+
+
+class LeaseTaken(StoreError):  # noqa: N818
+    """Another worker of the lake holds the lease, or took it over meanwhile: what this one made does not count."""
 
 
 class SchemaMismatch(StoreError):  # noqa: N818

@@ -23,10 +23,9 @@ from halo_receiver.errors import HaloError, StoreError
 from halo_receiver.logs import set_up
 from halo_receiver.store import lake
 from halo_receiver.store.lake_reader import open_state
-from halo_receiver.store.lake_state import LakeState
+from halo_receiver.store.lake_state import RENEWALS, LakeState
 
 NICE = 10
-RENEWALS = 3  # of a lease, within its time
 
 
 def publish(

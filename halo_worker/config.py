@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from halo_receiver.config import AuthConfig, LakeConfig, ReceiverConfig, Section, Sections, StoreConfig, load
 from halo_worker.config_alerts import AlertConfig
+from halo_worker.config_cluster import ClusterConfig
 from halo_worker.config_delivery import SinkConfig
 from halo_worker.config_schedules import BudgetConfig, ScheduleConfig
 from halo_worker.config_sources import SourceConfig
@@ -161,6 +162,7 @@ SECTIONS: Sections = {
     "sinks": [SinkConfig],
     "sources": [SourceConfig],
     "lake": LakeConfig,
+    "cluster": ClusterConfig,
     "links": Links,
     "redaction": RedactionConfig,
 }
@@ -184,6 +186,7 @@ class Settings:
     sinks: dict[str, SinkConfig]
     sources: dict[str, SourceConfig]
     lake: LakeConfig
+    cluster: ClusterConfig
     links: Links
     redaction: RedactionConfig
     clickhouse_password: SecretStr | None = None

@@ -65,6 +65,11 @@ class SinkConfig(Section):
         return self.type == "github"
 
     @property
+    def is_repeatable(self) -> bool:
+        """Whether a report that is sent twice leaves what it leaves once: the same file, the same tickets."""
+        return self.type in ("file", "github")
+
+    @property
     def is_quiet(self) -> bool:
         """Whether a report without news is not sent: a message about nothing is read once, files and tickets stay."""
         return self.type not in ("file", "github") if self.quiet is None else self.quiet

@@ -181,7 +181,9 @@ def _worker(current: Settings) -> Iterator[Check]:
         planned = schedule.plan(current.schedules, issues.watermarks(current), time.time_ns())
         late = min((item.overdue_since for item in planned if item.overdue_since), default=None)
     if worker is not None:
-        yield "worker", "ok", f"{worker} runs the schedules"
+        yield "worker", "ok", f"{worker} runs the schedules" + (" that are its turn" if current.lake.on else "")
+    elif current.lake.on:
+        yield "worker", "note", "none is running on this directory; who runs the schedules of the lake is said below"
     elif late is None:
         yield "worker", "note", "none is running on this directory: 'halo up' or 'halo work' starts one"
     else:
@@ -255,7 +257,7 @@ def _lake(current: Settings) -> Iterator[Check]:
     if current.lake.on:
         from halo_worker import lake  # and DuckLake with it, which only a lake needs
 
-        yield from lake.checks(current.lake)
+        yield from lake.checks(current.lake, current.schedules)
 
 
 def _told(error: HaloError) -> str:

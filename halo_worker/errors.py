@@ -22,6 +22,7 @@ from halo_receiver.errors import (
     HaloError,
     InputError,
     LakeUnavailable,
+    LeaseTaken,
     SchemaMismatch,
     StoreError,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "InputError",
     "InterpreterGone",
     "LakeUnavailable",
+    "LeaseTaken",
     "ModelError",
     "ModelRefused",
     "ModelUnavailable",

@@ -11,10 +11,10 @@ from types import EllipsisType
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
 from halo_worker.report.archive import Archive
-from halo_worker.report.decisions import Decisions
 from halo_worker.report.issue import Scope
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Report
+from halo_worker.report.shared import ALONE, Alone
 from halo_worker.window import Window
 
 REMEMBERED = 1000  # newest reports that issues are known from: 4 ms each to read, at every run
@@ -25,21 +25,39 @@ def reports_dir(current: Settings) -> Path:
     return current.store.data_dir / "reports"
 
 
+def archive(current: Settings, shared: Alone | None = None, *, at_once: bool = False) -> Archive:
+    """Return the reports of the data directory; where there is a lake, with those of its other hosts.
+
+    These are as of a few seconds ago at most, or of now where `at_once` says so.
+    """
+    found = Archive(reports_dir(current), shared=shared or _shared(current))
+    found.shared.look(at_once=at_once)
+    return found
+
+
+def _shared(current: Settings) -> Alone:
+    if not current.lake.on:
+        return ALONE
+    from halo_worker.shared_reports import SharedReports  # what only a lake needs
+
+    return SharedReports(current.lake, reports_dir(current))
+
+
 def watermarks(current: Settings) -> Callable[[str, int], int | None]:
     """Return the question: where did a schedule's last published window end, as of a time?"""
-    archive = Archive(reports_dir(current))
-    return lambda name, now_ns: archive.watermark(name, now_ns=now_ns)
+    found = archive(current)
+    return lambda name, now_ns: found.watermark(name, now_ns=now_ns)
 
 
-def last_reports(current: Settings, archive: Archive | None = None) -> dict[str, Report]:
+def last_reports(current: Settings, found: Archive | None = None) -> dict[str, Report]:
     """Return the newest report of each schedule that has run; an archive that is given remembers what was read."""
-    reports, _ = (archive or Archive(reports_dir(current))).reports(newest=REMEMBERED)
+    reports, _ = (found or archive(current)).reports(newest=REMEMBERED)
     return {report.schedule: report for report in reversed(reports) if report.schedule}
 
 
 def memory(current: Settings, *, scope: Scope | EllipsisType = ...) -> IssueMemory:
     """Return the issues of the data directory, as one schedule sees them; without it, as the last to see each."""
-    return open_memory(Archive(reports_dir(current)), scope=scope)
+    return open_memory(archive(current), scope=scope)
 
 
 def open_memory(
@@ -62,7 +80,7 @@ def open_memory(
 
     return IssueMemory(
         reports,
-        Decisions(archive.directory).read(),
+        archive.decisions.read(),
         scope=scope,
         precedes=precedes,
         replaced=REPLACED,

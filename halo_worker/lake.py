@@ -22,6 +22,7 @@ from halo_receiver.store.segment import listed
 from halo_worker.config import Settings
 from halo_worker.errors import DirectoryInUse, InputError, StoreError
 from halo_worker.report.model import iso_nano
+from halo_worker.shared_reports import lease_of
 from halo_worker.window import SECOND
 
 DAY = 86_400
@@ -63,8 +64,11 @@ def status(config: LakeConfig) -> Status:
     return Status(receivers, leases, totals)
 
 
-def checks(config: LakeConfig) -> Iterator[tuple[str, str, str]]:
-    """Yield what `halo doctor` says of a lake: what, state and words. Raises as `status` does."""
+def checks(config: LakeConfig, schedules: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
+    """Yield what `halo doctor` says of a lake and of who runs these schedules: what, state and words.
+
+    Raises as `status` does.
+    """
     yield "lake extensions", "ok", lake.versions(config)
     with open_state(config) as state:
         language = state.messages_language()
@@ -79,6 +83,11 @@ def checks(config: LakeConfig) -> Iterator[tuple[str, str, str]]:
         behind = now_ns - one.published_until_ns > behind_ns(config)
         says = f"{one.data_dir} has published up to {iso_nano(one.published_until_ns)}"
         yield f"receiver {one.host}", "problem" if behind else "ok", says
+    held = {name: (who, epoch) for name, who, epoch in found.leases}
+    for name in schedules:
+        who, epoch = held.get(lease_of(name), ("", 0))
+        says = f"{who} runs it, epoch {epoch}" if who else "no worker holds its lease: 'halo work' on any host runs it"
+        yield f"worker of {name}", "ok" if who else "note", says
 
 
 def publish(current: Settings, *, now_ns: int) -> str:

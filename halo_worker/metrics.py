@@ -17,7 +17,6 @@ from prometheus_client.registry import Collector
 
 from halo_worker import issues, run, schedule
 from halo_worker.config import Settings
-from halo_worker.report.archive import Archive
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = 10.0  # for which a client may take to ask
@@ -31,7 +30,7 @@ class WorkerMetrics(Collector):
         self._clock = clock
         self._ran: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
-        self._archive = Archive(issues.reports_dir(current))  # remembers what it has read
+        self._archive = issues.archive(current)  # remembers what it has read
         self._courier = run.courier(current)
 
     def ran(self, name: str, status: str) -> None:

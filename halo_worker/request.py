@@ -15,6 +15,7 @@ from halo_worker.analysis.work import Progress
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
 from halo_worker.report.archive import new_run_id
+from halo_worker.report.shared import Alone
 from halo_worker.window import SECOND, Window
 
 REQUEST_FILE = "request.json"
@@ -62,6 +63,7 @@ class Request:
     remember: bool = False  # extend it, as every run of a schedule does
     memory: str | None = None  # of a run by hand: the schedule whose memory it reads; None: see `issues.scope_by_hand`
     resume: str | None = None
+    shared: Alone | None = None  # of a worker: who is asked before the report counts
     telemetry: bool = False
     say: Callable[[str], None] = _silent
     progress: Callable[[Progress | str], None] = lambda _: None  # text: what is done beside turns

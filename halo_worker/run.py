@@ -30,6 +30,7 @@ from halo_worker.report.formats import minute
 from halo_worker.report.memory import IssueMemory
 from halo_worker.report.model import Report
 from halo_worker.report.page_data import SCENE_FILE
+from halo_worker.report.shared import Alone
 from halo_worker.request import Request, forget_old, note_request, resumed, work_root
 from halo_worker.window import Window
 
@@ -53,6 +54,11 @@ def interrupt() -> None:
     _interrupted.set()
 
 
+def interrupted() -> bool:
+    """Say whether the run in progress was asked to end."""
+    return _interrupted.is_set()
+
+
 def run_schedule(
     current: Settings,
     name: str,
@@ -60,8 +66,9 @@ def run_schedule(
     *,
     now_ns: int,
     progress: Callable[[Progress | str], None] = lambda _: None,
+    shared: Alone | None = None,
 ) -> Result:
-    """Run one window of a schedule."""
+    """Run one window of a schedule. `shared`: who is asked before its report counts, where several workers share it."""
     config = current.schedules[name]
     budget = BudgetConfig.model_validate({**current.budget.model_dump(), **config.budget})
     request = Request(
@@ -76,6 +83,7 @@ def run_schedule(
         settle=True,
         unread=_gap(current, name, window, now_ns),
         progress=progress,
+        shared=shared,
     )
     return run(replace(current, budget=budget), request, now_ns=now_ns)
 
@@ -112,8 +120,9 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     if request.resume:
         request = resumed(current, request)
     run_id = request.resume or new_run_id(now_ns)
-    home = Archive(issues.reports_dir(current))
-    archive = home
+    home = archive = Archive(issues.reports_dir(current))
+    if request.recall or not request.out:
+        home = archive = issues.archive(current, request.shared, at_once=True)
     if request.out:
         permissions.make_directory(request.out)
         archive = Archive(request.out, outside=True)
@@ -121,11 +130,12 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     scope = request.schedule
     if request.recall and scope is None:
         scope = issues.scope_by_hand(current, home, request.memory)
-    with window_reader.opened(current, request, now_ns, interrupted=_interrupted.is_set) as (reader, window, problems):
+    with window_reader.opened(current, request, now_ns, interrupted=interrupted) as opened:
+        reader, window, problems, prepare = opened
         known = IssueMemory([])
         if request.recall:
             known = issues.open_memory(home, scope=scope, window=window, by_hand=request.schedule is None)
-        begun = _Begun(current, request, reader, window, known, Exclusions(known), run_id, work_dir, now_ns)
+        begun = _Begun(current, request, reader, window, known, Exclusions(known), run_id, work_dir, now_ns, prepare)
         draft = _draft(begun)
         draft.findings = identities.joined(draft.findings, known)
         request.progress("checking quotes and counts")
@@ -180,6 +190,7 @@ class _Begun:
     run_id: str
     work_dir: Path
     now_ns: int
+    prepare: detectors.Prepare | None = None
 
 
 def _draft(begun: _Begun) -> Draft:
@@ -218,7 +229,7 @@ def _work(begun: _Begun) -> Work:
         issues=tuple(begun.known.issues.values()),
         labels=labelled.earlier(reports_dir(current), begun.known.issues.values()),
         progress=request.progress,
-        interrupted=_interrupted.is_set,
+        interrupted=interrupted,
         resume=bool(request.resume),
     )
 
@@ -229,7 +240,9 @@ def _detected(begun: _Begun) -> Draft:
     work_dir, threads = begun.work_dir, current.store.threads
     mine = current.detectors
     own = detectors.Own(mine.paths, frozenset(mine.mute), work_dir / "own", threads, mine.thresholds)
-    found = detectors.run_detectors(begun.reader, begun.exclusions, own, step=begun.request.progress)
+    found = detectors.run_detectors(
+        begun.reader, begun.exclusions, own, step=begun.request.progress, prepare=begun.prepare
+    )
     known = list(begun.known.issues.values())
     again, unmeasured = learned_detectors.remeasure(begun.reader, known, work_dir / "learned", threads=threads)
     expected = expectations.read(current.analysis.expectations)
@@ -272,7 +285,7 @@ def _write_index(current: Settings, archive: Archive, request: Request) -> None:
 
 def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) -> list[Delivery]:
     """Deliver one report again to what has no receipt of it: its schedule's sinks, or those named."""
-    archive = Archive(issues.reports_dir(current))
+    archive = issues.archive(current)
     report = archive.load(run_id)
     if sinks is None:
         schedule = current.schedules.get(report.schedule or "")
@@ -282,5 +295,5 @@ def deliver(current: Settings, run_id: str, sinks: Sequence[str] | None = None) 
 
 def courier(current: Settings, archive: Archive | None = None) -> Courier:
     """Return what tries again what sinks could not take. It remembers what it need not look at any more."""
-    archive = archive or Archive(issues.reports_dir(current))
+    archive = archive or issues.archive(current)
     return Courier(archive, current.sinks, current.redaction, links=current.links_in_messages())

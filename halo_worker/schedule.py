@@ -1,4 +1,4 @@
-"""When analyses run: named schedules, coalesced, never two at once.
+"""When analyses run: named schedules, their times and the windows that end at them.
 
 A schedule's next window starts where its own last published report ended, so nothing is kept here: after a restart
 the archive says where to go on.
@@ -6,15 +6,12 @@ the archive says where to go on.
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
@@ -22,7 +19,7 @@ from halo_receiver.store.lock import DirectoryLock
 from halo_worker.config import Settings
 from halo_worker.config_schedules import ScheduleConfig
 from halo_worker.cron import cron_trigger
-from halo_worker.errors import ConfigError, DirectoryInUse
+from halo_worker.errors import ConfigError
 from halo_worker.moments import seconds_of
 from halo_worker.window import SECOND, Window
 
@@ -55,14 +52,15 @@ def _plainly(error: ValueError) -> str:
     return str(error).rpartition("Error validating expression ")[2]
 
 
-def _moment(unix_nano: int) -> datetime:
+def moment(unix_nano: int) -> datetime:
+    """Return a time as triggers take it."""
     return EPOCH + timedelta(microseconds=unix_nano // 1000)
 
 
 def next_fire(trigger: BaseTrigger, after_ns: int) -> int | None:
     """Return when a trigger fires next after a time, in unix nanoseconds."""
-    moment = trigger.get_next_fire_time(None, _moment(after_ns) + INSTANT)
-    return None if moment is None else (moment - EPOCH) // INSTANT * 1000
+    at = trigger.get_next_fire_time(None, moment(after_ns) + INSTANT)
+    return None if at is None else (at - EPOCH) // INSTANT * 1000
 
 
 def latest_fire(trigger: BaseTrigger, after_ns: int, until_ns: int) -> int | None:
@@ -184,15 +182,6 @@ def plan(
     return planned
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What became of a schedule's turn: windows worked, and why there are no more of them."""
-
-    windows: int
-    failed: bool = False
-    skipped: bool = False
-
-
 def worker_lock(data_dir: Path) -> Path:
     """Return the lock file that a worker holds as long as it lives."""
     return data_dir / "reports" / "worker.lock"
@@ -201,89 +190,3 @@ def worker_lock(data_dir: Path) -> Path:
 def run_lock(data_dir: Path, name: str) -> DirectoryLock:
     """Return the lock that keeps a schedule from running twice at once, across processes."""
     return DirectoryLock(data_dir / "locks" / f"schedule-{name}.lock", f"a run of schedule '{name}'")
-
-
-class Scheduler:
-    """Runs `work(name, window)` for every schedule when it is due, until `stop`; work says whether it succeeded.
-
-    Jobs run one at a time on one thread: the machine has few cores, and two analyses at once would only wait for
-    each other. `watermark(name, now)` says where a schedule's last published window ended.
-    """
-
-    def __init__(
-        self,
-        schedules: dict[str, ScheduleConfig],
-        *,
-        data_dir: Path,
-        work: Callable[[str, Window], bool],
-        watermark: Callable[[str, int], int | None],
-        clock: Callable[[], int],
-        say: Callable[..., None],
-    ) -> None:
-        self._schedules = schedules
-        self._data_dir = data_dir
-        self._work = work
-        self._watermark = watermark
-        self._clock = clock
-        self._say = say
-        self._begun = clock()
-        self._running = threading.Lock()
-        self._stopping = threading.Event()
-        # It warns of each turn that comes while a run is in progress: those are made up for afterwards.
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
-        self._scheduler = BackgroundScheduler(
-            timezone=UTC,
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-        )
-
-    def start(self) -> None:
-        """Add every schedule and begin. One that was due meanwhile runs at once, unless it catches nothing up."""
-        now = self._clock()
-        for name, config in self._schedules.items():
-            trigger = trigger_of(name, config)
-            missed = config.catch_up != "none" and self._due(name, now) is not None
-            extra = {"next_run_time": _moment(now)} if missed else {}
-            self._scheduler.add_job(self.run_due, trigger, args=[name], id=name, **extra)
-            following = now if missed else next_fire(trigger, now)
-            if following is not None:
-                self._say("schedule planned", name=name, next_run=f"{_moment(following):%Y-%m-%dT%H:%M:%SZ}")
-        self._scheduler.start()
-
-    def _due(self, name: str, now_ns: int) -> Window | None:
-        last = self._watermark(name, now_ns)
-        return due_window(name, self._schedules[name], last, now_ns, begun_ns=self._begun)
-
-    def run_due(self, name: str) -> Ran:
-        """Run what is due of one schedule now, oldest window first; a window that fails ends it, to be tried again."""
-
-        def due() -> Iterator[Window]:
-            while (window := self._due(name, self._clock())) is not None:
-                yield window
-
-        return self._run(name, due())
-
-    def run_now(self, name: str) -> Ran:
-        """Run one window up to now, whether or not one is due; the next one starts where it ends."""
-        now = self._clock()
-        return self._run(name, [window_until(self._schedules[name], self._watermark(name, now), now)])
-
-    def _run(self, name: str, windows: Iterable[Window]) -> Ran:
-        done = 0
-        try:
-            with self._running, run_lock(self._data_dir, name):
-                for window in windows:
-                    if self._stopping.is_set():
-                        break
-                    if not self._work(name, window):
-                        return Ran(done, failed=True)
-                    done += 1
-        except DirectoryInUse as error:
-            self._say("run skipped", schedule=name, reason=f"it is running already: {error}")
-            return Ran(done, skipped=True)
-        return Ran(done)
-
-    def stop(self) -> None:
-        """Start nothing more and wait for the run in progress."""
-        self._stopping.set()
-        if self._scheduler.running:
-            self._scheduler.shutdown(wait=True)

@@ -9,11 +9,10 @@ from halo_receiver import backlog
 from halo_receiver.store import manifest
 from halo_receiver.store.lock import holder
 from halo_receiver.store.segment import listed
-from halo_worker import freshness, issues, schedule, segments_client, window
+from halo_worker import freshness, issues, schedule, segments_client, shared_reports, window
 from halo_worker.config import Settings
 from halo_worker.moments import human_duration
 from halo_worker.report import formats, headline
-from halo_worker.report.archive import Archive
 from halo_worker.report.memory import IssueMemory
 
 Row = tuple[str, str]
@@ -28,7 +27,9 @@ def rows(current: Settings, now_ns: int, *, known: IssueMemory | None = None) ->
     )
     yield "receiver", _receiver(directory)
     yield "worker", holder(schedule.worker_lock(directory)) or "none: 'halo up' starts one with a receiver"
-    archive = Archive(issues.reports_dir(current))
+    if held := shared_reports.schedules_of(current.lake):
+        yield "schedules", "; ".join(f"'{name}' is run by {who}" for name, who in sorted(held.items()))
+    archive = issues.archive(current)
     if every := archive.ids():
         made = archive.until(now_ns)
         report = archive.load(made[0] if made else every[0])

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from halo_receiver.publishing import behind_ns
 from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.settling import Settle
 from halo_worker import elsewhere, freshness, inputs
+from halo_worker.analysis.detectors import Prepare
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
+from halo_worker.parts.conductor import Limits, Worked, worked
+from halo_worker.parts.task import Lake
 from halo_worker.report.model import iso_nano
 from halo_worker.request import Request
 from halo_worker.window import SECOND, Window
 
-Opened = tuple[Reader, Window, list[str]]
+
+class Opened(NamedTuple):
+    """What is to be analysed. `prepare` makes its tables where it was worked in parts (`run_detectors`)."""
+
+    reader: Reader
+    window: Window
+    problems: list[str]
+    prepare: Prepare | None = None
 
 
 @contextmanager
@@ -27,6 +37,8 @@ def opened(
     current: Settings, request: Request, now_ns: int, *, interrupted: Callable[[], bool] = lambda: False
 ) -> Iterator[Opened]:
     """Open what is to be analysed, with the window it stands for and what could not be read.
+
+    A window of the lake that is larger than `[cluster] part_spans` has been worked in parts by then.
 
     Raises InputError where there is no data directory.
     """
@@ -58,7 +70,7 @@ def _files(request: Request, now_ns: int, options: dict[str, Any]) -> Iterator[O
                 "SELECT coalesce(epoch_ns(min(start_time)), 0) AS a, "
                 "coalesce(epoch_ns(max(end_time)), 0) AS b FROM traces"
             )[0]
-            yield reader, Window(bounds["a"], max(bounds["a"], bounds["b"]) + 1), problems
+            yield Opened(reader, Window(bounds["a"], max(bounds["a"], bounds["b"]) + 1), problems)
 
 
 @contextmanager
@@ -83,7 +95,7 @@ def _elsewhere(
         problems = [f"{imported.rejected} spans have no usable ids and were left out"] if imported.rejected else []
         only = queries.only(services=request.services, agents=request.agents)
         with Reader(imported.segments, only=only, **options) as reader:
-            yield reader, window, problems
+            yield Opened(reader, window, problems)
 
 
 @contextmanager
@@ -103,20 +115,38 @@ def _lake(current: Settings, request: Request, options: dict[str, Any]) -> Itera
             int(current.analysis.settle_seconds * SECOND) + late,
             int(current.analysis.settle_max_seconds * SECOND) + late,
         )
-    with tempfile.TemporaryDirectory(prefix="halo-") as folder:
-        wanted = lake_reader.Span(window.start_ns, window.end_ns, settle)
-        pulled = lake_reader.pull(current.lake, wanted, Path(folder), **options)
-        problems = [
-            f"receiver {one.host} ({one.data_dir}) has published up to {iso_nano(one.published_until_ns)}"
-            for one in pulled.receivers
-            if one.published_until_ns < window.end_ns - behind_ns(current.lake)
-        ]
-        reached = min((one.published_until_ns for one in pulled.receivers), default=window.end_ns)
-        if not problems and reached < window.end_ns:
-            request.say(f"the lake holds what arrived before {iso_nano(reached)}; later spans are published soon")
-        only = queries.only(services=request.services, agents=request.agents)
-        with Reader(pulled.segments, only=only, **options) as reader:
-            yield reader, window, problems
+    wanted = lake_reader.Span(window.start_ns, window.end_ns, settle)
+    found = lake_reader.look(current.lake, wanted)
+    problems = [
+        f"receiver {one.host} ({one.data_dir}) has published up to {iso_nano(one.published_until_ns)}"
+        for one in found.receivers
+        if one.published_until_ns < window.end_ns - behind_ns(current.lake)
+    ]
+    reached = min((one.published_until_ns for one in found.receivers), default=window.end_ns)
+    if not problems and reached < window.end_ns:
+        request.say(f"the lake holds what arrived before {iso_nano(reached)}; later spans are published soon")
+    only = queries.only(services=request.services, agents=request.agents)
+    of = -(-found.spans // current.cluster.part_spans)
+    with ExitStack() as stack:
+        segments, prepare = [], None
+        if of > 1:
+            source = Lake(current.lake, wanted.start_ns, wanted.end_ns, settle)
+            parts = stack.enter_context(_in_parts(current, source, of, only, request))
+            segments, prepare = parts.segments, parts.prepare
+            problems += parts.problems
+        if not segments:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halo-")))
+            segments = lake_reader.pull(current.lake, wanted, folder, found=found, **options).segments
+        reader = stack.enter_context(Reader(segments, only=only, **options))
+        yield Opened(reader, window, problems, prepare)
+
+
+def _in_parts(
+    current: Settings, source: Lake, of: int, only: str | None, request: Request
+) -> AbstractContextManager[Worked]:
+    limits = Limits(current.analysis.memory_limit_bytes, current.store.threads)
+    mute = frozenset(current.detectors.mute)
+    return worked(current.cluster, source, of, limits, only=only, mute=mute, step=request.progress)
 
 
 @contextmanager
@@ -149,4 +179,4 @@ def _window(
         **options,
     ) as reader:
         problems += [f"segment {item.path.name} could not be read: {item.reason}" for item in reader.set_aside]
-        yield reader, window, problems
+        yield Opened(reader, window, problems)

@@ -15,7 +15,9 @@ from tests.scripted_model import Scripted
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 hypothesis.settings.register_profile("halo", deadline=None)  # no test fails because a machine is busy
-hypothesis.settings.load_profile("halo")
+# The gate tries the same examples for the same code; any others are tried while developing and by .ci/extended.
+hypothesis.settings.register_profile("gate", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile(os.environ.get("HALO_HYPOTHESIS_PROFILE", "halo"))
 
 
 def pytest_configure() -> None:

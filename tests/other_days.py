@@ -50,7 +50,7 @@ NO_DATE = [
     "tests/receiver/test_spool.py", "tests/receiver/test_spool_queue.py", "tests/receiver/test_start.py",
     "tests/receiver/test_supervision.py", "tests/receiver/test_wire*.py", "tests/worker/test_calibration.py",
     "tests/worker/test_conventions_alike.py",
-    "tests/worker/test_baselines_in_parts.py", "tests/worker/test_capture.py", "tests/worker/test_clickhouse.py",
+    "tests/worker/test_parts.py", "tests/worker/test_capture.py", "tests/worker/test_clickhouse.py",
     "tests/worker/test_setup.py",
     "tests/end_to_end/test_examples.py", "tests/worker/test_documented_commands.py",
     "tests/worker/test_first_guesses.py",

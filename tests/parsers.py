@@ -22,8 +22,10 @@ from halo_worker import pull, source
 from halo_worker.alerts.journal import JOURNAL_FILE, Journal, episodes, shortened
 from halo_worker.analysis import expectations
 from halo_worker.analysis.detectors import rules
+from halo_worker.coding_agents import registration
+from halo_worker.config import load_settings
 from halo_worker.delivery import courier
-from halo_worker.errors import ConfigError, ReportError, StoreError
+from halo_worker.errors import ConfigError, InputError, ReportError, StoreError
 from halo_worker.report.archive import AFFECTED_FILE, REPORT_FILE, Archive
 from halo_worker.report.decisions import DECISIONS_FILE, Decisions
 from halo_worker.rlm import trajectory
@@ -107,6 +109,10 @@ _ROW = packed([
     "5", "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174", "", "chat", "Client", "Ok", 7, {"a": "1.5"},
     {"service.name": "s"}, "", "scope", "1", "", [1], ["e"], [{"k": "v"}], [], [], [], [],
 ])  # fmt: skip
+FILES_OF_AGENTS: dict[registration.Form, bytes] = {
+    "json": b'{"servers": {"db": {"command": "x"}}}',
+    "toml": b'[servers.db]\ncommand = "x"\n',
+}
 _LOOK = json.dumps({
     "version": 1, "alert": "a", "start_ns": 1, "end_ns": 2, "of": 3, "found": {ISSUE: 1},
     "events": [{"what": "opened", "episode": "e", "issue_id": ISSUE, "at_ns": 2, "counted": [1, 3]}],
@@ -181,6 +187,11 @@ def _read_as(form: str) -> Callable[[bytes], object]:
     return _in_file("s.jsonl", lambda folder: [*source.read([folder / "s.jsonl"], form)])
 
 
+def _registered(form: registration.Form) -> Callable[[bytes], object]:
+    entry = {"command": "halo", "args": ["mcp"]}
+    return lambda body: registration.registered(body.decode("utf-8"), form, "servers", "halo", entry)
+
+
 def _journal(folder: Path) -> None:
     looks = Journal(folder).read()
     episodes(shortened(looks, 10**18))
@@ -225,6 +236,15 @@ PARSERS = {
     "detector": Parser(
         lambda body: rules.parse(body.decode("utf-8", "replace"), "slow_tool.sql"), (_RULE,), (rules.RuleError,)
     ),
+    "settings": Parser(
+        _in_file("halo.toml", lambda folder: load_settings(file=folder / "halo.toml", environment={})),
+        (b'[receiver]\ngrpc_endpoint = "127.0.0.1:4317"\n',),
+        (ConfigError,),
+    ),
+    **{
+        f"agent's {form}": Parser(_registered(form), (sample,), (InputError, UnicodeDecodeError))
+        for form, sample in FILES_OF_AGENTS.items()
+    },
     "alerts": Parser(_in_file(JOURNAL_FILE, _journal), (_LOOK,)),
     "tombstones": Parser(_in_file(tombstones.FILE, tombstones.read), (b'{"at_ns": 1, "traces": ["ab"]}',)),
     "pull state": Parser(

@@ -22,8 +22,9 @@ OURS = ("halo_receiver", "halo_worker")
 # Library → the modules (or packages, with a final dot) that may import it.
 DOORS: dict[str, tuple[str, ...]] = {
     "aiohttp": ("halo_receiver.http_server", "halo_worker.page."),
-    "apscheduler": ("halo_worker.cron", "halo_worker.schedule"),
+    "apscheduler": ("halo_worker.cron", "halo_worker.schedule", "halo_worker.scheduler"),
     "click": ("halo_worker.cli.",),
+    "distributed": ("halo_worker.parts.engines",),
     "duckdb": ("halo_receiver.store.", "halo_worker.page.trace_index"),
     "genai_prices": ("halo_receiver.conventions.cost", "halo_worker.rlm.provider.prices"),
     "google.protobuf": ("halo_receiver.answers", "halo_receiver.decode.", "halo_receiver.files.binary",
@@ -55,7 +56,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pyarrow": ("halo_receiver.store.",),
     "pygal": ("halo_worker.report.charts",),
     "pydantic": ("halo_receiver.auth", "halo_receiver.config", "halo_receiver.config_loader",
-                 "halo_worker.api.", "halo_worker.config", "halo_worker.config_alerts", "halo_worker.config_delivery",
+                 "halo_worker.api.", "halo_worker.config", "halo_worker.config_alerts", "halo_worker.config_cluster",
+                 "halo_worker.config_delivery",
                  "halo_worker.config_schedules", "halo_worker.config_sources", "halo_worker.links",
                  "halo_worker.report."),
     "pydantic_monty": ("halo_worker.rlm.interpreter.monty_interpreter",),
@@ -136,7 +138,7 @@ def test_every_dependency_is_imported_and_every_import_is_a_dependency() -> None
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [
         *project["dependencies"],
-        *(line for extra in ("mcp", "lake") for line in project["optional-dependencies"][extra]),
+        *(line for extra in ("mcp", "lake", "cluster") for line in project["optional-dependencies"][extra]),
     ]
     wanted = {line.split(">")[0].split("=")[0].split("[")[0].strip() for line in lines}
     names = {IMPORTED_AS.get(name, name.replace("-", "_")) for name in wanted}

@@ -14,8 +14,9 @@ from tests.parsers import PARSERS, Parser
 EXAMPLES = int(os.environ.get("HALO_PARSER_EXAMPLES", "60"))
 # What parsers trip over: ends of structures, lengths, deep nesting, numbers and names beyond what is usual.
 PIECES = (
-    b"", b"\x00", b"\xff" * 9, b"\n", b"{", b"[" * 2000, b"}", b'"', b"null", b"1e999", b"-0", b"9" * 5000,
+    b"", b"\x00", b"\xff" * 9, b"\n", b"{", b"}", b'"', b"null", b"1e999", b"-0", b"9" * 5000,
     b"\\ud800", b"\xed\xa0\x80", b"[]", b"{}", b"true", b'""', b"\xef\xbb\xbf",
+    b"[" * 2000, b"a = " + b"[" * 2000, b'{"a":' * 2000,
 )  # fmt: skip
 
 
@@ -37,6 +38,16 @@ def test_a_well_formed_input_is_read(name: str) -> None:
             PARSERS[name].read(sample)
         except PARSERS[name].refuses:
             assert name == "report.json", "its sample is a beginning alone"
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_what_parsers_trip_over_is_read_or_refused_wherever_it_stands(name: str) -> None:
+    parser = PARSERS[name]
+    for sample in (b"", *parser.samples):
+        for piece in PIECES:
+            for place in sorted({len(sample) * part // 4 for part in range(5)}):
+                with contextlib.suppress(*parser.refuses):
+                    parser.read(sample[:place] + piece + sample[place:])
 
 
 @pytest.mark.parametrize("name", PARSERS)

@@ -13,14 +13,14 @@ _MAX_CACHED, _MAX_CACHED_LENGTH = 512, 64 * 1024
 
 def read(value: Any) -> tuple[list[str], str] | None:
     """Read the tools that were offered: their names, and `[{"name", "description"?, "parameters"?}]` as JSON text."""
-    if isinstance(value, str) and len(value) <= _MAX_CACHED_LENGTH:
-        if value in _CACHE:
-            return _CACHE[value]
+    key = value if isinstance(value, str) else f"{type(value).__name__} {dumps(value)}"
+    if len(key) > _MAX_CACHED_LENGTH:
+        return _read(value)
+    if key not in _CACHE:
         if len(_CACHE) >= _MAX_CACHED:
             _CACHE.clear()
-        result = _CACHE[value] = _read(value)
-        return result
-    return _read(value)
+        _CACHE[key] = _read(value)
+    return _CACHE[key]
 
 
 def _read(value: Any) -> tuple[list[str], str] | None:

@@ -47,11 +47,22 @@ class Pulled:
     receivers: list[ReceiverState]
 
 
-def pull(config: LakeConfig, span: Span, directory: Path, *, memory_limit: str, threads: int) -> Pulled:
-    """Write the spans and log records of a window's traces as segments. Raises LakeUnavailable or StoreError.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a pull looks into: publications with a window's traces, those judged before, and all receivers."""
 
-    A trace is shown as it was known when the window ended, with what came of it before; copies of a span are one.
-    """
+    wanted: list[Publication]
+    judged: list[int]
+    receivers: list[ReceiverState]
+
+    @property
+    def spans(self) -> int:
+        """How many spans the window has at most."""
+        return sum(one.spans for one in self.wanted)
+
+
+def look(config: LakeConfig, span: Span) -> Found:
+    """Look up what a window of the lake consists of, when it has ended. Raises LakeUnavailable or StoreError."""
     before = span.start_ns - look_back(span.settle, whole_traces=True)
     with open_state(config) as state:
         if span.settle is not None:
@@ -59,20 +70,30 @@ def pull(config: LakeConfig, span: Span, directory: Path, *, memory_limit: str, 
         found = state.visible(before - (JUDGED_BEFORE_NS if span.settle else 0), span.end_ns)
         receivers = state.receivers()
     wanted = [one for one in found if one.visible_ns >= before]
-    judged = [one.id for one in found if one.visible_ns < before]
+    return Found(wanted, [one.id for one in found if one.visible_ns < before], receivers)
+
+
+def pull(
+    config: LakeConfig, span: Span, directory: Path, *, found: Found | None = None, memory_limit: str, threads: int
+) -> Pulled:
+    """Write the spans and log records of a window's traces as segments. Raises LakeUnavailable or StoreError.
+
+    A trace is shown as it was known when the window ended, with what came of it before; copies of a span are one.
+    """
+    found = found or look(config, span)
     segments = []
-    rounds = max(1, -(-sum(one.spans for one in wanted) // (SEGMENT_SPANS * span.parts)))
-    for number in range(rounds if wanted else 0):
+    rounds = max(1, -(-found.spans // (SEGMENT_SPANS * span.parts)))
+    for number in range(rounds if found.wanted else 0):
         part = Span(span.start_ns, span.end_ns, span.settle, span.part + number * span.parts, span.parts * rounds)
         name = SegmentName.at(max(0, span.end_ns), number + 1)
         writer = PulledSegment(
             directory, name, memory_limit=memory_limit, threads=threads, row_group_size=schema.SMALL_ROW_GROUP_SIZE
         )
-        if writer.take(config, part, wanted, judged):
+        if writer.take(config, part, found.wanted, found.judged):
             segments.append(writer.seal())
         else:
             writer.discard()
-    return Pulled(segments, receivers)
+    return Pulled(segments, found.receivers)
 
 
 def open_state(config: LakeConfig) -> LakeState:

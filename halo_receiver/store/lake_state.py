@@ -12,34 +12,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from halo_receiver.errors import ConfigError, LakeUnavailable, StoreError
+from halo_receiver.store.lake_tables import TABLES
 
 VERSION = 1  # of these tables, and of the tables of the lake
 CONNECT_SECONDS = 10
+# A host that vanished without a word is noticed within half a minute; libpq's names and units.
+ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+RENEWALS = 3  # of a lease, within its time
 VISIBLE_LOCK = 0x68616C6F  # an advisory lock: exclusive while a publication becomes visible, shared while readers look
 _NS = "(extract(epoch FROM {}) * 1000000000)::bigint"
-_TABLES = """
-CREATE SCHEMA IF NOT EXISTS halo;
-CREATE TABLE IF NOT EXISTS halo.lake (version int NOT NULL, data text NOT NULL);
-CREATE TABLE IF NOT EXISTS halo.receivers (
-  id text PRIMARY KEY, host text NOT NULL, data_dir text NOT NULL, seen_at timestamptz NOT NULL,
-  published_until_ns bigint NOT NULL DEFAULT 0
-);
-CREATE TABLE IF NOT EXISTS halo.leases (
-  name text PRIMARY KEY, holder text NOT NULL, epoch bigint NOT NULL, expires_at timestamptz NOT NULL
-);
-CREATE TABLE IF NOT EXISTS halo.publications (
-  id bigserial PRIMARY KEY, receiver text NOT NULL, epoch bigint NOT NULL, segments text[] NOT NULL,
-  state text NOT NULL DEFAULT 'claimed', claimed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  visible_at timestamptz, spans bigint NOT NULL DEFAULT 0, logs bigint NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS publications_visible ON halo.publications (visible_at) WHERE state = 'done';
-CREATE TABLE IF NOT EXISTS halo.published (
-  receiver text NOT NULL, segment text NOT NULL, publication bigint NOT NULL, PRIMARY KEY (receiver, segment)
-);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +54,7 @@ class LakeState:
         psycopg = _driver()
         self._error: type[Exception] = psycopg.Error
         self._unavailable: tuple[type[Exception], ...] = (psycopg.OperationalError, psycopg.InterfaceError)
-        words = {"connect_timeout": CONNECT_SECONDS, **_parsed(catalog)}
+        words = {"connect_timeout": CONNECT_SECONDS, **ALIVE, **_parsed(catalog)}
         with self._faults():
             self._connection = psycopg.connect(**words, autocommit=True)
 
@@ -100,7 +84,7 @@ class LakeState:
         with self._transaction():
             self._rows("SELECT pg_advisory_xact_lock(%s)", VISIBLE_LOCK)
             with self._faults():
-                self._connection.execute(_TABLES)
+                self._connection.execute(TABLES)
             if not self._rows("SELECT 1 FROM halo.lake"):
                 self._rows("INSERT INTO halo.lake VALUES (%s, %s)", VERSION, data)
         self.check(data)
@@ -246,7 +230,7 @@ class LakeState:
         """End the connection."""
         self._connection.close()
 
-    def __enter__(self) -> LakeState:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

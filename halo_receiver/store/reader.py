@@ -32,7 +32,7 @@ class Reader:
     before, and with `settle` the traces are those that settled inside: consecutive windows then show each trace once,
     whole. What comes of a trace long after it settled must not bring it up again: `judged` are older segments, whose
     traces are passed over.
-    `in_memory`: the tables of `scratch` are made in memory, for windows that are small.
+    `in_memory`: the tables of `scratch` are made in memory, for windows that are small; `keep`: in a file that stays.
     `only` is a condition on span rows (`queries.only`) that at least one span of a trace must meet. `around`: of spans,
     only one trace is asked for. `options` and `segments` open the same window again, in another process.
     """
@@ -51,6 +51,7 @@ class Reader:
         memory_limit: str = "1GiB",
         threads: int = 2,
         in_memory: bool = False,
+        keep: Path | None = None,
     ) -> None:
         self.options: dict[str, Any] = {
             "start_ns": start_ns, "end_ns": end_ns, "whole_traces": whole_traces, "settle": settle,
@@ -72,7 +73,7 @@ class Reader:
             "python_enable_replacements": False,  # a table's name is never that of a variable of this process
         }  # fmt: skip
         self.connection = duckdb.connect(":memory:", config=config)
-        self.scratch = Scratch(self.connection, in_memory=in_memory)
+        self.scratch = Scratch(self.connection, in_memory=in_memory, keep=keep)
         self.connection.execute("SET TimeZone = 'UTC'")
         # On by default where Python has no script, as in a notebook: it would draw itself on stdout, into results.
         self.connection.execute("SET enable_progress_bar = false")
@@ -256,13 +257,19 @@ class Reader:
         if self._agents_resolved or (sql is not None and not agents.reads_agent(self.connection, sql)):
             return
         inherited = agents.inherited_query("_own_spans")
-        if self._locked:  # no file may be attached any more
+        if self._has("_agents"):
+            pass  # made by the parts of the window
+        elif self._locked:  # no file may be attached any more
             self.connection.execute(f"CREATE OR REPLACE TABLE memory.main._agents AS {inherited}")
         else:
             self.scratch.table("_agents", inherited)
         shown = agents.belonging_query("_own_spans", (*schema.SPAN_COLUMNS, *schema.LISTS), "_agents")
         self.connection.execute(f"CREATE OR REPLACE VIEW memory.main._spans AS {shown}")
         self._agents_resolved = True
+
+    def _has(self, name: str) -> bool:
+        sql = "SELECT 1 FROM information_schema.tables WHERE table_name = $1"
+        return self.connection.execute(sql, [name]).fetchone() is not None
 
     def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[dict[str, Any]]:
         """Run one statement and return its rows as dicts."""

@@ -44,7 +44,7 @@ def last_day(current: Settings, name: str, *, now_ns: int) -> Told:
     begin = end - min(DAY_NS // every, MOST_LOOKS) * every
     learned = nanoseconds(config.window) + (nanoseconds(config.baseline) if config.when == "rate" else 0)
     edges = list(range(begin - -(-learned // every) * every, end + 1, every))
-    archive = Archive(current.store.data_dir / "reports")
+    archive = issues.archive(current)
     memory = issues.open_memory(archive, window=Window(begin, end))
     units = eligible.wanted(config, eligible.units(current))
     window = Window(edges[0], end)

@@ -110,7 +110,7 @@ class Watch:
             yield Due(tuple(group), window)
 
     def _look(self, due: Due, now_ns: int) -> list[Delivery]:
-        current, archive = self._current, Archive(self._current.store.data_dir / "reports")
+        current, archive = self._current, issues.archive(self._current)
         memory = issues.open_memory(archive)
         usable = eligible.units(current)
         configs = {name: current.alerts[name] for name in due.names}

@@ -26,13 +26,19 @@ REQUESTED = (
 _RELEASE = re.compile(r"[-@:_](\d{4}-\d{2}-\d{2}|\d{2}-\d{4}|\d{8}|\d{6}|\d{4}|\d{3}|v\d+:\d+|latest)$", re.IGNORECASE)
 
 
+# Counted in `_model_names`.
+NAMES = """
+  SELECT service_name, model, asked_known, count(*) AS n FROM _s
+  WHERE span_type IN ('llm', 'embedding') AND model IS NOT NULL GROUP BY ALL
+"""
+
+
 def fold(reader: Reader) -> None:
-    """Give calls in `_s` that do not say what they asked for the alias of their model, if their service uses it."""
-    rows = reader.query(f"""
-        SELECT service_name, model, asked_known, count(*) AS n FROM _s
-        WHERE span_type IN ('llm', 'embedding') AND model IS NOT NULL
-        GROUP BY ALL ORDER BY n DESC, model LIMIT {MAX_NAMES}
-    """)
+    """Give calls in `_s` that do not say what they asked for the alias of their model, if their service uses it.
+
+    Needs `_model_names`, the counts of `NAMES`.
+    """
+    rows = reader.query(f"FROM _model_names ORDER BY n DESC, model LIMIT {MAX_NAMES}")
     names: dict[str, dict[str, None]] = {}
     for row in rows:
         names.setdefault(row["service_name"], {})[row["model"]] = None

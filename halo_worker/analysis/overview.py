@@ -6,7 +6,7 @@ from typing import Any
 
 from halo_receiver.store import usage
 from halo_receiver.store.reader import Reader
-from halo_worker.analysis import control_flow, models, outcomes, retrieval, same_call
+from halo_worker.analysis import control_flow, models, outcomes, retrieval, same_call, window_counts
 from halo_worker.display import VALUE_CHARACTERS, one_line
 from halo_worker.report.model import GroupTotals, Release, Totals, iso_nano
 
@@ -131,15 +131,26 @@ def prepare(reader: Reader, *, lean: bool = False) -> None:
     One scan: every detector reads `_s`, none reads the long texts again. In `_s`, `agent_name` is the agent that a
     span belongs to, and `model` what a call asked for (`served_model` what answered). `lean` leaves `_COSTLY` out.
     """
+    read_spans(reader, lean=lean)
+    window_counts.take(reader)
+    build(reader)
+    outcomes.prepare(reader)
+
+
+def read_spans(reader: Reader, *, lean: bool = False) -> None:
+    """Make `_s` as it is read: the one scan."""
     reader.resolve_agents()
     reader.scratch.table("_s", _lean_spans() if lean else _SPANS)
+
+
+def build(reader: Reader) -> None:
+    """Make what stands on `_s` and takes each trace by itself. Needs the tables of `window_counts`."""
     models.fold(reader)
     retrieval.recognise(reader)
     reader.scratch.table("_repeated", usage.repeated_query("_own_spans"))
     reader.scratch.table("_usage", _USAGE)
     control_flow.prepare(reader)
     reader.scratch.table("_t", _TRACES)
-    outcomes.prepare(reader)
     same_call.prepare(reader)
     # Each by itself: what all five hold at once would not fit.
     reader.scratch.table(

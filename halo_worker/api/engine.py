@@ -52,8 +52,9 @@ async def stream_engine_async(
     request = Request(window=None if files else Window(0, now_ns + 1), paths=files)
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halo-run-")))
-        reader, window, _ = await _entered(stack, window_reader.opened(current, request, now_ns))
-        found = await asyncio.to_thread(detectors.run_detectors, reader)
+        opened = await _entered(stack, window_reader.opened(current, request, now_ns))
+        reader, window = opened.reader, opened.window
+        found = await asyncio.to_thread(detectors.run_detectors, reader, prepare=opened.prepare)
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
         prompt, conversation = _question(messages)
         work = Work(

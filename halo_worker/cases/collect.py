@@ -53,7 +53,7 @@ def collect(current: Settings, issue_id: str, *, most: int, ruled: bool) -> Coll
 
     `ruled`: a case is of use only with a rule. Raises InputError where there is none, or no trace is left.
     """
-    archive = Archive(current.store.data_dir / "reports")
+    archive = issues.archive(current)
     issue = issues.open_memory(archive).find(issue_id)
     known = issues.open_memory(archive, scope=issue.scope)
     issue = known.find(issue.issue_id)

@@ -16,11 +16,11 @@ from halo_worker.cli.console import talk
 from halo_worker.display import one_line
 from halo_worker.errors import InputError
 from halo_worker.report import formats, issue_rows
-from halo_worker.report.decisions import Action, Decision, Decisions
+from halo_worker.report.decisions import Action, Decision
 from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
 from halo_worker.report.memory import IssueMemory
-from halo_worker.report.verification import Verification, Verifications
+from halo_worker.report.verification import Verification
 
 DECIDED: dict[Action, str] = {
     "mute": "muted", "unmute": "unmuted", "resolve": "resolved", "reopen": "reopened", "note": "noted",
@@ -71,7 +71,7 @@ def issues_command(
         raise InputError(f"which issue to {action}?", hint="'halo issues' lists them")
     issue = memory.find(issue_id)
     if action == "show":
-        verified = Verifications(issues.reports_dir(current)).of(issue.issue_id)
+        verified = issues.archive(current).verifications.of(issue.issue_id)
         if form == "json":
             kept = [item.model_dump(mode="json") for item in verified]
             print_rows([issue_rows.row(issue) | issue_rows.details(issue) | {"verifications": kept}], "json")
@@ -79,7 +79,7 @@ def issues_command(
             _show(issue, verified)
         return
     decided = cast(Action, action)
-    decision = Decisions(issues.reports_dir(current)).append(
+    decision = issues.archive(current).decisions.append(
         issue.issue_id, decided, now_ns=time.time_ns(), note=because or note, release=release,
         traces=[_known_trace(trace) for trace in traces],
     )  # fmt: skip

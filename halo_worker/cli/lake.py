@@ -29,7 +29,7 @@ def lake_command(action: str, install_extensions: bool, form: str, data_dir: Pat
 
     \b
     halo lake init      once: tables of the catalog; says what is missing
-    halo lake status    receivers and how far each has published, leases, size
+    halo lake status    receivers and how far each has published, who runs which schedule, size
     halo lake publish   this directory's segments now, where no receiver runs
     halo lake merge     small files into larger ones, and files that no row needs
     halo lake retain    delete what is older than retention_days
@@ -72,5 +72,6 @@ def _status(current: Settings, form: str) -> None:
         return
     print_rows(rows, form, columns=("host", "data_dir", "published_until", "seen"))
     for name, holder, epoch in found.leases:
-        talk(f"lease {name}: {holder}, epoch {epoch}")
+        kind, _, of = name.partition(":")
+        talk(f"{kind} {of}: {holder} holds its lease, epoch {epoch}" if of else f"{kind}: {holder}")
     talk("; ".join(f"{name} {value:,}" for name, value in found.totals.items()))

@@ -40,7 +40,7 @@ def reports_command(
 ) -> None:
     """List the reports, or show one ('last', or a unique beginning of its ID)."""
     current = settings(data_dir, config)
-    archive = Archive(issues.reports_dir(current))
+    archive = issues.archive(current)
     if report_id is None and brief is None:
         reports, broken = archive.reports()
         for item in broken:
@@ -105,7 +105,7 @@ def open_command(wanted: str | None, only_print: bool, data_dir: Path | None, co
     'index' opens the page over all reports. The path is printed, too: on a machine without a browser, copy the file.
     """
     current = settings(data_dir, config)
-    archive = Archive(issues.reports_dir(current))
+    archive = issues.archive(current)
     page, anchor = _page(archive, wanted)
     if not page.is_file():
         raise InputError(f"{page} is not there", hint="'halo run' makes a report and its page")
@@ -160,7 +160,7 @@ def deliver_command(report_id: str | None, sinks: tuple[str, ...], data_dir: Pat
     current = settings(data_dir, config)
     if not current.sinks:
         raise InputError("no sinks are configured", hint="add [sinks.NAME] to halo.toml; deploy/halo.toml shows how")
-    archive = Archive(issues.reports_dir(current))
+    archive = issues.archive(current)
     message = _alert_message(current, report_id)
     if message is not None and message.alert is not None:
         alert = current.alerts.get(message.alert.name)

@@ -12,9 +12,11 @@ from halo_worker import issues, schedule
 from halo_worker.cli.common import everywhere, nearest, print_rows, settings
 from halo_worker.cli.console import talk
 from halo_worker.cli.progress import shown
-from halo_worker.cli.serve import check, scheduler_of
+from halo_worker.cli.scheduled import scheduler_of
+from halo_worker.cli.serve import check
 from halo_worker.errors import InputError
 from halo_worker.report.model import iso_nano
+from halo_worker.shared_reports import schedules_of
 
 
 @click.command("schedules")
@@ -38,6 +40,7 @@ def schedules_command(action: str, name: str | None, form: str, data_dir: Path |
     reports = issues.last_reports(current)
     data_dir = current.store.data_dir
     worker = holder(schedule.worker_lock(data_dir))
+    held = schedules_of(current.lake)
     planned = schedule.plan(current.schedules, issues.watermarks(current), time.time_ns())
     rows = [
         {
@@ -49,7 +52,7 @@ def schedules_command(action: str, name: str | None, form: str, data_dir: Path |
             "next_run": iso_nano(item.next_run) if item.next_run else None,
             "overdue_since": iso_nano(item.overdue_since) if item.overdue_since else None,
             "running": holder(schedule.run_lock(data_dir, item.name).path) is not None,
-            "worker": worker,
+            "worker": held.get(item.name) if current.lake.on else worker,
             "sinks": current.schedules[item.name].sinks,
         }
         for item in planned
@@ -67,7 +70,9 @@ def schedules_command(action: str, name: str | None, form: str, data_dir: Path |
             for row in rows
         ]
     print_rows(rows, form)
-    if worker is None:
+    for name, who in sorted(held.items()):
+        talk(f"'{name}' is run by {who}")
+    if worker is None and not held:
         talk("no worker is running on this directory: 'halo up' or 'halo work' runs what is due")
     return 0
 

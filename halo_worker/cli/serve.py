@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -23,19 +22,15 @@ from halo_worker import run as conductor
 from halo_worker.alerts import eligible
 from halo_worker.alerts.thread import AlertThread
 from halo_worker.alerts.watch import Watch
-from halo_worker.analysis.work import Progress
 from halo_worker.cli.common import everywhere, given_data_dir, settings
 from halo_worker.cli.console import talk
 from halo_worker.cli.kept_child import PageChild, ReceiverChild
+from halo_worker.cli.scheduled import courier_of, log, reason, say_deliveries, scheduler_of
 from halo_worker.config import Settings
-from halo_worker.delivery.courier import Delivery, make_sink, unreachable
-from halo_worker.errors import HaloError
+from halo_worker.delivery.courier import make_sink, unreachable
 from halo_worker.metrics import MetricsServer, WorkerMetrics
 from halo_worker.report import formats
 from halo_worker.segments_client import ReceiverAddress
-from halo_worker.window import Window
-
-log = logging.getLogger("halo.worker")
 
 
 def _endpoints(command: Any) -> Any:
@@ -119,66 +114,11 @@ def check(current: Settings) -> None:
 
 def _say_unreachable(current: Settings) -> None:
     for name, error in unreachable(current.sinks):
-        event(log, "sink unreachable", level=logging.WARNING, name=name, **_reason(error))
-
-
-def _reason(error: Exception) -> dict[str, str]:
-    if not isinstance(error, HaloError):
-        return {"reason": f"{type(error).__name__}: {error}"}
-    return {"reason": str(error)} | ({"hint": error.hint} if error.hint else {})
-
-
-def _say_deliveries(deliveries: Iterable[Delivery]) -> None:
-    for item in deliveries:
-        fields = {"reason": item.reason} if item.reason else {}
-        fields |= {"kept_for": "halo deliver"} if item.state == "failed" else {}
-        level = logging.ERROR if item.state == "failed" else logging.INFO
-        event(log, f"delivery {item.state}", level=level, report=item.report_id, sink=item.sink, **fields)
+        event(log, "sink unreachable", level=logging.WARNING, name=name, **reason(error))
 
 
 def _worker_lock(current: Settings) -> DirectoryLock:
     return DirectoryLock(schedule.worker_lock(current.store.data_dir), "a worker")
-
-
-def scheduler_of(
-    current: Settings,
-    ran: Callable[[str, str], None] = lambda *_: None,
-    progress: Callable[[Progress | str], None] = lambda _: None,
-) -> schedule.Scheduler:
-    """Return what runs the schedules. `ran` is told how each run ended, `progress` how far it is."""
-
-    def work(name: str, window: Window) -> bool:
-        try:
-            event(
-                log,
-                "run started",
-                schedule=name,
-                since=formats.minute(window.start_ns),
-                until=formats.minute(window.end_ns),
-            )
-            result = conductor.run_schedule(current, name, window, now_ns=time.time_ns(), progress=progress)
-        except Exception as error:  # noqa: BLE001 - one failing run must not end the worker; the next one is tried
-            event(log, "run failed", level=logging.ERROR, schedule=name, **_reason(error))
-            ran(name, "failed")
-            return False
-        report = result.report
-        ran(name, report.status)
-        event(log, "run published", schedule=name, status=report.status, says=report.summary, report=result.folder)
-        for problem in result.problems:
-            event(log, "run noted", level=logging.WARNING, schedule=name, problem=problem)
-        _say_deliveries(result.deliveries)
-        if unanswered := formats.unanswered(report):
-            event(log, "run noted", schedule=name, problem=unanswered)
-        return report.status != "failed" and not (report.prompt and report.unanswered)
-
-    return schedule.Scheduler(
-        current.schedules,
-        data_dir=current.store.data_dir,
-        work=work,
-        watermark=issues.watermarks(current),
-        clock=time.time_ns,
-        say=partial(event, log),
-    )
 
 
 def _work_once(current: Settings) -> int:
@@ -189,7 +129,8 @@ def _work_once(current: Settings) -> int:
         scheduler.run_now(name) if watermark(name, now) is None else scheduler.run_due(name)
         for name in current.schedules
     ]
-    _say_deliveries(conductor.courier(current).retry())
+    say_deliveries(courier_of(current, scheduler).retry())
+    scheduler.stop()
     if current.alerts:
         _look_once(current)
     failed = sum(one.failed for one in ran)
@@ -200,7 +141,7 @@ def _work_once(current: Settings) -> int:
 def _look_once(current: Settings) -> None:
     """Look for every alert whose time has come since it looked last."""
     watch = Watch(current, clock=time.time_ns, say=partial(event, log))
-    _say_deliveries([*watch.recover(), *watch.turn()])
+    say_deliveries([*watch.recover(), *watch.turn()])
 
 
 def _serve_metrics(current: Settings, metrics: WorkerMetrics) -> MetricsServer | None:
@@ -247,8 +188,8 @@ def _until_stopped(current: Settings, *, receiver: ReceiverChild | None, page: P
         signal.signal(number, stop)
     metrics = WorkerMetrics(current, clock=time.time_ns)
     scheduler = scheduler_of(current, metrics.ran)
-    courier = conductor.courier(current)
-    alerts = AlertThread(current, say=partial(event, log), delivered=_say_deliveries)
+    courier = courier_of(current, scheduler)
+    alerts = AlertThread(current, say=partial(event, log), delivered=say_deliveries)
     server, code = _serve_metrics(current, metrics), 0
     try:
         if receiver is not None and (ended := receiver.wait_ready(stopping)):
@@ -260,7 +201,7 @@ def _until_stopped(current: Settings, *, receiver: ReceiverChild | None, page: P
         # Beside the work: a host that answers nothing takes its time-out.
         threading.Thread(target=_say_unreachable, args=(current,), daemon=True).start()
         while not stopping.wait(1.0):
-            _say_deliveries(courier.retry(stop=stopping.is_set))
+            say_deliveries(courier.retry(stop=stopping.is_set))
             for child in filter(None, (receiver, page)):
                 child.look()
     finally:

@@ -20,7 +20,6 @@ from halo_worker.cli.common import bounds, everywhere, human_duration, open_read
 from halo_worker.cli.console import talk
 from halo_worker.config import Settings
 from halo_worker.display import one_line
-from halo_worker.report.archive import Archive
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -97,7 +96,7 @@ def traces_command(
 def _counted(current: Settings, finding: str) -> frozenset[str]:
     """Return the traces in which any report saw an issue."""
     issue = issues.memory(current).find(finding)
-    archive = Archive(issues.reports_dir(current))
+    archive = issues.archive(current)
     return frozenset().union(*(archive.affected_traces(run_id, issue.issue_id) for run_id in archive.ids()))
 
 

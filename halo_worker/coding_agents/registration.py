@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, Literal
 
+from halo_receiver.config_loader import parse_toml
 from halo_worker.errors import InputError
 
 Entry = dict[str, Any]
@@ -37,7 +37,7 @@ def registered(text: str, form: Form, table: str, name: str, entry: Entry | None
     Raises InputError, in words that a path can be put before, where the file cannot be read, or another server has
     the name.
     """
-    read: Callable[[str], Any] = _read_json if form == "json" else tomllib.loads
+    read: Callable[[str], Any] = _read_json if form == "json" else parse_toml
     before = _parsed(text, form, read)
     there = before.get(table, {})
     if not isinstance(there, dict):
@@ -74,7 +74,10 @@ def _parsed(text: str, form: Form, read: Callable[[str], Any]) -> dict[str, Any]
 
 
 def _read_json(text: str) -> Any:
-    return json.loads(text)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("values are nested too deeply") from None
 
 
 def _with(before: dict[str, Any], table: str, name: str, new: Entry | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from halo_worker.config import Settings
 from halo_worker.deletion.cleaning import cleaned, touches
 from halo_worker.errors import DirectoryInUse, InputError, ReportError
 from halo_worker.report import briefs, html, markdown
-from halo_worker.report.archive import REPORT_FILE, Archive
+from halo_worker.report.archive import REPORT_FILE
 from halo_worker.report.headline import headline
 from halo_worker.report.labelled import LABELS_FILE
 from halo_worker.report.model import Report
@@ -63,6 +63,7 @@ def look(current: Settings, selection: Selection) -> Found:
         in_lake = lake.chosen(current, selection)
         chosen = replace(chosen, traces=chosen.traces | in_lake.traces)
     words = _words(selection)
+    issues.archive(current, at_once=True)  # with what other hosts of a lake reported
     reports = [
         path.parent.name
         for path in sorted(current.store.data_dir.glob(f"*/*/{REPORT_FILE}"))
@@ -102,10 +103,13 @@ def _carry_out(current: Settings, selection: Selection, found: Found, now_ns: in
     segments, plan = data_dir / "segments", data_dir / "segments" / PLAN_FILE
     earlier = _read(plan) or {}
     traces = found.chosen.traces | set(earlier.get("traces", []))
-    write_durably(plan, json.dumps({"selection": asdict(selection), "traces": sorted(traces)}).encode())
+    reports = sorted({*found.reports, *earlier.get("reports", [])})
+    planned = {"selection": asdict(selection), "traces": sorted(traces), "reports": reports}
+    write_durably(plan, json.dumps(planned).encode())
     if selection.before_ns is None:
         tombstones.add(segments, traces, now_ns=now_ns)
     _clean_reports(current, traces, _words(selection))
+    _clean_shared(current, reports, traces, _words(selection))
     for name in DERIVED:
         shutil.rmtree(data_dir / name, ignore_errors=True)
     deletion.delete(segments, selection, traces, **_options(current))
@@ -161,7 +165,7 @@ def _clean_reports(current: Settings, traces: frozenset[str] | set[str], words: 
         _clean_record(data_dir / name, traces, words)
     for path in sorted(data_dir.glob(f"*/*/{LABELS_FILE}")):
         _drop_labels(path, traces, words)
-    archive = Archive(data_dir / "reports")
+    archive = issues.archive(current)
     if (archive.directory / "index.html").exists():
         known = issues.open_memory(archive)
         archive.write_beside("index.html", html.render_index(archive.reports()[0], known.issues.values()))
@@ -183,25 +187,33 @@ def _render(current: Settings, folder: Path, report: Report) -> None:
         write_durably(folder / name, text.encode())
 
 
+def _clean_shared(current: Settings, reports: list[str], traces: Collection[str], words: list[str]) -> None:
+    """Let the other hosts of a lake have reports and records as they are here now."""
+    shared = issues.archive(current).shared
+    for name in reports:
+        shared.replaced(name)
+    for name in RECORDS:
+        shared.rewritten(Path(name).name, lambda line: _cleaned_line(line.encode(), traces, words).decode())
+
+
 def _clean_record(path: Path, traces: frozenset[str] | set[str], words: list[str]) -> None:
     try:
         lines = read_lines(path)
     except ReportError:
         return
-    made = []
-    for line in lines:
-        try:
-            item = json.loads(line)
-        except ValueError:
-            made.append(b"" if any(word.encode() in line for word in words) else line)
-            continue
-        made.append(
-            json.dumps(cleaned(item, traces, words), ensure_ascii=False).encode()
-            if touches(item, traces, words)
-            else line
-        )
+    made = [_cleaned_line(line, traces, words) for line in lines]
     if made != lines:
         write_durably(path, b"\n".join(made))
+
+
+def _cleaned_line(line: bytes, traces: Collection[str], words: list[str]) -> bytes:
+    try:
+        item = json.loads(line)
+    except ValueError:
+        return b"" if any(word.encode() in line for word in words) else line
+    if not touches(item, traces, words):
+        return line
+    return json.dumps(cleaned(item, traces, words), ensure_ascii=False).encode()
 
 
 def _drop_labels(path: Path, traces: frozenset[str] | set[str], words: list[str]) -> None:

@@ -25,7 +25,15 @@ from halo_worker.delivery.redaction import redacted, redactor
 from halo_worker.delivery.sink import Parcel, Sink, filtered
 from halo_worker.delivery.tracker import TrackerSink
 from halo_worker.delivery.webhook import WebhookSink
-from halo_worker.errors import ConfigError, DeliveryError, DirectoryInUse, ReportError, SinkUnavailable
+from halo_worker.errors import (
+    ConfigError,
+    DeliveryError,
+    DirectoryInUse,
+    LakeUnavailable,
+    LeaseTaken,
+    ReportError,
+    SinkUnavailable,
+)
 from halo_worker.links import NONE, Links
 from halo_worker.report.archive import Archive
 from halo_worker.report.model import Report
@@ -33,6 +41,9 @@ from halo_worker.report.model import Report
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 3600.0
 PENDING_REPORTS = 1000  # newest reports that are looked through for receipts that wait
+ELSEWHERE = "it is being delivered by another process"
+AWAY_SECONDS = 15.0  # until a catalog of shared reports that did not answer is asked again
+LOST = "the worker that delivered it is gone, and it may have arrived: 'halo deliver' sends it again, with the same key"
 
 State = Literal["done", "quiet", "waiting", "failed"]
 
@@ -97,6 +108,7 @@ class Courier:
         self._make = make
         self._mask = redactor(redaction.patterns, enabled=redaction.enabled)
         self._links = links
+        self._away_until = 0.0  # while the catalog of shared reports does not answer
         self._settled: dict[str, int] = {}  # reports nothing of which waits, and when their receipts last changed
 
     def deliver(self, run_id: str, sinks: Sequence[str], *, again: bool = False) -> list[Delivery]:
@@ -115,12 +127,14 @@ class Courier:
         deliveries: list[Delivery] = []
         for run_id in self._archive.ids()[:PENDING_REPORTS]:
             for name in self._waiting(run_id):
-                if stop():
+                if stop() or self._clock() < self._away_until:
                     return deliveries
                 try:
-                    deliveries.append(self._attempt(self._archive.load(run_id), name))
+                    report = self._archive.load(run_id)
                 except ReportError:
                     continue
+                if self._archive.shared.delivers(report.schedule):
+                    deliveries.append(self._attempt(report, name))
         return deliveries
 
     def outstanding(self) -> list[Delivery]:
@@ -155,14 +169,24 @@ class Courier:
             with DirectoryLock(path.with_suffix(".lock"), "a courier"):
                 return self._attempt_alone(report, name, path, now=now)
         except DirectoryInUse:
-            return Delivery(report.id, name, "waiting", "it is being delivered by another process")
+            return Delivery(report.id, name, "waiting", ELSEWHERE)
+        except (LeaseTaken, LakeUnavailable) as error:
+            self._away_until = self._clock() + AWAY_SECONDS
+            return Delivery(report.id, name, "waiting", str(error))
 
     def _attempt_alone(self, report: Report, name: str, path: Path, *, now: bool) -> Delivery:
-        note = _read(path)
+        config, here = self._configs[name], _read(path)
+        note = self._archive.shared.receipt(report.id, name, here)
+        if note != here:
+            _write(path, note, self._archive)
         state = note.get("state")
         if state in ("done", "quiet") or (state == "failed" and not now):
             return Delivery(report.id, name, state, note.get("reason", ""))
-        config = self._configs[name]
+        if note.pop("sending", None):  # by another host, or by this one before it was killed
+            if _due(note) > self._clock():
+                return Delivery(report.id, name, "waiting", ELSEWHERE)
+            if not now and not config.is_repeatable:
+                return self._note(path, Delivery(report.id, name, "failed", LOST), note)
         told = filtered(report, config)
         if told is None:
             return self._note(path, Delivery(report.id, name, "quiet"), note)
@@ -174,7 +198,10 @@ class Courier:
         attempts = int(note.get("attempts", 0)) + 1
         note["attempts"] = attempts
         # Noted before it is sent: after a kill the next start knows that it may have arrived, and uses the same key.
-        _write(path, {**note, "state": "waiting", "next": self._clock(), "sink": parcel.receipt}, self._archive)
+        begun = {**note, "state": "waiting", "next": self._clock(), "sink": parcel.receipt}
+        if not self._archive.shared.begin(report, name, begun):
+            return Delivery(report.id, name, "waiting", ELSEWHERE)
+        _write(path, begun, self._archive)
         try:
             note["sink"] = self._make(name, config).deliver(parcel)
         except SinkUnavailable as error:
@@ -204,6 +231,7 @@ class Courier:
 
     def _note(self, path: Path, delivery: Delivery, note: dict[str, Any]) -> Delivery:
         told = {"state": delivery.state, "reason": self._mask(delivery.reason), "at": self._clock()}
+        self._archive.shared.settle(delivery.report_id, delivery.sink, {**note, **told})
         _write(path, {**note, **told}, self._archive)
         return delivery
 

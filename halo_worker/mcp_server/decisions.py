@@ -9,7 +9,7 @@ from typing import Any
 
 from halo_worker.mcp_server import arguments as takes
 from halo_worker.mcp_server.store import Store
-from halo_worker.report.decisions import Action, Decisions
+from halo_worker.report.decisions import Action
 from halo_worker.report.headline import titled
 from halo_worker.rlm.messages import ToolSpec
 from halo_worker.rlm.tool import Tool
@@ -37,7 +37,7 @@ def decision_tools(store: Store) -> tuple[Tool, ...]:
 def _tool(store: Store, action: Action, description: str, parameters: dict[str, Any]) -> Tool:
     def decide(given: dict[str, Any]) -> Any:
         issue = store.memory().find(given["issue_id"])
-        made = Decisions(store.archive.directory).append(
+        made = store.archive.decisions.append(
             issue.issue_id, action, now_ns=time.time_ns(), note=given.get("because") or given.get("note", ""),
             release=given.get("release"), traces=given.get("traces", ()), by=_who(),
         )  # fmt: skip

@@ -16,7 +16,6 @@ from halo_worker import freshness, issues
 from halo_worker.analysis.questions import Questions
 from halo_worker.analysis.tools import Desk
 from halo_worker.config import Settings
-from halo_worker.report.archive import Archive
 from halo_worker.report.memory import IssueMemory
 
 SEAL_SECONDS = 15.0  # between two looks for what arrived: each ends a segment
@@ -29,7 +28,7 @@ class Store:
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
-        self.archive = Archive(settings.store.data_dir / "reports")
+        self.archive = issues.archive(settings)
         self.problems: list[str] = []  # what is not readable, and why
         self._clock = clock
         self._temporary = Path(tempfile.mkdtemp(prefix="halo-mcp-"))
@@ -42,6 +41,7 @@ class Store:
 
     def memory(self) -> IssueMemory:
         """Return the issues as each is seen by the schedule that saw it last."""
+        self.archive.shared.look()
         return issues.open_memory(self.archive)
 
     @asynccontextmanager

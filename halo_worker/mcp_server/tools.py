@@ -24,7 +24,6 @@ from halo_worker.mcp_server.store import Store
 from halo_worker.report import issue_rows
 from halo_worker.report.headline import titled
 from halo_worker.report.model import SEVERITIES, Finding
-from halo_worker.report.verification import Verifications
 from halo_worker.rlm.messages import ToolSpec
 from halo_worker.rlm.tool import MODEL_BYTES, Tool
 from halo_worker.verify import conductor
@@ -112,7 +111,7 @@ def _show_issue(store: Store, given: dict[str, Any]) -> Any:
     issue = store.memory().find(given["issue_id"])
     finding, found = issue.finding, issue_rows.details(issue)
     windows = table_of(found["history"][-SHOWN_WINDOWS:], WINDOW_COLUMNS)
-    verified = Verifications(store.archive.directory).of(issue.issue_id)[-SHOWN_VERIFICATIONS:]
+    verified = store.archive.verifications.of(issue.issue_id)[-SHOWN_VERIFICATIONS:]
     document = issue_rows.row(issue) | {
         "title": titled(finding),
         "category": found["category"],

@@ -12,7 +12,7 @@ from halo_worker.config import Settings
 from halo_worker.errors import HaloError, ReportError
 from halo_worker.page import health, home, issues, live, rendering, reports, security, sign_in, sql, trace, traces
 from halo_worker.page.data import DATA, Data
-from halo_worker.page.rendering import render
+from halo_worker.page.rendering import BEGUN, Stream, part_text, render
 
 log = logging.getLogger("halo.page")
 
@@ -52,17 +52,21 @@ async def _errors(request: web.Request, handler: security.Handler) -> web.Stream
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        return _say(request, 404, "There is no such page", "The navigation above leads to what there is.")
+        return await _say(request, 404, "There is no such page", "The navigation above leads to what there is.")
     except (web.HTTPException, ConnectionError):
         raise
     except ReportError as error:
-        return _say(request, 404, str(error), error.hint)
+        return await _say(request, 404, str(error), error.hint)
     except HaloError as error:
-        return _say(request, 400, str(error), error.hint)
+        return await _say(request, 400, str(error), error.hint)
     except Exception as error:  # noqa: BLE001 - whatever a view met, the others go on
         event(log, "request failed", level=logging.ERROR, path=request.path, reason=f"{type(error).__name__}: {error}")
-        return _say(request, 500, "The page met an error", "Its log, on the stderr of 'halo page', says which.")
+        return await _say(request, 500, "The page met an error", "Its log, on the stderr of 'halo page', says which.")
 
 
-def _say(request: web.Request, status: int, what: str, hint: str) -> web.Response:
-    return render(request, "error.html.j2", status=status, what=what, hint=hint)
+async def _say(request: web.Request, status: int, what: str, hint: str) -> web.StreamResponse:
+    begun: Stream | None = request.get(BEGUN)
+    if begun is None:
+        return render(request, "error.html.j2", status=status, what=what, hint=hint)
+    await begun.break_off(request, part_text("error_part.html.j2", what=what, hint=hint))
+    return begun

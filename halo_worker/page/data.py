@@ -110,7 +110,7 @@ class Data:
     @property
     def archive(self) -> Archive:
         """The published reports; what it reads it forgets with itself."""
-        return Archive(issues.reports_dir(self.settings))
+        return issues.archive(self.settings)
 
     async def blocking(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """Do what reads files or DuckDB on a thread of the pool, and return what it returns."""
@@ -142,7 +142,7 @@ class Data:
             elif stamps != self._memory_of:
                 self._memory = self._extended(self._memory, archive, stamps) or issues.open_memory(archive)
             elif self._decided != decided:
-                self._memory = self._memory.extended([], Decisions(archive.directory).read())
+                self._memory = self._memory.extended([], archive.decisions.read())
             self._memory_of, self._decided = stamps, decided
             return self._memory
 
@@ -157,7 +157,7 @@ class Data:
         came, _ = archive.reports_of(run_id for run_id in stamps if run_id not in kept)
         if any(order(report) <= memory.last for report in came):
             return None
-        return memory.extended(came, Decisions(archive.directory).read())
+        return memory.extended(came, archive.decisions.read())
 
     def read_ahead(self) -> None:
         """Read the issues and the newest reports, so that the first view finds them read. What fails is said there."""

@@ -14,7 +14,7 @@ from halo_worker.page.data import DATA, Data, PageLinks, trace_path
 from halo_worker.page.paging import Paging
 from halo_worker.page.rendering import render
 from halo_worker.report import charts, formats
-from halo_worker.report.decisions import Action, Decisions
+from halo_worker.report.decisions import Action
 from halo_worker.report.drawing import trend
 from halo_worker.report.headline import titled
 from halo_worker.report.issue import Issue
@@ -22,7 +22,6 @@ from halo_worker.report.model import SEVERITIES, Finding
 from halo_worker.report.page_data import Scene, read_scene
 from halo_worker.report.states import Point
 from halo_worker.report.statistics import wilson
-from halo_worker.report.verification import Verifications
 from halo_worker.report.view import view_of_finding
 
 PER_PAGE = 100
@@ -162,7 +161,7 @@ def _view(data: Data, issue_id: str) -> dict[str, Any]:
         "all_traces": len(traces),
         "filter": f"/traces?finding={quote(issue.issue_id, safe='')}",
         "decisions": list(reversed(issue.decisions)),
-        "verified": list(reversed(Verifications(data.archive.directory).of(issue.issue_id))),
+        "verified": list(reversed(data.archive.verifications.of(issue.issue_id))),
     }
 
 
@@ -207,7 +206,7 @@ async def decide(request: web.Request) -> web.Response:
 
 def _decide(data: Data, issue_id: str, action: Action, given: dict[str, str], by: str | None) -> str:
     issue = data.memory().find(issue_id)
-    Decisions(data.archive.directory).append(
+    data.archive.decisions.append(
         issue.issue_id, action, now_ns=data.clock(), note=given["note"], by=by,
         release=(given["release"] or None) if action == "resolve" else None,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -29,6 +30,8 @@ NAVIGATION = (
 STATIC = (("halo_worker.page", "static"), ("halo_worker.report", "assets"))
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 COMPRESS_FROM = 1024  # bytes
+BEGUN: Any = web.RequestKey("begun", web.StreamResponse) if hasattr(web, "RequestKey") else "begun"
+LATER = Markup("<!-- later -->")  # where what is written later stands in a page that is written bit by bit
 
 
 def page_text(request: web.Request, template: str, **context: Any) -> str:
@@ -89,15 +92,53 @@ def _environment() -> Environment:
     return made
 
 
-async def begin_stream(request: web.Request, content_type: str, *, disposition: str = "inline") -> web.StreamResponse:
+class Stream(web.StreamResponse):
+    """An answer that is written bit by bit, each of which is sent at once; with `packed`, as gzip."""
+
+    def __init__(self, *, packed: bool, headers: dict[str, str]) -> None:
+        super().__init__(headers=headers | ({"Content-Encoding": "gzip"} if packed else {}))
+        self._packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16) if packed else None
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send a bit of it."""
+        if self._packer:  # aiohttp's own compression would keep it back until there is more
+            data = self._packer.compress(data) + self._packer.flush(zlib.Z_SYNC_FLUSH)
+        await super().write(data)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send the last bit of it."""
+        if self._packer:
+            data = self._packer.compress(data) + self._packer.flush()
+            self._packer = None
+        await super().write_eof(data)
+
+    async def break_off(self, request: web.Request, said: str) -> None:
+        """End it where it is: a page says why, anything else is seen to be incomplete by its reader."""
+        if self.content_type == "text/html":
+            await self.write_eof(said.encode())
+        elif request.transport is not None:
+            request.transport.abort()
+
+
+async def begin_stream(request: web.Request, content_type: str, *, disposition: str = "inline") -> Stream:
     """Begin an answer that is written bit by bit."""
     headers = {
         **security.HEADERS, "Cache-Control": "no-store", "Content-Type": f"{content_type}; charset=utf-8",
         "Content-Disposition": disposition,
     }  # fmt: skip
-    response = web.StreamResponse(headers=headers)
+    packed = content_type == "text/html" and "gzip" in request.headers.get("Accept-Encoding", "")
+    response = Stream(packed=packed, headers=headers)
+    security.remember(request, response)
     await response.prepare(request)
+    request[BEGUN] = response
     return response
+
+
+def around(request: web.Request, template: str, **context: Any) -> tuple[bytes, bytes]:
+    """Write a template that has the mark of a later part; return what stands before and after it."""
+    before, mark, after = page_text(request, template, later=LATER, **context).partition(LATER)
+    assert mark, f"{template} has no place for what comes later"
+    return before.encode(), after.encode()
 
 
 @cache

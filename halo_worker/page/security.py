@@ -93,6 +93,7 @@ class Guard:
 GUARD = web.AppKey("guard", Guard)
 # aiohttp warns of plain keys from the release on that has this one.
 _SESSION: Any = web.RequestKey("session", str) if hasattr(web, "RequestKey") else "session"
+_FRESH: Any = web.RequestKey("fresh", bool) if hasattr(web, "RequestKey") else "fresh"
 
 
 def guard_of(settings: Settings, port: int) -> Guard:
@@ -167,8 +168,8 @@ def _refused(request: web.Request, guard: Guard) -> web.Response | None:
 
 async def _within(request: web.Request, handler: Handler, guard: Guard) -> web.StreamResponse:
     session = request.cookies.get(guard.cookie, "")
-    fresh = not session
-    if fresh:
+    request[_FRESH] = not session
+    if not session:
         session = secrets.token_urlsafe(32)
     request[_SESSION] = session
     role = guard.role(session, time.monotonic())
@@ -184,9 +185,15 @@ async def _within(request: web.Request, handler: Handler, guard: Guard) -> web.S
         if role is not Role.OPERATE and request.path not in READ_ONLY_POSTS:
             return web.Response(status=403, text="This needs one of [auth] operator_keys; you signed in to read.\n")
     response = await handler(request)
-    if fresh and request.method == "GET" and not request.path.startswith("/static/") and not response.prepared:
-        set_cookie(response, guard, request[_SESSION])
+    if not response.prepared:
+        remember(request, response)
     return response
+
+
+def remember(request: web.Request, response: web.StreamResponse) -> None:
+    """Give a viewer who has none the cookie of the session, before an answer is sent."""
+    if request[_FRESH] and request.method == "GET" and not request.path.startswith("/static/"):
+        set_cookie(response, request.app[GUARD], request[_SESSION])
 
 
 async def _is_ours(request: web.Request, guard: Guard, session: str) -> bool:

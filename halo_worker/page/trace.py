@@ -16,12 +16,13 @@ from halo_receiver.store.reader import Reader
 from halo_worker.page import otlp_json, trace_view
 from halo_worker.page.data import DATA, Data, trace_path
 from halo_worker.page.kept_rows import KeptRows, Laid, opened
-from halo_worker.page.rendering import begin_stream, part_text, render
+from halo_worker.page.rendering import around, begin_stream, part_text, render
 from halo_worker.page.trace_view import Row
 from halo_worker.page.traces import TRACES, shown
 
 SPANS_A_PAGE = 200  # drawn by the server; the script draws what is seen of all
 LOGS = 500
+MISSING = "It may not have come yet, or be kept no more; the list of traces shows what is stored."
 VALUE_CHARACTERS = 2_000  # of a value of a span; the rest by a button
 VIEWS = {"conversation": "Conversation", "span": "Span", "logs": "Logs"}
 LISTS = ("attributes", "resource_attributes", "scope_attributes")  # shown key by key
@@ -112,28 +113,44 @@ def _number(text: str | None, otherwise: int) -> int:
 
 
 def _missing(request: web.Request, what: str) -> web.Response:
-    hint = "It may not have come yet, or be kept no more; the list of traces shows what is stored."
-    return render(request, "error.html.j2", status=404, what=what, hint=hint)
+    return render(request, "error.html.j2", status=404, what=what, hint=MISSING)
 
 
 async def show(request: web.Request) -> web.StreamResponse:
-    """Show a trace."""
+    """Show a trace: its title as soon as the index has it, then what is read from the segments."""
     data, traces, trace_id = request.app[DATA], request.app[TRACES], request.match_info["trace_id"]
-    ask = functools.partial(_whole, request.app[ROWS], request.query)
-    laid, panel = await _read(request, ask)
-    if not laid.rows:  # it may have come a moment ago: from the live list, or by a link of an agent
-        await traces.seal()
-        laid, panel = await _read(request, ask)
-    rows = laid.rows
-    if not rows:
-        return _missing(request, f"There is no trace {trace_id}")
     await traces.first()
     row = await data.blocking(traces.index.find, trace_id)
+    if row is None:  # it may have come a moment ago: from the live list, or by a link of an agent
+        await traces.seal()
+        row = await data.blocking(traces.index.find, trace_id)
+    body = None if row else await _body(request, row)
+    if not row and not body:
+        return _missing(request, f"There is no trace {trace_id}")
+    title = (shown(row)["what"] if row else "") or trace_id
+    before, after = around(request, "trace.html.j2", title=title, trace_id=trace_id)
+    response = await begin_stream(request, "text/html")
+    await response.write(before)
+    body = body or await _body(request, row)
+    gone = "" if body else part_text("error_part.html.j2", what="Its spans are not here any more", hint=MISSING)
+    await response.write((body or gone).encode())
+    await response.write_eof(after)
+    return response
+
+
+async def _body(request: web.Request, row: dict[str, Any] | None) -> str:
+    """Write what stands below the title; nothing where there are no spans. `row` is the trace in the index."""
+    data, traces, trace_id = request.app[DATA], request.app[TRACES], request.match_info["trace_id"]
+    laid, panel = await _read(request, functools.partial(_whole, request.app[ROWS], request.query))
+    rows = laid.rows
+    if not rows:
+        return ""
     before, after, place, of = await data.blocking(traces.index.neighbours, row) if row else (None, None, 0, 0)
-    page = min(max(1, _number(request.query.get("page"), 1)), -(-len(rows) // SPANS_A_PAGE))
-    return render(
-        request, "trace.html.j2", rows=rows[(page - 1) * SPANS_A_PAGE : page * SPANS_A_PAGE], total=len(rows),
-        page=page, pages=-(-len(rows) // SPANS_A_PAGE), facts=_facts(rows, row), panel=panel,
+    pages = -(-len(rows) // SPANS_A_PAGE)
+    page = min(max(1, _number(request.query.get("page"), 1)), pages)
+    return part_text(
+        "trace_body.html.j2", rows=rows[(page - 1) * SPANS_A_PAGE : page * SPANS_A_PAGE], total=len(rows),
+        page=page, pages=pages, facts=_facts(rows, row), panel=panel,
         session={"before": before, "after": after, "place": place, "of": of},
         found=_findings(rows), base=trace_path(trace_id),
     )  # fmt: skip
@@ -146,8 +163,6 @@ def _facts(rows: list[Row], row: dict[str, Any] | None) -> dict[str, Any]:
     start = min((span["start_ns"] for span in spans if span["start_ns"]), default=0)
     listed = shown(row) if row else {}
     return {
-        "title": listed.get("what") or spans[0]["name"],
-        "name": spans[0]["name"],
         "start_ns": start,
         "duration_ns": max(ends, default=start) - start,
         "errors": sum(span["status_code"] == "ERROR" for span in spans),

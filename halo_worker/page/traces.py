@@ -19,7 +19,7 @@ from halo_receiver.store.segment import listed
 from halo_worker import freshness
 from halo_worker.errors import HaloError, InputError
 from halo_worker.page.data import DATA, Data
-from halo_worker.page.rendering import begin_stream, page_text, part_text, render
+from halo_worker.page.rendering import around, begin_stream, part_text, render
 from halo_worker.page.trace_index import TraceIndex, Wanted
 
 log = logging.getLogger("halo.page")
@@ -33,7 +33,6 @@ STATUSES = {
     "": "any status", "failed": "with a failed span", "error": "root failed", "ok": "root ok", "unset": "root unset",
 }  # fmt: skip
 _NUMBERS = {"min_seconds": float, "min_tokens": int, "min_cost": float}
-_ROWS = "<!-- rows -->"  # where the rows stand in a page that is written bit by bit
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +213,9 @@ def _counted(data: Data, finding: str) -> frozenset[str]:
 async def _stream(request: web.Request, asked: Asked, among: frozenset[str] | None) -> web.StreamResponse:
     """Write the page, and the rows as the segments are searched, the newest first, until a page is full."""
     data = request.app[DATA]
-    text = page_text(request, "traces.html.j2", rows=None, older="", **await _context(request, asked))
-    before, _, after = text.partition(_ROWS)
+    before, after = around(request, "traces.html.j2", rows=None, older="", **await _context(request, asked))
     response = await begin_stream(request, "text/html")
-    await response.write(before.encode())
+    await response.write(before)
     hits, onward = 0, ""
     searching = _hits(request.app[TRACES].index, data, asked, among)
     end: dict[str, Any] = {"fault": ""}
@@ -232,8 +230,7 @@ async def _stream(request: web.Request, asked: Asked, among: frozenset[str] | No
     finally:
         searching.close()
     await response.write(part_text("trace_search_end.html.j2", hits=hits, **end).encode())
-    await response.write(after.encode())
-    await response.write_eof()
+    await response.write_eof(after)
     return response
 
 

@@ -20,9 +20,12 @@ from pydantic import ValidationError
 
 from halo_receiver import permissions
 from halo_worker.display import named
-from halo_worker.errors import ReportError
+from halo_worker.errors import HaloError, ReportError
 from halo_worker.report.affected import AffectedSpan
+from halo_worker.report.decisions import Decisions
 from halo_worker.report.model import Report
+from halo_worker.report.shared import ALONE, Alone
+from halo_worker.report.verification import Verifications
 
 REPORT_FILE = "report.json"
 AFFECTED_FILE = "affected.jsonl"
@@ -47,11 +50,25 @@ class Broken:
 class Archive:
     """The published reports of one directory."""
 
-    def __init__(self, directory: Path, *, outside: bool = False) -> None:
-        """`outside` the data directory, reports have the permissions that the caller's umask asks for."""
+    def __init__(self, directory: Path, *, outside: bool = False, shared: Alone = ALONE) -> None:
+        """`outside` the data directory, reports have the permissions that the caller's umask asks for.
+
+        `shared` is asked before anything is published, decided or delivered.
+        """
         self.directory = directory
+        self.shared = shared
         self._outside = outside
         self._read: dict[str, tuple[int, Report]] = {}
+
+    @property
+    def decisions(self) -> Decisions:
+        """What people decided about the issues of these reports."""
+        return Decisions(self.directory, self.shared)
+
+    @property
+    def verifications(self) -> Verifications:
+        """What was verified of the issues of these reports."""
+        return Verifications(self.directory, self.shared)
 
     def publish(
         self,
@@ -68,7 +85,7 @@ class Archive:
         `documents` are further files by name (report.md, briefs/ISSUE.md); `affected` every affected span. For each of
         `sinks` a receipt that waits is part of the report, so that a kill before its delivery loses none.
         `again`: a run that was resumed takes the place of what it had published as partial; else nothing is ever
-        published over another. Raises ReportError when the disk refuses.
+        published over another. Raises ReportError when the disk refuses, LeaseTaken where another host was to report.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         making = self.directory / f".{report.id}.making"
@@ -94,10 +111,14 @@ class Archive:
             self.give(making)
             for path in [*making.rglob("*"), making]:
                 _sync(path)
+            self.shared.publish(report, making, again=again)
             if again and folder.exists():
                 shutil.rmtree(folder)
             making.rename(folder)
             _sync(self.directory)
+        except HaloError:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
         except OSError as error:
             shutil.rmtree(making, ignore_errors=True)
             raise ReportError(

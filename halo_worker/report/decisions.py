@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from halo_worker.errors import InputError
-from halo_worker.report.record import append_line, read_lines
+from halo_worker.report.record import read_lines
+from halo_worker.report.shared import ALONE, Alone
 
 Action = Literal["mute", "unmute", "resolve", "reopen", "note", "wrong"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -84,8 +85,9 @@ def standing(decisions: Iterable[Decision], *, until_ns: int = _LATEST) -> Stand
 class Decisions:
     """The decisions of one directory of reports."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, shared: Alone = ALONE) -> None:
         self.path = directory / DECISIONS_FILE
+        self._shared = shared
 
     def read(self) -> dict[str, list[Decision]]:
         """Return the decisions by issue id, in the order they were made. Raises ReportError when the disk refuses."""
@@ -115,7 +117,7 @@ class Decisions:
             issue_id, action, note.strip(), now_ns, _user() if by is None else by, release, tuple(dict.fromkeys(traces))
         )
         _check(decision)
-        append_line(self.path, json.dumps(_record(decision), ensure_ascii=False))
+        self._shared.record(self.path, json.dumps(_record(decision), ensure_ascii=False))
         return decision
 
 

@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError
 
 from halo_worker.report.base import Model, Moment, Timed
 from halo_worker.report.comparison import Compared, Counts, Standardised, Verdict
-from halo_worker.report.record import append_line, read_lines
+from halo_worker.report.record import read_lines
+from halo_worker.report.shared import ALONE, Alone
 from halo_worker.report.statistics import wilson
 
 VERIFICATIONS_FILE = "verifications.jsonl"
@@ -124,12 +125,13 @@ def _rates(by: list[str], found: Standardised) -> StandardisedRates:
 class Verifications:
     """The verifications of one directory of reports, one a line; a line that cannot be read costs itself alone."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, shared: Alone = ALONE) -> None:
         self.path = directory / VERIFICATIONS_FILE
+        self._shared = shared
 
     def append(self, verified: Verification) -> None:
         """Keep one, synced. Raises ReportError when the disk refuses."""
-        append_line(self.path, verified.model_dump_json())
+        self._shared.record(self.path, verified.model_dump_json())
 
     def of(self, issue_id: str) -> list[Verification]:
         """Return those of one issue, oldest first. Raises ReportError when the disk refuses."""

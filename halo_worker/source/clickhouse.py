@@ -22,7 +22,7 @@ import orjson
 
 from halo_receiver.decode.json_text import value_of
 from halo_receiver.decode.repair import Undecodable
-from halo_worker.display import one_line
+from halo_worker.display import masked_url, one_line
 from halo_worker.errors import ConfigError, HaloError, InputError
 from halo_worker.source.otlp_encoding import Request
 from halo_worker.source.remote import StoreUnavailable
@@ -76,8 +76,10 @@ def address(text: str, password: str = "") -> Address:
         host, port, options = parts.hostname or "", parts.port, parse_qs(parts.query)
     except ValueError as error:
         raise ConfigError(f"this is no address of ClickHouse: {error}", hint=form) from None
-    if not host or parts.scheme != "clickhouse" or set(options) - {"table", "secure"}:
-        raise ConfigError(f"{host or 'the address'!r} names no ClickHouse, or has unknown options", hint=form)
+    if not host or parts.scheme != "clickhouse":
+        raise ConfigError(f"{masked_url(text)!r} is no address of ClickHouse", hint=form)
+    if unknown := set(options) - {"table", "secure"}:
+        raise ConfigError(f"'{min(unknown)}' is no option of the address: there are table and secure", hint=form)
     if port in _NATIVE_PORTS:
         raise ConfigError(
             f"port {port} of {host} is ClickHouse's native protocol", hint="name the HTTP port, 8443 or 8123"

@@ -94,6 +94,7 @@ class Api:
         self._place = place
         self._where = f"{place.name} at {masked_url(url)}"
         self._wait = wait
+        self._answered = False
         self._client = httpx.Client(
             base_url=url.rstrip("/"), timeout=TIMEOUT_SECONDS, headers=place.headers(keys), follow_redirects=False
         )
@@ -118,7 +119,12 @@ class Api:
                 status, headers, body = self._answer(method, path, request)
             except httpx.TransportError as error:
                 reason, asked = f"{self._where} cannot be reached: {one_line(str(error)) or type(error).__name__}", None
+                if attempt and not self._answered:  # a wrong address, rather than a store that is away for a moment
+                    raise StoreUnavailable(
+                        reason, hint=f"is the address right? {self._address_from} names it"
+                    ) from None
             else:
+                self._answered = True
                 if status < 300:
                     return self._json(body, path)
                 if status not in _PASSING:
@@ -143,11 +149,15 @@ class Api:
     def _json(self, body: bytes, path: str) -> Any:
         try:
             return json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(
                 f"{self._where} answered {path} with no JSON: {one_line(body[:80].decode('utf-8', 'replace'))!r}",
-                hint=f"is this the address of the API? {' or '.join(self._place.urls)} or --url names it",
+                hint=f"is this the address of the API? {self._address_from} names it",
             ) from None
+
+    @property
+    def _address_from(self) -> str:
+        return " or ".join((*self._place.urls, "--url"))
 
     def _refusal(self, status: int, path: str, body: bytes) -> HaloError:
         said = one_line(body[:200].decode("utf-8", "replace"))

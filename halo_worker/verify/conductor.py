@@ -22,7 +22,6 @@ from halo_worker.report.verification import (
     NewIssue,
     ReleaseReport,
     Verification,
-    Verifications,
 )
 from halo_worker.verify import judged, measure, sides
 from halo_worker.verify.counting import Counted, Opened, counted, verdict, which
@@ -66,7 +65,7 @@ def verify(
     and sides that hold nothing.
     """
     sides.data_dir(current)
-    archive = Archive(current.store.data_dir / "reports")
+    archive = issues.archive(current)
     if question.issue_id is None:
         return _release_report(current, archive, question, now_ns)
     issue = issues.open_memory(archive).find(question.issue_id)
@@ -185,6 +184,6 @@ def _silent(issue: Issue) -> bool:
 
 
 def _keep(archive: Archive, verified: Sequence[Verification]) -> None:
-    kept = Verifications(archive.directory)
+    kept = archive.verifications
     for one in verified:
         kept.append(one)

@@ -142,9 +142,9 @@ def test_a_report_says_how_far_a_host_that_is_gone_has_published(local: Lake) ->
         state.seen("here", host="edge-8", data_dir="/srv/halo", published_until_ns=time.time_ns())
     current = load_settings(environment=local.environment)
     window = last(3600, time.time_ns())
-    with window_reader.opened(current, Request(window=window), time.time_ns()) as (reader, opened, problems):
-        assert (reader.query("SELECT * FROM traces"), opened) == ([], window)
-    assert problems == ["receiver edge-7 (/srv/halo) has published up to 1970-01-01T00:00:01.000000000Z"]
+    with window_reader.opened(current, Request(window=window), time.time_ns()) as opened:
+        assert (opened.reader.query("SELECT * FROM traces"), opened.window) == ([], window)
+    assert opened.problems == ["receiver edge-7 (/srv/halo) has published up to 1970-01-01T00:00:01.000000000Z"]
 
 
 def test_no_error_repeats_the_catalogs_password(local: Lake) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import httpx
 import pytest
 
 from halo_receiver.store.reader import Reader
 from halo_worker import inputs
+from halo_worker.errors import StoreError
+from halo_worker.page import trace as view
+from halo_worker.page.kept_rows import Laid
 from halo_worker.page.trace_view import Mark, lay_out
 from halo_worker.report.affected import AffectedSpan
 from halo_worker.report.archive import Archive
+from halo_worker.report.memory import IssueMemory
 from tests.builders import finding, report
 from tests.fixtures_receiver import eventually
 from tests.page.conftest import Served
@@ -67,6 +74,46 @@ def test_every_span_is_drawn_once_below_its_parent() -> None:
     assert by_id["child"].roles == ["culprit"]
     assert "not here" in by_id["orphan"].note
     assert "circle" in by_id["one"].note
+
+
+def test_the_title_is_sent_before_the_spans_are_read(traces: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also to somebody who comes for the first time: with the cookie, without which no form would be taken."""
+    may_read, whole = threading.Event(), view._whole
+    monkeypatch.setattr(view, "_whole", lambda *given: may_read.wait(60) and whole(*given))
+    with traces.client() as client, client.stream("GET", f"/traces/{trace_id(3)}") as answer:
+        chunks = answer.iter_text()
+        head = next(chunks)
+        while "<h1" not in head:
+            head += next(chunks)
+        may_read.set()
+        rest = "".join(chunks)
+    assert (answer.headers["content-encoding"], "w-row" in head, "w-row" in rest) == ("gzip", False, True)
+    assert "set-cookie" in answer.headers
+    assert rest.rstrip().endswith("</html>")
+
+
+def test_spans_that_went_meanwhile_and_what_cannot_be_read_are_said(
+    traces: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(error: Exception) -> Callable[..., None]:
+        def fail(*_: object) -> None:
+            raise error
+
+        return fail
+
+    with traces.client() as client:
+        monkeypatch.setattr(view, "_whole", lambda *_: (Laid([], (), IssueMemory([])), {}))
+        assert "Its spans are not here any more" in client.get(f"/traces/{trace_id(3)}").text
+        monkeypatch.setattr(view, "_whole", failing(StoreError("the disk is gone", hint="look at the disk")))
+        text = client.get(f"/traces/{trace_id(3)}").text
+        assert ("the disk is gone" in text, "look at the disk" in text) == (True, True)
+        monkeypatch.setattr(view, "_whole", failing(ZeroDivisionError()))
+        assert "The page met an error" in client.get(f"/traces/{trace_id(3)}").text
+        monkeypatch.setattr(
+            view, "_chunks", lambda *_: itertools.chain([b"{}"], map(failing(ZeroDivisionError()), [1]))
+        )
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get(f"/traces/{trace_id(3)}/otlp.json")
 
 
 def test_the_conversation_says_what_is_new_and_the_calls_with_their_results(traces: Served) -> None:

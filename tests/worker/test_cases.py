@@ -236,7 +236,7 @@ def test_promptfoo_itself_runs_the_configuration(halo: Halo, data_dir: Path) -> 
     tried = subprocess.run([program, "--version"], capture_output=True, text=True, check=False) if program else None
     if program is None or tried is None or tried.returncode:
         why = (tried.stderr.strip().splitlines() or ["it does not start"])[-1] if tried else "it is not installed"
-        pytest.skip(f"SKIPPED: promptfoo does not run, {why} (npm install -g promptfoo, @0.120.0 below Node 22.22)")
+        pytest.skip(f"SKIPPED: promptfoo does not run, {why} (npm install -g promptfoo, @0.120.27 below Node 22.22)")
     assert (
         halo("cases", issue_of(data_dir), "--format", "promptfoo", "--out", "p", "--data-dir", str(data_dir)).code == 0
     )

@@ -330,6 +330,11 @@ def test_what_goes_wrong_is_said_in_one_line(tmp_path: Path) -> None:
         pulled(tmp_path, asked_for("langfuse", url))
     with pytest.raises(ConfigError, match="Langfuse needs LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY"):
         pull.pull(asked_for("langfuse", "http://127.0.0.1:1"), tmp_path, {}, now_ns=NOW, say=print)
+    waits: list[float] = []
+    with pytest.raises(StoreUnavailable, match=r"Phoenix at .* cannot be reached") as away:
+        pulled(tmp_path / "away", asked_for("phoenix", "http://127.0.0.1:1"), waits)
+    assert "is the address right? PHOENIX_BASE_URL" in away.value.hint
+    assert waits == [1.0], "one more try, not half a minute of them"
 
 
 def test_exports_as_tables_are_read(halo: Halo, tmp_path: Path) -> None:

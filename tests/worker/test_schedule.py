@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,12 +17,10 @@ from hypothesis import strategies as st
 
 from halo_worker.config import load_settings
 from halo_worker.config_schedules import ScheduleConfig
-from halo_worker.errors import ConfigError
+from halo_worker.errors import ConfigError, LakeUnavailable
 from halo_worker.moments import moment
 from halo_worker.report.model import iso_nano
 from halo_worker.schedule import (
-    Ran,
-    Scheduler,
     check,
     due_window,
     latest_fire,
@@ -29,7 +28,9 @@ from halo_worker.schedule import (
     run_lock,
     trigger_of,
 )
+from halo_worker.scheduler import Ran, Scheduler
 from halo_worker.window import SECOND, Window
+from tests.fixtures_receiver import eventually
 
 HOUR = 3600 * SECOND
 NOON = moment("2026-03-10T12:00Z")
@@ -318,3 +319,31 @@ def test_what_no_run_could_mend_is_said_before_the_start(schedule: dict[str, str
         check(load_settings(file=file, environment={}))
     assert "[schedules.x]" in str(caught.value)
     assert caught.value.hint
+
+
+def test_a_run_for_which_the_lake_is_away_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at the next planned time, which may be a day away; what the trigger plans stays as it was."""
+    monkeypatch.setattr("halo_worker.scheduler.RETRY_SECONDS", (0.01, 0.01))
+    told: list[str] = []
+    windows: list[Window] = []
+    begun = time.time_ns()
+
+    def work(_: str, window: Window) -> bool:
+        windows.append(window)
+        if len(windows) == 1:
+            raise LakeUnavailable("S3 is away")
+        return True
+
+    scheduler = Scheduler(
+        {"rarely": config(interval="100d")}, data_dir=tmp_path, work=work, clock=time.time_ns,
+        watermark=lambda *_: begun if len(windows) > 1 else 1, say=lambda what, **_: told.append(what),
+    )  # fmt: skip
+    scheduler.start()
+    try:
+        eventually(lambda: len(windows) == 2)
+        assert windows[0] == windows[1]
+        assert "run waits for the lake" in told
+        planned = scheduler._scheduler.get_job("rarely").next_run_time
+        assert planned.timestamp() % (100 * 86_400) == 0
+    finally:
+        scheduler.stop()

@@ -20,7 +20,7 @@ from halo_worker.config import Settings, load_settings
 from halo_worker.report import archive
 from halo_worker.report.decisions import Action, Decisions
 from halo_worker.report.markdown import escaped
-from halo_worker.schedule import Scheduler
+from halo_worker.scheduler import Scheduler
 from halo_worker.window import SECOND, Window
 from tests.worker.conftest import Halo
 from tests.worker.days import DAY, FIRST, FOUND_BY, HOUR, TITLE, import_day

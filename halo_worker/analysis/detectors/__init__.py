@@ -34,6 +34,8 @@ KEY_CHARACTERS = 200  # of a key inside of a text
 USUAL_SUBJECT = 0.8  # share of the sightings, from which a title names their subject alone
 OURS = ("an agent", "the agent", "a tool")  # subjects that detectors name themselves, not traces
 
+Prepare = Callable[[Reader], frozenset[str]]  # makes the tables of a window; returns the detectors that have run
+
 _FILLED = re.compile(r"\{(subject|key|what)\}")
 
 __all__ = ["DETECTORS", "REPLACED", "Own", "Unit", "run_detectors"]
@@ -44,15 +46,16 @@ def run_detectors(
     exclusions: Exclusions | None = None,
     own: Own | None = None,
     step: Callable[[str], None] = lambda _: None,
+    prepare: Prepare | None = None,
 ) -> Draft:
     """Run every detector over the window and return what they found, the most frequent first, with quotes.
 
     Hits that a person called wrong (`exclusions`) do not count. `own`: detectors that the user adds, and mutes.
-    `step` is told in words how far they are.
+    `step` is told in words how far they are. `prepare` makes the tables where parts of the window were worked before.
     Makes the tables of `overview` and `tables` on the reader's connection.
     """
     started = time.monotonic()
-    ran = _run(reader, own, step=step)
+    ran = _run(reader, own, step=step, prepare=prepare)
     findings = _found(reader, ran.units, exclusions)
     traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
     captured = capture.captured(reader)
@@ -93,16 +96,20 @@ def _run(
     own: Own | None,
     only: Sequence[Unit] | None = None,
     step: Callable[[str], None] = lambda _: None,
+    prepare: Prepare | None = None,
 ) -> Ran:
     """Make `_blamed` from the hits of detectors; return which ran, and why others did not."""
     with_own = own is not None and bool(own.paths)  # whose rules may read any table
     step("preparing the tables of the window")
-    trial.prepare(reader, None if with_own else only)
+    ran_before = prepare(reader) if prepare is not None else frozenset()
+    if prepare is None:
+        trial.prepare(reader, None if with_own else only)
     among = DETECTORS if only is None else only
     units = [unit for unit in among if own is None or unit.name not in own.mute]
     for number, unit in enumerate(units, 1):
-        step(f"detector {number} of {len(units)}: {unit.name}")
-        trial.insert(reader, unit)
+        if unit.name not in ran_before:
+            step(f"detector {number} of {len(units)}: {unit.name}")
+            trial.insert(reader, unit)
     ran = Ran() if own is None else run_own(reader, own)
     ran.units = [*units, *ran.units]
     blame.prepare(reader)

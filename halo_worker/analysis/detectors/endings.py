@@ -212,17 +212,22 @@ _NONE_UNSERVED = """
 """
 
 
-def prepare(reader: Reader) -> None:
-    """Make `_acts`, `_last`, `_failed_work` and `_endings` (trace_id, span_id of the last act, last_act, outcome …).
+def acts(reader: Reader) -> None:
+    """Make what tells of each run by itself: `_acts`, `_last`, `_outer_words`, `_failed_work` and `_admitting`.
 
     Needs the tables of `tables`, `final_answer` and `same_call`.
     """
-    reader.scratch.table("_acts", _ACTS)
-    reader.scratch.table("_last", _LAST)
     for name, sql in (
-        ("_ending_tools", _ENDING), ("_leaders", _LEADERS), ("_outer_words", _OUTER_WORDS),
-        ("_failed_work", _FAILED_WORK), ("_admitting", _ADMITTING), ("_endings", _CLASSES),
-        ("_last_work", _LAST_WORK),
+        ("_acts", _ACTS), ("_last", _LAST), ("_outer_words", _OUTER_WORDS), ("_failed_work", _FAILED_WORK),
+        ("_admitting", _ADMITTING),
+    ):  # fmt: skip
+        reader.scratch.table(name, sql)
+
+
+def prepare(reader: Reader) -> None:
+    """Make `_endings` (trace_id, span_id of the last act, last_act, outcome …) and `_unserved`. Needs `acts`."""
+    for name, sql in (
+        ("_ending_tools", _ENDING), ("_leaders", _LEADERS), ("_endings", _CLASSES), ("_last_work", _LAST_WORK),
     ):  # fmt: skip
         reader.scratch.table(name, sql)
     if not reader.query("SELECT 1 FROM _last_work LIMIT 1"):

@@ -6,14 +6,12 @@ apart by what the run itself returned, by where and when they ran, by their size
 
 from __future__ import annotations
 
-from halo_receiver.store import queries
 from halo_receiver.store.reader import Reader
 
 MAX_AFTER = 5  # calls after the answer that are looked at
 MAX_TITLE = 80  # characters
 SMALL_ANSWER = 200  # characters, of which a call beside the run may have a quarter of the answer's at most
 SMALL_LIMIT = 256  # output tokens allowed
-MAX_DOUBTED = 500  # calls of a window whose questions are read again
 MIN_SNIPPET = 8  # characters of an answer by which it is recognised in another text
 
 # Calls that say something, or nothing, and ask for no tool, the last ones of each trace; under an evaluator or a
@@ -93,7 +91,10 @@ _TITLE_ALONE = f"""
 _DOUBTED = f"""
   SELECT p.trace_id, p.span_id, p.of_span_id, p.of_snippet FROM _pairs p ANTI JOIN _asides a USING (trace_id, span_id)
   WHERE p.looped AND NOT p.leads AND NOT p.of_empty AND length(p.of_snippet) >= {MIN_SNIPPET}
-  ORDER BY p.trace_id, p.span_id, p.of_span_id LIMIT {MAX_DOUBTED}
+"""
+_ABOUT = """
+  INSERT INTO _asides SELECT d.trace_id, d.span_id, d.of_span_id FROM _doubted d
+  JOIN _own_spans p ON p.trace_id = d.trace_id AND p.span_id = d.span_id WHERE contains(p.input_text, d.of_snippet)
 """
 
 # What the run returned, by the outermost span that says: the calls whose words are in it.
@@ -148,19 +149,10 @@ def prepare(reader: Reader) -> None:
 
 def _add_about(reader: Reader) -> None:
     """Add to `_asides` the calls that are asked about the answer."""
-    doubted = reader.query(_DOUBTED)
-    places = [(row["trace_id"], row["span_id"]) for row in doubted]
-    asked = {
-        (row["trace_id"], row["span_id"]): row["input_text"] or ""
-        for row in queries.spans_of(reader, "trace_id, span_id, input_text", places)
-    }
-    found = [
-        (*place, row["of_span_id"])
-        for place, row in zip(places, doubted, strict=True)
-        if row["of_snippet"] in asked[place]
-    ]
-    if found:
-        reader.connection.executemany("INSERT INTO _asides VALUES (?, ?, ?)", found)
+    execute = reader.connection.execute
+    execute(f"CREATE OR REPLACE TEMP TABLE _doubted AS {_DOUBTED}")
+    if execute("SELECT 1 FROM _doubted LIMIT 1").fetchone():
+        execute(_ABOUT)
 
 
 def _judging(reader: Reader) -> None:

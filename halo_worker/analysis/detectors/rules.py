@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
+from halo_receiver.config_loader import parse_toml
 from halo_worker.analysis.detectors.detector import Scope, Unit
 from halo_worker.errors import InputError
 
@@ -59,7 +60,7 @@ def parse(text: str, path: str) -> Unit:
 def _toml(text: str, path: str, before: int) -> dict[str, Any]:
     """Read TOML that begins after `before` lines of the file."""
     try:
-        return tomllib.loads(text)
+        return parse_toml(text)
     except tomllib.TOMLDecodeError as error:
         found = _PLACE.search(str(error))
         line, column = (int(found[1]), int(found[2])) if found and found[1] else (text.count("\n") + 1, 1)

@@ -19,8 +19,10 @@ from halo_worker.analysis.detectors import arguments, claims, endings, final_ans
 
 Kind = Literal["view", "table", "scratch"]
 
+Item = str | Callable[[Reader], None]
+
 # A table after those it reads, and what Python makes before those that show it.
-ORDER: tuple[str | Callable[[Reader], None], ...] = (
+ORDER: tuple[Item, ...] = (
     "steps", "measures", "baseline_bins", "baselines", "nested", "sub_runs", "calls", "told_results", "results",
     "result_texts", "failed_results", "failed_steps", "good_work", "other_ways", "failures",
     "errors",
@@ -29,7 +31,8 @@ ORDER: tuple[str | Callable[[Reader], None], ...] = (
     "rootless", "damaged_arguments", "damaged_calls", "long_inputs", "outliers", "shifts",
     "shifted_calls", windows.prepare, "context_windows",
     arguments.prepare, "schema_violations", "schema_enums", "schema_described",
-    endings.prepare, outcomes.by_structure, "endings", "failed_work", "unserved_work", "hits", "explained",
+    endings.acts, endings.prepare, outcomes.by_structure, "endings", "failed_work", "unserved_work", "hits",
+    "explained",
 )  # fmt: skip
 
 
@@ -60,6 +63,8 @@ def _read(name: str) -> Table:
     return Table(name, sql=sql, **tomllib.loads(head))
 
 
+_READ_FOR_ACTS = ("judging", "asides", "told_results", "failed_results", "failed_steps", "sub_runs", "replies")
+
 # What Python makes for the tables that show it (what it changes stands for what it makes), and the tables it reads.
 _MADE_FOR: dict[Callable[[Reader], None], tuple[tuple[str, ...], tuple[str, ...]]] = {
     same_call.innermost: (("errors",), ()),
@@ -67,20 +72,8 @@ _MADE_FOR: dict[Callable[[Reader], None], tuple[tuple[str, ...], tuple[str, ...]
     claims.prepare: (("claims",), ("answers", "asides", "judging")),
     windows.prepare: (("context_windows",), ()),
     arguments.prepare: (("schema_violations", "schema_enums", "schema_described"), ()),
-    endings.prepare: (
-        ("endings", "failed_work", "unserved_work"),
-        (
-            "judging",
-            "asides",
-            "answers",
-            "errors",
-            "told_results",
-            "failed_results",
-            "failed_steps",
-            "sub_runs",
-            "replies",
-        ),
-    ),
+    endings.acts: (("endings", "failed_work", "unserved_work"), _READ_FOR_ACTS),
+    endings.prepare: (("endings", "unserved_work"), ("failed_work", "answers", "errors", "failed_results")),
     outcomes.by_structure: (("endings", "outcomes"), ("endings",)),
 }
 _NAME = re.compile(r"\w+")
@@ -104,10 +97,10 @@ def read_by(statements: Iterable[str]) -> set[str]:
     return found
 
 
-def prepare(reader: Reader, only: Iterable[str]) -> None:
+def prepare(reader: Reader, only: Iterable[str], make: Callable[[Item], bool] = lambda _: True) -> None:
     """Make the analysis tables and the macros that statements read, those of the rules that will run.
 
-    Needs what `overview.prepare` makes.
+    Needs what `overview.prepare` makes. `make` says which tables are not there yet.
     """
     rules = list(only)
     wanted = read_by(rules)
@@ -118,7 +111,7 @@ def prepare(reader: Reader, only: Iterable[str]) -> None:
             reader.connection.execute(statement)
     for item in ORDER:
         made = (item,) if isinstance(item, str) else _MADE_FOR[item][0]
-        if wanted.isdisjoint(made):
+        if wanted.isdisjoint(made) or not make(item):
             continue
         if isinstance(item, str):
             _make(reader, known()[item])

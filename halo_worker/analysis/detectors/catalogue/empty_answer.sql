@@ -1,7 +1,7 @@
 ---
 name = "empty_answer"
 category = "Instruction Non-compliance"
-version = 2
+version = 3
 scope = "group"
 confidence = 0.95
 needs = ["message content"]
@@ -10,7 +10,7 @@ title = "{subject} gives an empty answer"
 description = "The model's last answer is empty: no text, no image or file, no tool call, no error."
 definition = """
 The last model call of a trace ends without text, image, file or tool call, is not in error, and nothing follows \
-but calls for a title and the like"""
+but calls for a title and the like: no turn of another agent either"""
 cause = "The last call of {subject} in these runs ended with no text and no call: no step after it asks again."
 fix = """
 Treat an empty completion as a failure and tell the user; look for a stop sequence or a filter that removes the \
@@ -35,7 +35,7 @@ WHERE s.span_type = 'llm' AND NOT s.failed AND s.calls = 0 AND coalesce(s.output
   AND NOT EXISTS (SELECT 1 FROM steps n WHERE n.trace_id = s.trace_id AND n.start_time > s.start_time
       AND (n.trace_id, n.span_id, s.span_id) NOT IN (SELECT (trace_id, span_id, of_span_id) FROM asides)
       AND (n.span_type = 'llm' AND NOT n.failed AND (n.output_length > 0 OR n.calls > 0 OR n.media)
-        OR n.span_type = 'tool'))
+        OR n.span_type = 'agent' AND n.output_length > 0 OR n.span_type = 'tool'))
 ---
 [[example]]
 fires = true
@@ -49,4 +49,12 @@ fires = false
 why = "something"
 spans = [
   { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "another agent has its turn after it"
+spans = [
+  { llm = "gpt-5", output = "" },
+  { agent = "surfer", input = "find the tide", output = "High tide is at noon." },
 ]

@@ -2,7 +2,7 @@
 name = "ended_in_mid_work"
 category = "Task Orchestration"
 driven_by = "outcomes WHERE outcome = 'ended in mid-work' AND basis = 'structure'"
-version = 2
+version = 3
 scope = "trace"
 severity = "medium"
 stage = 2
@@ -38,7 +38,7 @@ JOIN (SELECT trace_id, span_id, name FROM steps) s USING (trace_id, span_id)
 WHERE o.outcome = 'ended in mid-work' AND o.basis = 'structure' AND o.status_code IS DISTINCT FROM 'ERROR'
   -- These say it already.
   AND e.trace_id NOT IN (
-    SELECT trace_id FROM hits WHERE detector IN ('unfinished_run', 'empty_answer'))
+    SELECT trace_id FROM hits WHERE detector IN ('unfinished_run', 'empty_answer', 'uncaught_exception'))
 ---
 [[example]]
 fires = false

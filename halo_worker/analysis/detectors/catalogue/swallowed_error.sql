@@ -2,7 +2,7 @@
 name = "swallowed_error"
 category = "Tool Output Misinterpretation"
 driven_by = "failed_results"
-version = 5
+version = 6
 scope = "trace"
 confidence = 0.85
 needs = ["tool spans", "tool results"]
@@ -12,8 +12,8 @@ description = """
 {subject} returns an error as an ordinary result; the agent continues as if it had succeeded, and the user is \
 not told."""
 definition = """
-A tool returns something error-shaped while its status is not ERROR, and no answer tells the user; it is not \
-mended by a later call with the same arguments, nor by one of the tool among the next two calls (of a shell or an \
+A tool returns something error-shaped while its status is not ERROR, and the run answers without telling the user, in \
+no turn; it is not mended by a later call with the same arguments, nor by one of the tool among the next two calls (of a shell or an \
 interpreter: by any later one)"""
 cause = "The call's status is not ERROR, and the answer does not tell of it."
 reason = "title"
@@ -23,7 +23,8 @@ do then."""
 validation = "Failed calls should have status ERROR, and the answers should say what did not work."
 source = "'silent failures': OTel status UNSET or OK over a failed result"
 limits = """
-what damaged arguments lead to is corrupted_output's; shapes: an error member in a JSON object, success false, a \
+what damaged arguments lead to is corrupted_output's; what nobody answers after is ended_in_mid_work's or \
+empty_answer's; shapes: an error member in a JSON object, success false, a \
 status of 400 or more, an exit code other than 0, or a short text that has a form of lexicon/failed_result.toml; of \
 tools that read logs, tests and the like, the plain shapes only"""
 
@@ -56,7 +57,9 @@ the answer say what is missing."""
 WITH bad AS (
   SELECT r.trace_id, r.span_id, r.start_time, r.tool, r.text, r.weak, r.told, r.asking, s.input_hash, s.arguments,
     s.parent_span_id
-  FROM failed_results r JOIN steps s USING (trace_id, span_id)
+  -- Where nobody answers, nothing could hide the failure.
+  FROM (FROM failed_results WHERE trace_id NOT IN (SELECT trace_id FROM endings WHERE outcome = 'ended in mid-work')) r
+  JOIN steps s USING (trace_id, span_id)
   -- Of a call that several spans tell, the outermost.
   ANTI JOIN (
     SELECT n.trace_id, n.span_id FROM nested n
@@ -82,15 +85,18 @@ led AS (
   SELECT u.trace_id, u.span_id FROM sub_runs u JOIN steps p USING (trace_id, span_id)
   SEMI JOIN (FROM steps WHERE span_type = 'llm') l ON l.trace_id = p.trace_id AND l.parent_span_id = p.parent_span_id
 ),
--- A turn of a conversation after the call tells it, though the last one speaks of something else.
+-- A turn of a conversation after the call tells it, though the last one speaks of something else. Where agents take
+-- turns with no model beside them that sums them up, the next of their turns does.
 said AS (
-  SELECT DISTINCT b.trace_id, b.span_id
+  SELECT b.trace_id, b.span_id
   FROM (FROM bad ANTI JOIN led ON led.trace_id = bad.trace_id AND led.span_id = bad.parent_span_id) b
   JOIN (FROM steps ANTI JOIN asides USING (trace_id, span_id)) t
     ON t.trace_id = b.trace_id AND t.parent_span_id IS NOT DISTINCT FROM b.parent_span_id
-  JOIN replies r ON r.trace_id = t.trace_id AND r.span_id = t.span_id
-  WHERE t.span_type = 'llm' AND t.start_time >= b.start_time AND coalesce(t.calls, 0) = 0 AND t.output_length > 0
-    AND (r.admits OR b.weak AND r.denies)
+  LEFT JOIN replies r ON r.trace_id = t.trace_id AND r.span_id = t.span_id
+  WHERE t.span_type IN ('llm', 'agent') AND t.start_time >= b.start_time AND t.output_length > 0
+  GROUP BY ALL
+  HAVING bool_or(t.span_type = 'llm' AND coalesce(t.calls, 0) = 0 AND (r.admits OR b.weak AND r.denies))
+    OR bool_and(t.span_type = 'agent') AND arg_min(coalesce(r.admits, false), t.start_time)
 ),
 good_told AS (
   SELECT t.trace_id, t.tool, max(t.start_time) AS at_ FROM told_results t
@@ -146,4 +152,31 @@ why = "a member for errors says there is none"
 spans = [
   { tool = "get_balance", input = "{}", output = '{"error": null, "balance": 3}' },
   { llm = "gpt-5", output = "The balance is 3 NOK." },
+]
+
+[[example]]
+fires = false
+why = "nobody answers after it: there is nothing to be silent in"
+spans = [
+  { llm = "gpt-5", output = "I look that up.", calls = [{ name = "get_balance", arguments = { account = "a" } }] },
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
+]
+
+[[example]]
+fires = false
+why = "agents take turns, and the next one tells"
+spans = [
+  { agent = "clerk", input = "the balance", output = "Please run get_balance." },
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
+  { agent = "auditor", input = "ledger offline", output = "There was an error: I could not reach the ledger." },
+  { agent = "clerk", input = "an error", output = "Please open the ledger yourself." },
+]
+
+[[example]]
+fires = true
+why = "agents take turns, and none of them tells"
+spans = [
+  { agent = "clerk", input = "the balance", output = "Please run get_balance." },
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
+  { agent = "auditor", input = "ledger offline", output = "The balance is 12 NOK." },
 ]

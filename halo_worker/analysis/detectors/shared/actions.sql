@@ -34,6 +34,6 @@ FROM (
     AND (span_type IN ('tool', 'task', 'chain', 'agent', 'other') OR span_type IS NULL)
   UNION ALL
   SELECT trace_id, call_name, left(arguments, 500) FROM calls
-  WHERE service_name NOT IN (SELECT service_name FROM steps WHERE span_type = 'tool')
+  WHERE service_name NOT IN (SELECT service_name FROM _called WHERE tools > 0)
 ) WHERE work IS NOT NULL AND NOT only_reads(work)
 GROUP BY trace_id, work

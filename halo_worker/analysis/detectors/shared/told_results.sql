@@ -15,7 +15,7 @@ length = "characters of the whole"
 tail = "its last 300 characters"
 ---
 WITH bare AS (
-  SELECT service_name FROM steps GROUP BY ALL HAVING count(*) FILTER (span_type = 'tool') = 0 AND sum(calls) > 0
+  SELECT service_name FROM _called WHERE tools = 0 AND calls > 0
 ),
 asked AS (
   SELECT trace_id, span_id, start_time, lag(span_id) OVER w AS asking, lag(calls) OVER w AS asked_for

@@ -1,0 +1,94 @@
+---
+name = "uncaught_exception"
+category = "Unhandled Error"
+driven_by = "steps WHERE span_type = 'agent' AND output_length > 0"
+version = 1
+scope = "trace"
+severity = "high"
+confidence = 0.9
+needs = ["message content"]
+
+title = "Runs of {subject} end in an uncaught exception: {what}"
+description = "The last turn of these runs is the stack trace of an exception that nothing caught; its status is not ERROR."
+definition = """
+The last act of a run is the turn of an agent whose output holds a stack trace, outside of a fenced block"""
+cause = "Nothing in {subject} caught {what}: what the program printed about it stands in place of the turn."
+fix = """
+Catch the exception where the agent calls its model or tool, record it on the span with status ERROR, and tell the \
+user what did not work."""
+validation = "No turn should hold a stack trace; failed turns should have status ERROR."
+source = "stack traces as CPython, the JVM and V8 print them"
+limits = """
+turns of agents whose own model calls are not captured; CPython, the JVM and V8; a stack trace in a fenced block is an \
+answer about one"""
+---
+WITH dumped AS (
+  SELECT e.trace_id, e.span_id, coalesce(s.agent_name, s.name) AS actor,
+    regexp_extract_all(o.output_text, '(?m)^(?:Exception in thread \S+ |Uncaught )?[\w.$]+(?:Error|Exception): .*')
+      AS lines
+  FROM endings e JOIN steps s USING (trace_id, span_id)
+  JOIN (SELECT trace_id, span_id, output_text FROM spans WHERE span_type = 'agent') o USING (trace_id, span_id)
+  WHERE s.span_type = 'agent' AND s.output_length > 100 AND NOT s.failed AND holds_stack_trace(o.output_text)
+    AND NOT contains(o.output_text, '```')
+)
+SELECT actor || '|' || regexp_extract(lines[-1], '([\w.$]+): ', 1) AS key, actor AS subject, trace_id, span_id,
+  span_id AS origin_span_id, 'output_text' AS field, left(lines[-1], 300) AS quote
+FROM dumped
+WHERE len(lines) > 0
+---
+
+[[example]]
+fires = true
+why = "the last agent's turn is a stack trace"
+
+[[example.spans]]
+llm = "gpt-5"
+output = "Please look up the tide."
+
+[[example.spans]]
+agent = "surfer"
+input = "look up the tide"
+output = """
+I opened the page.
+Traceback (most recent call last):
+  File "/app/surfer.py", line 88, in answer
+    reply = client.create(messages)
+openai.BadRequestError: Error code: 400 - the response was filtered
+"""
+
+[[example]]
+fires = false
+why = "the agent explains one"
+
+[[example.spans]]
+agent = "helper"
+input = "why does it fail?"
+output = """
+It fails in line 88:
+```
+Traceback (most recent call last):
+  File "/app/surfer.py", line 88, in answer
+    reply = client.create(messages)
+ValueError: no reply was given
+```
+Give it a reply.
+"""
+
+[[example]]
+fires = false
+why = "another agent goes on after it"
+
+[[example.spans]]
+agent = "surfer"
+input = "look up the tide"
+output = """
+Traceback (most recent call last):
+  File "/app/surfer.py", line 88, in answer
+    reply = client.create(messages)
+TimeoutError: no reply within 30 seconds was given
+"""
+
+[[example.spans]]
+agent = "writer"
+input = "say it"
+output = "I could not look up the tide."

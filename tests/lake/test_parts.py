@@ -1,0 +1,116 @@
+"""A window of the lake in parts: by processes of one host, and by a Dask cluster that loses a worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from halo_worker.errors import ConfigError
+from halo_worker.parts import engines
+from tests.fixtures_receiver import eventually
+from tests.generator.fleet import fleet
+from tests.lake.conftest import HALO, Host, Lake
+
+pytestmark = pytest.mark.lake
+
+TRACES, PARTS = 60, 2
+
+
+@contextmanager
+def dask(words: list[str], folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a scheduler or a worker with a temporary directory of its own, until it is let go of."""
+    (folder / "tmp").mkdir(parents=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dask", *words, "--host", "127.0.0.1", "--no-dashboard"], cwd=folder,
+        env={**os.environ, **environment, "TMPDIR": str(folder / "tmp")},
+        stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"),
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def scheduler(folder: Path) -> Iterator[str]:
+    file = folder / "scheduler.json"
+    with dask(["scheduler", "--port", "0", "--scheduler-file", str(file)], folder / "scheduler", {}):
+        eventually(lambda: file.exists() and file.read_text().strip().endswith("}"), seconds=60)
+        yield json.loads(file.read_text())["address"]
+
+
+@contextmanager
+def worker(name: str, address: str, lake: Lake) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    folder = lake.root / name
+    words = ["worker", address, "--nthreads", "1", "--no-nanny", "--name", name, "--local-directory", str(folder / "w")]
+    with dask(words, folder, lake.environment) as process:
+        eventually(lambda: "Registered to" in (folder / "log").read_text(), seconds=60)
+        yield process, folder / "tmp"
+
+
+def filled(company: Lake) -> Host:
+    """A host of a lake that holds a fleet."""
+    receiver = company.hosts[0].receive()
+    sent = 0
+    for request, _ in fleet(TRACES, seed=5):
+        receiver.export(request.SerializeToString())
+        sent += sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans)
+    eventually(lambda: company.spans() == sent, seconds=60)
+    receiver.terminate()
+    return company.host("desk")
+
+
+RUN = ("run", "--last", "24h", "--detectors-only", "--format", "json")
+
+
+def said(text: str) -> Any:
+    """A report without what each run has of its own: its name, times, how long it took, and the last digits of costs,
+    which hang on the order in which they are added."""
+    report = json.loads(text, parse_float=lambda number: round(float(number), 9))
+    for name in ("id", "window", "created_at", "issue_memory"):
+        report.pop(name, None)
+    report["engine"].pop("seconds")
+    return report
+
+
+def test_a_report_over_parts_is_that_of_the_whole(company: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By this host's processes, and by two workers of a cluster, of which one is killed at its first part."""
+    desk = filled(company)
+    part_spans = str(company.spans() // PARTS + 1)
+    expected = said(desk(*RUN))
+    assert expected["findings"]
+    assert said(desk(*RUN, HALO_CLUSTER_PART_SPANS=part_spans)) == expected
+    with (
+        scheduler(company.root) as address,
+        worker("first", address, company),
+        worker("second", address, company) as (second, its),
+    ):
+        environment = {
+            **os.environ, **company.environment, "HALO_CLUSTER_SCHEDULER": address,
+            "HALO_CLUSTER_PART_SPANS": part_spans,
+        }  # fmt: skip
+        command, *rest = RUN
+        run = subprocess.Popen(
+            [*HALO, command, "--data-dir", str(desk.data_dir), *rest], cwd=desk.data_dir.parent, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        eventually(lambda: any(its.glob("halo-parts-*/*")), seconds=60)
+        assert run.poll() is None
+        second.send_signal(signal.SIGKILL)
+        stdout, stderr = run.communicate(timeout=120)
+        assert run.returncode == 0, stderr
+        assert said(stdout) == expected
+        assert not list(company.root.glob("first/tmp/halo-parts-*"))
+        monkeypatch.setattr(engines, "versions", lambda: (("halo", "0"), ("DuckDB", "0"), ("schema", "0")))
+        with pytest.raises(ConfigError, match=r"the worker tcp://\S+ has halo \S+ instead of 0, DuckDB 1\.5\.5"):
+            engines.Cluster(address)
