@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from halo_receiver import permissions
-from halo_receiver.store.reader import Reader
 from halo_worker import assembly, inputs, issues, window_reader
 from halo_worker.analysis import analyst, detectors, evidence, expectations, identities, learned_detectors, page_data
 from halo_worker.analysis.draft import Draft
@@ -131,11 +130,11 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
     if request.recall and scope is None:
         scope = issues.scope_by_hand(current, home, request.memory)
     with window_reader.opened(current, request, now_ns, interrupted=interrupted) as opened:
-        reader, window, problems, prepare = opened
+        reader, window, problems = opened[:3]
         known = IssueMemory([])
         if request.recall:
             known = issues.open_memory(home, scope=scope, window=window, by_hand=request.schedule is None)
-        begun = _Begun(current, request, reader, window, known, Exclusions(known), run_id, work_dir, now_ns, prepare)
+        begun = _Begun(current, request, opened, known, Exclusions(known), run_id, work_dir, now_ns)
         draft = _draft(begun)
         draft.findings = identities.joined(draft.findings, known)
         request.progress("checking quotes and counts")
@@ -183,14 +182,12 @@ class _Begun:
 
     current: Settings
     request: Request
-    reader: Reader
-    window: Window
+    opened: window_reader.Opened
     known: IssueMemory
     exclusions: Exclusions
     run_id: str
     work_dir: Path
     now_ns: int
-    prepare: detectors.Prepare | None = None
 
 
 def _draft(begun: _Begun) -> Draft:
@@ -199,9 +196,9 @@ def _draft(begun: _Begun) -> Draft:
     detect = partial(_detected, begun)
     if current.engine_for(request.engine) == "rlm":
         forget_old(begun.work_dir.parent, begun.now_ns)
-        note_request(begun.work_dir, request, begun.window)
+        note_request(begun.work_dir, request, begun.opened.window)
         try:
-            draft = analyst.analyze(begun.reader, detect, _work(begun))
+            draft = analyst.analyze(begun.opened.reader, detect, _work(begun))
         finally:
             if request.telemetry:
                 trajectory = begun.work_dir / TRAJECTORY_FILE
@@ -222,10 +219,11 @@ def _work(begun: _Begun) -> Work:
         model=current.model,
         budget=current.budget,
         analysis=analysis,
-        window=begun.window,
+        window=begun.opened.window,
         work_dir=begun.work_dir,
         cache_dir=current.store.data_dir / "cache" if request.recall else None,
         threads=current.store.threads,
+        sample=begun.opened.sample,
         issues=tuple(begun.known.issues.values()),
         labels=labelled.earlier(reports_dir(current), begun.known.issues.values()),
         progress=request.progress,
@@ -241,12 +239,12 @@ def _detected(begun: _Begun) -> Draft:
     mine = current.detectors
     own = detectors.Own(mine.paths, frozenset(mine.mute), work_dir / "own", threads, mine.thresholds)
     found = detectors.run_detectors(
-        begun.reader, begun.exclusions, own, step=begun.request.progress, prepare=begun.prepare
+        begun.opened.reader, begun.exclusions, own, step=begun.request.progress, prepare=begun.opened.prepare
     )
     known = list(begun.known.issues.values())
-    again, unmeasured = learned_detectors.remeasure(begun.reader, known, work_dir / "learned", threads=threads)
+    again, unmeasured = learned_detectors.remeasure(begun.opened.reader, known, work_dir / "learned", threads=threads)
     expected = expectations.read(current.analysis.expectations)
-    broken, unknown = expectations.measured(begun.reader, expected, work_dir / "expectations", threads=threads)
+    broken, unknown = expectations.measured(begun.opened.reader, expected, work_dir / "expectations", threads=threads)
     found.findings = [*broken, *again, *found.findings]
     found.not_examined += [*unmeasured, *unknown]
     found.engine.rules.update({one.rule: one.version for one in expected if one.sql})

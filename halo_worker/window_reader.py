@@ -24,12 +24,14 @@ from halo_worker.window import SECOND, Window
 
 
 class Opened(NamedTuple):
-    """What is to be analysed. `prepare` makes its tables where it was worked in parts (`run_detectors`)."""
+    """What is to be analysed. Where it was worked in parts, `prepare` makes its tables (`run_detectors`), and `sample`
+    are segments with a fair share of its traces."""
 
     reader: Reader
     window: Window
     problems: list[str]
     prepare: Prepare | None = None
+    sample: tuple[Path, ...] = ()
 
 
 @contextmanager
@@ -138,7 +140,9 @@ def _lake(current: Settings, request: Request, options: dict[str, Any]) -> Itera
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halo-")))
             segments = lake_reader.pull(current.lake, wanted, folder, found=found, **options).segments
         reader = stack.enter_context(Reader(segments, only=only, **options))
-        yield Opened(reader, window, problems, prepare)
+        # Each segment holds the traces of a hash part.
+        fair = max(1, current.cluster.part_spans // lake_reader.SEGMENT_SPANS) if of > 1 else 0
+        yield Opened(reader, window, problems, prepare, tuple(segments[:fair]))
 
 
 def _in_parts(

@@ -91,7 +91,7 @@ async def named_by(questions: Questions, sql: str) -> Affected | str:
 
 async def of_rule(desk: Desk, sql: str, traces: int) -> Affected | str:
     """Run a rule over the window of `traces` traces; return the problem, also that it tells nothing apart."""
-    found = await named_by(desk.questions, sql)
+    found = await named_by(desk.whole or desk.questions, sql)
     if isinstance(found, Affected) and traces >= FEW_TRACES and len(found.traces) > traces * TOO_WIDE:
         return f"its detector names {len(found.traces)} of {traces} traces: it tells nothing apart"
     return found
@@ -103,7 +103,9 @@ async def of_list(desk: Desk, spans: Collection[tuple[str, str]]) -> tuple[Affec
     if not wanted:
         return Affected(), []
     columns = [[one[part] for one in wanted] for part in (0, 1)]
-    rows = await desk.questions.rows(_NAMED.format(sql=_LISTED), columns, max_rows=MAX_SPANS, max_bytes=2**26)
+    rows = await (desk.whole or desk.questions).rows(
+        _NAMED.format(sql=_LISTED), columns, max_rows=MAX_SPANS, max_bytes=2**26
+    )
     found = _read(rows.rows)
     known = {(one.trace_id, one.span_id) for one in found.occurrences}
     unknown = [one for one in wanted if one not in known] if len(known) + found.left_out < len(wanted) else []

@@ -58,7 +58,9 @@ async def work_window(reader: Reader, found: Draft | Callable[[], Draft], work: 
         work = replace(work, analysis=work.analysis.model_copy(update={"context": context}))
     repository = repository_tools(work.analysis.repo_path) if work.analysis.repo_path else ()
     work.work_dir.mkdir(parents=True, exist_ok=True)
-    desk = Desk(Questions.of(reader, work.work_dir / "tmp", threads=work.threads))
+    desk = Desk(Questions.of(reader, work.work_dir / "tmp", threads=work.threads, segments=work.sample))
+    if work.sample:
+        desk.whole = Questions.of(reader, work.work_dir / "whole", threads=work.threads)
     root, sub = work.models or models_of(work.model)
     doing, findings = ["starting"], [0]
 
@@ -88,6 +90,8 @@ async def work_window(reader: Reader, found: Draft | Callable[[], Draft], work: 
         with contextlib.suppress(Exception):
             await session.close()
         await desk.questions.close()
+        if desk.whole is not None:
+            await desk.whole.close()
 
 
 _Window = tuple[dict[str, Any], routes.Size]  # its overview, and how much it is
@@ -128,8 +132,9 @@ async def _worked(
     expected = {one.id: one for one in expectations.read(work.analysis.expectations)}
     earlier = recurring.earlier(work.issues, expected.values())
     told = recurring.told(earlier, work.labels)
+    traces = int(reader.query("SELECT count(*) AS n FROM _t")[0]["n"]) if work.sample else overview["traces"]
     verifier = ClaimVerifier(
-        reader, desk, hypotheses, traces=overview["traces"], expected=expected, earlier=earlier,
+        reader, desk, hypotheses, traces=traces, expected=expected, earlier=earlier,
         needs_answer=work.prompt is not None and not work.messages,
     )  # fmt: skip
     judge = Judge(desk, verifier, session.batch, work.analysis.context or "", expected)
@@ -177,6 +182,9 @@ async def _worked(
     if work.analysis.repo_path and (reason_unread := not_read(work.analysis.repo_path)):
         draft.not_examined.append(reason_unread)
     opened = len(desk.opened)
+    if work.sample:
+        draft.sampled = True
+        draft.not_examined.append(f"the model worked a fair sample of the window: {overview['traces']} whole traces")
     if opened < overview["traces"]:
         draft.not_examined.append(
             f"the model opened {opened} of {overview['traces']} traces; detectors and counts judged the others"

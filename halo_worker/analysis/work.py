@@ -35,7 +35,7 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class Work:
     """What one analysis is given. `messages`: a conversation to go on with, of which a leading system message takes
-    the place of ours."""
+    the place of ours. `sample`: segments with a fair share of the window's traces, which a model works then."""
 
     prompt: str | None
     model: ModelConfig
@@ -45,6 +45,7 @@ class Work:
     work_dir: Path
     cache_dir: Path | None
     threads: int = 2
+    sample: Sequence[Path] = ()
     issues: Sequence[Issue] = ()  # of earlier windows
     labels: Sequence[Label] = ()  # of earlier windows, newest first
     messages: Sequence[Message] = ()

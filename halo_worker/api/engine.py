@@ -60,7 +60,7 @@ async def stream_engine_async(
         work = Work(
             prompt=prompt, messages=conversation, model=current.model, budget=current.budget,
             analysis=current.analysis, window=window, work_dir=folder, cache_dir=None, threads=current.store.threads,
-            emit=queue.put_nowait,
+            sample=opened.sample, emit=queue.put_nowait,
         )  # fmt: skip
         task = asyncio.create_task(analyst.work_window(reader, found, work))
         task.add_done_callback(lambda _: queue.put_nowait(None))

@@ -104,13 +104,13 @@ class Questions:
     _given: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)  # of `set_table`, with versions
 
     @classmethod
-    def of(cls, reader: Reader, temp_dir: Path, *, threads: int = 2) -> Questions:
-        """Ask the window that a reader has open."""
+    def of(cls, reader: Reader, temp_dir: Path, *, threads: int = 2, segments: Sequence[Path] = ()) -> Questions:
+        """Ask the window that a reader has open, or some of its segments alone."""
         options = dict(reader.options)
         if options.get("settle") is not None:
             options["settle"] = asdict(options["settle"])
         options["judged"] = [str(path.absolute()) for path in options.get("judged", ())]
-        return cls(_pinned(reader.segments, temp_dir / WINDOW), options, temp_dir, threads=threads)
+        return cls(_pinned(segments or reader.segments, temp_dir / WINDOW), options, temp_dir, threads=threads)
 
     async def rows(
         self,

@@ -21,6 +21,7 @@ class Desk:
     """The window as the tools see it, and what they have shown so far: numbers an answer may name, traces opened."""
 
     questions: Questions
+    whole: Questions | None = None  # of the window, where `questions` are of a sample: what claims are measured on
     hypotheses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     opened: set[str] = field(default_factory=set)  # traces of which texts were put before a model
     fetched: set[str] = field(default_factory=set)  # traces that code has: read where a prompt or an output holds them

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from halo_worker import inputs, run, window_reader
 from halo_worker import request as requests
-from halo_worker import run
 from halo_worker.analysis.routes import Size, chosen
 from halo_worker.config import load_settings
 from tests.scripted_model import Answer, Fault, Request, Say, ScriptedModel
@@ -114,6 +115,27 @@ def test_the_first_request_does_not_grow_with_the_window(halo_run: Run) -> None:
         sizes.append(halo_run.requests[0].size)
     assert sizes[0] < 17_000
     assert sizes[1] < sizes[0] * 1.1
+
+
+def test_a_model_works_a_sample_of_a_window_in_parts_and_its_rules_are_measured_on_the_whole(
+    halo_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = write(ordinary(8, failing=[3, 7]), halo_run.directory / "part.jsonl")
+    sample = inputs.write_segments([str(part)], halo_run.directory / "part", now_ns=1, arrival="span-time").segments
+    opened = window_reader.opened
+
+    @contextmanager
+    def in_parts(*args: Any, **options: Any) -> Iterator[window_reader.Opened]:
+        with opened(*args, **options) as found:
+            yield found._replace(sample=tuple(sample))
+
+    monkeypatch.setattr(window_reader, "opened", in_parts)
+    report = halo_run([final(TRUE)], route="loop")
+    assert re.search(r'"traces": ?8\b', " ".join(halo_run.requests[0].texts)), "the model is told of what it works"
+    [found] = [item for item in report["findings"] if item["source"] == "rlm"]
+    assert (found["prevalence"]["traces"], found["prevalence"]["of"]) == (3, 31)
+    assert report["coverage"]["sampled"]
+    assert "the model worked a fair sample of the window: 8 whole traces" in report["coverage"]["not_examined"]
 
 
 def test_a_trace_in_two_files_is_one(halo_run: Run) -> None:
