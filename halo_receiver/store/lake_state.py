@@ -54,16 +54,24 @@ class LakeState:
     def __init__(self, catalog: str) -> None:
         psycopg = _driver()
         self._error: type[Exception] = psycopg.Error
-        self._unavailable: tuple[type[Exception], ...] = (psycopg.OperationalError, psycopg.InterfaceError)
+        self._unavailable: tuple[type[Exception], ...] = (
+            psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout,
+        )  # fmt: skip
         words = {"connect_timeout": CONNECT_SECONDS, **ALIVE, **_parsed(catalog)}
         with self._faults():
             self._connection = psycopg.connect(**words, autocommit=True)
 
     @classmethod
     def open(cls, config: LakeConfig) -> Self:
-        """Connect to the lake's tables, and compare their version and data. Raises ConfigError where there are none."""
+        """Connect to the lake's tables, and compare their version and data. Raises ConfigError where there are none.
+
+        PostgreSQL ends a transaction in which this process does nothing for the time of a lease: one that was stopped
+        in it would keep its locks from everybody.
+        """
         state = cls(config.catalog_words() or "")
+        idle = str(max(1000, int(config.lease_seconds * 1000)))
         try:
+            state._rows("SELECT set_config('idle_in_transaction_session_timeout', %s, false)", idle)
             state.check(config.data)
         except BaseException:
             state.close()
