@@ -22,7 +22,6 @@ from halo_receiver.config import LakeConfig
 from halo_receiver.errors import HaloError, StoreError
 from halo_receiver.logs import set_up
 from halo_receiver.store import lake
-from halo_receiver.store.lake_reader import open_state
 from halo_receiver.store.lake_state import RENEWALS, LakeState
 
 NICE = 10
@@ -37,7 +36,7 @@ def publish(
     `reached_ns`: with these segments all that arrived before this time is published. Raises LakeUnavailable, or
     StoreError where another process holds the lease.
     """
-    with open_state(config) as state, _lease(state, config, f"receiver:{receiver}") as (name, epoch):
+    with LakeState.open(config) as state, _lease(state, config, f"receiver:{receiver}") as (name, epoch):
         _settle_unfinished(state, config, receiver, name, epoch)
         known = state.published(receiver)
         wanted = [segment for segment in names if segment not in known]
@@ -91,7 +90,7 @@ def _lease(state: LakeState, config: LakeConfig, name: str) -> Iterator[tuple[st
 
 def _renew(config: LakeConfig, name: str, holder: str, ended: threading.Event) -> None:
     while not ended.wait(config.lease_seconds / RENEWALS):
-        with contextlib.suppress(HaloError), open_state(config) as state:  # it is tried again, and `finish` looks
+        with contextlib.suppress(HaloError), LakeState.open(config) as state:  # it is tried again, and `finish` looks
             state.lease(name, holder, config.lease_seconds)
 
 

@@ -15,7 +15,7 @@ from halo_receiver.publishing import Publishing, behind_ns
 from halo_receiver.segment_publish import publish as publish_segments
 from halo_receiver.store import deletion, lake, manifest
 from halo_receiver.store.deletion import Chosen, Selection
-from halo_receiver.store.lake_reader import LakeReader, open_state
+from halo_receiver.store.lake_reader import LakeReader
 from halo_receiver.store.lake_state import LakeState, ReceiverState
 from halo_receiver.store.lock import DirectoryLock
 from halo_receiver.store.segment import listed
@@ -53,7 +53,7 @@ def init(config: LakeConfig, *, install: bool = False) -> Iterator[str]:
 
 def status(config: LakeConfig) -> Status:
     """Look at a lake. Raises ConfigError where there is none, LakeUnavailable where it does not answer."""
-    with open_state(config) as state:
+    with LakeState.open(config) as state:
         visible = state.visible()
         receivers, leases, abandoned = state.receivers(), state.leases(), state.abandoned(0)
     files, size = lake.size(config)
@@ -70,7 +70,7 @@ def checks(config: LakeConfig, schedules: Collection[str] = ()) -> Iterator[tupl
     Raises as `status` does.
     """
     yield "lake extensions", "ok", lake.versions(config)
-    with open_state(config) as state:
+    with LakeState.open(config) as state:
         language = state.messages_language()
         now_ns = state.now_ns()
     if language not in ENGLISH and not language.startswith("en"):
@@ -169,7 +169,7 @@ def _remove(config: LakeConfig, state: LakeState, publications: list[int]) -> in
 def _maintenance(config: LakeConfig) -> Iterator[LakeState]:
     """Only one host at a time keeps the files in order."""
     holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-    with open_state(config) as state:
+    with LakeState.open(config) as state:
         if state.lease(MAINTENANCE, holder, MAINTENANCE_SECONDS) is None:
             raise StoreError("another host keeps the lake's files in order just now", hint="try again later")
         try:

@@ -14,7 +14,6 @@ import logging
 import secrets
 import shutil
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from halo_receiver.config import LakeConfig
 from halo_receiver.logs import event
 from halo_receiver.store.disk import write_durably
 from halo_receiver.store.lake_reports import SCHEDULE, Changes, Fence, LakeReports
-from halo_worker.errors import HaloError, LakeUnavailable, ReportError
+from halo_worker.errors import HaloError, LakeUnavailable, ReportError, StoreError
 from halo_worker.report.model import Report
 from halo_worker.report.record import append_line, read_lines
 from halo_worker.report.shared import Alone
@@ -35,6 +34,7 @@ RECEIPTS = "receipts"
 FRESH_SECONDS = 5.0  # for which what was copied is shown, where no run hangs on it
 AWAY_SECONDS = 30.0  # for which a catalog that did not answer is not asked again for that
 WAITS = (1.0, 30.0)  # between two attempts to publish, while the catalog does not answer: the first, and the longest
+LOCK_SECONDS = 10.0  # for which another process of this host may copy
 SETTLE_SECONDS = 60.0  # for which the end of a delivery is tried to be noted
 SENDING_SECONDS = 600.0  # after which a delivery that began and has no end is taken for lost with its worker
 
@@ -59,14 +59,21 @@ class SharedReports(Alone):
         self._directory = directory
         self._fences = fences
         self._interrupted = interrupted
+        self._token = ""
         self._known: dict[tuple[str, str], int | None] = {}  # the numbers of receipts, as they were read
 
     @property
+    def token(self) -> str:
+        """The name of this directory among those of the lake."""
+        if not self._token:
+            with self._locked() as state:
+                self._token = state["token"]
+        return self._token
+
+    @property
     def holder(self) -> str:
-        """The name of this directory among the workers: its host, its place, and a token, for places have namesakes."""
-        with self._locked() as state:
-            token = state["token"]
-        return f"{socket.gethostname()}:{self._directory.parent.absolute()} ({token})"
+        """Who holds the leases of its worker: host, place and token, for the first two have namesakes."""
+        return f"{socket.gethostname()}:{self._directory.parent.absolute()} ({self.token})"
 
     def look(self, *, at_once: bool = False) -> None:
         """Copy what is new, unless that was done a moment ago. Without the catalog what was copied before is shown."""
@@ -97,7 +104,7 @@ class SharedReports(Alone):
         self._directory.mkdir(parents=True, exist_ok=True)
         file = self._directory / STATE_FILE
         with (self._directory / ".lake.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _lock(lock.fileno(), self._directory)
             found = _read(file)
             state = {
                 "token": str(found.get("token") or secrets.token_hex(4)),
@@ -133,7 +140,7 @@ class SharedReports(Alone):
             path = making / file
             if not path.resolve().is_relative_to(making.resolve()):
                 raise ReportError(f"report {report_id} of the lake has a file {file!r}, which is outside of it")
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, content)
         if folder.is_dir():
             if (folder / RECEIPTS).is_dir():
@@ -143,8 +150,7 @@ class SharedReports(Alone):
 
     def publish(self, report: Report, making: Path, *, again: bool) -> None:
         receipts = {path.stem: path.read_text() for path in sorted((making / RECEIPTS).glob("*.json"))}
-        with self._locked() as state:
-            writer = state["token"]
+        writer = self.token
 
         def write() -> None:
             with LakeReports.open(self._config) as lake:
@@ -168,7 +174,7 @@ class SharedReports(Alone):
                 event(log, "lake away", level=logging.WARNING, waits=what, reason=error, again_in_seconds=wait)
             pause = time.monotonic() + wait
             while time.monotonic() < pause and not self._interrupted():
-                threading.Event().wait(min(0.2, wait))
+                time.sleep(min(0.2, wait))
             wait = min(longest, 2 * wait)
 
     def record(self, path: Path, line: str) -> None:
@@ -204,8 +210,8 @@ class SharedReports(Alone):
             self._patiently(write, f"receipt of {report_id} from {sink}", seconds=SETTLE_SECONDS)
 
     def replaced(self, report_id: str) -> None:
-        with self._locked() as state, LakeReports.open(self._config) as lake:
-            lake.replace(report_id, state["token"], _files(self._directory / report_id))
+        with LakeReports.open(self._config) as lake:
+            lake.replace(report_id, self.token, _files(self._directory / report_id))
 
     def rewritten(self, file: str, clean: Callable[[str], str]) -> None:
         with LakeReports.open(self._config) as lake:
@@ -224,6 +230,18 @@ def schedules_of(config: LakeConfig) -> dict[str, str]:
 def lease_of(schedule: str) -> str:
     """Return the name of a schedule's lease."""
     return SCHEDULE + schedule
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    """Wait for another process of this host, but not for one that was stopped."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StoreError(f"another process is copying the lake's reports to {directory}") from None
+        time.sleep(0.02)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:

@@ -56,6 +56,7 @@ class LeasedTurns(Turns):
         self._config = config
         self.shared: SharedReports = SharedReports(config, directory, fences=self.fence, interrupted=interrupted)
         self._names = tuple(names)
+        self._started = False  # else it takes part in the schedule alone that a person runs
         self._say = say
         self._holder = self.shared.holder
         self._held: dict[str, tuple[int, float]] = {}  # epoch, and until when at least by the clock of this process
@@ -67,7 +68,7 @@ class LeasedTurns(Turns):
         self._taken: Callable[[str], None] = lambda _: None
 
     def start(self, taken: Callable[[str], None]) -> None:
-        self._taken = taken
+        self._taken, self._started = taken, True
         self._renewing()
 
     def _renewing(self) -> None:
@@ -112,7 +113,7 @@ class LeasedTurns(Turns):
             try:
                 self.shared.refresh()
                 with LakeReports.open(self._config) as lake:
-                    for name in self._names:
+                    for name in self._names if self._started else list(self._running):
                         self._renew(lake, name)
             except HaloError as error:
                 for name in self._names:

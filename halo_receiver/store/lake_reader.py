@@ -64,7 +64,7 @@ class Found:
 def look(config: LakeConfig, span: Span) -> Found:
     """Look up what a window of the lake consists of, when it has ended. Raises LakeUnavailable or StoreError."""
     before = span.start_ns - look_back(span.settle, whole_traces=True)
-    with open_state(config) as state:
+    with LakeState.open(config) as state:
         if span.settle is not None:
             _wait_for_clock(state, span.end_ns)
         found = state.visible(before - (JUDGED_BEFORE_NS if span.settle else 0), span.end_ns)
@@ -94,18 +94,6 @@ def pull(
         else:
             writer.discard()
     return Pulled(segments, found.receivers)
-
-
-def open_state(config: LakeConfig) -> LakeState:
-    """Connect to the lake's tables of state, and compare their version."""
-    assert config.catalog is not None
-    state = LakeState(config.catalog.get_secret_value())
-    try:
-        state.check(config.data)
-    except BaseException:
-        state.close()
-        raise
-    return state
 
 
 def _wait_for_clock(state: LakeState, end_ns: int) -> None:
@@ -169,7 +157,7 @@ class LakeReader(Reader):
         cls, config: LakeConfig, *, start_ns: int | None = None, end_ns: int | None = None, **options: Any
     ) -> LakeReader:
         """Open what became visible in `[start_ns, end_ns)`."""
-        with open_state(config) as state:
+        with LakeState.open(config) as state:
             found = state.visible(start_ns, end_ns)
         return cls(config, found, **options)
 

@@ -11,9 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
 
-from halo_receiver.config import LakeConfig
 from halo_receiver.errors import LeaseTaken
 from halo_receiver.store.lake_state import LakeState
 
@@ -47,17 +45,6 @@ class Changes:
 
 class LakeReports(LakeState):
     """One connection to these tables."""
-
-    @classmethod
-    def open(cls, config: LakeConfig) -> Self:
-        """Connect, and look that the tables are there and of this lake."""
-        state = cls(config.catalog_words() or "")
-        try:
-            state.check(config.data)
-        except BaseException:
-            state.close()
-            raise
-        return state
 
     @contextmanager
     def _writing(self, fence: Fence | None = None) -> Iterator[None]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from halo_receiver.config import LakeConfig
 from halo_receiver.errors import ConfigError, LakeUnavailable, StoreError
 from halo_receiver.store.lake_tables import TABLES
 
@@ -57,6 +58,17 @@ class LakeState:
         words = {"connect_timeout": CONNECT_SECONDS, **ALIVE, **_parsed(catalog)}
         with self._faults():
             self._connection = psycopg.connect(**words, autocommit=True)
+
+    @classmethod
+    def open(cls, config: LakeConfig) -> Self:
+        """Connect to the lake's tables, and compare their version and data. Raises ConfigError where there are none."""
+        state = cls(config.catalog_words() or "")
+        try:
+            state.check(config.data)
+        except BaseException:
+            state.close()
+            raise
+        return state
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:

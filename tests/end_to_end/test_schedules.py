@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
 from tests.builders import flat_failures
 from tests.end_to_end.conftest import Halo, Service, eventually
+from tests.webhook import Hook
 
 SETTINGS = """
 [analysis]
@@ -34,37 +32,11 @@ format = "markdown"
 """
 
 
-class Hook:
-    """A webhook on loopback that is down until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.status = 503
-        self.bodies: list[dict[str, Any]] = []
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if hook.status == 200:
-                    hook.bodies.append(body)
-                self.send_response(hook.status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    made = Hook()
+    made = Hook(503)  # down until it is told otherwise
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 def test_schedules_run_deliver_and_are_listed(halo: Halo, hook: Hook) -> None:

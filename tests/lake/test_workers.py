@@ -9,11 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -30,9 +27,11 @@ from halo_worker.lake import checks
 from halo_worker.report.archive import Archive
 from halo_worker.report.model import Engine, Report, ReportWindow
 from halo_worker.shared_reports import SENDING_SECONDS, SharedReports
+from halo_worker.turns import LeasedTurns
 from tests.fixtures_receiver import eventually
 from tests.lake.conftest import Host, Lake
 from tests.lake.services import Postgres
+from tests.webhook import Hook
 
 pytestmark = pytest.mark.lake
 
@@ -70,35 +69,11 @@ Courier.deliver = lambda *a, **k: os.kill(os.getpid(), 9)
 """
 
 
-class Hook:
-    """A webhook on loopback that counts the keys of what it takes."""
-
-    def __init__(self) -> None:
-        self.keys: Counter[str] = Counter()
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                hook.keys[self.headers["Idempotency-Key"]] += 1
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-
 @pytest.fixture
 def hook() -> Iterator[Hook]:
     made = Hook()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 class Worker:
@@ -231,6 +206,11 @@ def test_a_delivery_that_began_is_begun_by_nobody_else(hosts: tuple[Host, Host],
     assert hook.keys == {"whole-hook": 1}
     assert [one.state for one in past.deliver("killed", ["hook"], again=True)] == ["done"]
     assert hook.keys == {"whole-hook": 1, "killed-hook": 1}
+    raced = report_of("raced")
+    archives[0].publish(raced, {}, sinks=sinks)
+    notes = [archive.shared.receipt("raced", "hook", {}) for archive in archives]
+    begun = [archive.shared.begin(raced, "hook", note) for archive, note in zip(archives, notes, strict=True)]
+    assert begun == [True, False], "of two that read the same note"
 
 
 def test_a_window_has_one_report_and_an_epoch_one_worker(hosts: tuple[Host, Host]) -> None:
@@ -254,6 +234,30 @@ def test_a_window_has_one_report_and_an_epoch_one_worker(hosts: tuple[Host, Host
     archives[1].shared.replaced("one")
     archives[0].shared.look(at_once=True)
     assert (archives[0].directory / "one" / "report.md").read_text() == "[deleted]"
+
+
+def test_a_schedule_is_run_by_one_host_at_a_time(hosts: tuple[Host, Host]) -> None:
+    """A run by hand on its host is under the same lease; one that ends in order lets the next in at once."""
+    config = hosts[0].lake.config.model_copy(update={"lease_seconds": 60.0})
+
+    def turns_of(host: Host) -> LeasedTurns:
+        return LeasedTurns(
+            config, host.data_dir / "reports", ["daily", "hourly"], interrupted=lambda: False, say=lambda *_, **__: None
+        )
+
+    one, by_hand, other = turns_of(hosts[0]), turns_of(hosts[0]), turns_of(hosts[1])
+    with one.turn("daily"), by_hand.turn("daily"):
+        assert by_hand.fence("daily") == one.fence("daily") == Fence("schedule:daily", 1)
+        with pytest.raises(LeaseTaken, match=str(hosts[0].data_dir)), other.turn("daily"):
+            pass
+        with other.turn("hourly"):
+            assert one.fence("hourly") == Fence("schedule:hourly", 0)
+    by_hand.stop()
+    one.stop()
+    with other.turn("daily"):
+        assert other.fence("daily") == Fence("schedule:daily", 2)
+    assert other.fence(None) is None
+    other.stop()
 
 
 def test_a_report_waits_for_a_catalog_that_is_away(hosts: tuple[Host, Host], postgres: Postgres) -> None:

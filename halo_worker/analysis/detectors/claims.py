@@ -93,6 +93,9 @@ _CLAIMING = """
   UNION ALL
   SELECT trace_id, span_id, agent_name, service_name, output_head FROM (
     SELECT trace_id, span_id, parent_span_id, agent_name, service_name, output_head FROM steps
+    SEMI JOIN (
+      SELECT trace_id FROM steps WHERE span_type = 'llm' GROUP BY ALL HAVING min(parent_span_id) <> max(parent_span_id)
+    ) USING (trace_id)
     ANTI JOIN asides USING (trace_id, span_id) ANTI JOIN judging USING (trace_id, span_id)
     WHERE span_type = 'llm' AND calls = 0 AND NOT failed AND output_length > 0
     QUALIFY count(DISTINCT parent_span_id) OVER (PARTITION BY trace_id) > 1

@@ -2,21 +2,27 @@
 name = "answer_from_memory"
 category = "Language-only"
 driven_by = "dropped_plans"
-version = 1
+version = 2
 scope = "trace"
 confidence = 0.6
 needs = ["message content"]
 
-title = "Agents answer without looking up what they planned to"
-description = "The plan says what to look up; the answer is given without it, so nothing in the trace supports it."
-definition = "An agent that planned to look things up answers from what the model remembers"
-cause = "The step that looks it up is missing: between the plan and the answer no tool is called."
-fix = "Require a source from a tool result for every fact in the answer."
+title = "Agents answer {what}"
+description = "Agents answer {what}: between plan and answer nothing runs, so nothing in the trace supports the answer."
+definition = """
+An agent that has tools and made a plan answers without any: from what the model remembers where it planned to look \
+things up, else unchecked"""
+cause = "The step that finds or checks the answer is missing: between the plan and the answer no tool is called."
+fix = "Require a source from a tool result for every fact in the answer, and a check by a tool of what was worked out."
 validation = "Answers in traces without any tool call should fall."
 source = "TRAIL, language-only hallucination: states facts nobody gave it, with no tool involved"
 limits = "as planned_tool_unused; the answer may happen to be right"
+
+[what]
+memory = "without looking up what they planned to"
+unchecked = "with what the model alone worked out, unchecked by any of their tools"
 ---
-SELECT 'memory' AS key, 'the agent' AS subject, trace_id, next_id AS span_id, next_id AS origin_span_id, field,
+SELECT CASE WHEN seeks THEN 'memory' ELSE 'unchecked' END AS key, 'the agent' AS subject, trace_id, next_id AS span_id, next_id AS origin_span_id, field,
   quote
 FROM dropped_plans
 ---

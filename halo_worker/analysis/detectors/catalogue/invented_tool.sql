@@ -1,7 +1,7 @@
 ---
 name = "invented_tool"
 category = "Tool-related"
-version = 1
+version = 2
 scope = "group"
 confidence = 0.97
 needs = ["tool definitions", "tool calls of models"]
@@ -10,7 +10,7 @@ title = "The model calls {subject}, a tool that does not exist"
 description = "The model asks for {subject}, which is not among the tools it was offered."
 definition = """
 A model calls a tool whose name is not among those offered in the call, or in the trace; or the answer to its \
-call is that there is no such tool; or no span of the service ever ran it"""
+call is that there is no such tool; or no span of the service ever ran it. A tool that gave a result exists, be it an error"""
 cause = """
 {subject} is in no list of tools that the model was given: the name comes from the prompt, an example or the \
 model's training."""
@@ -52,21 +52,27 @@ denied AS (
   UNION ALL
   SELECT trace_id, asking, NULL, tool FROM failed_results WHERE told AND denies_tool(text)
 ),
-called AS (
-  SELECT c.trace_id, c.span_id, c.call_name FROM calls c LEFT JOIN whole w USING (trace_id)
+unlisted AS (
+  SELECT c.trace_id, c.span_id, c.service_name, c.call_name FROM calls c LEFT JOIN whole w USING (trace_id)
   WHERE call_name <> '' AND NOT run_by_provider(call_name)
     AND (c.service_name, call_name) NOT IN (SELECT (service_name, call_name) FROM common)
     AND CASE WHEN len(c.tools_offered) > 0 THEN NOT list_contains(c.tools_offered, call_name)
     ELSE len(w.names) > 0 AND NOT list_contains(w.names, call_name) AND NOT ends_run(call_name) END
   UNION
-  SELECT c.trace_id, c.span_id, c.call_name FROM calls c SEMI JOIN covered USING (service_name)
+  SELECT c.trace_id, c.span_id, c.service_name, c.call_name FROM calls c SEMI JOIN covered USING (service_name)
   ANTI JOIN ran ON ran.service_name = c.service_name AND ran.tool_name = c.call_name
   WHERE coalesce(len(c.tools_offered), 0) = 0 AND call_name <> ''
     AND NOT (ends_run(call_name) OR run_by_provider(call_name))
+),
+-- Lists of tools may be partial: some are loaded when they are needed. What answers, exists.
+answered AS (
+  SELECT DISTINCT service_name, tool_name AS call_name FROM steps
+  WHERE span_type = 'tool' AND output_length > 0 AND (service_name, tool_name) IN (
+    SELECT (service_name, call_name) FROM unlisted) AND NOT denies_tool(output_head)
 )
 SELECT call_name AS key, call_name AS subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
   s.name AS quote
-FROM called JOIN steps s USING (trace_id, span_id)
+FROM (FROM unlisted ANTI JOIN answered USING (service_name, call_name)) JOIN steps s USING (trace_id, span_id)
 UNION ALL
 SELECT called AS key, called AS subject, d.trace_id, d.span_id, NULL AS origin_span_id, 'name' AS field,
   s.name AS quote
@@ -88,3 +94,22 @@ spans = [
   { tool = "search", input = '{"q": 1}', output = "3" },
   { llm = "gpt-5", output = "Your order arrives on Tuesday." },
 ]
+
+[[example]]
+fires = false
+why = "not listed, but there: it answers with an error of its own"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["run_job"]
+calls = [{ name = "stop_job", arguments = { id = 7 }, id = "c1" }]
+
+[[example.spans]]
+tool = "stop_job"
+id = "c1"
+input = '{"id": 7}'
+output = "Error: job 7 is not running"
+
+[[example.spans]]
+llm = "gpt-5"
+output = "The job had ended already."

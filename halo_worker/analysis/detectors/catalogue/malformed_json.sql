@@ -1,7 +1,7 @@
 ---
 name = "malformed_json"
 category = "Formatting Errors"
-version = 2
+version = 3
 scope = "trace"
 confidence = 0.9
 needs = ["message content"]
@@ -11,7 +11,7 @@ description = "What begins as a JSON object is not valid JSON; what parses it fa
 definition = """
 An answer that is JSON from its first character, or whole in a json fence, does not parse; or the arguments of a \
 tool call begin as JSON and do not"""
-cause = "The model was asked for JSON and wrote text that no parser takes, and no step checks it."
+cause = "The model was asked for JSON and wrote text that no parser takes."
 fix = """
 Use the provider's structured output for this call, or validate it and return the parser's message to the model."""
 validation = "Every answer of this agent that begins with '{' should parse."
@@ -31,7 +31,7 @@ FROM steps WHERE span_type = 'llm' AND NOT failed AND output_length BETWEEN 2 AN
     OR regexp_matches(output_head, '(?s)^\s*```json\s*[{\[].*```\s*$')
       AND NOT json_valid(regexp_extract(output_head, '(?s)^\s*```json\s*(.*?)\s*```\s*$', 1)))
 UNION ALL
-SELECT call_name || '|arguments', call_name, c.trace_id, c.span_id, c.span_id, 'name', s.name
+SELECT call_name || '|arguments', s.actor || ', calling ' || call_name || ',', c.trace_id, c.span_id, c.span_id, 'name', s.name
 FROM calls c JOIN steps s USING (trace_id, span_id)
 WHERE c.arguments_type = 'VARCHAR' AND call_name <> '' AND coalesce(s.finish_reason, '') <> 'length'
   AND regexp_matches(c.arguments->>'$', '^\s*\{') AND NOT json_valid(c.arguments->>'$')

@@ -2,14 +2,14 @@
 name = "plan_abandoned"
 category = "Goal Deviation"
 driven_by = "dropped_plans"
-version = 1
+version = 2
 scope = "trace"
 confidence = 0.6
 needs = ["message content"]
 
 title = "Agents write a plan and do not follow it"
 description = "The model call after the plan does something else, and no planned step that needs a tool is made."
-definition = "The model call after a plan leaves it: no step of the plan that needs a tool is carried out"
+definition = "The model call after a plan leaves it: no step of the plan that looks something up or checks it is carried out"
 cause = "The steps that the plan names are missing: the run answers before them."
 fix = "Keep the plan in the context as a list of open steps, and check it off before an answer is accepted."
 validation = "The share of traces whose plan names tools and that call none should fall."
@@ -17,7 +17,7 @@ source = "TRAIL, Goal Deviation: the work drifts from its own plan; MAST 2.3, 2.
 limits = "as planned_tool_unused; a plan that was rightly dropped looks the same"
 ---
 SELECT 'plan' AS key, 'the agent' AS subject, trace_id, next_id AS span_id, next_id AS origin_span_id, field, quote
-FROM dropped_plans
+FROM dropped_plans WHERE seeks OR checks
 ---
 [[example]]
 fires = true
@@ -57,3 +57,33 @@ output = "noon"
 [[example.spans]]
 llm = "gpt-5"
 output = "High tide is at noon."
+
+[[example]]
+fires = true
+why = "nothing carries out the check that is planned"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+input = "Write a plan first."
+output = "1. Read the letters of the block.\n2. Join the rows.\n3. Verify the sentence."
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+output = "The tide turns at noon."
+
+[[example]]
+fires = false
+why = "the plan needs nothing but the request"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+input = "Write a plan first."
+output = "1. Read the letters of the block.\n2. Join the rows.\n3. Derive the sentence."
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+output = "The tide turns at noon."

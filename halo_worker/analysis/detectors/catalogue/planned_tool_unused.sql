@@ -2,15 +2,15 @@
 name = "planned_tool_unused"
 category = "Tool Selection Errors"
 driven_by = "dropped_plans"
-version = 1
+version = 2
 scope = "trace"
 confidence = 0.7
 needs = ["message content"]
 
-title = "The plan names {subject}, and no tool is called"
-description = "The agent plans to use {subject}, and then answers without calling any tool."
-definition = "An agent that has tools makes a plan, and the run ends without one call of any tool"
-cause = "The call of {subject} that the plan names is missing."
+title = "The plan needs {subject}, and no tool is called"
+description = "The plan takes {subject}, and the agent then answers without calling any tool."
+definition = "An agent that has tools makes a plan that names one or looks something up, and the run calls none"
+cause = "The call of {subject} that the plan needs is missing."
 fix = "Do not accept a final answer before the tools that the plan names were called, or have the agent say why not."
 validation = "Every tool that a plan names should be called in its trace."
 source = "TRAIL, Tool Selection Errors: the wrong tool, or none where one was needed"
@@ -20,7 +20,7 @@ two answers"""
 ---
 SELECT coalesce(named, 'a tool') AS key, coalesce(named, 'a tool') AS subject, trace_id, next_id AS span_id,
   next_id AS origin_span_id, field, quote
-FROM dropped_plans
+FROM dropped_plans WHERE seeks
 ---
 [[example]]
 fires = true
@@ -60,3 +60,18 @@ output = "noon"
 [[example.spans]]
 llm = "gpt-5"
 output = "High tide is at noon."
+
+[[example]]
+fires = false
+why = "the plan needs nothing but the request"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+input = "Write a plan first."
+output = "1. Read the letters of the block.\n2. Join the rows.\n3. Derive the sentence."
+
+[[example.spans]]
+llm = "gpt-5"
+tools = ["web_search"]
+output = "The tide turns at noon."

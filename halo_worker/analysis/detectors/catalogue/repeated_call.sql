@@ -20,13 +20,15 @@ validation = "Count identical calls per trace: none should have three."
 source = "TRAIL, Resource Abuse (marked at the last occurrence); MAST 1.3 step repetition"
 limits = """
 polling whose results change is left out (times and request ids in results do not count); arguments must be \
-captured; without results, four calls of a tool that does not poll"""
+captured; runs with several damaged calls are corrupted_output's; without results, four calls of a tool that does not poll"""
 ---
 SELECT key, key AS subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 'input_text' AS field,
   left(s.arguments, 300) AS quote, [r.first] AS also
 FROM (
   SELECT trace_id, work AS key, arg_max(span_id, start_time) AS span_id, arg_min(span_id, start_time) AS first
   FROM steps ANTI JOIN nested USING (trace_id, span_id) ANTI JOIN damaged_calls USING (trace_id, span_id)
+  -- Where several calls of the run are damaged, so may be these.
+  ANTI JOIN (SELECT trace_id FROM damaged_calls GROUP BY ALL HAVING count(*) >= 2) USING (trace_id)
   WHERE span_type = 'tool' AND arguments IS NOT NULL
     AND trim(arguments) NOT IN ('', '{}', 'null')
     AND hash(trace_id, input_hash) IN (SELECT hash(trace_id, input_hash) AS h FROM steps WHERE span_type = 'tool'

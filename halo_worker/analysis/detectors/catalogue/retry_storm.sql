@@ -2,7 +2,7 @@
 name = "retry_storm"
 category = "Resource Abuse"
 driven_by = "steps WHERE failed"
-version = 2
+version = 3
 scope = "trace"
 confidence = 0.9
 
@@ -16,7 +16,7 @@ Limit the attempts, wait longer before each (Retry-After where it is sent), and 
 HTTP 429, 5xx, timeouts. Return any other error to the model at once."""
 validation = "No trace should exceed the limit of attempts."
 source = "TRAIL, Resource Abuse; retry storms after 429, 5xx and timeouts"
-limits = "exporters may fold retries into one span, which hides them"
+limits = "exporters may fold retries into one span, which hides them; searches that find nothing are error_no_results's"
 
 [fixes]
 not_found = """
@@ -45,6 +45,7 @@ FROM (
       FILTER (failed AND control IS NULL) AS span_id, arg_max(name, start_time)
       FILTER (failed AND control IS NULL) AS name
   FROM steps ANTI JOIN nested USING (trace_id, span_id)
+  ANTI JOIN (FROM errors WHERE class = 'no_results') USING (trace_id, span_id)
   WHERE trace_id IN (SELECT trace_id FROM steps WHERE failed GROUP BY trace_id HAVING count(*) >= 3)
     AND (span_type IN ('tool', 'llm', 'retriever', 'embedding') OR span_type IS NULL AND kind = 'CLIENT')
   GROUP BY trace_id, work
@@ -65,4 +66,14 @@ spans = [
   { tool = "charge", input = '{"n": 1}', error = "503 Service Unavailable", times = 2 },
   { tool = "charge", input = '{"n": 1}', output = "ok" },
   { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "three searches, each of which finds nothing"
+spans = [
+  { tool = "search", input = '{"q": "spring tide 1907"}', error = "No results found for query 'spring tide 1907'" },
+  { tool = "search", input = '{"q": "tide 1907"}', error = "No results found for query 'tide 1907'" },
+  { tool = "search", input = '{"q": "1907"}', error = "No results found for query '1907'" },
+  { llm = "gpt-5", output = "I found nothing about the tide of 1907." },
 ]

@@ -32,9 +32,8 @@ parts AS (
     WHERE tool IN (SELECT tool FROM marked WHERE suspect) AND NOT contains(arguments, '"":')
   ) WHERE json_type(arguments, '$."' || argument || '"') = 'VARCHAR'
 ),
-judged AS (
-  SELECT *, count(*) OVER a >= 5 AND avg(worded::INTEGER) OVER a >= 0.8 AS usually_worded FROM parts
-  WINDOW a AS (PARTITION BY tool, argument)
+usual AS (
+  SELECT tool, argument, count(*) >= 5 AND avg(worded::INTEGER) >= 0.8 AS usually_worded FROM parts GROUP BY ALL
 )
 SELECT trace_id, span_id, source, value, CASE
     -- Paths, patterns and flags rightly have neither.
@@ -44,4 +43,4 @@ SELECT trace_id, span_id, source, value, CASE
     WHEN holds_call_markup(value) THEN 'markup'
     WHEN starts_as_call(value) AND usually_worded THEN 'start'
     WHEN glues_scripts(value) THEN 'scripts' END AS mark
-FROM judged WHERE suspect AND mark IS NOT NULL
+FROM parts JOIN usual USING (tool, argument) WHERE suspect AND mark IS NOT NULL

@@ -10,6 +10,8 @@ field = "output_text, or name where it says nothing"
 quote = "from there"
 usable = "names of the tools on offer"
 named = "the first of them that the plan names"
+seeks = "it names one, or wants something looked up: more than what follows from the request alone"
+checks = "it wants something checked"
 ---
 -- Traces with a plan in which no tool ever runs or is asked for.
 WITH idle AS (
@@ -38,7 +40,8 @@ SELECT c.trace_id, c.span_id AS plan_id, c.next_id,
   CASE WHEN trim(coalesce(c.next_said, '')) <> '' THEN 'output_text' ELSE 'name' END AS field,
   CASE WHEN trim(coalesce(c.next_said, '')) <> '' THEN left(c.next_said, 300) ELSE c.next_name END AS quote,
   list_filter(o.names, lambda n: NOT ends_run(n)) AS usable,
-  list_filter(usable, lambda n: contains(c.output_head, n))[1] AS named
+  list_filter(usable, lambda n: contains(c.output_head, n))[1] AS named,
+  named IS NOT NULL OR looks_up(c.output_head) AS seeks, checks_something(c.output_head) AS checks
 FROM asked c JOIN offered o USING (trace_id)
 WHERE c.plans AND c.nth <= 2 AND c.calls = 0 AND c.next_id IS NOT NULL AND len(usable) > 0
 QUALIFY row_number() OVER (PARTITION BY c.trace_id ORDER BY c.nth DESC) = 1

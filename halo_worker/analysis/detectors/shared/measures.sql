@@ -28,7 +28,9 @@ WITH measured AS (
   WHERE span_type IN ('llm', 'tool', 'retriever', 'embedding', 'reranker') AND NOT failed
 ),
 prompts AS (
-  SELECT *, lag(input_tokens) OVER (PARTITION BY trace_id, agent, model ORDER BY start_time, span_id) AS earlier
+  -- A window copies each column that it passes on: those that are read below, and one number for three keys.
+  SELECT trace_id, span_id, service, agent, what, version, prompt, start_time, input_tokens,
+    lag(input_tokens) OVER (PARTITION BY hash(trace_id, agent, model) ORDER BY start_time, span_id) AS earlier
   FROM measured WHERE span_type = 'llm' AND input_tokens > 0
 )
 SELECT measure, trace_id, span_id, service, agent, what, version, prompt, start_time::DATE AS day,
