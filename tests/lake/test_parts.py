@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from halo_worker.errors import ConfigError
-from halo_worker.parts import engines
+from halo_worker.parts import engines, task
 from tests.fixtures_receiver import eventually
 from tests.generator.fleet import fleet
 from tests.lake.conftest import HALO, Host, Lake
@@ -87,12 +87,14 @@ def ended(run: subprocess.Popen[str]) -> Any:
 
 
 def said(text: str) -> Any:
-    """A report without what each run has of its own: its name, times, how long it took, and the last digits of costs,
-    which hang on the order in which they are added."""
+    """A report without what each run has of its own: its name, times, how long it took, how far behind the receiver is
+    by then, and the last digits of costs, which hang on the order in which they are added."""
     report = json.loads(text, parse_float=lambda number: round(float(number), 9))
     for name in ("id", "window", "created_at", "issue_memory"):
         report.pop(name, None)
     report["engine"].pop("seconds")
+    unread = report["coverage"]["not_examined"]
+    report["coverage"]["not_examined"] = [line for line in unread if not line.startswith("receiver ")]
     return report
 
 
@@ -113,6 +115,7 @@ def test_a_report_over_parts_is_that_of_the_whole(company: Lake, monkeypatch: py
         assert any(its.glob("halo-parts-*/*")), "the second worker was killed before it had a part"
         assert ended(run) == expected
         assert not list(company.root.glob("first/tmp/halo-parts-*"))
-        monkeypatch.setattr(engines, "versions", lambda: (("halo", "0"), ("DuckDB", "0"), ("schema", "0")))
+        here, other = os.getpid(), (("halo", "0"), ("DuckDB", "0"), ("schema", "0"))
+        monkeypatch.setattr(engines, "versions", lambda: other if os.getpid() == here else task.versions())
         with pytest.raises(ConfigError, match=r"the worker tcp://\S+ has halo \S+ instead of 0, DuckDB 1\.5\.5"):
             engines.Cluster(address)
