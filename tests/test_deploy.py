@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from halo_worker.cli import COMMANDS, group
-from halo_worker.config import SECTIONS
+from halo_worker.config import SECTIONS, load_settings
 from tests.end_to_end.conftest import HALO, environment
 from tests.fixtures_receiver import ReceiverProcess
 from tests.receiver.test_tls import Authority
@@ -22,6 +25,8 @@ from tests.receiver.test_tls import Authority
 yaml = pytest.importorskip("yaml")
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
+UNITS = sorted(DEPLOY.glob("*.service"))
 
 
 def command_lines() -> Iterator[tuple[str, list[str]]]:
@@ -31,11 +36,41 @@ def command_lines() -> Iterator[tuple[str, list[str]]]:
             program, *words = shlex.split(line)
             assert program.endswith("/halo")
             yield unit.name, words
-    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
-    for name, service in services.items():
-        yield f"compose {name}", service["command"]
+    for file in ("compose.yaml", "compose.lake.yaml"):
+        for name, service in yaml.safe_load((DEPLOY / file).read_text())["services"].items():
+            if service["image"].startswith("halo"):
+                yield f"{file} {name}", service["command"]
+    for manifest in manifests():
+        for container in containers(manifest):
+            yield f"{manifest['kind']} {container['name']}", container["args"]
     [words] = re.findall(r"^CMD (\[.*\])$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     yield "Dockerfile", json.loads(words)
+
+
+VALIDATE = """
+import json, sys, kubernetes_validate
+for one in json.load(sys.stdin):
+    kubernetes_validate.validate(one, "1.30", strict=True)
+"""
+
+
+def manifests() -> list[dict[str, Any]]:
+    """Every object of deploy/kubernetes, as kustomize finds it."""
+    resources = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
+    return [one for file in resources for one in yaml.safe_load_all((KUBERNETES / file).read_text())]
+
+
+def pod_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The pod that an object starts, with its labels; empty for what starts none."""
+    spec = manifest.get("spec", {})
+    template: dict[str, Any] = spec.get("jobTemplate", {}).get("spec", spec).get("template", {})
+    return template
+
+
+def containers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The containers that an object starts."""
+    pod = pod_of(manifest).get("spec", {})
+    return [*pod.get("initContainers", ()), *pod.get("containers", ())]
 
 
 @pytest.mark.parametrize(("where", "words"), list(command_lines()))
@@ -44,6 +79,9 @@ def test_every_command_that_is_started_is_one(where: str, words: list[str]) -> N
     name, *rest = words
     assert name in COMMANDS, where
     command = group.get_command(click.Context(group), name)
+    while isinstance(command, click.Group):
+        name, *rest = rest
+        command = command.get_command(click.Context(command), name)
     assert command is not None
     command.make_context(name, rest)
 
@@ -56,7 +94,7 @@ def test_every_variable_is_a_setting() -> None:
         for field in model.model_fields
     }
     sections = "|".join(section.upper() for section in SECTIONS)
-    for path in (path for path in sorted(DEPLOY.iterdir()) if path.is_file()):
+    for path in (path for path in sorted(DEPLOY.rglob("*")) if path.is_file()):
         named = set(re.findall(rf"HALO_(?:{sections})_[A-Z_]+", path.read_text()))
         assert {name for name in named if not name.startswith(("HALO_SINKS", "HALO_SCHEDULES"))} <= known, path.name
 
@@ -69,7 +107,77 @@ def test_the_worker_may_write_reports_and_not_segments() -> None:
     assert "StateDirectory=halo" in unit
 
 
-UNITS = sorted(DEPLOY.glob("*.service"))
+def test_a_unit_and_a_container_cannot_take_the_hosts_memory() -> None:
+    assert all(re.search(r"^MemoryMax=\d+G$", unit.read_text(), re.MULTILINE) for unit in UNITS)
+    for file in ("compose.yaml", "compose.lake.yaml"):
+        services = yaml.safe_load((DEPLOY / file).read_text())["services"]
+        assert [name for name, service in services.items() if "mem_limit" not in service] in ([], ["bucket"]), file
+
+
+def test_objects_of_kubernetes_name_what_there_is() -> None:
+    """Labels that are selected, ports and volumes that are used, the account that starts nothing as root."""
+    pods = {one["metadata"]["name"]: pod for one in manifests() if (pod := pod_of(one))}
+    labels = [pod["metadata"]["labels"] for pod in pods.values()]
+    for one in manifests():
+        spec = one["spec"]
+        chosen = spec.get("podSelector", spec.get("selector", {}))
+        wanted = chosen.get("matchLabels", chosen)
+        assert not wanted or any(wanted.items() <= had.items() for had in labels), one["metadata"]["name"]
+    for name, pod in pods.items():
+        spec = pod["spec"]
+        assert (spec["securityContext"]["runAsNonRoot"], spec["automountServiceAccountToken"]) == (True, False), name
+        for container in containers({"spec": {"template": pod}}):
+            ports = {port["name"] for port in container.get("ports", ())}
+            probes = [value["httpGet"]["port"] for key, value in container.items() if key.endswith("Probe")]
+            assert set(probes) <= ports, name
+            assert container["resources"]["limits"]["memory"], name
+            assert container["securityContext"]["readOnlyRootFilesystem"], name
+            mounted = {mount["name"] for mount in container["volumeMounts"]}
+            assert mounted - {"data"} <= {volume["name"] for volume in spec["volumes"]}, name
+    named = {
+        port["name"] for pod in pods.values() for one in pod["spec"]["containers"] for port in one.get("ports", ())
+    }
+    for one in manifests():
+        rules = one["spec"].get("ingress", ()) if one["kind"] == "NetworkPolicy" else ()
+        assert {port["port"] for rule in rules for port in rule["ports"]} <= named
+
+
+def test_settings_of_kubernetes_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (KUBERNETES / "secret.example.env").read_text().splitlines()
+    secrets = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    settings = load_settings(file=KUBERNETES / "halo.toml", environment=secrets)
+    assert settings.lake.on
+    assert list(settings.schedules) == ["daily"]
+
+
+@pytest.mark.peer
+def test_kubernetes_takes_every_object() -> None:
+    """By the schemas of its API, which refuse what they do not know."""
+    packages = Path(os.environ.get("HALO_PEERS", "absent"), "python")
+    if not (packages / "kubernetes_validate").is_dir():
+        pytest.skip("SKIPPED, deploy/kubernetes is not validated: HALO_PEERS has no kubernetes-validate")
+    done = subprocess.run(
+        [sys.executable, "-c", VALIDATE], input=json.dumps(manifests()), env={"PYTHONPATH": str(packages)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-1000:]
+
+
+@pytest.mark.peer
+def test_kustomize_renders_them(tmp_path: Path) -> None:
+    program = shutil.which("kustomize") or shutil.which("kubectl")
+    if program is None:
+        pytest.skip("SKIPPED, deploy/kubernetes is not rendered: neither kustomize nor kubectl is installed")
+    shutil.copytree(KUBERNETES, tmp_path / "k")
+    (tmp_path / "k" / "secret.env").write_bytes((KUBERNETES / "secret.example.env").read_bytes())
+    words = [program, "build"] if program.endswith("kustomize") else [program, "kustomize"]
+    done = subprocess.run([*words, str(tmp_path / "k")], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    made = [one for one in yaml.safe_load_all(done.stdout) if one]
+    assert {one["metadata"]["namespace"] for one in made} == {"halo"}
+    assert {"ConfigMap", "Secret", "StatefulSet", "Deployment", "CronJob"} <= {one["kind"] for one in made}
+
+
 systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing: install Debian's package systemd"
 )
