@@ -21,8 +21,8 @@ limits = "only where message content is captured: of the call itself, or of nine
 speaks = ["finish_reason", "output_tokens"]
 ---
 WITH captured AS (
-  SELECT service_name, convention FROM steps WHERE span_type = 'llm' AND NOT failed GROUP BY ALL
-  HAVING count(*) >= 10 AND count(*) FILTER (output_length > 0 OR calls > 0 OR media) >= 0.9 * count(*)
+  SELECT service_name, convention FROM output_counts GROUP BY ALL
+  HAVING sum(answered) >= 10 AND sum(shown) >= 0.9 * sum(answered)
 )
 SELECT s.actor AS key, s.actor AS subject, s.trace_id, s.span_id,
   s.span_id AS origin_span_id, 'name' AS field, s.name AS quote
