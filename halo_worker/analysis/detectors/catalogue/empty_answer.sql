@@ -23,8 +23,8 @@ the place of reasoning is an uncaught_exception's"""
 speaks = ["finish_reason", "output_tokens"]
 ---
 WITH captured AS (
-  SELECT service_name, convention FROM steps WHERE span_type = 'llm' AND NOT failed GROUP BY ALL
-  HAVING count(*) >= 10 AND count(*) FILTER (output_length > 0 OR calls > 0 OR media) >= 0.9 * count(*)
+  SELECT service_name, convention FROM output_counts GROUP BY ALL
+  HAVING sum(answered) >= 10 AND sum(shown) >= 0.9 * sum(answered)
 ),
 -- The last of them in a run.
 empty AS (
