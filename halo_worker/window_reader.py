@@ -129,6 +129,7 @@ def _lake(current: Settings, request: Request, options: dict[str, Any]) -> Itera
         request.say(f"the lake holds what arrived before {iso_nano(reached)}; later spans are published soon")
     only = queries.only(services=request.services, agents=request.agents)
     of = -(-found.spans // current.cluster.part_spans)
+    of = found.even(of) if of > 1 else 1
     with ExitStack() as stack:
         segments, prepare = [], None
         if of > 1:
@@ -140,8 +141,7 @@ def _lake(current: Settings, request: Request, options: dict[str, Any]) -> Itera
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halo-")))
             segments = lake_reader.pull(current.lake, wanted, folder, found=found, **options).segments
         reader = stack.enter_context(Reader(segments, only=only, **options))
-        # Each segment holds the traces of a hash part.
-        fair = max(1, current.cluster.part_spans // lake_reader.SEGMENT_SPANS) if of > 1 else 0
+        fair = max(1, len(segments) // of) if of > 1 else 0  # each segment holds the traces of a hash part
         yield Opened(reader, window, problems, prepare, tuple(segments[:fair]))
 
 
