@@ -7,60 +7,8 @@ from typing import Any, TypeAlias
 
 from halo_receiver import wire
 from halo_receiver.conventions import flattened, messages
-from halo_receiver.conventions.values import dumps, loads, member, python_repr, structured
-from halo_receiver.span import Span
-
-
-class Reading:
-    """One span being read: its attributes (unwrapped where the convention wraps them) and JSON parsed once."""
-
-    __slots__ = ("attributes", "denied", "known", "span", "type")
-
-    def __init__(self, span: Span, attributes: dict[str, Any]) -> None:
-        self.span = span
-        self.attributes = attributes
-        self.type: str | None = None
-        self.denied = False  # the result of this tool says that the call failed
-        self.known: dict[str, Any] = {}  # what was parsed
-
-    def parsed(self, key: str, is_repr: bool = False) -> Any:
-        """Give the structure that an attribute holds or whose JSON text it is; parsed once."""
-        if key in self.known:
-            return self.known[key]
-        value = self.attributes.get(key)
-        if value is not None:
-            value = python_repr(value) if is_repr else structured(value)
-        self.known[key] = value
-        return value
-
-
-class Lookup:
-    """A source that is more than an attribute key. `read` returns None when it has no value."""
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.key: str = options.get("key", "")
-        self.when: frozenset[str] = frozenset(options.get("when", ()))
-        self.scopes = tuple(options.get("scope", ()))
-        self.members = tuple(tuple(path.split("/")) for path in options.get("member", ()))
-        self.options = options
-
-    def read(self, reading: Reading) -> Any:
-        """Return the value, or None."""
-        return self.value(reading) if self.applies(reading) else None
-
-    def applies(self, reading: Reading) -> bool:
-        """Say whether it counts for a span of that type and scope."""
-        if self.when and reading.type not in self.when:
-            return False
-        return not self.scopes or reading.span.scope.name.startswith(self.scopes)
-
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
-        """Say whether a span with attributes of these keys, and events or none, can have a value here."""
-        return self.key in attributes
-
-    def value(self, reading: Reading) -> Any:
-        """Return the value of a plain key with a condition."""
-        return reading.attributes.get(self.key)
+from halo_receiver.conventions.readings import Lookup, Reading
+from halo_receiver.conventions.values import dumps, loads, member
 
 
 class Member(Lookup):
@@ -177,6 +125,20 @@ class Events(Lookup):
                 found.extend(read)
         return found or None
 
+    def messages(self, reading: Reading) -> tuple[Any, str | bool | None]:
+        """List what the events say, each with its role."""
+        roles, said = self.options["events"], []
+        for event in reading.span.events:
+            role = roles.get(event.name)
+            if role is not None:
+                values = event.attributes
+                reason, identifier = values.get("finish_reason"), values.get("id")
+                said.append(
+                    (values.get(self.key), role, reason if isinstance(reason, str) else None,
+                     identifier if isinstance(identifier, str) else None)
+                )  # fmt: skip
+        return said, None
+
 
 class Stripped(Lookup):
     """The text below a `[HEADER]` line."""
@@ -210,6 +172,10 @@ class Flat(Lookup):
                 return dumps([item.get("document", item) if isinstance(item, dict) else item for item in found])
         return None
 
+    def messages(self, reading: Reading) -> tuple[Any, str | bool | None]:
+        """Name the attributes and the prefix."""
+        return (reading.attributes, self.options["flat"]) if "flat" in self.options else (None, None)
+
 
 def _texts(value: Any) -> list[str]:
     if isinstance(value, dict):
@@ -225,6 +191,11 @@ class OnlyObject(Lookup):
         found = reading.parsed(self.key)
         return found if isinstance(found, dict) else None
 
+    def messages(self, reading: Reading) -> tuple[Any, str | bool | None]:
+        """Return the text of an object."""
+        value = reading.attributes.get(self.key)
+        return (value if isinstance(value, str) and value[:1] == "{" else None), None
+
 
 class Choices(Lookup):
     """Pydantic AI format 1: one list of events, of which gen_ai.choice is the answer."""
@@ -236,6 +207,11 @@ class Choices(Lookup):
             return None
         wanted = self.options["choices"]
         return [e for e in found if isinstance(e, dict) and (e.get("event.name") == "gen_ai.choice") is wanted] or None
+
+    def messages(self, reading: Reading) -> tuple[Any, str | bool | None]:
+        """Return the text of the list, and which of its entries."""
+        value = reading.attributes.get(self.key)
+        return (value if isinstance(value, str) else None), self.options["choices"]
 
 
 class Answer(Lookup):
@@ -257,6 +233,18 @@ class Answer(Lookup):
             message["files"] = files
         reasoning = attributes.get(options["reasoning"])
         return [{**message, "reasoning": reasoning} if isinstance(reasoning, str) else message]
+
+    def messages(self, reading: Reading) -> tuple[Any, str | bool | None]:
+        """Name the texts that are there; of calls and files their JSON."""
+        attributes, options = reading.attributes, self.options
+        text = attributes.get(options["text"]) or attributes.get(options["object"])
+        calls, files = attributes.get(options["tool_calls"]), attributes.get(options["files"])
+        if not text and not any(isinstance(value, str) and value[:2] == "[{" for value in (calls, files)):
+            return None, None
+        reasoning = attributes.get(options["reasoning"])
+        said = {"content": text or None, "tool_calls": calls, "files": files,
+                "reasoning": reasoning if isinstance(reasoning, str) else None}  # fmt: skip
+        return {"role": "assistant"} | {key: value for key, value in said.items() if value is not None}, None
 
 
 Source: TypeAlias = str | Lookup
