@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from halo_receiver.conventions.values import python_repr, structured
@@ -46,14 +46,18 @@ class Lookup:
         """Return the value, or None."""
         return self.value(reading) if self.applies(reading) else None
 
+    def narrowed(self) -> Any:
+        """Return the quickest form that `first` reads, for spans of which `when` and `scope` are known to hold."""
+        return self.key if type(self) is Lookup else self
+
     def applies(self, reading: Reading) -> bool:
         """Say whether it counts for a span of that type and scope."""
         if self.when and reading.type not in self.when:
             return False
         return not self.scopes or reading.span.scope.name.startswith(self.scopes)
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
-        """Say whether a span with attributes of these keys, and events or none, can have a value here."""
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
+        """Say whether a span with attributes of these keys, and events of these names, can have a value here."""
         return self.key in attributes
 
     def value(self, reading: Reading) -> Any:

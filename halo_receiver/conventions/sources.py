@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeAlias
 
 from halo_receiver import wire
@@ -19,6 +19,10 @@ class Member(Lookup):
         quotes = ("'", '"') if options.get("repr") else ('"',)
         self._by_c = not options.get("repr")
         self._first = tuple(f"{quote}{path[0]}{quote}" for path in self.members for quote in quotes)
+
+    def narrowed(self) -> Any:
+        """Let C look, which asks here where it is not sure."""
+        return (self.key, self.members, self) if self._by_c else self
 
     def value(self, reading: Reading) -> Any:
         """Follow the paths."""
@@ -50,7 +54,7 @@ class Sole(Lookup):
 class Name(Lookup):
     """The span's name, or what stands after some words of it."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
         """Always."""
         return True
 
@@ -63,7 +67,7 @@ class Name(Lookup):
 class Literal(Lookup):
     """A fixed value."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
         """Always."""
         return True
 
@@ -75,7 +79,7 @@ class Literal(Lookup):
 class Resource(Lookup):
     """An attribute of the resource."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
         """Always."""
         return True
 
@@ -87,9 +91,9 @@ class Resource(Lookup):
 class Event(Lookup):
     """An attribute of the last span event of a name."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
-        """With events."""
-        return events
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
+        """With an event of that name."""
+        return self.options["event"] in events
 
     def value(self, reading: Reading) -> Any:
         """Look at the events from the last to the first."""
@@ -103,9 +107,9 @@ class Event(Lookup):
 class Events(Lookup):
     """Messages, one for each span event of the given names."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
-        """With events."""
-        return events
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
+        """With an event of one of the names."""
+        return not self.options["events"].keys().isdisjoint(events)
 
     def value(self, reading: Reading) -> Any:
         """Read them in the order sent."""
@@ -155,7 +159,7 @@ class Stripped(Lookup):
 class Flat(Lookup):
     """A list that was flattened into keys."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
         """With a key below the prefix."""
         prefixes = tuple(self.options[kind] for kind in ("flat", "flat_json", "flat_text") if kind in self.options)
         return any(key.startswith(prefixes) for key in attributes)
@@ -217,7 +221,7 @@ class Choices(Lookup):
 class Answer(Lookup):
     """One assistant message whose parts lie under keys of their own."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
         """With any of its parts."""
         return any(self.options[part] in attributes for part in ("text", "object", "tool_calls", "files"))
 
@@ -247,7 +251,7 @@ class Answer(Lookup):
         return {"role": "assistant"} | {key: value for key, value in said.items() if value is not None}, None
 
 
-Source: TypeAlias = str | Lookup
+Source: TypeAlias = str | Lookup | tuple[str, tuple[tuple[str, ...], ...], Lookup]
 _CLASSES: tuple[tuple[str, type[Lookup]], ...] = (
     ("literal", Literal), ("name", Name), ("resource", Resource), ("event", Event), ("events", Events),
     ("strip", Stripped), ("sole", Sole), ("flat", Flat), ("flat_json", Flat), ("flat_text", Flat),
@@ -269,7 +273,10 @@ def first_in_python(reading: Reading, sources: tuple[Source, ...]) -> Any:
     """Return the first value that is not empty, or None."""
     attributes = reading.attributes
     for source in sources:
-        value = attributes.get(source) if type(source) is str else source.read(reading)  # type: ignore[union-attr]
+        if type(source) is str:
+            value = attributes.get(source)
+        else:
+            value = (source[2] if type(source) is tuple else source).read(reading)  # type: ignore[union-attr]
         if value is not None and value != "":
             return value
     return None
