@@ -16,19 +16,21 @@ from typing import Literal
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import lexicon, outcomes, same_call
 from halo_worker.analysis.detectors import arguments, claims, endings, final_answer, windows
+from halo_worker.analysis.detectors.baselines import Baselines
 
-Kind = Literal["view", "table", "scratch"]
+Kind = Literal["view", "table", "scratch", "counts"]
 
 Item = str | Callable[[Reader], None]
 
 # A table after those it reads, and what Python makes before those that show it.
 ORDER: tuple[Item, ...] = (
     "steps", "measures", "baseline_bins", "baselines", "nested", "sub_runs", "calls", "told_results", "results",
-    "result_texts", "failed_results", "failed_steps", "good_work", "other_ways", "failures",
+    "result_texts", "failed_results", "failed_steps", "tool_counts",
+    "output_counts", "root_counts", "good_work", "other_ways", "failures",
     "errors",
-    same_call.innermost, final_answer.prepare, "answers", "replies", "asides", "judging", "turns", "outcomes",
-    "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests", "request_forms",
-    "rootless", "damaged_arguments", "damaged_calls", "long_inputs", "outliers", "shifts",
+    same_call.innermost, final_answer.prepare, "answers", "passed_on", "replies", "asides", "judging", "turns",
+    "outcomes", "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests",
+    "request_forms", "rootless", "damaged_arguments", "damaged_calls", "long_inputs", "untimed", "outliers", "shifts",
     "shifted_calls", windows.prepare, "context_windows",
     arguments.prepare, "schema_violations", "schema_enums", "schema_described",
     endings.acts, endings.prepare, outcomes.by_structure, "endings", "failed_work", "unserved_work", "hits",
@@ -38,7 +40,7 @@ ORDER: tuple[Item, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One of them. `scratch`: a table as large as the window."""
+    """One of them. `scratch`: a table as large as the window; `counts`: one whose rows add up, also over windows."""
 
     name: str
     about: str
@@ -51,6 +53,11 @@ class Table:
 def known() -> dict[str, Table]:
     """Return the analysis tables by name, in the order they are made."""
     return {item: _read(item) for item in ORDER if isinstance(item, str)}
+
+
+def counts() -> list[str]:
+    """Return the names of the tables whose rows add up: what a report keeps for later windows (`baselines`)."""
+    return [name for name, table in known().items() if table.kind == "counts"]
 
 
 def _text(file: str) -> str:
@@ -97,10 +104,16 @@ def read_by(statements: Iterable[str]) -> set[str]:
     return found
 
 
-def prepare(reader: Reader, only: Iterable[str], make: Callable[[Item], bool] = lambda _: True) -> None:
+def prepare(
+    reader: Reader,
+    only: Iterable[str],
+    make: Callable[[Item], bool] = lambda _: True,
+    earlier: Baselines | None = None,
+) -> None:
     """Make the analysis tables and the macros that statements read, those of the rules that will run.
 
-    Needs what `overview.prepare` makes. `make` says which tables are not there yet.
+    Needs what `overview.prepare` makes. `make` says which tables are not there yet; to tables of counts the rows of
+    `earlier` are added.
     """
     rules = list(only)
     wanted = read_by(rules)
@@ -115,6 +128,8 @@ def prepare(reader: Reader, only: Iterable[str], make: Callable[[Item], bool] = 
             continue
         if isinstance(item, str):
             _make(reader, known()[item])
+            if earlier is not None:
+                earlier.add(reader, item)
         else:
             item(reader)
 
@@ -130,4 +145,5 @@ def _make(reader: Reader, table: Table) -> None:
     if table.kind == "scratch":
         reader.scratch.table(table.name, table.sql)
     else:
-        execute(f"CREATE OR REPLACE TEMP {table.kind.upper()} {table.name} AS {table.sql}")
+        kind = "VIEW" if table.kind == "view" else "TABLE"
+        execute(f"CREATE OR REPLACE TEMP {kind} {table.name} AS {table.sql}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import overview
 from halo_worker.analysis.detectors import own, rules, tables
+from halo_worker.analysis.detectors.baselines import Baselines
 from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.display import one_line
 
@@ -38,12 +39,12 @@ class Window:
     problems: list[str] = field(default_factory=list)
 
 
-def prepare(reader: Reader, only: Sequence[Unit] | None = None) -> None:
+def prepare(reader: Reader, only: Sequence[Unit] | None = None, earlier: Baselines | None = None) -> None:
     """Make all that detectors read, or what `only` some of them do, and the empty table of their hits."""
-    overview.prepare(reader, lean=only is not None)
-    reader.connection.execute(HITS)
     every = [unit.sql for unit in (rules.built_in() if only is None else only)]
-    tables.prepare(reader, [*every, *tables.known()] if only is None else every)
+    overview.prepare(reader, lean=only is not None and "measures" not in tables.read_by(every))
+    reader.connection.execute(HITS)
+    tables.prepare(reader, [*every, *tables.known()] if only is None else every, earlier=earlier)
 
 
 def _fill(units: Sequence[Unit], reader: Reader, folder: Path) -> list[str]:
