@@ -1,7 +1,7 @@
 ---
 name = "uncaught_exception"
 category = "Unhandled Error"
-driven_by = "steps WHERE span_type = 'agent' AND output_length > 0"
+driven_by = "spans WHERE span_type = 'agent' AND length(output_text) > 100 AND holds_stack_trace(output_text)"
 version = 1
 scope = "trace"
 severity = "high"
