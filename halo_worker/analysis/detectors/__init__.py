@@ -105,10 +105,7 @@ def _run(
     """Make `_blamed` from the hits of detectors; return which ran, and why others did not."""
     with_own = own is not None and bool(own.paths)  # whose rules may read any table
     step("preparing the tables of the window")
-    if prepare is not None:
-        over = prepare(reader)
-    else:
-        over = trial.prepare(reader, None if with_own else only, earlier)
+    over = prepare(reader) if prepare else trial.prepare(reader, None if with_own else only, earlier)
     among = DETECTORS if only is None else only
     units = [unit for unit in among if own is None or unit.name not in own.mute]
     for number, unit in enumerate(units, 1):
