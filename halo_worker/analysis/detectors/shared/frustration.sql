@@ -25,7 +25,8 @@ signs AS (
       WHEN said = before AND length(said) >= 12 OR len(words_before) >= 5 AND len(words) <= 2 * len(words_before)
         AND list_has_all(words, words_before) THEN 'asks again'
       WHEN corrects(said) THEN 'corrects' END AS sign
-  FROM read LEFT JOIN (SELECT trace_id AS cancelled FROM outcomes WHERE outcome = 'cancelled') ON cancelled = answer_trace_id
+  FROM read
+  LEFT JOIN (SELECT trace_id AS cancelled FROM outcomes WHERE outcome = 'cancelled') ON cancelled = answer_trace_id
 ),
 -- What is sent again and again is sent by a program.
 sent AS (
