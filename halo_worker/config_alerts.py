@@ -30,7 +30,7 @@ class AlertConfig(Section):
     rules: list[str] = Field(
         default_factory=list,
         description="Only these detectors; empty: all that can alert and judge each trace by itself. "
-        "One that compares traces with each other reads the whole window at each look.",
+        "One that compares traces with each other compares them with those of the last report.",
     )
     categories: list[str] = Field(default_factory=list, description="Only failure modes of these categories.")
     min_severity: Literal["low", "medium", "high", "critical"] = Field(

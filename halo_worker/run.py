@@ -13,6 +13,7 @@ from pathlib import Path
 from halo_receiver import permissions
 from halo_worker import assembly, inputs, issues, window_reader
 from halo_worker.analysis import analyst, detectors, evidence, expectations, identities, learned_detectors, page_data
+from halo_worker.analysis.detectors import baselines, tables
 from halo_worker.analysis.draft import Draft
 from halo_worker.analysis.exclusions import Exclusions
 from halo_worker.analysis.work import Progress, Work
@@ -160,6 +161,7 @@ def run(current: Settings, request: Request, *, now_ns: int) -> Result:
             SCENE_FILE: staged.model_dump_json() + "\n",
             **briefs.files(report.findings),
             **labelled.files(draft.labels, assembled.affected),
+            **baselines.files(reader, tables.counts()),
         }
     folder = archive.publish(
         report,

@@ -41,6 +41,11 @@ class Known:
     silenced: Collection[str] = ()
     reported: Mapping[str, Counts] = field(default_factory=dict)
     whole: Counts = NOTHING  # for an issue that they do not have: none of so many traces
+    least: Mapping[str, int] = field(default_factory=dict)  # traces that the rule of an issue takes
+
+    def enough(self, config: AlertConfig, issue_id: str, counted: Counts) -> bool:
+        """Say whether a window holds as many affected traces as the alert and the rule want."""
+        return counted.traces >= max(config.least, self.least.get(issue_id, 1))
 
 
 class Finding(NamedTuple):
@@ -122,7 +127,7 @@ def _new(config: AlertConfig, looks: Sequence[Look], known: Known, every: Sequen
             yield Finding(issue_id, _in_window(config, looks, issue_id))
         elif issue_id not in known.issues and issue_id not in told:
             seen = _in_window(config, looks, issue_id)
-            if seen.traces >= config.least:
+            if known.enough(config, issue_id, seen):
                 yield Finding(issue_id, seen)
 
 
@@ -131,7 +136,7 @@ def _regressed(config: AlertConfig, looks: Sequence[Look], known: Known, every: 
     told = {one.opened.issue_id: one.opened.at_ns for one in every}
     for issue_id in _seen(looks[-1]):
         seen, resolved = _in_window(config, looks, issue_id), known.resolved.get(issue_id)
-        again = resolved is not None and told.get(issue_id, 0) <= resolved and seen.traces >= config.least
+        again = resolved is not None and told.get(issue_id, 0) <= resolved and known.enough(config, issue_id, seen)
         if issue_id in open_ or again:
             yield Finding(issue_id, seen)
 
@@ -151,7 +156,7 @@ def _rate(config: AlertConfig, looks: Sequence[Look], known: Known, every: Seque
         else:
             before = _before(compared, issue_id, known)
             level = FALSE_ALARMS / counts
-        if here.traces < config.least or not before.of or here.rate <= before.rate * (1 + CHANGED_BY):
+        if not known.enough(config, issue_id, here) or not before.of or here.rate <= before.rate * (1 + CHANGED_BY):
             continue
         p = fisher_exact(here.traces, here.of - here.traces, before.traces, before.of - before.traces)
         if p < level:

@@ -1,7 +1,8 @@
 """Which detectors an alert may trust: those that are right in nine of ten hits.
 
-One of scope `group` compares traces with each other, which a few minutes hold too few of: an alert that names it reads
-its whole `window` at each look. Rules that compare with a baseline (latency, cost, tokens) are not certain enough.
+One of scope `group` compares traces with each other, which a few minutes hold too few of. It is watched where an alert
+names it: those of halo compare with the counts of the last report (`detectors.baselines`), and are then as certain as
+the person who named them wants. For those of a user an alert reads its whole `window` at each look.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from halo_worker.analysis import calibration
-from halo_worker.analysis.detectors import DETECTORS, REPLACED, Unit, rules
+from halo_worker.analysis.detectors import DETECTORS, REPLACED, Unit, rules, tables
 from halo_worker.config import Settings
 from halo_worker.config_alerts import AlertConfig
 from halo_worker.errors import ConfigError
@@ -22,9 +23,14 @@ CERTAIN = 0.9  # how often a detector must be right
 def why_not(unit: Unit) -> str | None:
     """Say why no alert can use a detector; None where one can."""
     certain = calibration.certainty(unit.name, unit.confidence)
-    if certain < CERTAIN:
+    if certain < CERTAIN and not is_compared(unit):
         return f"is right in {certain:.0%} of its hits, and alerts take {CERTAIN:.0%}: reports tell of it"
     return None
+
+
+def is_compared(unit: Unit) -> bool:
+    """Say whether a detector is one of halo's that compares traces with the counts of the last report."""
+    return unit.scope == "group" and unit in DETECTORS and not tables.read_by([unit.sql]).isdisjoint(tables.counts())
 
 
 @cache
@@ -50,9 +56,14 @@ def wanted(config: AlertConfig, among: Mapping[str, Unit]) -> dict[str, Unit]:
     }
 
 
-def compares(config: AlertConfig, among: Mapping[str, Unit]) -> bool:
-    """Say whether an alert has a rule that compares traces with each other."""
-    return any(unit.scope != "trace" for unit in wanted(config, among).values())
+def reads_window(units: Mapping[str, Unit]) -> bool:
+    """Say whether one of these is a user's that compares traces with each other: what with, only its SQL knows."""
+    return any(unit.scope == "group" and unit not in DETECTORS for unit in units.values())
+
+
+def compared(units: Mapping[str, Unit]) -> list[str]:
+    """Return the names of those that compare with the counts of the last report."""
+    return [name for name, unit in units.items() if is_compared(unit)]
 
 
 def check(current: Settings) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from halo_worker.alerts.journal import Look
 from halo_worker.analysis import detectors, overview
 from halo_worker.analysis.decision_scope import traces_since
 from halo_worker.analysis.detectors import Own, Unit
+from halo_worker.analysis.detectors.baselines import Baselines
 from halo_worker.analysis.detectors.own import Ran
 from halo_worker.analysis.draft import DraftFinding
 from halo_worker.analysis.exclusions import Exclusions
@@ -41,6 +42,11 @@ class Found:
     units: Mapping[str, Unit]
     ran: Ran
 
+    @property
+    def least(self) -> dict[str, int]:
+        """The traces that each issue takes, by its rule."""
+        return {issue_id: self.units[draft.detector_name].min_traces for issue_id, draft in self.drafts.items()}
+
 
 def open_window(current: Settings, window: Window, *, unsettled: bool = True) -> Reader:
     """Open the traces that settled in a window, and those that have not and of which something arrived in it."""
@@ -58,14 +64,25 @@ def open_window(current: Settings, window: Window, *, unsettled: bool = True) ->
     )
 
 
-def find(reader: Reader, current: Settings, units: Mapping[str, Unit], known: IssueMemory, work_dir: Path) -> Found:
-    """Run the rules. Makes the tables that they read, and leaves out hits that people called wrong."""
-    if not reader.query("SELECT count(*) AS n FROM memory.main._chosen")[0]["n"]:
+def find(
+    reader: Reader,
+    current: Settings,
+    units: Mapping[str, Unit],
+    known: IssueMemory,
+    work_dir: Path,
+    earlier: Baselines | None = None,
+) -> Found:
+    """Run the rules. Makes the tables that they read, and leaves out hits that people called wrong.
+
+    `earlier` are the counts of the last report, with which rules compare that look at more than one trace. The least
+    traces of a finding are those of an alert's window, which `decide` counts, not of one look.
+    """
+    if not units or not reader.query("SELECT count(*) AS n FROM memory.main._chosen")[0]["n"]:
         return Found({}, units, Ran())  # nothing to count: a pass over nothing takes half a second
-    ours = [unit for unit in units.values() if unit in detectors.DETECTORS]
-    strangers = sorted({Path(unit.path) for unit in units.values() if unit not in ours})
+    ours = [replace(unit, min_traces=1) for unit in units.values() if unit in detectors.DETECTORS]
+    strangers = sorted({Path(unit.path) for unit in units.values() if unit not in detectors.DETECTORS})
     own = Own(strangers, frozenset(current.detectors.mute), work_dir, 1) if strangers else None
-    drafts, ran = detectors.every_finding(reader, Exclusions(known), own, ours)
+    drafts, ran = detectors.every_finding(reader, Exclusions(known), own, ours, earlier=earlier)
     named = [draft for draft in drafts if draft.detector_name in units]
     return Found({identity(draft, known)[0]: draft for draft in joined(named, known)}, units, ran)
 
@@ -94,6 +111,8 @@ def looks(
 def _settled(reader: Reader, config: AlertConfig) -> dict[str, int | None]:
     """Return the traces that an alert is about, and when each settled; None of those that have not."""
     conditions, given = ["true"], []
+    if config.agents or config.services:
+        overview.dimensions(reader)
     for dimension, values in (("agent", config.agents), ("service", config.services)):
         if values:
             given.append(values)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from halo_worker import issues
+from halo_worker.alerts import eligible
 from halo_worker.alerts.conditions import nanoseconds
 from halo_worker.alerts.journal import Journal, Look, alerts_dir, episodes
+from halo_worker.alerts.watch import last_counts
 from halo_worker.config import Settings
 from halo_worker.moments import human_duration
 from halo_worker.report import formats
@@ -29,6 +32,9 @@ def of_one(current: Settings, name: str, now_ns: int) -> tuple[bool, str]:
     going = sum(one.is_open for one in episodes(looks))
     to = f", to {', '.join(config.sinks)}" if config.sinks else ", to no sink: 'halo alerts' lists its episodes"
     says = f"{config.when}, every {config.every}{to}; {formats.plural(going, 'episode')} open"
+    waits = eligible.compared(eligible.wanted(config, eligible.units(current)))
+    if waits and last_counts(issues.archive(current)) is None:
+        says += f"; until there is a report to compare with, not: {', '.join(waits)}"
     return _on_time(looks, nanoseconds(config.every), now_ns), f"{says}; {_last(looks, now_ns)}"
 
 

@@ -18,6 +18,8 @@ from halo_worker.alerts.conditions import Decided, Known, decide, nanoseconds
 from halo_worker.alerts.journal import Event, Journal, Look, alerts_dir
 from halo_worker.alerts.look import find, looks, open_window
 from halo_worker.alerts.sealed import Sealing
+from halo_worker.analysis.detectors import Unit, baselines
+from halo_worker.analysis.detectors.baselines import Baselines
 from halo_worker.config import Settings
 from halo_worker.config_alerts import AlertConfig
 from halo_worker.delivery.courier import Courier, Delivery
@@ -66,6 +68,7 @@ class Watch:
         for look in self._journal.read():
             self._looks.setdefault(look.alert, []).append(look)
         self._attempted: dict[str, int] = {}
+        self._waits = False  # rules that compare have nothing yet to compare with
 
     def planned(self, now_ns: int) -> list[str]:
         """Return the alerts whose time has come: multiples of `every` since the Unix epoch."""
@@ -114,19 +117,21 @@ class Watch:
         memory = issues.open_memory(archive)
         usable = eligible.units(current)
         configs = {name: current.alerts[name] for name in due.names}
-        units = {key: unit for config in configs.values() for key, unit in eligible.wanted(config, usable).items()}
-        compared = [nanoseconds(config.window) for config in configs.values() if eligible.compares(config, usable)]
+        wanted = {name: eligible.wanted(config, usable) for name, config in configs.items()}
+        units = {key: unit for rules in wanted.values() for key, unit in rules.items()}
+        earlier = self._baselines(archive, units)
+        whole = [nanoseconds(configs[name].window) for name, rules in wanted.items() if eligible.reads_window(rules)]
         edges = (due.window.start_ns, due.window.end_ns)
-        read = Window(min(edges[0], edges[1] - max(compared, default=0)), edges[1])
+        read = Window(min(edges[0], edges[1] - max(whole, default=0)), edges[1])
         with (
             open_window(current, read) as reader,
             tempfile.TemporaryDirectory(prefix="halo-") as folder,
         ):
-            found = find(reader, current, units, memory, Path(folder))
+            found = find(reader, current, units, memory, Path(folder), earlier)
             seen = [looks(reader, found, name, config, memory, edges)[0] for name, config in configs.items()]
             recorded = decided(
-                current, seen, self._looks, known_of(memory, archive), self._first,
-                lambda wanted: messages.reported(reader, found, wanted, memory, read),
+                current, seen, self._looks, replace(known_of(memory, archive), least=found.least), self._first,
+                lambda begins: messages.reported(reader, found, begins, memory, read),
             )  # fmt: skip
         told: list[Delivery] = []
         for look in recorded:
@@ -138,6 +143,19 @@ class Watch:
                 self._say(f"alert {event.what}", alert=look.alert, issue=event.issue_id, episode=event.episode)
                 told += self._deliver(look.alert, event)
         return told
+
+    def _baselines(self, archive: Archive, units: dict[str, Unit]) -> Baselines | None:
+        """Return the counts of the last report; without any, take out the rules that compare with them, and say so."""
+        compared = eligible.compared(units)
+        if not compared:
+            return None
+        if (found := last_counts(archive)) is None:
+            for name in compared:
+                del units[name]
+            if not self._waits:
+                self._say("alerts wait for a report to compare with", rules=", ".join(compared))
+        self._waits = found is None
+        return found
 
     def _first(self, event: Event) -> Report | None:
         """Return the message with which an episode began."""
@@ -215,14 +233,22 @@ def known_of(memory: IssueMemory, archive: Archive) -> Known:
         if issue.state == "resolved":
             decision = issue.standing.resolved
             resolved[issue_id] = decision.at_ns if decision else issue.history[-1].end_ns
-    newest = [one for one in archive.reports(newest=MAX_POOLED)[0] if one.is_remembered]
     return Known(
         {*memory.issues, *memory.others, *memory.continued},
         resolved,
         {issue_id for issue_id, issue in (memory.issues | memory.others).items() if issue.state in ("muted", "wrong")},
         {issue_id: _counts(issue.history[-MAX_POOLED:]) for issue_id, issue in memory.issues.items() if issue.history},
-        Counts(0, sum(report.totals.traces for report in newest)),
+        Counts(0, sum(report.totals.traces for report in _newest(archive))),
     )
+
+
+def last_counts(archive: Archive) -> Baselines | None:
+    """Return the counts of the last report that is remembered and kept any."""
+    return baselines.last(archive.directory / report.id for report in _newest(archive))
+
+
+def _newest(archive: Archive) -> list[Report]:
+    return [one for one in archive.reports(newest=MAX_POOLED)[0] if one.is_remembered]
 
 
 def _counts(points: Iterable[Point]) -> Counts:

@@ -18,6 +18,7 @@ from halo_worker.alerts import eligible, sealed, watch
 from halo_worker.alerts.conditions import Known, decide
 from halo_worker.alerts.journal import Event, Journal, Look, alerts_dir, episodes, shortened
 from halo_worker.alerts.sealed import Sealing
+from halo_worker.alerts.standing import of_one
 from halo_worker.alerts.watch import Watch
 from halo_worker.analysis.detectors import DETECTORS, Unit, examples, trial
 from halo_worker.config import Settings, load_settings
@@ -309,26 +310,57 @@ def test_a_look_finds_what_a_report_finds_of_the_same_rules(tmp_path: Path) -> N
     assert found(usable) == whole
 
 
-def test_a_rule_that_compares_traces_reads_the_window_and_counts_what_is_new(tmp_path: Path) -> None:
-    """Whether outputs are captured at all is told by the traces of the looks before."""
-    more = 'every = "10m"\nwindow = "30m"\nrules = ["empty_answer"]'
-    current = settings(tmp_path, "new", more)
-    worker = Worker(current).at(5 * MINUTE)
-    for at, traces, answer in ((26, 40, "done"), (36, 3, "")):
-        rows = []
-        for number in range(traces):
-            trace = f"{nano(at * MINUTE) // SECOND:016x}{number:016x}"
-            model = _span(trace, 1, nano(at * MINUTE), name="chat", kind="LLM", tool="")
-            model["attributes"] = {"openinference.span.kind": "LLM"} | ({"output.value": answer} if answer else {})
-            rows += [_span(trace, 0, nano(at * MINUTE), name="agent", kind="AGENT", tool=""), model]
-        file = str(write(iter(rows), tmp_path / f"{at}.jsonl"))
-        inputs.import_files(
-            [file], current.store.data_dir, now_ns=nano(at * MINUTE), arrival="span-time", say=lambda _: None
-        )
-        worker.at((at + 6) * MINUTE)
+def compared(folder: Path, rule: str) -> Worker:
+    return Worker(settings(folder, "new", f'every = "10m"\nwindow = "30m"\nrules = ["{rule}"]'))
+
+
+def arrives(worker: Worker, at: int, traces: int, answer: str = "done", seconds: int = 1) -> None:
+    """Store traces of one model call that end at a minute, and look when they have settled."""
+    rows, end = [], nano(at * MINUTE)
+    for number in range(traces):
+        trace = f"{end // SECOND:016x}{number:016x}"
+        model = _span(trace, 1, end, name="chat", kind="LLM", tool="")
+        model["attributes"] = {"openinference.span.kind": "LLM"} | ({"output.value": answer} if answer else {})
+        model["start_time"] = iso_nano(end - seconds * SECOND)
+        rows += [_span(trace, 0, end, name="agent", kind="AGENT", tool=""), model]
+    data = worker.current.store.data_dir
+    file = str(write(iter(rows), data.parent / f"{at}.jsonl"))
+    inputs.import_files([file], data, now_ns=end, arrival="span-time", say=lambda _: None)
+    worker.at((at + 6) * MINUTE)
+
+
+def reported(worker: Worker, until: int) -> None:
+    """Publish a report of the minutes until then, and take away what it read."""
+    run.run(worker.current, _by_hand(0, until * MINUTE), now_ns=nano(until * MINUTE))
+    for segment in (worker.current.store.data_dir / "segments").glob("*.duckdb"):
+        segment.unlink()
+
+
+def test_a_rule_that_compares_traces_compares_new_ones_with_the_last_report(tmp_path: Path) -> None:
+    """Whether outputs are captured at all is told by its traces, which nobody reads again."""
+    worker = compared(tmp_path, "empty_answer")
+    arrives(worker, 6, 1)
+    arrives(worker, 16, 40)
+    reported(worker, 30)
+    arrives(worker, 36, 2, "")
+    arrives(worker, 46, 1, "")
     [(what, says)] = worker.said_in
-    assert (what, "3 of 43 traces in 30m" in says) == ("opened", True), says
-    assert [sum(look.found.values()) for look in Journal(alerts_dir(current)).read()] == [0, 0, 3]
+    assert (what, "3 of 3 traces in 30m" in says) == ("opened", True), says
+    assert worker.said == ["alerts wait for a report to compare with", "alert opened"]
+    assert [sum(look.found.values()) for look in Journal(alerts_dir(worker.current)).read()] == [0, 0, 2, 1]
+
+
+def test_a_shift_is_told_of_new_traces_and_the_counts_of_the_last_report(tmp_path: Path) -> None:
+    worker = compared(tmp_path, "latency_shift")
+    arrives(worker, 6, 40)
+    assert "until there is a report to compare with, not: latency_shift" in of_one(worker.current, "broken", 0)[1]
+    reported(worker, 30)
+    assert "until" not in of_one(worker.current, "broken", 0)[1]
+    arrives(worker, 36, 12)
+    assert not worker.sent, "as fast as before"
+    arrives(worker, 46, 12, seconds=4)
+    [(what, says)] = worker.said_in
+    assert (what, "is slower with" in says, "12 of 24 traces in 30m" in says) == ("opened", True, True), says
 
 
 def test_the_settings_of_the_documentation_can_be_watched(tmp_path: Path) -> None:
@@ -358,7 +390,7 @@ def test_rules_that_look_at_traces_before_they_settle_name_in_a_part_what_they_n
     ("more", "says", "hint"),
     [
         ('rules = ["error_timout"]', "there is no detector 'error_timout'", "did you mean 'error_timeout'?"),
-        ('rules = ["latency_shift"]', "'latency_shift' is right in 80%", "alerts can use: "),
+        ('rules = ["unusual_tool"]', "'unusual_tool' is right in 70%", "alerts can use: "),
         ('rules = ["answer_from_memory"]', "'answer_from_memory' is right in ", "alerts can use: "),
         ('categories = ["Timeout Isues"]', "no rule of an alert has 'Timeout Isues'", "did you mean 'Timeout Issues'?"),
         ('every = "10s"', "every = '10s' is shorter than a minute", ""),

@@ -14,6 +14,7 @@ from dataclasses import replace
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import calibration
 from halo_worker.analysis.detectors import blame, capture, quotes, reasons, rules, trial
+from halo_worker.analysis.detectors.baselines import Baselines
 from halo_worker.analysis.detectors.detector import Unit
 from halo_worker.analysis.detectors.own import Own, Ran
 from halo_worker.analysis.detectors.own import run as run_own
@@ -34,7 +35,7 @@ KEY_CHARACTERS = 200  # of a key inside of a text
 USUAL_SUBJECT = 0.8  # share of the sightings, from which a title names their subject alone
 OURS = ("an agent", "the agent", "a tool")  # subjects that detectors name themselves, not traces
 
-Prepare = Callable[[Reader], frozenset[str]]  # makes the tables of a window; returns the detectors that have run
+Prepare = Callable[[Reader], frozenset[str]]  # makes the tables of a window; returns the detectors that need not run
 
 _FILLED = re.compile(r"\{(subject|key|what)\}")
 
@@ -82,12 +83,14 @@ def every_finding(
     own: Own | None = None,
     only: Sequence[Unit] | None = None,
     step: Callable[[str], None] = lambda _: None,
+    earlier: Baselines | None = None,
 ) -> tuple[list[DraftFinding], Ran]:
     """Return all that the detectors find in the window, however rare, and which ran; quotes are not yet proven.
 
-    Makes the tables of `run_detectors`; with `only`, some of halo's own, those that these read.
+    Makes the tables of `run_detectors`; with `only`, some of halo's own, those that these read. With `earlier`, rules
+    that compare traces compare them with those counts as well.
     """
-    ran = _run(reader, own, only, step)
+    ran = _run(reader, own, only, step, earlier=earlier)
     return _found(reader, ran.units, exclusions), ran
 
 
@@ -97,17 +100,16 @@ def _run(
     only: Sequence[Unit] | None = None,
     step: Callable[[str], None] = lambda _: None,
     prepare: Prepare | None = None,
+    earlier: Baselines | None = None,
 ) -> Ran:
     """Make `_blamed` from the hits of detectors; return which ran, and why others did not."""
     with_own = own is not None and bool(own.paths)  # whose rules may read any table
     step("preparing the tables of the window")
-    ran_before = prepare(reader) if prepare is not None else frozenset()
-    if prepare is None:
-        trial.prepare(reader, None if with_own else only)
+    over = prepare(reader) if prepare else trial.prepare(reader, None if with_own else only, earlier)
     among = DETECTORS if only is None else only
     units = [unit for unit in among if own is None or unit.name not in own.mute]
     for number, unit in enumerate(units, 1):
-        if unit.name not in ran_before:
+        if unit.name not in over:
             step(f"detector {number} of {len(units)}: {unit.name}")
             trial.insert(reader, unit)
     ran = Ran() if own is None else run_own(reader, own)
@@ -219,7 +221,7 @@ def _finding(unit: Unit, row: dict[str, object], why: reasons.Reasons) -> DraftF
     words = {
         "subject": shown if alone else f"{shown} (and {others} more)",
         "key": named(str(row["key"]), KEY_CHARACTERS),
-        "what": unit.what.get(str(row["key"])) or unit.what.get(last) or named(last, KEY_CHARACTERS),
+        "what": unit.what.get(str(row["key"]), unit.what.get(last, named(last, KEY_CHARACTERS))),
     }
 
     def fill(text: str) -> str:

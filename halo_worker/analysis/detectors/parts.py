@@ -21,16 +21,14 @@ from halo_worker.analysis.lexicon.files import quoted
 OF_A_TRACE: frozenset[tables.Item] = frozenset(
     {
         "steps", "measures", "baseline_bins", "nested", "sub_runs", "calls", "told_results", "results", "result_texts",
-        "failed_results", "failed_steps", "good_work", "other_ways", "failures", "errors", same_call.innermost,
-        final_answer.prepare, "answers", "replies", "asides", "judging", "turns", "actions", claims.prepare, "claims",
-        "dropped_plans", "requests", endings.acts, "failed_work",
+        "failed_results", "failed_steps", "tool_counts", "output_counts", "root_counts", "good_work", "other_ways",
+        "failures", "errors", same_call.innermost, final_answer.prepare, "answers", "passed_on", "replies", "asides",
+        "judging", "turns", "actions", claims.prepare, "claims", "dropped_plans", "requests", endings.acts,
+        "failed_work",
     }
 )  # fmt: skip
 # Of tables whose rows are not those of one trace: how the rows of the parts become those of the window.
-_TOGETHER = {
-    "result_texts": "SELECT DISTINCT * FROM ({rows})",
-    "baseline_bins": "SELECT measure, service, agent, what, bin, sum(n)::BIGINT AS n FROM ({rows}) GROUP BY ALL",
-}
+_TOGETHER = {"result_texts": "SELECT DISTINCT * FROM ({rows})"}
 _CHANGED = ("_hits",)  # tables to which rows are added afterwards
 
 
@@ -53,7 +51,7 @@ def work(reader: Reader, counts: window_counts.Counts, mute: frozenset[str] = fr
     window_counts.put(reader, counts)
     overview.build(reader)
     reader.connection.execute(trial.HITS)
-    tables.prepare(reader, _every(), make=OF_A_TRACE.__contains__)
+    tables.prepare(reader, _every(), OF_A_TRACE.__contains__)
     for unit in rules.built_in():
         if separable(unit) and unit.name not in mute:
             trial.insert(reader, unit)
@@ -70,7 +68,7 @@ def joined(files: Sequence[Path]) -> Callable[[Reader], frozenset[str]]:
     def prepare(reader: Reader) -> frozenset[str]:
         join(reader, files)
         outcomes.prepare(reader)
-        tables.prepare(reader, _every(), make=lambda item: item not in OF_A_TRACE or _is_view(item))
+        tables.prepare(reader, _every(), lambda item: item not in OF_A_TRACE or _is_view(item))
         return frozenset(unit.name for unit in rules.built_in() if separable(unit))
 
     return prepare

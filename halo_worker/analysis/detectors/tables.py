@@ -16,19 +16,21 @@ from typing import Literal
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import lexicon, outcomes, same_call
 from halo_worker.analysis.detectors import arguments, claims, endings, final_answer, windows
+from halo_worker.analysis.detectors.baselines import Baselines
 
-Kind = Literal["view", "table", "scratch"]
+Kind = Literal["view", "table", "scratch", "counts"]
 
 Item = str | Callable[[Reader], None]
 
 # A table after those it reads, and what Python makes before those that show it.
 ORDER: tuple[Item, ...] = (
     "steps", "measures", "baseline_bins", "baselines", "nested", "sub_runs", "calls", "told_results", "results",
-    "result_texts", "failed_results", "failed_steps", "good_work", "other_ways", "failures",
+    "result_texts", "failed_results", "failed_steps", "tool_counts",
+    "output_counts", "root_counts", "good_work", "other_ways", "failures",
     "errors",
-    same_call.innermost, final_answer.prepare, "answers", "replies", "asides", "judging", "turns", "outcomes",
-    "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests", "request_forms",
-    "rootless", "damaged_arguments", "damaged_calls", "long_inputs", "outliers", "shifts",
+    same_call.innermost, final_answer.prepare, "answers", "passed_on", "replies", "asides", "judging", "turns",
+    "outcomes", "services_with_tools", "actions", claims.prepare, "claims", "dropped_plans", "requests",
+    "request_forms", "rootless", "damaged_arguments", "damaged_calls", "long_inputs", "untimed", "outliers", "shifts",
     "shifted_calls", windows.prepare, "context_windows",
     arguments.prepare, "schema_violations", "schema_enums", "schema_described",
     endings.acts, endings.prepare, outcomes.by_structure, "endings", "failed_work", "unserved_work", "hits",
@@ -38,7 +40,7 @@ ORDER: tuple[Item, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One of them. `scratch`: a table as large as the window."""
+    """One of them. `scratch`: a table as large as the window; `counts`: one whose rows add up, also over windows."""
 
     name: str
     about: str
@@ -51,6 +53,11 @@ class Table:
 def known() -> dict[str, Table]:
     """Return the analysis tables by name, in the order they are made."""
     return {item: _read(item) for item in ORDER if isinstance(item, str)}
+
+
+def counts() -> list[str]:
+    """Return the names of the tables whose rows add up: what a report keeps for later windows (`baselines`)."""
+    return [name for name, table in known().items() if table.kind == "counts"]
 
 
 def _text(file: str) -> str:
@@ -97,26 +104,50 @@ def read_by(statements: Iterable[str]) -> set[str]:
     return found
 
 
-def prepare(reader: Reader, only: Iterable[str], make: Callable[[Item], bool] = lambda _: True) -> None:
+def prepare(reader: Reader, only: Iterable[str], missing: Callable[[Item], bool] = lambda _: True) -> None:
     """Make the analysis tables and the macros that statements read, those of the rules that will run.
 
-    Needs what `overview.prepare` makes. `make` says which tables are not there yet.
+    Needs what `overview.prepare` makes. `missing` says which tables are not there yet.
     """
     rules = list(only)
-    wanted = read_by(rules)
-    read = [*rules, *(known()[name].sql for name in wanted), *_OF_PYTHON, _text("macros.sql")]
+    define(reader, rules)
+    make(reader, rules, missing)
+
+
+def define(reader: Reader, rules: Iterable[str]) -> None:
+    """Make the macros that statements, and the tables that these read, are written with."""
+    statements = list(rules)
+    read = [*statements, *(known()[name].sql for name in read_by(statements)), *_OF_PYTHON, _text("macros.sql")]
     named = set(_NAME.findall(" ".join(read)))
     for statement in macros():
         if (name := _MACRO.match(statement)) is None or name[1] in named:
             reader.connection.execute(statement)
+
+
+def make(
+    reader: Reader,
+    rules: Iterable[str],
+    missing: Callable[[Item], bool] = lambda _: True,
+    earlier: Baselines | None = None,
+) -> set[Item]:
+    """Make the tables that statements read; return what was made. Needs their macros.
+
+    To tables of counts the rows of `earlier` are added.
+    """
+    wanted = read_by(rules)
+    done: set[Item] = set()
     for item in ORDER:
         made = (item,) if isinstance(item, str) else _MADE_FOR[item][0]
-        if wanted.isdisjoint(made) or not make(item):
+        if wanted.isdisjoint(made) or not missing(item):
             continue
-        if isinstance(item, str):
-            _make(reader, known()[item])
-        else:
+        done.add(item)
+        if not isinstance(item, str):
             item(reader)
+            continue
+        _make(reader, known()[item])
+        if earlier is not None:
+            earlier.add(reader, item)
+    return done
 
 
 @cache
@@ -130,4 +161,5 @@ def _make(reader: Reader, table: Table) -> None:
     if table.kind == "scratch":
         reader.scratch.table(table.name, table.sql)
     else:
-        execute(f"CREATE OR REPLACE TEMP {table.kind.upper()} {table.name} AS {table.sql}")
+        kind = "VIEW" if table.kind == "view" else "TABLE"
+        execute(f"CREATE OR REPLACE TEMP {kind} {table.name} AS {table.sql}")

@@ -144,6 +144,32 @@ def test_labels_of_one_window_are_known_in_the_next_with_the_issue_that_each_bec
     ]  # fmt: skip
 
 
+def test_a_window_that_overlaps_the_last_one_asks_only_for_its_new_traces(halo_run: Run) -> None:
+    """What was judged before is answered from the cache, and its findings go on beside those of the new traces."""
+
+    def both(request: Request) -> Say:
+        if trace_id(1001) in request.last:
+            labels = [label("S3", "over it again", "refund 1001 exceeds the limit", "Tool Selection Errors")]
+            return Say(json.dumps({"outcome": "wrong", "labels": labels}))
+        return reader(request)
+
+    def judged() -> set[int]:
+        asked = [one.last for one in halo_run.requests if "Readers judged" not in one.last]
+        return {n for n in (*range(6), 40, 1000, 1001) if any(trace_id(n) in text for text in asked)}
+
+    first = halo_run(both, route="judge", remember=True)
+    assert judged() == {*range(6), 40}
+    more = write(ordinary(2, first=1000, failing=[1001]), halo_run.file.with_name("more.jsonl"))
+    second = halo_run(both, route="judge", remember=True, files=[more])
+    assert judged() == {1000, 1001}
+    assert second["coverage"]["traces_examined"] == 9
+    assert found(second)["Instruction Non-compliance"] == [(trace_id(40), span_id(40, 3))]
+    spans = {(ref["trace_id"], ref["span_id"]) for one in second["findings"] for ref in one["affected"]}
+    assert {(trace_id(3), span_id(3, 2)), (trace_id(1001), span_id(1001, 2))} <= spans
+    issues = [{one["issue_id"] for one in report["findings"] if one["source"] == "rlm"} for report in (first, second)]
+    assert issues[0] <= issues[1]
+
+
 def test_a_broken_expectation_is_a_finding_of_its_own_with_and_without_a_model(halo_run: Run, tmp_path: Path) -> None:
     file = tmp_path / "EXPECTATIONS.md"
     sql = "SELECT trace_id, span_id FROM spans WHERE status_message LIKE '%exceeds the limit%'"

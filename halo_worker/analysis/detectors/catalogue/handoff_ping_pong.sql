@@ -18,7 +18,7 @@ validation = "No trace should have more than two hand-offs between the same agen
 source = "MAST 1.3 step repetition, 2.1 conversation reset"
 limits = "needs agent names on agent spans, or hand-off tools; a supervisor whose workers use tools is left alone"
 ---
-WITH turns AS (
+WITH taken AS (
   SELECT trace_id, span_id, name, start_time, agent_name AS who FROM steps WHERE span_type = 'agent'
     AND agent_name IS NOT NULL
   UNION ALL
@@ -27,13 +27,13 @@ WITH turns AS (
     AND trace_id NOT IN (SELECT trace_id FROM steps WHERE span_type = 'agent' GROUP BY trace_id
       HAVING count(DISTINCT agent_name) > 1)
 ),
-long AS (SELECT trace_id FROM turns GROUP BY trace_id HAVING count(*) >= 6),
+long AS (SELECT trace_id FROM taken GROUP BY trace_id HAVING count(*) >= 6),
 stepped AS (
   SELECT trace_id, span_id, name, start_time, who, lag(who, 1) OVER w AS b1, lag(who, 2) OVER w AS b2,
     lag(who, 3) OVER w AS b3, lag(who, 4) OVER w AS b4, lag(who, 5) OVER w AS b5, lag(who, 6) OVER w AS b6,
     lag(who, 7) OVER w AS b7, lag(who, 8) OVER w AS b8,
     lag(start_time, 5) OVER w AS began
-  FROM turns SEMI JOIN long USING (trace_id) WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
+  FROM taken SEMI JOIN long USING (trace_id) WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
 ),
 rounds AS (
   SELECT trace_id, span_id, name, start_time, began,

@@ -29,19 +29,17 @@ WITH whole AS (
   WHERE len(tools_offered) > 0 AND trace_id IN (SELECT trace_id FROM calls
     WHERE coalesce(len(tools_offered), 0) = 0) GROUP BY ALL
 ),
-ran AS (SELECT DISTINCT service_name, tool_name FROM steps ANTI JOIN failed_steps b USING (trace_id, span_id)
-  WHERE span_type = 'tool' AND NOT failed AND tool_name IS NOT NULL),
+tools AS (SELECT service_name, tool, sum(asked) AS asked, sum(traces) AS traces, sum(of_traces) AS of_traces,
+  sum(ran) AS ran FROM tool_counts GROUP BY ALL),
+ran AS (SELECT service_name, tool AS tool_name FROM tools WHERE ran > 0),
 covered AS (
-  SELECT c.service_name FROM calls c LEFT JOIN ran ON ran.service_name = c.service_name
-    AND ran.tool_name = c.call_name
-  WHERE NOT ends_run(coalesce(c.call_name, '')) GROUP BY c.service_name
-  HAVING count(ran.tool_name) >= 20 AND count(ran.tool_name) >= 0.9 * count(*)
+  SELECT service_name FROM tools WHERE NOT ends_run(tool) GROUP BY service_name
+  HAVING sum(asked) FILTER (ran > 0) >= 20 AND sum(asked) FILTER (ran > 0) >= 0.9 * sum(asked)
 ),
 common AS (
-  SELECT service_name, call_name FROM (SELECT service_name, call_name, count(DISTINCT trace_id) AS n FROM calls
-    GROUP BY ALL)
-  JOIN (SELECT service_name, count(DISTINCT trace_id) AS all_ FROM calls GROUP BY ALL) USING (service_name)
-    WHERE n >= 20 AND n >= 0.1 * all_
+  SELECT service_name, tool AS call_name FROM tools
+  JOIN (SELECT service_name, of_traces AS all_ FROM tools WHERE tool = '') USING (service_name)
+  WHERE traces >= 20 AND traces >= 0.1 * all_
 ),
 denied AS (
   SELECT s.trace_id, s.span_id, s.tool_call_id, s.work AS called FROM (FROM failed_results WHERE NOT told) b
@@ -69,6 +67,8 @@ answered AS (
   SELECT DISTINCT service_name, tool_name AS call_name FROM steps
   WHERE span_type = 'tool' AND output_length > 0 AND (service_name, tool_name) IN (
     SELECT (service_name, call_name) FROM unlisted) AND NOT denies_tool(output_head)
+  UNION
+  SELECT service_name, tool FROM tool_counts WHERE earlier AND ran > 0
 )
 SELECT call_name AS key, call_name AS subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
   s.name AS quote

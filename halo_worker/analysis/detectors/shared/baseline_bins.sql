@@ -1,6 +1,6 @@
 ---
 about = "How many calls lie in each bin of a measure."
-kind = "table"
+kind = "counts"
 
 [columns]
 measure = "as in measures"
@@ -9,5 +9,6 @@ agent = "as in measures"
 what = "as in measures"
 bin = "as in measures"
 n = "calls"
+earlier = "as in tool_counts"
 ---
-SELECT measure, service, agent, what, bin, count(*) AS n FROM measures GROUP BY ALL
+SELECT measure, service, agent, what, bin, count(*) AS n, false AS earlier FROM measures GROUP BY ALL

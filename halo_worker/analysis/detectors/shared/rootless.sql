@@ -12,7 +12,7 @@ WITH rooted AS (
   FROM steps WHERE span_type IS NOT NULL OR parent_span_id IS NULL GROUP BY trace_id
 ),
 steady AS (
-  SELECT service_name FROM rooted GROUP BY ALL HAVING count(*) >= 20 AND avg(root::INTEGER) >= 0.8
+  SELECT service_name FROM root_counts GROUP BY ALL HAVING sum(traces) >= 20 AND sum(rooted) >= 0.8 * sum(traces)
 ),
 missing AS (
   SELECT trace_id, service_name IN (FROM steady) AS steady FROM rooted WHERE NOT root

@@ -2,7 +2,7 @@
 about = """
 Versions, prompts and days whose calls take twice as much as the others of their service, agent and tool or model, \
 by the ratio of geometric means, and lie above them by a rank test (Mann and Whitney 1947) at 4.5 standard \
-deviations. Eight traces at least, and five calls of others."""
+deviations. Eight traces at least, and five calls of others. Days are also compared with the calls of the last report."""
 kind = "table"
 
 [columns]
@@ -22,6 +22,9 @@ WITH valued AS (
 bins AS (
   SELECT measure, service, agent, what, dimension, value, bin, count(*) AS n, approx_count_distinct(trace_id) AS traces
   FROM valued WHERE value <> '' AND measure IN ('duration', 'first prompt') GROUP BY ALL
+  UNION ALL
+  SELECT measure, service, agent, what, 'day', NULL, bin, n, 0 FROM baseline_bins
+  WHERE earlier AND measure IN ('duration', 'first prompt')
 ),
 ranks AS (
   SELECT *, sum(n) OVER (k ORDER BY bin) - n / 2.0 AS below, sum(n) OVER k AS total, sum(n * bin) OVER k AS all_bins
@@ -33,6 +36,7 @@ ranked AS (
     sum(b.n * r.below) AS rank_sum, sum(b.n * b.bin) / sum(b.n) AS own, sum(b.traces) AS traces,
     (any_value(r.all_bins) - sum(b.n * b.bin)) / nullif(any_value(r.total) - sum(b.n), 0) AS rest
   FROM bins b JOIN ranks r USING (measure, service, agent, what, dimension, bin)
+  WHERE b.value IS NOT NULL
   GROUP BY b.measure, b.service, b.agent, b.what, b.dimension, b.value
 )
 SELECT measure, service, agent, what, dimension, value, exp((own - rest) / 20) AS times FROM ranked
