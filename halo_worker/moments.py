@@ -23,7 +23,10 @@ def moment(text: str) -> int:
     try:
         value = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise ValueError(f"{text!r} is not a time: write ISO-8601, such as 2026-11-24 or 2026-11-24T06:00Z") from None
+        length = f"; '--last {text.strip()}' is that much up to now" if _SPAN.fullmatch(text.strip().lower()) else ""
+        raise ValueError(
+            f"{text!r} is not a time: write ISO-8601, such as 2026-11-24 or 2026-11-24T06:00Z{length}"
+        ) from None
     value = value if value.tzinfo else value.replace(tzinfo=UTC)
     return int(value.timestamp()) * 1_000_000_000 + value.microsecond * 1000
 

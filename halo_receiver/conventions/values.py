@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 _MAX_REPR = 64 * 1024
+_SCALAR_STARTS = frozenset('"-0123456789tfn \t\n\r')  # of JSON
 _INT64 = 2**63
 
 
@@ -71,7 +72,7 @@ def python_repr(value: Any) -> Any:
 
 def unwrapped(value: Any) -> Any:
     """Take the JSON coat off a JSON-encoded scalar (`"\\"text\\""`, `"12"`); objects and lists stay text."""
-    if isinstance(value, str) and value and value[0] not in "{[":
+    if isinstance(value, str) and value[:1] in _SCALAR_STARTS:
         inner = loads(value)
         if inner is not None and not isinstance(inner, (dict, list)):
             return inner

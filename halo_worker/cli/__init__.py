@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from halo_worker.cli.console import Context, fail
-from halo_worker.cli.words import COMMANDS, arguments, unknown
+from halo_worker.cli.words import COMMANDS, arguments, hint_for, unknown
 from halo_worker.errors import HaloError, Interrupted
 
 NO_PROXY = ("no_proxy", "NO_PROXY")
@@ -122,9 +122,7 @@ def _suggest(words: list[str]) -> None:
     if found is None:
         return
     word, near = found
-    named = " or ".join(f"'halo {name}'" for name in near)
-    hint = f"did you mean {named}?" if near else "'halo --help' lists the commands"
-    fail(HaloError(f"'{word}' is neither a command nor a file", hint=hint))
+    fail(HaloError(f"'{word}' is neither a command nor a file", hint=hint_for(word, near)))
 
 
 def _usage(error: click.ClickException, words: list[str]) -> None:

@@ -59,6 +59,17 @@ SYNONYMS = {
     "view": "trace", "watch": "tail", "web": "page", "worker": "work",
 }  # fmt: skip
 
+# What people type for what no command does: how it is done.
+ADVICE = {
+    "backup": "copy the data directory, its spool first: 'Back up and restore' in docs/operate.md",
+    "export": "'halo query SQL --format jsonl' writes spans, 'halo cases ISSUE' failing traces, 'halo reports ID' a report",
+    "keys": "[auth] in halo.toml holds them; docs/operate.md makes one and says how to rotate it",
+    "restart": "stop it (Ctrl-C, SIGTERM or your service manager), then 'halo up': what was acknowledged is kept",
+    "restore": "copy the data directory back, then 'halo up'; 'halo doctor' says what it found",
+    "stop": "Ctrl-C, SIGTERM or your service manager: halo stores what it acknowledged, and exits",
+    "upgrade": "'pip install --upgrade halo-otel', then stop and start it: clients retry meanwhile",
+}
+
 NEAREST = 3  # commands named for an unknown word
 _OF_THE_GROUP = ("--data-dir", "--config")
 _PATH_CHARACTERS = frozenset("/\\.*?[")
@@ -88,7 +99,7 @@ def arguments(given: list[str]) -> list[str]:
         return given
     if rest[0] == "help" and not Path("help").exists():
         return [*before, *rest[1:2], "--help"]
-    if rest == ["version"] and not Path("version").exists():
+    if (rest == ["version"] and not Path("version").exists()) or rest in (["-v"], ["-V"]):
         return [*before, "--version"]
     return [*before, "run", *rest]
 
@@ -104,6 +115,14 @@ def unknown(given: Sequence[str]) -> tuple[str, list[str]] | None:
     if not word or word in COMMANDS or is_file:
         return None
     return word, nearest_commands(word)
+
+
+def hint_for(word: str, near: Sequence[str]) -> str:
+    """Say what was meant by a word that is no command, or how it is done without one."""
+    if word.lower() in ADVICE:
+        return ADVICE[word.lower()]
+    named = " or ".join(f"'halo {name}'" for name in near)
+    return f"did you mean {named}?" if near else "'halo --help' lists the commands"
 
 
 def nearest_commands(word: str) -> list[str]:

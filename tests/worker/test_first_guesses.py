@@ -181,6 +181,22 @@ def test_an_unknown_word_names_the_nearest_commands(tmp_path: Path, monkeypatch:
     assert not set(words.SYNONYMS) & set(words.COMMANDS)
 
 
+ADVISED = {
+    ("stop",): "Ctrl-C", ("restart",): "then 'halo up'", ("backup",): "copy the data directory", ("keys",): "[auth]",
+    ("export", "traces.jsonl"): "halo query", ("search", "timeout"): "halo traces", ("logs",): "halo traces",
+    ("config", "show"): "halo init", ("traces", "--since", "1h"): "--last 1h", ("errors",): "halo issues",
+}  # fmt: skip
+
+
+def test_ten_first_guesses_are_told_what_does_it(halo: Halo) -> None:
+    """Written down before they were tried: what people type first, and what they are told."""
+    for guess, told in ADVISED.items():
+        done = halo(*guess)
+        assert done.code == 2
+        assert told in done.err, (guess, done.err)
+    assert halo("-v").out == halo("version").out == halo("--version").out
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script_of_the_shell(halo: Halo, shell: str) -> None:
     done = halo("completion", shell)
