@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import re
+import secrets
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,8 +156,14 @@ def _secret(config: LakeConfig) -> str:
 def connected(
     config: LakeConfig, *, memory_limit: str = "1GiB", threads: int = 2, create: bool = False
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Give a connection of its own with the lake attached."""
-    with duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": threads}) as connection:
+    """Give a connection of its own with the lake attached.
+
+    Rows that are split into buckets may not fit into memory: they go to the temporary directory, not to the working
+    directory, where a service may not write.
+    """
+    spill = Path(tempfile.gettempdir()) / f"halo-spill-{secrets.token_hex(6)}"
+    limits: dict[str, Any] = {"memory_limit": memory_limit, "threads": threads, "temp_directory": str(spill)}
+    with duckdb.connect(":memory:", config=limits) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         attach(connection, config, create=create)
         yield connection

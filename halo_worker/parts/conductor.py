@@ -92,6 +92,7 @@ def _worked(engine: Engine, every: list[Task], step: Callable[[str], None]) -> W
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = engine.run(tasks.work, calls, told("detectors"))
     files = _brought(engine, calls, found, folder)
+    engine.let_go()  # what is done with the tables of all parts needs the memory
     done = _parts(found)
     problems = [_unread(task, counted, found) for task in every if task.number not in done]
     if not done:

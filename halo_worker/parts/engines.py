@@ -45,6 +45,10 @@ class Engine(Protocol):
         """Return the tables of a part as a file that this host can open. Raises what it may where they are gone."""
         ...
 
+    def let_go(self) -> None:
+        """End the processes of this host: no further step is run. What parts made stays until `close`."""
+        ...
+
     def close(self, name: str) -> None:
         """Remove what parts made, and let go of the processes."""
         ...
@@ -87,9 +91,13 @@ class Local:
         """Return the tables of a part where they are."""
         return part.tables
 
+    def let_go(self) -> None:
+        """End the processes, with the memory that they keep."""
+        child_processes.end(self._pool)
+
     def close(self, name: str) -> None:
         """End the processes, and remove what parts made."""
-        child_processes.end(self._pool)
+        self.let_go()
         clean(name)
 
 
@@ -161,6 +169,9 @@ class Cluster:
             raise PartFailed(f"the worker {part.worker} went away with it")
         asked = self._client.submit(read, part.tables, offset, CHUNK_BYTES, workers=[part.worker], pure=False)
         return bytes(asked.result(timeout=AWAY_SECONDS))
+
+    def let_go(self) -> None:
+        """None of its processes is ours."""
 
     def close(self, name: str) -> None:
         """Remove what parts made, here and on the workers, and let go of the cluster."""

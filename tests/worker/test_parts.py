@@ -131,6 +131,9 @@ class WithoutTheSecond(Local):
         away = {1: PartFailed("its worker died")} if step is task.work else {}
         return {number: away.get(number) or step(*arguments) for number, arguments in calls.items()}
 
+    def let_go(self) -> None:
+        pass
+
     def close(self, name: str) -> None:
         clean(name)
 
