@@ -40,9 +40,7 @@ class Window:
     problems: list[str] = field(default_factory=list)
 
 
-def prepare(
-    reader: Reader, only: Sequence[Unit] | None = None, earlier: Baselines | None = None
-) -> frozenset[str]:
+def prepare(reader: Reader, only: Sequence[Unit] | None = None, earlier: Baselines | None = None) -> frozenset[str]:
     """Make all that detectors read, or what `only` some of them do, and the empty table of their hits.
 
     Of `only` some, the tables of those are left out that have nothing to name, whose names are returned: what they are
