@@ -97,7 +97,7 @@ def measure(config: LakeConfig, bodies: list[bytes], work: Path) -> None:
     storing, segment = cpu(lambda: store(bodies, work / "segments"))
     lake.create(config)
     with LakeState(config.catalog_words() or "") as state:
-        state.create(config.data)
+        state.create(config.data, config.buckets)
     options = {"memory_limit": MEMORY, "threads": 1}
     nothing, _ = cpu(lambda: lake.written(config, 0))
     publishing, told = cpu(

@@ -44,8 +44,9 @@ def publish(
         if wanted:
             number = state.claim(receiver, epoch, wanted)
             done = lake.publish(
-                config, number, [directory / each for each in wanted], memory_limit=memory_limit, threads=threads
-            )
+                config, number, [directory / each for each in wanted], buckets=state.buckets(),
+                memory_limit=memory_limit, threads=threads,
+            )  # fmt: skip
             told = {"spans": done.spans, "logs": done.logs, "damaged": [item.path.name for item in done.unreadable]}
             _finish(state, number, name, epoch, done)
         state.seen(

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from halo_receiver import backlog
 from halo_receiver.config import LakeConfig
@@ -47,7 +48,7 @@ def init(config: LakeConfig, *, install: bool = False) -> Iterator[str]:
         yield f"installed: {', '.join(lake.install_extensions())}"
     made = lake.create(config)
     with LakeState(config.catalog_words() or "") as state:
-        state.create(config.data)
+        state.create(config.data, config.buckets)
     yield f"the lake at {config.data} {'is made' if made else 'was there already'}; 'halo receive' publishes to it"
 
 
@@ -142,8 +143,8 @@ def retain(current: Settings) -> str:
 def chosen(current: Settings, selection: Selection) -> Chosen:
     """Look in the lake for what is to be deleted."""
     limit = f"{current.analysis.memory_limit_bytes}B"
-    where = f"trace_id = {lake.quoted(selection.trace)}" if selection.trace is not None else "true"
-    with LakeReader.of(current.lake, where=where, memory_limit=limit, threads=current.store.threads) as reader:
+    options: dict[str, Any] = {"memory_limit": limit, "threads": current.store.threads}
+    with LakeReader.of(current.lake, trace_id=selection.trace, **options) as reader:
         return deletion.chosen_in(reader, selection)
 
 

@@ -1,7 +1,8 @@
 """The lake: rows of many hosts' segments as Parquet in object storage, with a DuckLake catalog in PostgreSQL.
 
-The only module that knows DuckLake. `span_rows` and `log_rows` have the columns of a segment's, and `publication`: the
-number of the attempt that wrote them (`lake_state`), by which everybody tells rows that count from rows that do not.
+The only module that knows DuckLake. `span_rows` and `log_rows` have the columns of a segment's, and two more:
+`publication`, the number of the attempt that wrote them (`lake_state`), by which everybody tells rows that count from
+rows that do not; and `bucket`, by which files are split where the lake was made with `buckets`.
 What is read for a run is pulled into segments of its own first; from then on the run needs no lake.
 
 Extensions come from a directory, from wheels, or from DuckDB's own installation, and are never fetched by themselves:
@@ -30,6 +31,7 @@ EXTENSIONS = ("postgres_scanner", "ducklake", "httpfs")  # in the order in which
 INSTALLED_AS = {"postgres_scanner": "postgres"}  # by DuckDB's own INSTALL
 FORMAT = "1.0"  # of the catalog: read and written by every DuckLake since
 TABLES = ("span_rows", "log_rows")
+OWN_COLUMNS = "publication, bucket"  # that a segment does not have
 ROW_GROUP_ROWS = 20_480
 COMMIT_RETRIES = 100  # writers collide on snapshot numbers; 10 are few for a hundred receivers
 _PASSWORD = re.compile(r"password\s*=\s*('(?:[^'\\]|\\.|'')*'|[^\s\"']+)", re.IGNORECASE)
@@ -169,18 +171,29 @@ def create(config: LakeConfig) -> list[str]:
             "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'").fetchall()}  # fmt: skip
         for table in (name for name in TABLES if name not in there):
             connection.execute(
-                f"CREATE TABLE lake.{table} AS SELECT 0::BIGINT AS publication, * FROM shape.{table} WHERE false"
+                f"CREATE TABLE lake.{table} AS SELECT 0::BIGINT AS publication, 0::SMALLINT AS bucket, * "
+                f"FROM shape.{table} WHERE false"
             )
-            if config.buckets:
-                connection.execute(f"ALTER TABLE lake.{table} SET PARTITIONED BY (bucket({config.buckets}, trace_id))")
+            if config.buckets > 1:
+                connection.execute(f"ALTER TABLE lake.{table} SET PARTITIONED BY (bucket)")
             made.append(table)
         for name, value in (("parquet_compression", "zstd"), ("parquet_row_group_size", str(ROW_GROUP_ROWS))):
             connection.execute(f"CALL lake.set_option('{name}', '{value}')")
     return made
 
 
-def publish(config: LakeConfig, number: int, segments: Sequence[Path], *, memory_limit: str, threads: int) -> Written:
-    """Write the rows of sealed segments into the lake, in one transaction, under the number of a publication."""
+def bucket_of(trace_id: str, buckets: int) -> str:
+    """Return the number of the bucket of a trace: an expression over that of its id, the same in every DuckDB."""
+    return f"coalesce(md5_number_lower({trace_id}) % {buckets}, 0)::SMALLINT" if buckets > 1 else "0::SMALLINT"
+
+
+def publish(
+    config: LakeConfig, number: int, segments: Sequence[Path], *, buckets: int, memory_limit: str, threads: int
+) -> Written:
+    """Write the rows of sealed segments into the lake, in one transaction, under the number of a publication.
+
+    `buckets`: those that the lake was made with.
+    """
     with connected(config, memory_limit=memory_limit, threads=threads) as connection, faults("publishing"):
         attached = AttachedSegments(connection)
         for path in segments:
@@ -188,7 +201,8 @@ def publish(config: LakeConfig, number: int, segments: Sequence[Path], *, memory
         connection.execute("BEGIN")
         for table in TABLES if attached.segments else ():
             rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {attached.rows(i, table)}" for i in attached.places())
-            connection.execute(f"INSERT INTO lake.{table} BY NAME SELECT {number} AS publication, * FROM ({rows})")
+            own = f"{number} AS publication, {bucket_of('trace_id', buckets)} AS bucket"
+            connection.execute(f"INSERT INTO lake.{table} BY NAME SELECT {own}, * FROM ({rows})")
         written = _counted(connection, number)
         connection.execute("COMMIT")
     return Written(*written, tuple(attached.set_aside))

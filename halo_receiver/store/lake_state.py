@@ -99,14 +99,14 @@ class LakeState:
         with self._faults(), self._connection.transaction():
             yield
 
-    def create(self, data: str) -> None:
+    def create(self, data: str, buckets: int = 0) -> None:
         """Make the tables that are missing. Raises ConfigError where they belong to a lake with other data."""
         with self._transaction():
             self._rows("SELECT pg_advisory_xact_lock(%s)", VISIBLE_LOCK)
             with self._faults():
                 self._connection.execute(TABLES)
             if not self._rows("SELECT 1 FROM halo.lake"):
-                self._rows("INSERT INTO halo.lake VALUES (%s, %s)", VERSION, data)
+                self._rows("INSERT INTO halo.lake VALUES (%s, %s, %s)", VERSION, data, buckets)
         self.check(data)
 
     def check(self, data: str) -> None:
@@ -122,6 +122,10 @@ class LakeState:
             raise ConfigError(
                 f"the lake of this catalog keeps its data in {known}, not in {data}", hint="set [lake] data"
             )
+
+    def buckets(self) -> int:
+        """Return by how many buckets of traces the lake's files are split since it was made; 0: they are not."""
+        return int(self._rows("SELECT buckets FROM halo.lake")[0][0])
 
     def now_ns(self) -> int:
         """Return the time of the catalog's clock."""

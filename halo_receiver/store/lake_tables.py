@@ -2,7 +2,7 @@
 
 TABLES = """
 CREATE SCHEMA IF NOT EXISTS halo;
-CREATE TABLE IF NOT EXISTS halo.lake (version int NOT NULL, data text NOT NULL);
+CREATE TABLE IF NOT EXISTS halo.lake (version int NOT NULL, data text NOT NULL, buckets int NOT NULL);
 CREATE TABLE IF NOT EXISTS halo.receivers (
   id text PRIMARY KEY, host text NOT NULL, data_dir text NOT NULL, seen_at timestamptz NOT NULL,
   published_until_ns bigint NOT NULL DEFAULT 0

@@ -150,8 +150,8 @@ def open_reader(current: Settings, window: Window | None, *, seal: bool = True, 
     return reader
 
 
-def open_lake(current: Settings, window: Window | None, *, where: str = "true") -> Reader:
-    """Open what became visible in the lake in a window, where it lies; `where` is a condition on its rows."""
+def open_lake(current: Settings, window: Window | None, *, trace_id: str | None = None) -> Reader:
+    """Open what became visible in the lake in a window, where it lies, or one trace of it."""
     from halo_receiver.store.lake_reader import LakeReader  # and DuckLake with it, which only a lake needs
 
     if not current.lake.on:
@@ -160,7 +160,7 @@ def open_lake(current: Settings, window: Window | None, *, where: str = "true") 
         current.lake,
         start_ns=window.start_ns if window else None,
         end_ns=window.end_ns if window else None,
-        where=where,
+        trace_id=trace_id,
         memory_limit=f"{current.analysis.memory_limit_bytes}B",
         threads=current.store.threads,
     )

@@ -117,7 +117,7 @@ def _spans_of(current: Settings, trace_id: str) -> list[dict[str, Any]]:
             return queries.trace_spans(reader, trace_id)
     found: dict[str, dict[str, Any]] = {}
     openers: tuple[Callable[[], Reader], ...] = (
-        lambda: open_lake(current, None, where=f"trace_id = '{whole}'"),
+        lambda: open_lake(current, None, trace_id=whole),
         lambda: open_reader(current, None, trace_id=whole),
     )
     for opened in openers:

@@ -73,8 +73,14 @@ class Postgres:
         if self._user is not None:
             os.chown(directory, self._user.pw_uid, self._user.pw_gid)
         [self.port] = free_ports(1)
-        self._run("initdb", "-D", "data", "-U", "halo", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        if not (directory / "data").exists():  # else it goes on with what it had
+            self._run("initdb", "-D", "data", "-U", "halo", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync")
         self.start()
+
+    @property
+    def pid(self) -> int:
+        """The process above all others of the cluster."""
+        return int((self._directory / "data" / "postmaster.pid").read_text().split()[0])
 
     def _run(self, program: str, *words: str) -> None:
         done = subprocess.run(
@@ -94,24 +100,25 @@ class Postgres:
         self._run("pg_ctl", "-D", "data", "-m", "immediate", "-w", "stop")
 
     def database(self, name: str) -> str:
-        """Make a database; return libpq's words for it."""
+        """Make a database, unless it is there; return libpq's words for it."""
         import psycopg
 
         words = f"host=127.0.0.1 port={self.port} user=halo"
         with psycopg.connect(f"{words} dbname=postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+                connection.execute(f"CREATE DATABASE {name}".encode())
         return f"{words} dbname={name}"
 
 
 class S3:
-    """SeaweedFS with one bucket."""
+    """SeaweedFS with one bucket, of at most `volumes` times 64 MiB."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, *, volumes: int = 32) -> None:
+        self._directory, self._volumes = directory, volumes
         self._ports = free_ports(8)
         self.endpoint = f"http://127.0.0.1:{self._ports[0]}"
         (directory / "access.json").write_text(json.dumps(_ACCESS))
-        (directory / "data").mkdir()
+        (directory / "data").mkdir(exist_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -122,7 +129,7 @@ class S3:
             "-dir", str(self._directory / "data"), "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3",
             "-s3.config", str(self._directory / "access.json"), "-s3.port", s3, "-s3.port.grpc", s3_grpc,
             "-s3.port.iceberg", "0", "-s3.port.lance", "0", "-master.port", master, "-master.port.grpc", master_grpc,
-            "-master.telemetry=false", "-master.volumeSizeLimitMB", "64", "-volume.max", "32",
+            "-master.telemetry=false", "-master.volumeSizeLimitMB", "64", "-volume.max", str(self._volumes),
             "-volume.port", volume, "-volume.port.grpc", volume_grpc, "-filer.port", filer,
             "-filer.port.grpc", filer_grpc, "-filer.localSocket", str(self._directory / "filer.sock"),
         ]  # fmt: skip
@@ -150,6 +157,12 @@ class S3:
                 return True
         except (OSError, urllib.error.URLError):
             return False
+
+    @property
+    def pid(self) -> int:
+        """Its one process."""
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self) -> None:
         """End it at once."""

@@ -60,7 +60,7 @@ def local(make_lake: Callable[..., Lake]) -> Lake:
     found.environment["HALO_LAKE_DATA"] = str(found.root / "lake")
     lake.create(found.config)
     with found.state() as state:
-        state.create(found.config.data)
+        state.create(found.config.data, found.config.buckets)
     return found
 
 
@@ -98,7 +98,7 @@ def test_of_two_that_publish_one_segment_at_once_one_counts(local: Lake, tmp_pat
         while paused.lease("receiver:here", "the next", 0) is None:
             time.sleep(0.01)
         assert published(config, directory, name) == 1
-        lake.publish(config, number, [directory / name], **OPTIONS)
+        lake.publish(config, number, [directory / name], buckets=4, **OPTIONS)
         assert not paused.finish(number, "receiver:here", epoch, spans=1, logs=0)
     assert counted(config) == (1, 2)
     local.host("desk")("lake", "merge")
@@ -162,7 +162,7 @@ def test_a_trace_is_in_its_bucket_and_in_one_part_of_a_window(local: Lake, tmp_p
     published(
         config, directory, store([agent(trace, number) for trace in range(1, 21) for number in (1, 2)], directory).name
     )
-    with LakeReader.of(config, where=f"trace_id = '{3:032x}'") as reader:
+    with LakeReader.of(config, trace_id=f"{3:032x}") as reader:
         [plan] = reader.query("EXPLAIN ANALYZE SELECT * FROM _span_rows")
         assert "Total Files Read: 1" in str(plan)  # its bucket's, of four
         assert reader.query("SELECT count(*) AS n FROM spans") == [{"n": 2}]
@@ -177,7 +177,7 @@ def test_a_lake_that_is_away_is_said_and_nothing_is_half_done(
     config, directory = away.config, tmp_path / "segments"
     lake.create(config)
     with away.state() as state:
-        state.create(config.data)
+        state.create(config.data, config.buckets)
     name = store([agent(1)], directory).name
     for service in (s3, postgres):
         service.stop()

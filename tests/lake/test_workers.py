@@ -123,7 +123,7 @@ def hosts(make_lake: Callable[..., Lake], hook: Hook) -> tuple[Host, Host]:
     found = make_lake(data="/", lease_seconds="1")
     found.environment["HALO_LAKE_DATA"] = str(found.root / "lake")
     with found.state() as state:
-        state.create(found.config.data)
+        state.create(found.config.data, found.config.buckets)
     (found.root / "halo.toml").write_text(SETTINGS.format(url=hook.url))
     return found.host("first"), found.host("second")
 

@@ -228,7 +228,7 @@ def _finding(unit: Unit, row: dict[str, object], why: reasons.Reasons) -> DraftF
     words = {
         "subject": shown if alone else f"{shown} (and {others} more)",
         "key": named(str(row["key"]), KEY_CHARACTERS),
-        "what": unit.what.get(str(row["key"])) or unit.what.get(last) or named(last, KEY_CHARACTERS),
+        "what": unit.what.get(str(row["key"]), unit.what.get(last, named(last, KEY_CHARACTERS))),
     }
 
     def fill(text: str) -> str:

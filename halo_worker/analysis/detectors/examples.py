@@ -14,15 +14,17 @@ Spans lie one after another. A span's kind is the key with its name: `llm` (the 
 `span` (plain code). Others: `input`, `output`; `system` (the prompt); `calls` (names of tools that a model call asks
 for, or tables of name, arguments and id); `tools` (on offer: names, or tables of name and parameters); `error` (a
 message; the status is then ERROR), `error_type`; `finish`; `tokens` (input, output); `id` (of the call, on a tool);
-`seconds` (1); `times` (1); `attributes` (raw ones); `spans` (those below it, instead of `seconds`). An example may have
-`times`, for detectors that compare: that many traces alike; and `root`: "open" (it has no end), "missing", or "failed"
-(a request around the agent ends in ERROR, with 404).
+`seconds` (1, and up to a microsecond as clocks have it); `times` (1); `attributes` (raw ones); `spans` (those below
+it, instead of `seconds`). An example may have `times`, for detectors that compare: that many traces alike; and `root`:
+"open" (it has no end), "missing", or "failed" (a request around the agent ends in ERROR, with 404); and `returns`, what
+the agent span around all returns.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,14 +92,18 @@ def _traces(unit: Unit, number: int, example: Mapping[str, Any], numbers: Iterat
     if not isinstance(spans, list) or not spans or "fires" not in example:
         raise InputError(f"{unit.path}: example {number} needs 'fires' and 'spans', a list of tables")
     for _ in range(int(example.get("times", 1))):
-        yield from _trace(unit, number, spans, next(numbers), str(example.get("root", "whole")))
+        yield from _trace(unit, number, spans, next(numbers), example)
 
 
-def _trace(unit: Unit, number: int, spans: Sequence[Mapping[str, Any]], nth: int, root_is: str) -> Iterator[Span]:
+def _trace(
+    unit: Unit, number: int, spans: Sequence[Mapping[str, Any]], nth: int, example: Mapping[str, Any]
+) -> Iterator[Span]:
+    root_is = example.get("root", "whole")
+    agent = {"agent": unit.name, **({"output": example["returns"]} if "returns" in example else {})}
     trace_id, begun, root = f"{nth:032x}", START + nth * APART, f"{1:016x}"
     children, at = _laid(unit, number, trace_id, root, spans, begun, itertools.count(2))
     if root_is != "missing":
-        whole = _span(unit, trace_id, root, "", "agent", {"agent": unit.name}, begun, at - begun)
+        whole = _span(unit, trace_id, root, "", "agent", agent, begun, at - begun)
         if root_is == "failed":
             request = _span(unit, trace_id, REQUEST, "", "span", {"span": "POST /chat"}, begun, at - begun)
             yield replace(request, status_code="ERROR", status_message="404 Not Found")
@@ -124,10 +130,15 @@ def _laid(
             if "spans" in about:
                 below, ends = _laid(unit, number, trace_id, span_id, about["spans"], at, ids)
             else:
-                below, ends = [], at + round(float(about.get("seconds", 1)) * SECOND)
+                below, ends = [], at + round(float(about.get("seconds", 1)) * SECOND) + jitter(trace_id, span_id)
             made += [_span(unit, trace_id, span_id, parent, kind, about, at, ends - at), *below]
             at = ends
     return made, at
+
+
+def jitter(trace_id: str, span_id: str) -> int:
+    """Return up to a microsecond: a clock never measures the same twice."""
+    return zlib.crc32(f"{trace_id}{span_id}".encode()) % 1000
 
 
 def _text(value: Any) -> str:

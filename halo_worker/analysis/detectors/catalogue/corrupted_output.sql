@@ -1,7 +1,7 @@
 ---
 name = "corrupted_output"
 category = "Formatting Errors"
-version = 1
+version = 2
 scope = "group"
 severity = "high"
 confidence = 0.9

@@ -2,7 +2,7 @@
 name = "cost_outlier"
 category = "Resource Abuse"
 driven_by = "outliers WHERE measure = 'cost'"
-version = 3
+version = 4
 scope = "group"
 severity = "low"
 confidence = 0.7
@@ -30,6 +30,10 @@ SELECT subject || '|' || span_type AS key, subject, trace_id, span_id, span_id A
   name AS quote
 FROM (FROM outliers WHERE measure = 'cost') ANTI
   JOIN (FROM outliers WHERE measure IN ('first prompt', 'later prompt')) t USING (trace_id, span_id)
+-- So are the calls after it, whose prompts hold it still: providers ask about five times as much for what is written.
+WHERE (trace_id, span_id) NOT IN (
+  SELECT (trace_id, span_id) FROM steps
+  WHERE span_type = 'llm' AND cost_usd >= 0.05 AND 5 * output_tokens < input_tokens)
 ---
 [[example]]
 fires = false
@@ -44,4 +48,11 @@ fires = true
 why = "a very long answer"
 spans = [
   { llm = "gpt-5", output = "fine", tokens = [1000, 30000] },
+]
+
+[[example]]
+fires = false
+why = "the prompt is what is long"
+spans = [
+  { llm = "gpt-5", output = "fine", tokens = [200000, 100] },
 ]

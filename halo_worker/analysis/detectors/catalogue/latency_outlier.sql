@@ -2,14 +2,14 @@
 name = "latency_outlier"
 category = "Latency Outlier"
 driven_by = "outliers WHERE measure = 'duration'"
-version = 3
+version = 4
 scope = "group"
 severity = "low"
 confidence = 0.7
 
-title = "{subject} is occasionally far slower than usual"
+title = "{what}{subject} is occasionally far slower than usual"
 description = """
-{subject} takes many times its usual duration in some traces; the deepest slow span is named."""
+{what}{subject} takes many times its usual duration in some traces; the deepest slow span is named."""
 definition = """
 A call takes more than 5 times what is usual for its agent and tool or model, and more than 6 robust standard \
 deviations (3 of them from 30 times on); or ten minutes and more"""
@@ -22,11 +22,18 @@ source = "median and MAD of the logarithm (Iglewicz and Hoaglin 1993), drawn tow
 limits = """
 model calls by the length of their answers; at least 15 calls of the tool or model; inputs of users that are as long \
 explain it; at most a tenth of an agent's calls, for more is a shift; the deepest slow span only; five seconds at \
-least"""
+least; not where the times are no clock's, nor of a call whose result says that it failed"""
+
+[what]
+llm = "A model call of "
+tool = ""
+retriever = ""
+embedding = ""
+reranker = ""
 ---
 SELECT subject || '|' || span_type AS key, subject, trace_id, span_id, span_id AS origin_span_id, 'name' AS field,
   name AS quote
-FROM outliers WHERE measure = 'duration'
+FROM outliers ANTI JOIN failed_steps USING (trace_id, span_id) WHERE measure = 'duration'
 ---
 [[example]]
 fires = false
@@ -41,4 +48,12 @@ fires = true
 why = "90 times as long"
 spans = [
   { tool = "export", input = '{"n": 1}', output = "x", seconds = 90 },
+]
+
+[[example]]
+fires = false
+why = "its result says that it failed: the time is that of a timeout, which other detectors tell"
+spans = [
+  { tool = "export", input = '{"n": 1}', output = '{"error": "deadline exceeded"}', seconds = 90 },
+  { llm = "gpt-5", output = "The export timed out." },
 ]

@@ -7,12 +7,14 @@ scope = "trace"
 confidence = 0.9
 needs = ["message content"]
 
-title = "{subject} repeats the same answer"
+title = "{subject} writes the same text again and again"
 description = "The model writes the same text at least three times in one trace without progress."
-definition = "A model writes the same text three or more times in one trace, without calling a tool"
+definition = """
+A model writes the same text three or more times in one trace, without calling a tool: an answer, or an instruction \
+to another agent"""
 cause = "What reaches the model between its turns does not change what it writes, and nothing counts the repetitions."
-fix = "Stop the loop when an answer repeats, and tell the model what is missing."
-validation = "No trace should hold the same answer three times."
+fix = "Stop the loop when a text repeats, and tell the model what is missing."
+validation = "No trace should hold the same text three times."
 source = "MAST 1.3 step repetition"
 limits = "word for word; short answers (under 30 characters) are left out"
 ---

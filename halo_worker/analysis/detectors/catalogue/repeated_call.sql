@@ -1,7 +1,7 @@
 ---
 name = "repeated_call"
 category = "Resource Abuse"
-version = 3
+version = 4
 scope = "trace"
 confidence = 0.9
 needs = ["tool arguments"]
@@ -75,4 +75,27 @@ spans = [
   { tool = "read_sensor", input = '{"s": 1}', output = "2" },
   { tool = "read_sensor", input = '{"s": 1}', output = "3" },
   { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "the arguments are damaged, the same in each of many calls: that is what corrupted_output tells"
+times = 2
+spans = [
+  { llm = "k2", calls = [{ name = "bash", arguments = { command = "ls -la" } }] },
+  { tool = "bash", input = '{"command": "ls -la"}', output = "total 0" },
+  { llm = "k2", calls = [{ name = "bash", arguments = { command = "cat a.txt" } }] },
+  { tool = "bash", input = '{"command": "cat a.txt"}', output = "a" },
+  { llm = "k2", calls = [{ name = "bash", arguments = { command = "wc a.txt" } }] },
+  { tool = "bash", input = '{"command": "wc a.txt"}', output = "1" },
+  { llm = "k2", calls = [{ name = "bash", arguments = { command = "head a.txt" } }] },
+  { tool = "bash", input = '{"command": "head a.txt"}', output = "a" },
+  { llm = "k2", calls = [{ name = "bash", arguments = { command = "]}" } }] },
+  { tool = "bash", input = '{"command": "]}"}', output = "bash: ]}: command not found" },
+  { llm = "k2", calls = [{ name = "bash", arguments = { command = "]}" } }] },
+  { tool = "bash", input = '{"command": "]}"}', output = "bash: ]}: command not found" },
+  { llm = "k2", calls = [{ name = "bash", arguments = { command = "]}" } }] },
+  { tool = "bash", input = '{"command": "]}"}', output = "bash: ]}: command not found" },
+  { llm = "k2", calls = [{ name = "bash", arguments = { command = "]}" } }] },
+  { tool = "bash", input = '{"command": "]}"}', output = "bash: ]}: command not found" },
 ]

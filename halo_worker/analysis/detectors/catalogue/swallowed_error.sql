@@ -2,7 +2,7 @@
 name = "swallowed_error"
 category = "Tool Output Misinterpretation"
 driven_by = "failed_results"
-version = 6
+version = 7
 scope = "trace"
 confidence = 0.85
 needs = ["tool spans", "tool results"]
@@ -13,8 +13,8 @@ description = """
 not told."""
 definition = """
 A tool returns something error-shaped while its status is not ERROR, and the run answers without telling the user, in \
-no turn; it is not mended by a later call with the same arguments, nor by one of the tool among the next two calls (of a shell or an \
-interpreter: by any later one)"""
+no turn, and without passing on what the tool said; it is not mended by a later call with the same arguments, nor by \
+one of the tool among the next two calls (of a shell or an interpreter: by any later one)"""
 cause = "The call's status is not ERROR, and the answer does not tell of it."
 reason = "title"
 fix = """
@@ -107,6 +107,7 @@ SELECT b.tool AS key, b.tool AS subject, b.trace_id, b.span_id, b.asking AS orig
 FROM bad b LEFT JOIN (FROM replies WHERE answer) f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
 WHERE NOT coalesce(f.admits OR b.weak AND f.denies, false)
   AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM said)
+  AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM passed_on)
   AND (b.told OR (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM mended))
   AND NOT (b.told AND EXISTS (
     SELECT 1 FROM good_told g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time AND g.tool = b.tool))
@@ -125,6 +126,22 @@ why = "the answer tells"
 spans = [
   { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
   { llm = "gpt-5", output = "I could not reach the ledger. Please try again later." },
+]
+
+[[example]]
+fires = false
+why = "the answer passes on what the tool said"
+spans = [
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
+  { llm = "gpt-5", output = "Result of get_balance: ledger offline" },
+]
+
+[[example]]
+fires = true
+why = "the answer holds other words of the result alone"
+spans = [
+  { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline since noon"}' },
+  { llm = "gpt-5", output = "In the ledger your balance is 12 NOK." },
 ]
 
 [[example]]

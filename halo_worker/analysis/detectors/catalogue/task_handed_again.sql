@@ -1,7 +1,7 @@
 ---
 name = "task_handed_again"
 category = "Task Orchestration"
-version = 1
+version = 2
 scope = "trace"
 severity = "medium"
 confidence = 0.8
@@ -30,6 +30,11 @@ inside AS (
   WHERE c.span_type IN ('llm', 'tool', 'retriever', 'agent') GROUP BY ALL
   HAVING count(*) FILTER (c.span_type <> 'llm') = 0 AND arg_min(length(c.asked), c.start_time) BETWEEN 8 AND 290
 ),
+-- Who hands out: the agent of the model between the sub-agents, else what holds them.
+giving AS (
+  SELECT trace_id, parent_span_id, any_value(agent_name) AS agent_name FROM steps
+  WHERE span_type = 'llm' AND parent_span_id IN (SELECT parent_span_id FROM several) GROUP BY ALL
+),
 handed AS (
   SELECT s.trace_id, s.span_id, s.parent_span_id, s.start_time, s.end_time, i.asked,
     lag(s.end_time) OVER (PARTITION BY s.trace_id, s.parent_span_id, i.asked ORDER BY s.start_time) AS before
@@ -40,9 +45,11 @@ again AS (
     arg_min(span_id, start_time) AS first, min(start_time) AS began, max(start_time) AS ended, count(*) AS n
   FROM handed GROUP BY ALL HAVING count(*) >= 4 AND bool_and(coalesce(before <= start_time, true))
 )
-SELECT coalesce(s.agent_name, s.service_name, s.name) AS key, key AS subject, a.trace_id, a.span_id,
+SELECT coalesce(g.agent_name, p.agent_name, p.service_name, p.name) AS key, key AS subject, a.trace_id, a.span_id,
   a.span_id AS origin_span_id, 'name' AS field, s.name AS quote, [a.first] AS also
 FROM again a JOIN steps s USING (trace_id, span_id)
+JOIN steps p ON p.trace_id = a.trace_id AND p.span_id = a.parent_span_id
+LEFT JOIN giving g ON g.trace_id = a.trace_id AND g.parent_span_id = a.parent_span_id
 WHERE a.n - 1 <= (
   SELECT count(*) FROM steps t WHERE t.trace_id = a.trace_id AND t.parent_span_id = a.parent_span_id
     AND t.span_type = 'llm' AND t.start_time BETWEEN a.began AND a.ended)

@@ -2,7 +2,7 @@
 name = "told_not_served"
 category = "Unhandled Error"
 driven_by = "unserved_work"
-version = 1
+version = 2
 scope = "trace"
 severity = "low"
 stage = 2
@@ -61,6 +61,8 @@ WHERE trace_id NOT IN (FROM explained) AND CASE
     WHEN u.class IN ('authentication', 'not_found', 'rate_limit', 'service', 'timeout') THEN u.root_failed OR NOT u.why
     -- A failing check is often what was asked for: it counts where the root calls the run failed.
     WHEN u.class IN ('format', 'other') THEN u.root_failed
+      -- All that the user gets is what the tool said.
+      OR (trace_id, span_id) IN (SELECT (trace_id, span_id) FROM endings SEMI JOIN passed_on USING (trace_id, span_id))
     ELSE false END
 ---
 [[example]]
@@ -144,4 +146,22 @@ spans = [
   { llm = "gpt-5", output = "I look that up.", calls = [{ name = "get_invoice", arguments = { id = 7 } }] },
   { tool = "get_invoice", input = '{"id": 7}', output = "Error: it broke" },
   { llm = "gpt-5", output = "Sorry, I am unable to complete this at the moment." },
+]
+
+[[example]]
+fires = true
+why = "what the tool said of its failure is all that the run returns"
+returns = "exit code 1: KeyError: 'invoice' in line 8 of the report"
+spans = [
+  { llm = "gpt-5", output = "I run it.", calls = [{ name = "run_python", arguments = { code = "report()" } }] },
+  { tool = "run_python", input = '{"code": "report()"}', output = "exit code 1: KeyError: 'invoice' in line 8 of the report" },
+]
+
+[[example]]
+fires = false
+why = "the run returns words of its own"
+returns = "The report needs a column that is missing."
+spans = [
+  { llm = "gpt-5", output = "I run it.", calls = [{ name = "run_python", arguments = { code = "report()" } }] },
+  { tool = "run_python", input = '{"code": "report()"}', output = "exit code 1: KeyError: 'invoice' in line 8 of the report" },
 ]

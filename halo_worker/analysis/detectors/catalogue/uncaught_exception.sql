@@ -1,8 +1,10 @@
 ---
 name = "uncaught_exception"
 category = "Unhandled Error"
-driven_by = "spans WHERE span_type = 'agent' AND length(output_text) > 100 AND holds_stack_trace(output_text)"
-version = 1
+driven_by = """
+spans WHERE span_type = 'agent' AND length(output_text) > 100 AND holds_stack_trace(output_text)
+  OR span_type = 'llm' AND coalesce(output_text, '') = '' AND output_messages::VARCHAR LIKE '%reasoning%'"""
+version = 2
 scope = "trace"
 severity = "high"
 confidence = 0.9
@@ -11,7 +13,8 @@ needs = ["message content"]
 title = "Runs of {subject} end in an uncaught exception: {what}"
 description = "The last turn of these runs is the stack trace of an exception that nothing caught; its status is not ERROR."
 definition = """
-The last act of a run is the turn of an agent whose output holds a stack trace, outside of a fenced block"""
+The last act of a run is the turn of an agent whose output holds a stack trace, outside of a fenced block, or of a \
+model that wrote nothing and whose reasoning holds one"""
 cause = "Nothing in {subject} caught {what}: what the program printed about it stands in place of the turn."
 fix = """
 Catch the exception where the agent calls its model or tool, record it on the span with status ERROR, and tell the \
@@ -30,9 +33,19 @@ WITH dumped AS (
   JOIN (SELECT trace_id, span_id, output_text FROM spans WHERE span_type = 'agent') o USING (trace_id, span_id)
   WHERE s.span_type = 'agent' AND s.output_length > 100 AND NOT s.failed AND holds_stack_trace(o.output_text)
     AND NOT contains(o.output_text, '```')
+  UNION ALL
+  SELECT trace_id, span_id, actor, regexp_extract_all(reasoning, '(?m)^[\w.$]+(?:Error|Exception): .*')
+  FROM (
+    SELECT p.trace_id, p.span_id, coalesce(p.agent_name, p.name) AS actor,
+      array_to_string(p.output_messages->>'$[*].reasoning', chr(10)) AS reasoning
+    FROM spans p SEMI JOIN (FROM endings WHERE last_act = 'an empty turn') e
+      ON e.trace_id = p.trace_id AND e.span_id = p.span_id
+    WHERE p.span_type = 'llm'
+  ) WHERE holds_stack_trace(reasoning)
 )
 SELECT actor || '|' || regexp_extract(lines[-1], '([\w.$]+): ', 1) AS key, actor AS subject, trace_id, span_id,
-  span_id AS origin_span_id, 'output_text' AS field, left(lines[-1], 300) AS quote
+  span_id AS origin_span_id, 'output_text' AS field,
+  left(lines[-1], 300) AS quote
 FROM dumped
 WHERE len(lines) > 0
 ---
@@ -92,3 +105,18 @@ TimeoutError: no reply within 30 seconds was given
 agent = "writer"
 input = "say it"
 output = "I could not look up the tide."
+
+[[example]]
+fires = true
+why = "a stack trace where the last turn's reasoning stands, and no words"
+
+[[example.spans]]
+llm = "gpt-5"
+output = "Please look up the tide."
+
+[[example.spans]]
+llm = "gpt-5"
+
+[example.spans.attributes]
+"gen_ai.output.messages" = '''
+[{"role": "assistant", "parts": [{"type": "reasoning", "content": "Planning.\nTraceback (most recent call last):\n  File \"/a.py\", line 8, in answer\n    reply = create(messages)\nValueError: no reply was given"}]}]'''

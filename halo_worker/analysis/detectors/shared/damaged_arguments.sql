@@ -1,7 +1,7 @@
 ---
 about = """
-Values of arguments with marks of damage: no letter or digit where four of five values have some, the start or the \
-end of a call, markup of calls, scripts glued together."""
+Values of arguments with marks of damage: no letter or digit where four of five distinct values have some, the start \
+or the end of a call, markup of calls, scripts glued together."""
 kind = "table"
 
 [columns]
@@ -33,7 +33,9 @@ parts AS (
   ) WHERE json_type(arguments, '$."' || argument || '"') = 'VARCHAR'
 ),
 usual AS (
-  SELECT tool, argument, count(*) >= 5 AND avg(worded::INTEGER) >= 0.8 AS usually_worded FROM parts GROUP BY ALL
+  -- Each value once: a run that repeats a damaged one does not make it usual.
+  SELECT tool, argument, count(*) >= 5 AND avg(worded::INTEGER) >= 0.8 AS usually_worded
+  FROM (SELECT DISTINCT tool, argument, value, worded FROM parts) GROUP BY ALL
 )
 SELECT trace_id, span_id, source, value, CASE
     -- Paths, patterns and flags rightly have neither.

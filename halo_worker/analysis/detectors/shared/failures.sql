@@ -16,7 +16,7 @@ error_signature = ""
 error_message = ""
 status_message = ""
 said = "type, message and status, a line each"
-subject = "the tool, model, agent or span that failed"
+subject = "the tool, model, task, agent or span that failed"
 doing = "its kind of work, as in good_work"
 same = "its arguments, as in good_work; NULL without any"
 sub_run = "the run within the run that did it, as in good_work"
@@ -35,7 +35,7 @@ SELECT s.trace_id, s.span_id, s.parent_span_id, s.name, s.span_type, s.start_tim
   s.error_type, s.error_signature, s.error_message, s.status_message,
   concat_ws(chr(10), s.error_type, s.error_message, s.status_message) AS said,
   coalesce(s.tool_name, CASE WHEN s.span_type IN ('llm', 'embedding') THEN nullif(s.model, '') END,
-    CASE WHEN s.span_type IS NOT NULL THEN s.agent_name END, s.name) AS subject,
+    CASE WHEN s.span_type <> 'task' THEN s.agent_name END, s.name) AS subject,
   work_of(s.span_type, s.agent_name, s.work) AS doing,
   CASE WHEN s.span_type = 'tool' AND length(s.arguments) > 2 THEN 'same ' || s.input_hash END AS same,
   u.span_id AS sub_run, s.span_type IS NULL AND h.span_id IS NOT NULL AS handled

@@ -32,7 +32,9 @@ chosen AS (
 ),
 found AS (
   SELECT measure, trace_id, span_id, parent_span_id, name, span_type, coalesce(tool_name, agent_name, name) AS subject
-  FROM steps JOIN chosen USING (trace_id, span_id)
+  FROM steps s JOIN chosen c USING (trace_id, span_id)
+  WHERE measure <> 'duration' OR NOT EXISTS (
+    SELECT 1 FROM untimed u WHERE u.service_name IS NOT DISTINCT FROM s.service_name AND u.span_type = s.span_type)
 )
 SELECT f.measure, f.trace_id, f.span_id, f.subject, f.name, f.span_type
 FROM found f
