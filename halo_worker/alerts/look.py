@@ -6,8 +6,7 @@ settled is looked at only by rules that nothing can take back which still arrive
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -82,7 +81,7 @@ def find(
     ours = [replace(unit, min_traces=1) for unit in units.values() if unit in detectors.DETECTORS]
     strangers = sorted({Path(unit.path) for unit in units.values() if unit not in detectors.DETECTORS})
     own = Own(strangers, frozenset(current.detectors.mute), work_dir, 1) if strangers else None
-    drafts, ran = detectors.every_finding(reader, Exclusions(known), own, ours, earlier=earlier)
+    drafts, ran = detectors.every_finding(reader, Exclusions(known), own, ours, earlier=earlier, told=False)
     named = [draft for draft in drafts if draft.detector_name in units]
     return Found({identity(draft, known)[0]: draft for draft in joined(named, known)}, units, ran)
 
@@ -92,8 +91,10 @@ def looks(
 ) -> list[Look]:
     """Count what an alert saw between each two of `edges`, in unix nanoseconds, ascending."""
     settled = _settled(reader, config) if found.ran.units else {}
-    of = Counter(bisect_right(edges, at) for at in settled.values() if at is not None)
-    pieces: list[Look] = [Look(name, start, end, of[place]) for place, (start, end) in enumerate(pairwise(edges), 1)]
+    times = sorted(at for at in settled.values() if at is not None)
+    pieces: list[Look] = [
+        Look(name, start, end, bisect_left(times, end) - bisect_left(times, start)) for start, end in pairwise(edges)
+    ]
     rules = wanted(config, found.units)
     for issue_id, draft in found.drafts.items():
         if draft.detector_name not in rules:

@@ -15,10 +15,12 @@ from halo_worker import assembly
 from halo_worker.alerts.conditions import Ended, Finding, nanoseconds
 from halo_worker.alerts.journal import Event, Look
 from halo_worker.alerts.look import Found
-from halo_worker.analysis import overview
+from halo_worker.analysis import detectors, overview
 from halo_worker.analysis.detectors import QUOTES, quotes, tables
 from halo_worker.analysis.draft import Draft, DraftFinding
 from halo_worker.analysis.evidence import verify
+from halo_worker.analysis.exclusions import Exclusions
+from halo_worker.analysis.identities import identity, joined
 from halo_worker.config_alerts import AlertConfig
 from halo_worker.links import Links
 from halo_worker.report import formats
@@ -48,7 +50,9 @@ def reported(
     """
     overview.prepare(reader)
     tables.prepare(reader, tables.known())
-    drafts = [_with_newest(reader, found.drafts[issue_id]) for issue_id in issue_ids]
+    told = joined(detectors.found(reader, found.ran.units, Exclusions(known)), known)
+    wanted = [draft for draft in told if identity(draft, known)[0] in issue_ids]
+    drafts = [_with_newest(reader, draft) for draft in wanted]
     units = {unit.name: unit for unit in found.ran.units}
     engine = Engine(mode="detectors", rules={name: unit.version for name, unit in units.items()})
     draft = Draft(engine, quotes.prove(reader, drafts, units))

@@ -35,7 +35,7 @@ KEY_CHARACTERS = 200  # of a key inside of a text
 USUAL_SUBJECT = 0.8  # share of the sightings, from which a title names their subject alone
 OURS = ("an agent", "the agent", "a tool")  # subjects that detectors name themselves, not traces
 
-Prepare = Callable[[Reader], frozenset[str]]  # makes the tables of a window; returns the detectors that need not run
+Prepare = Callable[[Reader], frozenset[str]]  # makes the tables of a window; returns the detectors that have run
 
 _FILLED = re.compile(r"\{(subject|key|what)\}")
 
@@ -57,7 +57,7 @@ def run_detectors(
     """
     started = time.monotonic()
     ran = _run(reader, own, step=step, prepare=prepare)
-    findings = _found(reader, ran.units, exclusions)
+    findings = found(reader, ran.units, exclusions)
     traces = reader.query("SELECT count(DISTINCT trace_id) AS n FROM _s")[0]["n"]
     captured = capture.captured(reader)
     draft = Draft(
@@ -84,14 +84,16 @@ def every_finding(
     only: Sequence[Unit] | None = None,
     step: Callable[[str], None] = lambda _: None,
     earlier: Baselines | None = None,
+    told: bool = True,
 ) -> tuple[list[DraftFinding], Ran]:
     """Return all that the detectors find in the window, however rare, and which ran; quotes are not yet proven.
 
     Makes the tables of `run_detectors`; with `only`, some of halo's own, those that these read. With `earlier`, rules
-    that compare traces compare them with those counts as well.
+    that compare traces compare them with those counts as well. Without `told`, titles and causes do not name what
+    errors say: `found` makes them of the same hits.
     """
     ran = _run(reader, own, only, step, earlier=earlier)
-    return _found(reader, ran.units, exclusions), ran
+    return found(reader, ran.units, exclusions, told=told), ran
 
 
 def _run(
@@ -105,12 +107,14 @@ def _run(
     """Make `_blamed` from the hits of detectors; return which ran, and why others did not."""
     with_own = own is not None and bool(own.paths)  # whose rules may read any table
     step("preparing the tables of the window")
-    over = prepare(reader) if prepare else trial.prepare(reader, None if with_own else only, earlier)
+    ran_before = prepare(reader) if prepare is not None else frozenset()
+    idle = trial.prepare(reader, None if with_own else only, earlier) if prepare is None else frozenset()
     among = DETECTORS if only is None else only
     units = [unit for unit in among if own is None or unit.name not in own.mute]
     for number, unit in enumerate(units, 1):
-        if unit.name not in over:
+        if unit.name not in ran_before:
             step(f"detector {number} of {len(units)}: {unit.name}")
+        if unit.name not in ran_before | idle:
             trial.insert(reader, unit)
     ran = Ran() if own is None else run_own(reader, own)
     ran.units = [*units, *ran.units]
@@ -144,11 +148,14 @@ def _leave_out_rare(reader: Reader, thresholds: Mapping[str, Mapping[str, float]
     """)
 
 
-def _found(reader: Reader, units: Sequence[Unit], exclusions: Exclusions | None) -> list[DraftFinding]:
-    findings = _findings(reader, {unit.name: unit for unit in units})
+def found(
+    reader: Reader, units: Sequence[Unit], exclusions: Exclusions | None, *, told: bool = True
+) -> list[DraftFinding]:
+    """Return the findings of detectors that have run. Needs the tables that they read."""
+    findings = _findings(reader, {unit.name: unit for unit in units}, told=told)
     if exclusions is None:
         return findings
-    return [kept for found in findings if (kept := _without(reader, found, exclusions)) is not None]
+    return [kept for one in findings if (kept := _without(reader, one, exclusions)) is not None]
 
 
 def _merge_alike(reader: Reader) -> None:
@@ -187,7 +194,7 @@ def _without(reader: Reader, found: DraftFinding, exclusions: Exclusions) -> Dra
     return replace(kept, evidence=[Evidence(**row) for row in rows])
 
 
-def _findings(reader: Reader, units: Mapping[str, Unit]) -> list[DraftFinding]:
+def _findings(reader: Reader, units: Mapping[str, Unit], *, told: bool) -> list[DraftFinding]:
     rows = reader.query(f"""
         SELECT detector, key, mode(subject ORDER BY subject) AS subject, count(DISTINCT subject) AS subjects,
           count(*) FILTER (subject = usual) / count(*) AS share,
@@ -202,7 +209,7 @@ def _findings(reader: Reader, units: Mapping[str, Unit]) -> list[DraftFinding]:
         ))
         GROUP BY detector, key ORDER BY traces DESC, detector, key
     """)
-    said = reasons.of(reader, units.values())
+    said = reasons.of(reader, units.values()) if told else {}
     return [
         _finding(units[row["detector"]], row, said.get((row["detector"], row["key"]), reasons.Reasons()))
         for row in rows
