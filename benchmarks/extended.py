@@ -66,7 +66,8 @@ STEPS = {
     "scanner": Step(
         "random spans and messages, scanner and reference compared",
         "HALO_FUZZ=3000 python -m pytest -q -n 2 tests/receiver/test_wire.py tests/receiver/test_wire_member.py"
-        " tests/receiver/test_wire_messages.py tests/receiver/test_message_summary.py",
+        " tests/receiver/test_wire_shapes.py tests/receiver/test_wire_messages.py"
+        " tests/receiver/test_message_summary.py",
     ),
     "models": Step(
         "8,000 random models: is a limit passed, is there always an outcome?",

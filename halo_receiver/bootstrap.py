@@ -38,6 +38,12 @@ def begin(name: str, parent: int, number: int) -> None:
         os.kill(os.getpid(), number)
 
 
+def begin_pool(name: str, parent: int, number: int) -> None:
+    """Begin as a process of a pool, which its parent ends: Ctrl-C, which the terminal sends to both, is for that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin(name, parent, number)
+
+
 def _watch(parent: int, number: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_SECONDS)

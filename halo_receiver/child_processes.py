@@ -101,6 +101,13 @@ def pool(name: str, workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=bootstrap.begin,
+        initializer=bootstrap.begin_pool,
         initargs=(name, os.getpid(), ends_by),
     )
+
+
+def end(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool at once, whatever they do."""
+    for process in list((pool._processes or {}).values()):  # of their own accord they end when their work is done
+        process.kill()
+    pool.shutdown(cancel_futures=True)

@@ -7,6 +7,7 @@ HaloError
 │   └── ModelRefused                         it will not pass: key, model name, quota, context, content
 ├── ReceiverAway                             a running receiver is needed, and none answers
 ├── InterpreterGone                          the code interpreter's process ended
+├── Interrupted                              the run was asked to end, and has nothing to publish yet
 ├── ReportError                              a report cannot be read or published
 └── DeliveryError                            a sink did not take a report
     ├── SinkUnavailable                      it may pass
@@ -35,6 +36,7 @@ __all__ = [
     "HaloError",
     "InputError",
     "InterpreterGone",
+    "Interrupted",
     "LakeUnavailable",
     "LeaseTaken",
     "ModelError",
@@ -88,6 +90,10 @@ class ReceiverAway(HaloError):  # noqa: N818
 
 class InterpreterGone(HaloError):  # noqa: N818
     """The code interpreter's process ended; its variables are lost."""
+
+
+class Interrupted(HaloError):  # noqa: N818
+    """The run was asked to end, and has nothing to publish yet."""
 
 
 class ReportError(HaloError):

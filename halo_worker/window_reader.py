@@ -50,7 +50,7 @@ def opened(
     elif request.source:
         source = _elsewhere(current, request, request.source, now_ns, options)
     elif current.lake.on and not request.local:
-        source = _lake(current, request, options)
+        source = _lake(current, request, options, interrupted)
     else:
         source = _window(current, request, options, interrupted)
     with source as found:
@@ -101,7 +101,9 @@ def _elsewhere(
 
 
 @contextmanager
-def _lake(current: Settings, request: Request, options: dict[str, Any]) -> Iterator[Opened]:
+def _lake(
+    current: Settings, request: Request, options: dict[str, Any], interrupted: Callable[[], bool]
+) -> Iterator[Opened]:
     """Pull what of the window is in the lake into segments of this run, and say which receivers are behind.
 
     A span is seen up to `publish_seconds` after it arrived, so that a trace is quiet that much later.
@@ -134,7 +136,7 @@ def _lake(current: Settings, request: Request, options: dict[str, Any]) -> Itera
         segments, prepare = [], None
         if of > 1:
             source = Lake(current.lake, wanted.start_ns, wanted.end_ns, settle)
-            parts = stack.enter_context(_in_parts(current, source, of, only, request))
+            parts = stack.enter_context(_in_parts(current, source, of, only, request, interrupted))
             segments, prepare = parts.segments, parts.prepare
             problems += parts.problems
         if not segments:
@@ -146,11 +148,13 @@ def _lake(current: Settings, request: Request, options: dict[str, Any]) -> Itera
 
 
 def _in_parts(
-    current: Settings, source: Lake, of: int, only: str | None, request: Request
+    current: Settings, source: Lake, of: int, only: str | None, request: Request, interrupted: Callable[[], bool]
 ) -> AbstractContextManager[Worked]:
     limits = Limits(current.analysis.memory_limit_bytes, current.store.threads)
     mute = frozenset(current.detectors.mute)
-    return worked(current.cluster, source, of, limits, only=only, mute=mute, step=request.progress)
+    return worked(
+        current.cluster, source, of, limits, only=only, mute=mute, step=request.progress, interrupted=interrupted
+    )
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from halo_receiver.conventions.normalise import error_type, error_type_in
-from halo_receiver.conventions.sources import Reading, first
+from halo_receiver.conventions.readings import Reading
+from halo_receiver.conventions.sources import first
 from halo_receiver.conventions.table import Convention
 from halo_receiver.conventions.values import number, text
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from halo_receiver.conventions import errors, messages, normalise
 from halo_receiver.conventions.meaning import TABLE, canonical
+from halo_receiver.conventions.readings import Reading
 from halo_receiver.conventions.signature import error_signature
-from halo_receiver.conventions.sources import Reading
 from halo_receiver.conventions.values import dumps, integer, name, number, text
 from halo_receiver.span import Canonical, LogRecord, Span, SpanEvent
 

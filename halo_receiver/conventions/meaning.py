@@ -7,8 +7,9 @@ from typing import Any
 
 from halo_receiver.conventions import cost, errors, message_summary, normalise, results, tools
 from halo_receiver.conventions.message_summary import MessageSummary
+from halo_receiver.conventions.readings import Reading
 from halo_receiver.conventions.signature import error_signature
-from halo_receiver.conventions.sources import Reading, first
+from halo_receiver.conventions.sources import first
 from halo_receiver.conventions.table import Convention, Kind, load
 from halo_receiver.conventions.values import dumps, integer, name, number, text, unwrapped
 from halo_receiver.span import Canonical, Span

@@ -8,19 +8,18 @@ from typing import Any, NamedTuple
 from halo_receiver import wire
 from halo_receiver.conventions import messages
 from halo_receiver.conventions.messages import last_text
-from halo_receiver.conventions.parts import Message
-from halo_receiver.conventions.sources import Flat, Reading, Source
+from halo_receiver.conventions.parts import FLAGS, Message
+from halo_receiver.conventions.readings import Reading
+from halo_receiver.conventions.sources import Source
 from halo_receiver.conventions.values import dumps
 
-_BRACKETS = ("[", "{")
-_MESSAGES = (("messages",),)
-_INSTRUCTIONS = (("system",), ("system_instruction",), ("instructions",), ("config",))  # as messages._read_object
+wire.learn(FLAGS, messages.ROLES)
 
 Reason = Callable[[Any], str | None]
 
 
 class MessageSummary(NamedTuple):
-    """A list of messages, summarized. `wire.messages` makes the same of those in their usual forms."""
+    """A list of messages, summarized. `wire.messages` makes the same where it is sure."""
 
     json: str
     first_role: str
@@ -51,28 +50,19 @@ def summarize(found: list[Message], reason_of: Reason) -> MessageSummary:
 
 def read(reading: Reading, sources: Iterable[Source], role: str, reason_of: Reason) -> MessageSummary | None:
     """Return what the first source with messages holds; a bare text is one message of `role`."""
-    attributes, found = reading.attributes, None
     for source in sources:
+        how = None
         if type(source) is str:
-            value = attributes.get(source)
+            where = reading.attributes.get(source)
+        elif source.applies(reading):  # type: ignore[union-attr]
+            where, how = source.messages(reading)  # type: ignore[union-attr]
         else:
-            if type(source) is Flat and (prefix := source.options.get("flat")) and source.applies(reading):
-                found = wire.messages(attributes, prefix, role, reason_of)
-            value = source.read(reading) if found is None else None  # type: ignore[union-attr]
-        if type(value) is str and value[:1] in _BRACKETS:
-            found = wire.messages(value, None, role, reason_of)
-            if found is None and value[:1] == "{" and (text := _of_request(value)):
-                found = wire.messages(text, None, role, reason_of)
-        if found is not None:
+            continue
+        found = None if where is None else wire.messages(where, how, role, reason_of)
+        if found:
             return MessageSummary(*found)
-        if value is not None and value != "" and (listed := messages.read(value, role)):
-            return summarize(listed, reason_of)
+        if found is None:
+            value = where if type(source) is str else source.read(reading)  # type: ignore[union-attr]
+            if value is not None and value != "" and (listed := messages.read(value, role)):
+                return summarize(listed, reason_of)
     return None
-
-
-def _of_request(text: str) -> str:
-    """Return the JSON of the messages in a whole request, where they are all that it says; else an empty text."""
-    if wire.member(text, _INSTRUCTIONS) is not None:  # or C is not sure
-        return ""
-    found = wire.member(text, _MESSAGES)
-    return found.decode() if type(found) is bytes and found[:1] == b"[" else ""

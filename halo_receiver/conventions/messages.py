@@ -22,13 +22,14 @@ from halo_receiver.conventions.parts import (
     Gathered,
     Message,
     images_of,
+    kind_of,
     listed,
 )
 from halo_receiver.conventions.values import loads, structured
 
 MAX_MESSAGES = 10_000
 _ATTACHED = frozenset(ATTACHED)
-_ROLES = {
+ROLES = {
     "human": "user", "humanmessage": "user", "ai": "assistant", "aimessage": "assistant", "model": "assistant",
     "aimessagechunk": "assistant", "systemmessage": "system", "developer": "system", "toolmessage": "tool",
     "function": "tool", "functionmessage": "tool", "gen_ai.choice": "assistant", "gen_ai.user.message": "user",
@@ -69,7 +70,7 @@ def _read(value: Any, role: str, out: list[Message], depth: int) -> None:
 def _is_part(item: dict[str, Any]) -> bool:
     if "message" in item or ("content" in item and item.get("type") in (None, "message")):
         return False
-    return item.get("type") in TEXT or (
+    return kind_of(item) in TEXT or (
         "type" not in item and any(key in item for key in ("text", "toolUse", "toolResult", *MEDIA_MEMBERS))
     )
 
@@ -105,8 +106,8 @@ def _read_object(value: dict[str, Any], role: str, out: list[Message], depth: in
             out[-1].setdefault("finish_reason", reason)
     elif isinstance(value.get("prompt"), dict) or isinstance(value.get("completion"), dict):  # OpenInference
         inner = value.get("prompt") or value.get("completion")
-        _message({"content": (inner or {}).get("text")}, role, out)
-    elif "role" in value or "content" in value or "parts" in value or value.get("type") in ITEM:
+        _message({"content": inner.get("text") if isinstance(inner, dict) else None}, role, out)
+    elif "role" in value or "content" in value or "parts" in value or kind_of(value) in ITEM:
         _message(value, _langchain_role(value) or role, out)
     elif made := images_of(value):
         _message({"images": made}, "assistant", out)
@@ -117,21 +118,21 @@ def _read_object(value: dict[str, Any], role: str, out: list[Message], depth: in
 def _langchain_role(value: dict[str, Any]) -> str | None:
     name = value.get("id")
     if isinstance(name, list) and name and isinstance(name[-1], str):
-        return _ROLES.get(name[-1].lower())
+        return ROLES.get(name[-1].lower())
     kind = value.get("type") or value.get("event.name")
-    return _ROLES.get(kind.lower()) if isinstance(kind, str) else None
+    return ROLES.get(kind.lower()) if isinstance(kind, str) else None
 
 
 def _role(value: Any, default: str) -> str:
     if not isinstance(value, str) or not value:
         value = default
     lowered: str = value.lower()
-    return _ROLES.get(lowered, lowered)
+    return ROLES.get(lowered, lowered)
 
 
 def _message(item: dict[str, Any], default: str, out: list[Message]) -> None:
     """Append what one message says: itself, preceded by a tool message for each tool result it carries."""
-    kind = item.get("type")
+    kind = kind_of(item)
     role = _role(item.get("role") or _langchain_role(item), default)
     inner = item.get("kwargs") or item.get("data")
     if isinstance(inner, dict) and "content" not in item:  # LangChain's, serialized
@@ -244,7 +245,7 @@ def _plain(item: dict[str, Any], out: list[Message]) -> bool:
 
 
 def _plain_part(part: dict[str, Any], texts: list[str], calls: list[dict[str, Any]], results: list[Message]) -> bool:
-    kind = part.get("type")
+    kind = kind_of(part)
     if kind == "text" and part.keys() <= _TEXT_KEYS:
         said = part.get("text", part.get("content"))
         if type(said) is not str:

@@ -26,6 +26,20 @@ CALL_OR_RESULT = CALL | RESULT
 ITEM = CALL | RESULT | MADE  # typed items that are messages of their own
 
 
+_FLAGS = ((TEXT, 1), (REASONING, 2), (CALL, 4), (RESULT, 8), (_MARKS, 16), (MADE, 32), ({"image"}, 64))
+# What the wire scanner is told of each kind of part: the flags of wire/parts.h.
+FLAGS = {
+    kind: sum(flag for kinds, flag in _FLAGS if kind in kinds)
+    for kind in sorted(set[str]().union(*(kinds for kinds, _ in _FLAGS)))
+}
+
+
+def kind_of(item: dict[str, Any]) -> str:
+    """Return the type of a part or a message, empty where it has none that is a text."""
+    kind = item.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
 def images_of(value: dict[str, Any]) -> list[Any] | None:
     """Return what an image API answers with: `{"data": [{"b64_json": …}]}`, or Logfire's `{"images": […]}`."""
     for key in ("images", "data"):
@@ -77,8 +91,7 @@ class Gathered:
     def part(self, part: Any) -> None:
         if not isinstance(part, dict):
             return
-        kind = part.get("type")
-        kind = kind if isinstance(kind, str) else ""
+        kind = kind_of(part)
         if kind in CALL:
             self.call(part)
         elif kind in RESULT:
@@ -129,8 +142,7 @@ class Gathered:
     def attached(self, part: Any, key: str) -> None:
         """Add what lies beside the content of a message; of audio, what is said in it."""
         if isinstance(part, dict):
-            kind = part.get("type")
-            self._media(part, kind if isinstance(kind, str) and kind else key.removesuffix("s"))
+            self._media(part, kind_of(part) or key.removesuffix("s"))
             if key == "audio" and isinstance(part.get("transcript"), str) and part["transcript"]:
                 self.texts.append(part["transcript"])
 
@@ -201,4 +213,5 @@ def _result_text(value: Any) -> str | None:
 
 
 def _is_block(item: dict[str, Any]) -> bool:
-    return item.get("type") in TEXT or item.get("type") == "image" or set(item) <= {"text", "json"}
+    kind = kind_of(item)
+    return kind in TEXT or kind == "image" or set(item) <= {"text", "json"}

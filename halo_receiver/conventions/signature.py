@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MAX_EXAMINED = 16_384  # characters of a message that are looked at, half from each end
 MAX_LINE = 1_000
@@ -58,6 +59,9 @@ _MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
 _SPACES = re.compile(r"\s++")
 
 
+_MAX_KNOWN, _MAX_KNOWN_LENGTH = 1_024, 2_048  # errors repeat: to look one up costs a hundredth
+
+
 def error_signature(text: str, error_type: str | None) -> str:
     """Return what groups this error with its repetitions: `<type>: <meaningful line, masked>`.
 
@@ -66,8 +70,11 @@ def error_signature(text: str, error_type: str | None) -> str:
     and lists become masks. Linear in the text, of which `MAX_EXAMINED` characters are examined; at most
     `MAX_SIGNATURE` characters long. Empty when neither text nor type says anything.
     """
+    return (_known if len(text) <= _MAX_KNOWN_LENGTH else _signature)(text, error_type or "")
+
+
+def _signature(text: str, kind: str) -> str:
     line = meaningful_line(text)
-    kind = error_type or ""
     if kind and line.startswith(kind):
         line = line[len(kind) :].lstrip(": ")
     line = _STATUS.sub(lambda match: match[0].translate(_HIDE), line)
@@ -77,6 +84,9 @@ def error_signature(text: str, error_type: str | None) -> str:
             line = pattern.sub(mask, line)
     line = _SPACES.sub(" ", line).translate(_SHOW).strip(" .:,;-")
     return (f"{kind}: {line}" if kind and line else kind or line)[:MAX_SIGNATURE]
+
+
+_known = lru_cache(_MAX_KNOWN)(_signature)
 
 
 def meaningful_line(text: str) -> str:

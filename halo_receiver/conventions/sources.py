@@ -2,65 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeAlias
 
 from halo_receiver import wire
 from halo_receiver.conventions import flattened, messages
-from halo_receiver.conventions.values import dumps, loads, member, python_repr, structured
-from halo_receiver.span import Span
-
-
-class Reading:
-    """One span being read: its attributes (unwrapped where the convention wraps them) and JSON parsed once."""
-
-    __slots__ = ("attributes", "denied", "known", "span", "type")
-
-    def __init__(self, span: Span, attributes: dict[str, Any]) -> None:
-        self.span = span
-        self.attributes = attributes
-        self.type: str | None = None
-        self.denied = False  # the result of this tool says that the call failed
-        self.known: dict[str, Any] = {}  # what was parsed
-
-    def parsed(self, key: str, is_repr: bool = False) -> Any:
-        """Give the structure that an attribute holds or whose JSON text it is; parsed once."""
-        if key in self.known:
-            return self.known[key]
-        value = self.attributes.get(key)
-        if value is not None:
-            value = python_repr(value) if is_repr else structured(value)
-        self.known[key] = value
-        return value
-
-
-class Lookup:
-    """A source that is more than an attribute key. `read` returns None when it has no value."""
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.key: str = options.get("key", "")
-        self.when: frozenset[str] = frozenset(options.get("when", ()))
-        self.scopes = tuple(options.get("scope", ()))
-        self.members = tuple(tuple(path.split("/")) for path in options.get("member", ()))
-        self.options = options
-
-    def read(self, reading: Reading) -> Any:
-        """Return the value, or None."""
-        return self.value(reading) if self.applies(reading) else None
-
-    def applies(self, reading: Reading) -> bool:
-        """Say whether it counts for a span of that type and scope."""
-        if self.when and reading.type not in self.when:
-            return False
-        return not self.scopes or reading.span.scope.name.startswith(self.scopes)
-
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
-        """Say whether a span with attributes of these keys, and events or none, can have a value here."""
-        return self.key in attributes
-
-    def value(self, reading: Reading) -> Any:
-        """Return the value of a plain key with a condition."""
-        return reading.attributes.get(self.key)
+from halo_receiver.conventions.readings import Lookup, Reading
+from halo_receiver.conventions.values import dumps, loads, member
 
 
 class Member(Lookup):
@@ -71,6 +19,10 @@ class Member(Lookup):
         quotes = ("'", '"') if options.get("repr") else ('"',)
         self._by_c = not options.get("repr")
         self._first = tuple(f"{quote}{path[0]}{quote}" for path in self.members for quote in quotes)
+
+    def narrowed(self) -> Any:
+        """Let C look, which asks here where it is not sure."""
+        return (self.key, self.members, self) if self._by_c else self
 
     def value(self, reading: Reading) -> Any:
         """Follow the paths."""
@@ -102,7 +54,7 @@ class Sole(Lookup):
 class Name(Lookup):
     """The span's name, or what stands after some words of it."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
         """Always."""
         return True
 
@@ -115,7 +67,7 @@ class Name(Lookup):
 class Literal(Lookup):
     """A fixed value."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
         """Always."""
         return True
 
@@ -127,7 +79,7 @@ class Literal(Lookup):
 class Resource(Lookup):
     """An attribute of the resource."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
         """Always."""
         return True
 
@@ -139,9 +91,9 @@ class Resource(Lookup):
 class Event(Lookup):
     """An attribute of the last span event of a name."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
-        """With events."""
-        return events
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
+        """With an event of that name."""
+        return self.options["event"] in events
 
     def value(self, reading: Reading) -> Any:
         """Look at the events from the last to the first."""
@@ -155,9 +107,9 @@ class Event(Lookup):
 class Events(Lookup):
     """Messages, one for each span event of the given names."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
-        """With events."""
-        return events
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
+        """With an event of one of the names."""
+        return not self.options["events"].keys().isdisjoint(events)
 
     def value(self, reading: Reading) -> Any:
         """Read them in the order sent."""
@@ -177,6 +129,20 @@ class Events(Lookup):
                 found.extend(read)
         return found or None
 
+    def messages(self, reading: Reading) -> tuple[Any, str | bool | None]:
+        """List what the events say, each with its role."""
+        roles, said = self.options["events"], []
+        for event in reading.span.events:
+            role = roles.get(event.name)
+            if role is not None:
+                values = event.attributes
+                reason, identifier = values.get("finish_reason"), values.get("id")
+                said.append(
+                    (values.get(self.key), role, reason if isinstance(reason, str) else None,
+                     identifier if isinstance(identifier, str) else None)
+                )  # fmt: skip
+        return said, None
+
 
 class Stripped(Lookup):
     """The text below a `[HEADER]` line."""
@@ -193,7 +159,7 @@ class Stripped(Lookup):
 class Flat(Lookup):
     """A list that was flattened into keys."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
         """With a key below the prefix."""
         prefixes = tuple(self.options[kind] for kind in ("flat", "flat_json", "flat_text") if kind in self.options)
         return any(key.startswith(prefixes) for key in attributes)
@@ -210,6 +176,10 @@ class Flat(Lookup):
                 return dumps([item.get("document", item) if isinstance(item, dict) else item for item in found])
         return None
 
+    def messages(self, reading: Reading) -> tuple[Any, str | bool | None]:
+        """Name the attributes and the prefix."""
+        return (reading.attributes, self.options["flat"]) if "flat" in self.options else (None, None)
+
 
 def _texts(value: Any) -> list[str]:
     if isinstance(value, dict):
@@ -225,6 +195,11 @@ class OnlyObject(Lookup):
         found = reading.parsed(self.key)
         return found if isinstance(found, dict) else None
 
+    def messages(self, reading: Reading) -> tuple[Any, str | bool | None]:
+        """Return the text of an object."""
+        value = reading.attributes.get(self.key)
+        return (value if isinstance(value, str) and value[:1] == "{" else None), None
+
 
 class Choices(Lookup):
     """Pydantic AI format 1: one list of events, of which gen_ai.choice is the answer."""
@@ -237,11 +212,16 @@ class Choices(Lookup):
         wanted = self.options["choices"]
         return [e for e in found if isinstance(e, dict) and (e.get("event.name") == "gen_ai.choice") is wanted] or None
 
+    def messages(self, reading: Reading) -> tuple[Any, str | bool | None]:
+        """Return the text of the list, and which of its entries."""
+        value = reading.attributes.get(self.key)
+        return (value if isinstance(value, str) else None), self.options["choices"]
+
 
 class Answer(Lookup):
     """One assistant message whose parts lie under keys of their own."""
 
-    def may(self, attributes: Iterable[str], events: bool) -> bool:
+    def may(self, attributes: Iterable[str], events: Collection[str]) -> bool:
         """With any of its parts."""
         return any(self.options[part] in attributes for part in ("text", "object", "tool_calls", "files"))
 
@@ -258,8 +238,20 @@ class Answer(Lookup):
         reasoning = attributes.get(options["reasoning"])
         return [{**message, "reasoning": reasoning} if isinstance(reasoning, str) else message]
 
+    def messages(self, reading: Reading) -> tuple[Any, str | bool | None]:
+        """Name the texts that are there; of calls and files their JSON."""
+        attributes, options = reading.attributes, self.options
+        text = attributes.get(options["text"]) or attributes.get(options["object"])
+        calls, files = attributes.get(options["tool_calls"]), attributes.get(options["files"])
+        if not text and not any(isinstance(value, str) and value[:2] == "[{" for value in (calls, files)):
+            return None, None
+        reasoning = attributes.get(options["reasoning"])
+        said = {"content": text or None, "tool_calls": calls, "files": files,
+                "reasoning": reasoning if isinstance(reasoning, str) else None}  # fmt: skip
+        return {"role": "assistant"} | {key: value for key, value in said.items() if value is not None}, None
 
-Source: TypeAlias = str | Lookup
+
+Source: TypeAlias = str | Lookup | tuple[str, tuple[tuple[str, ...], ...], Lookup]
 _CLASSES: tuple[tuple[str, type[Lookup]], ...] = (
     ("literal", Literal), ("name", Name), ("resource", Resource), ("event", Event), ("events", Events),
     ("strip", Stripped), ("sole", Sole), ("flat", Flat), ("flat_json", Flat), ("flat_text", Flat),
@@ -281,7 +273,10 @@ def first_in_python(reading: Reading, sources: tuple[Source, ...]) -> Any:
     """Return the first value that is not empty, or None."""
     attributes = reading.attributes
     for source in sources:
-        value = attributes.get(source) if type(source) is str else source.read(reading)  # type: ignore[union-attr]
+        if type(source) is str:
+            value = attributes.get(source)
+        else:
+            value = (source[2] if type(source) is tuple else source).read(reading)  # type: ignore[union-attr]
         if value is not None and value != "":
             return value
     return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
+from halo_receiver.conventions.readings import Lookup
 from halo_receiver.conventions.sources import Source, compile_source
 from halo_receiver.span import Scope, Span
 
@@ -26,7 +27,9 @@ _COUNTS = frozenset(
     {"max_output_tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
      "cost", "cost_parts"}
 )  # fmt: skip
+_MESSAGES = frozenset({"system_messages", "input_messages", "output_messages"})  # read by `message_summary`
 _NONE: tuple[Source, ...] = ()
+_NO_EVENTS = frozenset[str]()
 _MAX_HINTS = 50_000
 _MAX_SHAPES = 4_096
 _MAX_SHAPE_KEYS = 256
@@ -111,10 +114,13 @@ class Shape:
     An agent's spans have few shapes, so that most of the mapping is looked through once and not for every span.
     """
 
-    __slots__ = ("_by_type", "_events", "_keys", "convention")
+    __slots__ = ("_by_type", "_events", "_keys", "_scope", "convention")
 
-    def __init__(self, convention: Convention | None, keys: tuple[str, ...], events: bool) -> None:
+    def __init__(
+        self, convention: Convention | None, keys: tuple[str, ...], events: Collection[str] = (), scope: str = ""
+    ) -> None:
         self.convention = convention
+        self._scope = scope
         self._keys = frozenset(keys)
         self._events = events
         self._by_type: dict[str | None, Convention] = {}
@@ -127,14 +133,23 @@ class Shape:
             for name, sources in convention.fields.items():
                 left = tuple(source for source in sources if self._may(source, kind))
                 if left:
-                    fields[name] = left
+                    fields[name] = left if name in _MESSAGES else tuple(map(_narrowed, left))
             found = self._by_type[kind] = replace(convention, fields=fields)
         return found
 
     def _may(self, source: Source, kind: str | None) -> bool:
         if isinstance(source, str):
             return source in self._keys
-        return not (source.when and kind not in source.when) and source.may(self._keys, self._events)
+        if isinstance(source, tuple):
+            source = source[2]
+        if (source.when and kind not in source.when) or (source.scopes and not self._scope.startswith(source.scopes)):
+            return False
+        return source.may(self._keys, self._events)
+
+
+def _narrowed(source: Source) -> Source:
+    found: Source = source.narrowed() if isinstance(source, Lookup) else source
+    return found
 
 
 class Table:
@@ -149,18 +164,19 @@ class Table:
         self._hints = _Hints(self._rules)
         self._refined = {key for rule in self._rules for key in rule.refines}
         self._scopes: dict[tuple[str, str], Convention | None] = {}
-        self._shapes: dict[tuple[str, str, bool, tuple[str, ...]], Shape] = {}
+        self._shapes: dict[tuple[str, str, frozenset[str], tuple[str, ...]], Shape] = {}
 
     def shape(self, span: Span) -> Shape:
         """Return the shape of a span."""
-        keys, events = tuple(span.attributes), bool(span.events)
+        keys = tuple(span.attributes)
+        events = frozenset([event.name for event in span.events]) if span.events else _NO_EVENTS
         known = (span.scope.name, span.scope.service_name, events, keys)
         found = self._shapes.get(known)
         if found is None:
-            found = Shape(self.of(span.scope, span.attributes), keys, events)
+            found = Shape(self.of(span.scope, span.attributes), keys, events, span.scope.name)
             if len(self._shapes) >= _MAX_SHAPES:
                 self._shapes.clear()
-            if len(keys) <= _MAX_SHAPE_KEYS:
+            if len(keys) + len(events) <= _MAX_SHAPE_KEYS:
                 self._shapes[known] = found
         return found
 

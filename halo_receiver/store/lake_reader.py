@@ -108,6 +108,26 @@ def pull(
     return Pulled(segments, found.receivers)
 
 
+def pull_trace(
+    config: LakeConfig, trace_id: str, directory: Path, *, number: int, memory_limit: str, threads: int
+) -> Path | None:
+    """Write what the lake has of one trace as segment `number` of a directory; None where it has nothing.
+
+    Raises LakeUnavailable, StoreError or ConfigError.
+    """
+    name = SegmentName.at(time.time_ns(), number)
+    writer = PulledSegment(directory, name, memory_limit=memory_limit, threads=threads)
+    try:
+        found = writer.take_trace(config, trace_id)
+    except BaseException:
+        writer.discard()
+        raise
+    if found:
+        return writer.seal()
+    writer.discard()
+    return None
+
+
 def _wait_for_clock(state: LakeState, end_ns: int) -> None:
     """What becomes visible in a window must have done so before it is read: the catalog's clock has to be past it."""
     ahead = (end_ns - state.now_ns()) / 1e9
@@ -139,16 +159,30 @@ class PulledSegment(SegmentWriter):
             if found.judged:
                 earlier = f"SELECT trace_id FROM lake.span_rows WHERE {lake.among(found.judged)} AND {mine}"
                 execute(f"DELETE FROM _chosen WHERE trace_id IN ({earlier})")
-            for table in lake.TABLES:
-                execute(
-                    f"INSERT INTO segment.{table} BY NAME SELECT * EXCLUDE ({lake.OWN_COLUMNS}) FROM lake.{table} "
-                    f"WHERE {among} AND {mine} AND trace_id IN (FROM _chosen)"
-                )
-            self.spans, self.logs = self._one(
-                "SELECT (SELECT count(*) FROM segment.span_rows), (SELECT count(*) FROM segment.log_rows)"
+            return self._copy(f"{among} AND {mine} AND trace_id IN (FROM _chosen)")
+
+    def take_trace(self, config: LakeConfig, trace_id: str) -> bool:
+        """Copy the rows of one trace; False where there are none."""
+        with LakeState.open(config) as state:
+            among, buckets = lake.among([one.id for one in state.visible()]), state.buckets()
+        lake.attach(self._connection, config)
+        with lake.faults("pulling a trace"):
+            return self._copy(f"{among} AND {of_trace(trace_id, buckets)}")
+
+    def _copy(self, where: str) -> bool:
+        for table in lake.TABLES:
+            self._connection.execute(
+                f"INSERT INTO segment.{table} BY NAME SELECT * EXCLUDE ({lake.OWN_COLUMNS}) FROM lake.{table} "
+                f"WHERE {where}"
             )
-            execute("DETACH lake")
+        self.spans, self.logs = self._one(
+            "SELECT (SELECT count(*) FROM segment.span_rows), (SELECT count(*) FROM segment.log_rows)"
+        )
+        self._connection.execute("DETACH lake")
         return bool(self.spans or self.logs)
+
+    def _describe(self) -> None:
+        """No manifest lists it: what one would ask of it is not counted (a filter of millions of traces)."""
 
 
 def of_trace(trace_id: str, buckets: int) -> str:

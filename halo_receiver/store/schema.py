@@ -146,6 +146,17 @@ TRACE_COLUMNS = (
 )  # fmt: skip
 
 
+# Of a trace, from its spans: what its root says, and the session. MCP's is a connection's (a stateless server makes one
+# for each request): the agent's own comes first.
+TRACE_HEAD = """
+      coalesce(arg_min(name, start_time) FILTER (parent_span_id IS NULL),
+        first(name) FILTER (parent_span_id IS NULL)) AS root_name,
+      coalesce(arg_min(status_code, start_time) FILTER (parent_span_id IS NULL),
+        first(status_code) FILTER (parent_span_id IS NULL)) AS status_code,
+      min(start_time) AS start_time,
+      coalesce(min(session_id) FILTER (convention IS DISTINCT FROM 'mcp'), min(session_id)) AS session_id"""
+
+
 def rollup_query(spans: str) -> str:
     """Return the SELECT that makes one trace_rows row of each trace in `spans` (columns as span_rows).
 
@@ -154,25 +165,20 @@ def rollup_query(spans: str) -> str:
     """
     return f"""
     WITH leaf AS (
-      SELECT s.*, (s.parent_span_id IS NULL) AS is_root,
-        s.span_type IN ('llm', 'embedding') AND r.tokens IS NOT TRUE AS tokens_count,
+      SELECT s.*, s.span_type IN ('llm', 'embedding') AND r.tokens IS NOT TRUE AS tokens_count,
         s.span_type IN ('llm', 'embedding') AND r.cost IS NOT TRUE AS cost_counts
       FROM {spans} s LEFT JOIN ({usage.repeated_query(spans)}) r USING (trace_id, span_id)
     )
-    SELECT trace_id,
-      coalesce(arg_min(name, start_time) FILTER (is_root), first(name) FILTER (is_root)) AS root_name,
+    SELECT trace_id, {TRACE_HEAD},
       coalesce(list_sort(list(DISTINCT service_name) FILTER (service_name <> '')), []) AS service_names,
       coalesce(list_sort(list(DISTINCT agent_name) FILTER (agent_name IS NOT NULL)), []) AS agent_names,
       coalesce(list_sort(list(DISTINCT model) FILTER (model IS NOT NULL)), []) AS models,
-      min(start_time) AS start_time, max(end_time) AS end_time,
+      max(end_time) AS end_time,
       epoch_ns(max(end_time)) - epoch_ns(min(start_time)) AS duration_ns,
       count(*) AS span_count, count(*) FILTER (status_code = 'ERROR') AS error_count,
-      coalesce(arg_min(status_code, start_time) FILTER (is_root), first(status_code) FILTER (is_root)) AS status_code,
       sum(input_tokens) FILTER (tokens_count)::BIGINT AS input_tokens,
       sum(output_tokens) FILTER (tokens_count)::BIGINT AS output_tokens,
       sum(cost_usd) FILTER (cost_counts) AS cost_usd,
-      -- MCP's is a connection's (a stateless server makes one for each request): the agent's own comes first
-      coalesce(min(session_id) FILTER (convention IS DISTINCT FROM 'mcp'), min(session_id)) AS session_id,
       min(user_id) AS user_id,
       min(received_at) AS first_received_at, max(received_at) AS last_received_at
     FROM leaf GROUP BY trace_id

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeAlias
 from halo_receiver.wire import json_ends
 
 Looked: TypeAlias = tuple[int, int, list[tuple[int, bytes, bytes]], list[tuple[bytes, int, int]]]
-Said: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None, str | None]
+Said: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None, str | None] | tuple[()]
 
-VERSION = 8  # of what Python and C expect of each other here: raise it on both sides when that changes
+VERSION = 9  # of what Python and C expect of each other here: raise it on both sides when that changes
 
 _wire: Any
 try:
@@ -58,13 +58,21 @@ def check(body: bytes, *, logs: bool, max_fields: int = 0) -> Looked | Literal[F
     return found
 
 
-def messages(where: Any, prefix: str | None, role: str, reason_of: Callable[[str], str | None]) -> Said | None:
-    """Read messages of the usual forms: in JSON text (prefix None), or flattened into attribute keys below a prefix.
+def learn(kinds: dict[str, int], roles: dict[str, str]) -> None:
+    """Tell which kinds of parts there are (flags of parts.h), and which role another name means."""
+    if _wire is not None:
+        _wire.learn(kinds, roles)
 
-    A list of texts is one message of `role`.
-    None when the scanner is missing or not sure: ask conventions.messages then, which says what they come to.
+
+def messages(where: Any, how: str | bool | None, role: str, reason_of: Callable[[str], str | None]) -> Said | None:
+    """Read messages as conventions.messages does; `role` is that of a text without one.
+
+    `where` is a text, JSON or not (how False or True: only its entries that are no choices, or are); attributes into
+    whose keys below the prefix `how` a list was flattened; the named texts of one object; or a list of (text, role,
+    finish reason or None, id of a tool's call or None), one for each span event.
+    An empty tuple when there are none. None when the scanner is missing or not sure: ask conventions.messages then.
     """
-    found: Said | None = _wire.messages(where, prefix, role, reason_of) if _wire is not None else None
+    found: Said | None = _wire.messages(where, how, role, reason_of) if _wire is not None else None
     return found
 
 

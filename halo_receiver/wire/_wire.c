@@ -10,7 +10,7 @@
 #include "rows.h"
 #include "scan.h"
 
-#define VERSION 8 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
+#define VERSION 9 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
 
 static PyObject *crc32_bytes(PyObject *module, PyObject *data) {
   (void)module;
@@ -211,9 +211,11 @@ static PyMethodDef methods[] = {
     {"json_items", json_items, METH_VARARGS,
      "json_items(body, at) -> (end, begin and end of each item as uint64, openings, most values in one) of a JSON list; ValueError when "
      "it is broken."},
+    {"learn", learn, METH_VARARGS, "learn(kinds, roles): flags of the kinds of parts, and what roles are called; once."},
     {"messages", messages, METH_VARARGS,
-     "messages(text, None, role, reason_of) or messages(attributes, prefix, role, reason_of) -> (JSON, first role, what was asked last, "
-     "by the user, what the assistant said last, all it said, last finish reason), or None when unsure."},
+     "messages(where, how, role, reason_of) -> (JSON, first role, what was asked last, by the user, what the assistant said last, all "
+     "it said, last finish reason), () when there are none, or None when unsure. `where`: a text, attributes with the prefix `how`, "
+     "an object's named texts, or (text, role, finish reason, id) of events; `how` of a text: whether choices alone, or all but these."},
     {"member", member, METH_VARARGS,
      "member(text, paths) -> the member of JSON text that the first path leads to, its JSON in bytes where it is neither text "
      "nor boolean, None when there is none; False when unsure."},
@@ -228,6 +230,7 @@ static PyMethodDef methods[] = {
 
 static int module_exec(PyObject *module) {
   crc_make_table();
+  members_learn();
   if (PyModule_AddIntConstant(module, "VERSION", VERSION) < 0) return -1;
   PyObject *type = PyType_FromSpec(&scanner_spec);
   if (!type || PyModule_AddObjectRef(module, "Scanner", type) < 0) {

@@ -5,9 +5,6 @@
 #include "protobuf.h"
 #include "text.h"
 
-#define MAX_JSON_DEPTH 16
-#define MAX_MEMBERS 64 /* of an object, whose keys are compared with each other */
-
 typedef struct {
   const uint8_t *at, *end;
 } Json;
@@ -149,57 +146,6 @@ static bool json_number(Json *j, Buffer *out) {
   }
   if (j->at < j->end && (*j->at | 32) == 'e') return false;
   return buffer_add(out, start, (size_t)(j->at - start));
-}
-
-static bool json_copy(Json *j, Buffer *out, Buffer *scratch, int depth);
-
-static bool json_copy_object(Json *j, Buffer *out, Buffer *scratch, int depth) {
-  Piece keys[MAX_MEMBERS];
-  int count = 0;
-  if (!json_take(j, '{') || !buffer_byte(out, '{')) return false;
-  if (json_next(j) == '}') {
-    j->at++;
-    return buffer_byte(out, '}');
-  }
-  do {
-    if (count == MAX_MEMBERS || !json_text(j, scratch, &keys[count])) return false;
-    Slice key = piece_bytes(keys[count]);
-    for (int i = 0; i < count; i++) {
-      if (keys[i].size == key.size && !memcmp(scratch->data + keys[i].at, key.data, key.size)) return false;
-    }
-    if ((count++ && !buffer_byte(out, ',')) || json_string(out, key.data, key.size) < 0) return false;
-    if (!json_take(j, ':') || !buffer_byte(out, ':') || !json_copy(j, out, scratch, depth + 1)) return false;
-  } while (json_take(j, ','));
-  return json_take(j, '}') && buffer_byte(out, '}');
-}
-
-/* Write any value again, compactly. */
-static bool json_copy(Json *j, Buffer *out, Buffer *scratch, int depth) {
-  Piece text;
-  if (depth > MAX_JSON_DEPTH) return false;
-  switch (json_next(j)) {
-    case '{': return json_copy_object(j, out, scratch, depth);
-    case '[':
-      j->at++;
-      if (!buffer_byte(out, '[')) return false;
-      if (json_next(j) == ']') {
-        j->at++;
-        return buffer_byte(out, ']');
-      }
-      for (bool first = true; first || json_take(j, ','); first = false) {
-        if ((!first && !buffer_byte(out, ',')) || !json_copy(j, out, scratch, depth + 1)) return false;
-      }
-      return json_take(j, ']') && buffer_byte(out, ']');
-    case '"': {
-      if (!json_text(j, scratch, &text)) return false;
-      Slice bytes = piece_bytes(text);
-      return json_string(out, bytes.data, bytes.size) >= 0;
-    }
-    case 't': return json_word(j, "true") && buffer_add(out, "true", 4);
-    case 'f': return json_word(j, "false") && buffer_add(out, "false", 5);
-    case 'n': return json_word(j, "null") && buffer_add(out, "null", 4);
-    default: return json_number(j, out);
-  }
 }
 
 #endif

@@ -145,23 +145,19 @@ static PyObject *python_member(Slice found) {
   return result;
 }
 
-/* member(text, paths) -> the value, its JSON in bytes, or None; False when unsure */
-static PyObject *member(PyObject *module, PyObject *args) {
-  PyObject *value, *given;
+/* Find what the first of some paths leads to: 1 found, 0 there is none, -1 not sure. May set an exception. */
+static int member_find(PyObject *value, PyObject *given, Slice *found) {
   Path paths[MAX_PATHS];
-  Py_ssize_t size, length;
-  (void)module;
-  if (!PyArg_ParseTuple(args, "UO!", &value, &PyTuple_Type, &given)) return NULL;
-  Py_ssize_t count = PyTuple_Size(given);
-  if (count > MAX_PATHS) Py_RETURN_FALSE;
+  Py_ssize_t size, length, count = PyTuple_Size(given);
+  if (count < 0 || count > MAX_PATHS) return -1;
   for (Py_ssize_t i = 0; i < count; i++) {
     PyObject *steps = PyTuple_GetItem(given, i);
     length = steps && PyTuple_Check(steps) ? PyTuple_Size(steps) : 0;
-    if (length < 1 || length > MAX_STEPS) Py_RETURN_FALSE;
+    if (length < 1 || length > MAX_STEPS) return -1;
     paths[i] = (Path){.length = (int)length};
     for (Py_ssize_t k = 0; k < length; k++) {
       const char *step = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(steps, k), &size);
-      if (!step) return NULL;
+      if (!step) return -1;
       paths[i].steps[k] = (Slice){(const uint8_t *)step, (size_t)size};
     }
   }
@@ -170,11 +166,49 @@ static PyObject *member(PyObject *module, PyObject *args) {
   Json j = {(const uint8_t *)text, (const uint8_t *)text + (text ? size : 0)};
   bool sure = text && size && (*text == '{' || *text == '[');
   sure = sure && json_walk(&j, paths, (int)count, (1u << count) - 1, 0) && !json_next(&j) && j.at == j.end;
-  if (!sure) Py_RETURN_FALSE;
+  if (!sure) return -1;
   for (Py_ssize_t i = 0; i < count; i++) {
-    if (paths[i].found.size && *paths[i].found.data != 'n') return python_member(paths[i].found);
+    if (!paths[i].found.size || *paths[i].found.data == 'n') continue;
+    *found = paths[i].found;
+    return 1;
   }
-  Py_RETURN_NONE;
+  return 0;
+}
+
+/* member(text, paths) -> the value, its JSON in bytes, or None; False when unsure */
+static PyObject *member(PyObject *module, PyObject *args) {
+  PyObject *value, *given;
+  Slice found;
+  (void)module;
+  if (!PyArg_ParseTuple(args, "UO!", &value, &PyTuple_Type, &given)) return NULL;
+  int sure = member_find(value, given, &found);
+  if (PyErr_Occurred()) return NULL;
+  if (sure < 0) Py_RETURN_FALSE;
+  return sure ? python_member(found) : Py_NewRef(Py_None);
+}
+
+/* A count is given as such: up to 18 digits. */
+static bool member_count(Slice found, long long *count) {
+  *count = 0;
+  for (size_t i = 0; i < found.size; i++) {
+    if (found.data[i] < '0' || found.data[i] > '9') return false;
+    *count = *count * 10 + (found.data[i] - '0');
+  }
+  return found.size && found.size <= 18;
+}
+
+/* What a source that `first` knows by itself leads to, (key, paths, source); the source is asked where C is not sure. */
+static PyObject *member_of(PyObject *attributes, PyObject *source, PyObject *reading, PyObject *read) {
+  PyObject *value = PyDict_GetItemWithError(attributes, PyTuple_GetItem(source, 0));
+  Slice found;
+  long long count;
+  if (!value) return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+  int sure = PyUnicode_CheckExact(value) ? member_find(value, PyTuple_GetItem(source, 1), &found) : -1;
+  if (PyErr_Occurred()) return NULL;
+  if (!sure) return Py_NewRef(Py_None);
+  if (sure > 0 && (*found.data == '"' || *found.data == 't' || *found.data == 'f')) return python_member(found);
+  if (sure > 0 && member_count(found, &count)) return PyLong_FromLongLong(count);
+  return PyObject_CallMethodObjArgs(PyTuple_GetItem(source, 2), read, reading, NULL);
 }
 
 /* first(reading, sources), as sources.first */
@@ -194,6 +228,8 @@ static PyObject *first_value(PyObject *module, PyObject *const *args, Py_ssize_t
     PyObject *source = PyTuple_GetItem(args[1], i);
     if (PyUnicode_CheckExact(source)) {
       value = Py_XNewRef(PyDict_GetItemWithError(attributes, source));
+    } else if (PyTuple_CheckExact(source) && PyTuple_Size(source) == 3) {
+      value = member_of(attributes, source, args[0], read_name);
     } else {
       value = PyObject_CallMethodObjArgs(source, read_name, args[0], NULL);
     }

@@ -111,6 +111,8 @@ def looks(
 def _settled(reader: Reader, config: AlertConfig) -> dict[str, int | None]:
     """Return the traces that an alert is about, and when each settled; None of those that have not."""
     conditions, given = ["true"], []
+    if config.agents or config.services:
+        overview.dimensions(reader)
     for dimension, values in (("agent", config.agents), ("service", config.services)):
         if values:
             given.append(values)

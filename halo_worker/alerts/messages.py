@@ -15,6 +15,7 @@ from halo_worker import assembly
 from halo_worker.alerts.conditions import Ended, Finding, nanoseconds
 from halo_worker.alerts.journal import Event, Look
 from halo_worker.alerts.look import Found
+from halo_worker.analysis import overview
 from halo_worker.analysis.detectors import QUOTES, quotes, tables
 from halo_worker.analysis.draft import Draft, DraftFinding
 from halo_worker.analysis.evidence import verify
@@ -45,6 +46,7 @@ def reported(
     """Return findings as a report would have them, with their newest evidence; those whose quotes are not found are not
     among them. Makes the tables of a report, which takes seconds: it is asked only where an episode begins.
     """
+    overview.prepare(reader)
     tables.prepare(reader, tables.known())
     drafts = [_with_newest(reader, found.drafts[issue_id]) for issue_id in issue_ids]
     units = {unit.name: unit for unit in found.ran.units}

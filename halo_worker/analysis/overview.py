@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from halo_receiver.store import usage
+from halo_receiver.store import schema, usage
 from halo_receiver.store.reader import Reader
 from halo_worker.analysis import control_flow, models, outcomes, retrieval, same_call, window_counts
 from halo_worker.display import VALUE_CHARACTERS, one_line
@@ -124,8 +124,15 @@ NAMELESS = {"agent": "(no agent)", "model": "(no model name)", "service": "(no s
 OTHERS = "(others)"  # beyond MAX_GROUPS
 
 
-# Columns of `_s` that no rule reads which needs one trace alone, and which take a third of the time to make.
+# Columns of `_s` that no rule reads which needs one trace alone, and which take a third of the time to make; and what
+# such rules ask of a trace.
 _COSTLY = {"plans": "BOOLEAN", "prompt": "VARCHAR"}
+_LEAN_TRACES = f"""
+  SELECT t.* REPLACE (CASE WHEN NOT coalesce(c.root, false) THEN status_code END AS status_code)
+  FROM (SELECT trace_id, {schema.TRACE_HEAD} FROM _own_spans GROUP BY trace_id) t LEFT JOIN (
+    SELECT trace_id, bool_or(parent_span_id IS NULL) AS root FROM _s WHERE control IS NOT NULL GROUP BY trace_id
+  ) c USING (trace_id)
+"""
 
 
 def _lean_spans() -> str:
@@ -139,11 +146,12 @@ def prepare(reader: Reader, *, lean: bool = False) -> None:
     tell again), `_usage`, `_dimensions`, and what `control_flow`, `outcomes` and `same_call` make.
 
     One scan: every detector reads `_s`, none reads the long texts again. In `_s`, `agent_name` is the agent that a
-    span belongs to, and `model` what a call asked for (`served_model` what answered). `lean` leaves `_COSTLY` out.
+    span belongs to, and `model` what a call asked for (`served_model` what answered). `lean` is for rules that need one
+    trace alone: without `_COSTLY`, `_repeated`, `_usage` and `_dimensions`, and `_t` with few columns.
     """
     read_spans(reader, lean=lean)
     window_counts.take(reader)
-    build(reader)
+    build(reader, lean=lean)
     outcomes.prepare(reader)
 
 
@@ -155,15 +163,23 @@ def read_spans(reader: Reader, *, lean: bool = False) -> None:
         reader.scratch.stay_in_memory()
 
 
-def build(reader: Reader) -> None:
+def build(reader: Reader, *, lean: bool = False) -> None:
     """Make what stands on `_s` and takes each trace by itself. Needs the tables of `window_counts`."""
     models.fold(reader)
     retrieval.recognise(reader)
+    control_flow.prepare(reader)
+    same_call.prepare(reader)
+    if lean:
+        reader.scratch.table("_t", _LEAN_TRACES)
+        return
     reader.scratch.table("_repeated", usage.repeated_query("_own_spans"))
     reader.scratch.table("_usage", _USAGE)
-    control_flow.prepare(reader)
     reader.scratch.table("_t", _TRACES)
-    same_call.prepare(reader)
+    dimensions(reader)
+
+
+def dimensions(reader: Reader) -> None:
+    """Make `_dimensions`: the values of `_DIMENSIONS` in each trace."""
     # Each by itself: what all five hold at once would not fit.
     reader.scratch.table(
         "_dimensions",

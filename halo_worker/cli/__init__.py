@@ -16,7 +16,7 @@ import click
 
 from halo_worker.cli.console import Context, fail
 from halo_worker.cli.words import COMMANDS, arguments, unknown
-from halo_worker.errors import HaloError
+from halo_worker.errors import HaloError, Interrupted
 
 NO_PROXY = ("no_proxy", "NO_PROXY")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")  # reached without a proxy
@@ -91,6 +91,8 @@ def main(given: list[str] | None = None) -> None:
     except click.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)
+    except Interrupted as error:
+        fail(error, code=130)
     except HaloError as error:
         _suggest(words)
         fail(error)

@@ -23,6 +23,7 @@ from halo_worker import issues
 from halo_worker.config import Settings
 from halo_worker.display import is_loopback
 from halo_worker.errors import HaloError
+from halo_worker.page.lake_traces import LakeTraces
 from halo_worker.report import headline
 from halo_worker.report.archive import Archive
 from halo_worker.report.decisions import Decisions
@@ -90,12 +91,16 @@ class Data:
     options: tuple[str, ...] = ()  # of the command line, with which other commands see the same
     clock: Callable[[], int] = time.time_ns
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "page"))
+    lake: LakeTraces = field(init=False)
     written: dict[str, Written] = field(default_factory=dict)  # a few, the last that were asked for
     _lines: dict[str, tuple[int, Line]] = field(default_factory=dict)  # with when each report was written
     _memory: IssueMemory | None = None
     _memory_of: dict[str, int] = field(default_factory=dict)  # the reports it is made of, the same
     _decided: tuple[int, int] = (0, 0)
     _reading: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.lake = LakeTraces(self.settings.lake)
 
     @property
     def directory(self) -> Path:

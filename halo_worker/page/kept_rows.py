@@ -70,7 +70,7 @@ class KeptRows:
         directory = self.data.directory / "segments"
         current, damaged = manifest.current(directory)
         held = [directory / entry.name for entry in current if entry.may_hold(None, None, trace_id=trace_id)]
-        return tuple(sorted([*held, *damaged]))
+        return tuple(sorted([*held, *damaged, *self.data.lake.segments(trace_id)]))
 
     def _lay_out(self, trace_id: str, reader: Reader, memory: IssueMemory) -> Laid:
         spans = trace_spans.outline(reader, trace_id, trace_view.MAX_SPANS)
@@ -90,7 +90,7 @@ class KeptRows:
 
 @contextmanager
 def opened(data: Data, trace_id: str, *, threads: int = 2) -> Iterator[Reader]:
-    """Open the segments that may hold a trace."""
-    options: dict[str, Any] = {"memory_limit": MEMORY, "threads": threads}
+    """Open the segments that may hold a trace, and what the lake has of it."""
+    options: dict[str, Any] = {"memory_limit": MEMORY, "threads": threads, "beside": data.lake.segments(trace_id)}
     with Reader.open(data.directory, trace_id=trace_id, around=trace_id, **options) as reader:
         yield reader

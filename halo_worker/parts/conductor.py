@@ -15,8 +15,8 @@ from halo_worker.analysis.detectors.parts import joined
 from halo_worker.config_cluster import ClusterConfig
 from halo_worker.errors import StoreError
 from halo_worker.parts import task as tasks
-from halo_worker.parts.engines import Engine, Found, opened
-from halo_worker.parts.task import Part, Task
+from halo_worker.parts.engines import RETRIES, Calls, Engine, Found, opened
+from halo_worker.parts.task import Part, PartFailed, Task
 
 MIN_MEMORY = 256 * 2**20  # of one process
 
@@ -47,11 +47,12 @@ def worked(
     limits: Limits,
     *,
     step: Callable[[str], None] = lambda _: None,
+    interrupted: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> Iterator[Worked]:
     """Work a window in `of` parts; what they made is removed at the end. `options` are those of `Task`.
 
-    Raises ConfigError where the cluster cannot be used, StoreError where no part could be read.
+    Raises ConfigError where the cluster cannot be used, StoreError where no part could be read, and Interrupted.
     """
     name = f"halo-parts-{secrets.token_hex(8)}"
     workers = min(of, config.workers or limits.threads)
@@ -65,7 +66,7 @@ def worked(
         )
         for number in range(of)
     ]  # fmt: skip
-    with opened(config, name, workers) as engine:
+    with opened(config, name, workers, interrupted) as engine:
         yield _worked(engine, every, step)
 
 
@@ -87,17 +88,34 @@ def _worked(engine: Engine, every: list[Task], step: Callable[[str], None]) -> W
     parts = _parts(counted)
     counts = window_counts.merged(part.counts for part in parts.values())
     calls = {number: (every[number], part, counts) for number, part in parts.items()}
+    folder = tasks.home(every[0].name)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = engine.run(tasks.work, calls, told("detectors"))
+    files = _brought(engine, calls, found, folder)
     done = _parts(found)
     problems = [_unread(task, counted, found) for task in every if task.number not in done]
     if not done:
         raise StoreError(f"no part of the window could be read: {problems[0]}")
-    folder = tasks.home(every[0].name)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    files = [engine.bring(part, folder) for _, part in sorted(done.items())]
     segments = list(dict.fromkeys(path for _, part in sorted(done.items()) for path in part.segments))
     here = segments if all(path.exists() for path in segments) else []
-    return Worked(here, joined(files), problems)
+    return Worked(here, joined([file for _, file in sorted(files.items())]), problems)
+
+
+def _brought(engine: Engine, calls: Calls, found: Found, folder: Path) -> dict[int, Path]:
+    """Bring the tables of all parts here. A part whose worker went away with them is worked again, elsewhere."""
+    files: dict[int, Path] = {}
+    missing = _parts(found)
+    for attempt in range(1 + RETRIES):
+        if attempt and missing:
+            found |= engine.run(tasks.work, {number: calls[number] for number in missing}, lambda _: None)
+            missing = {number: part for number, part in _parts(found).items() if number in missing}
+        for number, part in list(missing.items()):
+            try:
+                files[number] = engine.bring(part, folder)
+                del missing[number]
+            except Exception as error:  # noqa: BLE001 - a cluster that lost a worker says so in many ways
+                found[number] = PartFailed(" ".join(str(error).split())[:400] or type(error).__name__)
+    return files
 
 
 def _parts(found: Found) -> dict[int, Part]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from halo_receiver import child_processes
 from halo_worker.config_cluster import ClusterConfig
-from halo_worker.errors import ConfigError, HaloError
+from halo_worker.errors import ConfigError, HaloError, Interrupted
 from halo_worker.parts.task import Part, PartFailed, clean, read, unlike, versions
 
 NAME = "halo-part"
@@ -27,6 +27,11 @@ CHUNK_BYTES = 32 * 2**20  # of a file that is brought here
 Step = Callable[..., Part]
 Calls = Mapping[int, tuple[Any, ...]]  # arguments of a step by the number of the part
 Found = dict[int, Part | Exception]
+Asked = Callable[[], bool]  # whether the run was asked to end
+
+
+def _never() -> bool:
+    return False
 
 
 class Engine(Protocol):
@@ -37,7 +42,7 @@ class Engine(Protocol):
         ...
 
     def bring(self, part: Part, folder: Path) -> Path:
-        """Return the tables of a part as a file that this host can open."""
+        """Return the tables of a part as a file that this host can open. Raises what it may where they are gone."""
         ...
 
     def close(self, name: str) -> None:
@@ -46,9 +51,12 @@ class Engine(Protocol):
 
 
 @contextmanager
-def opened(config: ClusterConfig, name: str, workers: int) -> Iterator[Engine]:
-    """Open what `[cluster]` names; `workers`: of a pool on this host. Raises ConfigError where no cluster answers."""
-    engine: Engine = Cluster(config.scheduler) if config.scheduler else Local(workers)
+def opened(config: ClusterConfig, name: str, workers: int, interrupted: Asked = _never) -> Iterator[Engine]:
+    """Open what `[cluster]` names; `workers`: of a pool on this host. Raises ConfigError where no cluster answers.
+
+    Its steps raise Interrupted within a second or two after `interrupted`.
+    """
+    engine: Engine = Cluster(config.scheduler, interrupted) if config.scheduler else Local(workers, interrupted)
     try:
         yield engine
     finally:
@@ -58,17 +66,21 @@ def opened(config: ClusterConfig, name: str, workers: int) -> Iterator[Engine]:
 class Local:
     """Processes of this host, started as safely as every child."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, interrupted: Asked = _never) -> None:
         self._pool = child_processes.pool(NAME, workers)
+        self._interrupted = interrupted
 
     def run(self, step: Step, calls: Calls, done: Callable[[int], None]) -> Found:
         """Run a step for each part."""
-        found = _gathered(_submitted(self._pool, step, calls), done)
+        found = _gathered(_submitted(self._pool, step, calls), done, self._interrupted)
         for _ in range(RETRIES):
             # One after another: a process that dies takes along what the others of its pool do.
             for number in [number for number, one in found.items() if isinstance(one, Exception)]:
-                with child_processes.pool(NAME, 1) as alone:
-                    found |= _gathered(_submitted(alone, step, {number: calls[number]}), done)
+                alone = child_processes.pool(NAME, 1)
+                try:
+                    found |= _gathered(_submitted(alone, step, {number: calls[number]}), done, self._interrupted)
+                finally:
+                    child_processes.end(alone)
         return found
 
     def bring(self, part: Part, folder: Path) -> Path:
@@ -76,15 +88,16 @@ class Local:
         return part.tables
 
     def close(self, name: str) -> None:
-        """Let go of the processes, and remove what parts made."""
-        self._pool.shutdown(cancel_futures=True)
+        """End the processes, and remove what parts made."""
+        child_processes.end(self._pool)
         clean(name)
 
 
 class Cluster:
     """The workers of a Dask scheduler. They must have the versions of this host."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, interrupted: Asked = _never) -> None:
+        self._interrupted = interrupted
         try:
             from distributed import Client
         except ImportError:
@@ -125,7 +138,7 @@ class Cluster:
     def run(self, step: Step, calls: Calls, done: Callable[[int], None]) -> Found:
         """Run a step for each part, where it was worked before if that worker is still there."""
         executor = self._client.get_executor(pure=False, retries=RETRIES)
-        return _gathered(_submitted(executor, step, calls, at=True), done, self._away)
+        return _gathered(_submitted(executor, step, calls, at=True), done, self._interrupted, self._away)
 
     def _away(self) -> bool:
         try:
@@ -139,11 +152,15 @@ class Cluster:
             return part.tables
         file = folder / f"{part.folder.name}.duckdb"
         with file.open("wb") as target:
-            while chunk := self._client.submit(
-                read, part.tables, target.tell(), CHUNK_BYTES, workers=[part.worker], pure=False
-            ).result():
+            while chunk := self._read(part, target.tell()):
                 target.write(chunk)
         return file
+
+    def _read(self, part: Part, offset: int) -> bytes:
+        if part.worker not in self._client.scheduler_info(n_workers=-1)["workers"]:
+            raise PartFailed(f"the worker {part.worker} went away with it")
+        asked = self._client.submit(read, part.tables, offset, CHUNK_BYTES, workers=[part.worker], pure=False)
+        return bytes(asked.result(timeout=AWAY_SECONDS))
 
     def close(self, name: str) -> None:
         """Remove what parts made, here and on the workers, and let go of the cluster."""
@@ -175,9 +192,9 @@ def _failed(error: Exception) -> Future[Part]:
 
 
 def _gathered(
-    futures: dict[Future[Part], int], done: Callable[[int], None], away: Callable[[], bool] = lambda: False
+    futures: dict[Future[Part], int], done: Callable[[int], None], interrupted: Asked, away: Asked = _never
 ) -> Found:
-    """Wait for all; where there is nobody to do them for a while, what is left is given up."""
+    """Wait for all; where there is nobody to do them for a while, what is left is given up. Raises Interrupted."""
     found: Found = {}
     waiting, seen = set(futures), time.monotonic()
     while waiting:
@@ -188,6 +205,13 @@ def _gathered(
             found[number] = future.result() if error is None else _as_exception(error)
             if error is None:
                 done(number)
+        if interrupted():
+            for future in waiting:
+                future.cancel()
+            raise Interrupted(
+                f"interrupted, with {len(found)} of {len(futures)} parts of the window done: nothing is published",
+                hint="the next run works the window anew",
+            )
         if ready or not away():
             seen = time.monotonic()
         elif time.monotonic() - seen > AWAY_SECONDS:

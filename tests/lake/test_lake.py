@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from halo_worker.page.server import ADDRESS_FILE
 from tests.fixtures_receiver import eventually, trace_request
-from tests.lake.conftest import Lake
+from tests.lake.conftest import HALO, Host, Lake
 
 pytestmark = pytest.mark.lake
 
 
+@contextlib.contextmanager
+def page_of(host: Host) -> Iterator[str]:
+    """Serve the page of a host; give its address."""
+    host.data_dir.mkdir(exist_ok=True)
+    address = host.data_dir / ADDRESS_FILE
+    words = ["page", "--data-dir", str(host.data_dir), "--endpoint", "127.0.0.1:0"]
+    process = subprocess.Popen([*HALO, *words], env={**os.environ, **host.lake.environment})
+    try:
+        eventually(lambda: address.exists() and address.read_text().endswith("}"), seconds=60)
+        yield json.loads(address.read_text())["url"]
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_receiver_publishes_and_everybody_asks_the_lake(company: Lake) -> None:
-    """The first minutes with a lake: init, receive, status, query, trace, doctor; `halo run` is in test_hosts."""
+    """The first minutes with a lake: init, receive, status, query, trace, page, doctor; `halo run` is in test_hosts."""
     first, desk = company.hosts[0], company.host("desk")
     receiver = first.receive()
     receiver.export(trace_request(*((trace, span) for trace in range(1, 6) for span in range(1, 4))))
@@ -26,6 +46,9 @@ def test_a_receiver_publishes_and_everybody_asks_the_lake(company: Lake) -> None
     assert (reads.returncode, "read_text is not allowed" in reads.stderr) == (2, True), reads.stderr
     trace = f"{3:032x}"
     assert [row["trace_id"] for row in json.loads(desk("trace", trace, "--format", "json"))] == [trace] * 3
+    with page_of(desk) as url, urllib.request.urlopen(f"{url}/traces/{trace}", timeout=60) as answer:
+        shown = answer.read().decode()
+    assert all(f"{span:016x}" in shown for span in range(1, 4)), shown
     doctor = desk("doctor")
     assert "DuckDB 1.5.5 with ducklake" in doctor
     assert f"{first.data_dir} has published up to" in doctor

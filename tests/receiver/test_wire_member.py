@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from halo_receiver import wire
 from halo_receiver.conventions.meaning import TABLE
-from halo_receiver.conventions.sources import Lookup, Member, Reading, compile_source, first, first_in_python
+from halo_receiver.conventions.readings import Lookup, Reading
+from halo_receiver.conventions.sources import Member, compile_source, first, first_in_python
 from halo_receiver.conventions.values import loads, member, structured
 from halo_receiver.span import Scope, Span
 

@@ -34,7 +34,7 @@ def same(text: str) -> bool:
     found = wire.messages(text, None, "user", _finish_reason)
     if found is None:
         return False
-    assert message_summary.MessageSummary._make(found) == referred(text)
+    assert (found or None) == referred(text)
     return True
 
 
@@ -45,7 +45,7 @@ def same_flat(attributes: dict[str, Any]) -> bool:
         return False
     gathered = flattened.gather(attributes, PREFIX)
     assert gathered is not None
-    assert message_summary.MessageSummary._make(found) == referred(gathered)
+    assert (found or None) == referred(gathered)
     return True
 
 
@@ -66,14 +66,12 @@ USUAL = [
     [{"role": "assistant", "tool_calls": [{"index": 0, "function": {"arguments": "no JSON"}}]}],
 ]  # fmt: skip
 UNUSUAL = [
-    "[]", "{}", "", "[1]", "[{}]", '[{"content":"a"}]', '[{"role":"human","content":"a"}]', '[{"role":"user","x":1}]',
-    '[{"role":"user","role":"user","content":"a"}]', '[{"role":"user","content":1}]', '[{"role":"user","content":"a"}',
+    "[", '"a"', '[{"role":"user","role":"user","content":"a"}]', '[{"role":"user","content":"a"}',
     '[{"role":"user","content":"a"}]]', '[{"role":"user","content":"\\ud800"}]', '[{"role":"user","content":"a\nb"}]',
-    '[{"role":"user","content":"a"},]', '[{"role":"tool","content":"a","tool_call_id":""}]', "[" * 100_000,
-    '[{"role":"user","parts":[{"type":"text"}]}]', '[{"role":"user","parts":[{"type":"image","content":"a"}]}]',
+    '[{"role":"user","content":"a"},]', "[" * 100_000, '[{"role":"é"}]', "[" + "{}," * 40_000 + "{}]",
     *(
         json.dumps([{"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": text}}]}])
-        for text in ('{"a":1,"a":2}', '{"a":1e5}', '{"a":1.50}', '{"a":-0}', '{"a":0.0001234}', "\u00a0{}", "{",
+        for text in ('{"a":1,"a":2}', '{"a":1e5}', '{"a":1.50}', '{"a":-0}', '{"a":0.0001234}', "{",
                      '{"a":01}', '{"a":12345678901234567890}', "[" * 100, '{"a":1} x')
     ),
 ]  # fmt: skip

@@ -21,12 +21,13 @@ from halo_receiver.store.reader import Reader
 from halo_worker import inputs
 from halo_worker.analysis.detectors import DETECTORS, parts, run_detectors
 from halo_worker.analysis.draft import Draft
+from halo_worker.analysis.window_counts import TABLES
 from halo_worker.config import load_settings
 from halo_worker.config_cluster import ClusterConfig
-from halo_worker.errors import ConfigError
+from halo_worker.errors import ConfigError, Interrupted
 from halo_worker.parts import task
 from halo_worker.parts.conductor import Limits, _worked, worked
-from halo_worker.parts.engines import RETRIES, Local
+from halo_worker.parts.engines import RETRIES, Local, opened
 from halo_worker.parts.task import Part, PartFailed, Segments, Task, clean, versions
 from tests.generator.fleet import fleet
 from tests.generator.load import store
@@ -95,6 +96,31 @@ def test_a_part_whose_process_dies_is_done_again_and_costs_no_other(tmp_path: Pa
     assert 1 <= len(list(tmp_path.glob("1-*"))) <= 1 + RETRIES
 
 
+def waits(folder: Path) -> Part:
+    """A step that never ends."""
+    (folder / str(os.getpid())).touch()
+    signal.pause()
+    raise AssertionError
+
+
+def test_a_run_that_is_asked_to_end_leaves_no_part_running(tmp_path: Path) -> None:
+    """Ctrl-C comes to the processes of the pool too, which leave it to the run."""
+    asked = list[int]()
+
+    def interrupted() -> bool:
+        for path in tmp_path.iterdir():
+            os.kill(int(path.name), signal.SIGINT)
+            asked.append(int(path.name))
+        return len(asked) > 1
+
+    with (
+        pytest.raises(Interrupted, match=r"interrupted, with 0 of 3 parts of the window done: nothing is published"),
+        opened(LOCAL, "halo-parts-none", 2, interrupted) as engine,
+    ):
+        engine.run(waits, dict.fromkeys(range(3), (tmp_path,)), lambda _: None)
+    assert not [pid for pid in asked if Path(f"/proc/{pid}").exists()]
+
+
 class WithoutTheSecond(Local):
     """Works parts in this process; the second cannot be worked by anybody."""
 
@@ -125,6 +151,36 @@ def test_a_part_that_stays_away_is_said_and_the_others_are_judged(tmp_path: Path
     assert re.fullmatch(r"part 2 of 2 of the window \(\d+ spans\) was not read: its worker died", found.problems[0]), (
         found.problems
     )
+
+
+class LosesTables(WithoutTheSecond):
+    """The host of the first part is gone when its tables are fetched, `times` times."""
+
+    def __init__(self, folder: Path, times: int) -> None:
+        self.folder, self.times, self.worked = folder, times, list[int]()
+
+    def run(self, step: Callable[..., Part], calls: Any, done: Callable[[int], None]) -> Any:
+        self.worked += calls if step is task.work else ()
+        return {number: Part(self.folder / str(number), (), 1, {name: [] for name in TABLES}) for number in calls}
+
+    def bring(self, part: Part, folder: Path) -> Path:
+        if part.folder.name == "0" and self.times:
+            self.times -= 1
+            raise OSError("the worker went away")
+        return part.tables
+
+
+@pytest.mark.parametrize("times", [1, 1 + RETRIES])
+def test_a_part_that_went_away_with_its_worker_is_worked_again(times: int, tmp_path: Path) -> None:
+    every = [Task("halo-parts-lost", Segments(()), number, 2, versions()) for number in range(2)]
+    engine = LosesTables(tmp_path, times)
+    try:
+        found = _worked(engine, every, lambda _: None)
+    finally:
+        engine.close("halo-parts-lost")
+    assert engine.worked == [0, 1, *[0] * min(times, RETRIES)]
+    lost = "part 1 of 2 of the window (1 spans) was not read: the worker went away"
+    assert found.problems == ([lost] if times > RETRIES else [])
 
 
 def test_a_worker_of_another_version_works_nothing() -> None:

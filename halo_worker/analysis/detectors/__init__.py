@@ -35,7 +35,7 @@ KEY_CHARACTERS = 200  # of a key inside of a text
 USUAL_SUBJECT = 0.8  # share of the sightings, from which a title names their subject alone
 OURS = ("an agent", "the agent", "a tool")  # subjects that detectors name themselves, not traces
 
-Prepare = Callable[[Reader], frozenset[str]]  # makes the tables of a window; returns the detectors that have run
+Prepare = Callable[[Reader], frozenset[str]]  # makes the tables of a window; returns the detectors that need not run
 
 _FILLED = re.compile(r"\{(subject|key|what)\}")
 
@@ -105,13 +105,11 @@ def _run(
     """Make `_blamed` from the hits of detectors; return which ran, and why others did not."""
     with_own = own is not None and bool(own.paths)  # whose rules may read any table
     step("preparing the tables of the window")
-    ran_before = prepare(reader) if prepare is not None else frozenset()
-    if prepare is None:
-        trial.prepare(reader, None if with_own else only, earlier)
+    over = prepare(reader) if prepare else trial.prepare(reader, None if with_own else only, earlier)
     among = DETECTORS if only is None else only
     units = [unit for unit in among if own is None or unit.name not in own.mute]
     for number, unit in enumerate(units, 1):
-        if unit.name not in ran_before:
+        if unit.name not in over:
             step(f"detector {number} of {len(units)}: {unit.name}")
             trial.insert(reader, unit)
     ran = Ran() if own is None else run_own(reader, own)

@@ -51,7 +51,7 @@ def work(reader: Reader, counts: window_counts.Counts, mute: frozenset[str] = fr
     window_counts.put(reader, counts)
     overview.build(reader)
     reader.connection.execute(trial.HITS)
-    tables.prepare(reader, _every(), make=OF_A_TRACE.__contains__)
+    tables.prepare(reader, _every(), OF_A_TRACE.__contains__)
     for unit in rules.built_in():
         if separable(unit) and unit.name not in mute:
             trial.insert(reader, unit)
@@ -68,7 +68,7 @@ def joined(files: Sequence[Path]) -> Callable[[Reader], frozenset[str]]:
     def prepare(reader: Reader) -> frozenset[str]:
         join(reader, files)
         outcomes.prepare(reader)
-        tables.prepare(reader, _every(), make=lambda item: item not in OF_A_TRACE or _is_view(item))
+        tables.prepare(reader, _every(), lambda item: item not in OF_A_TRACE or _is_view(item))
         return frozenset(unit.name for unit in rules.built_in() if separable(unit))
 
     return prepare

@@ -104,34 +104,50 @@ def read_by(statements: Iterable[str]) -> set[str]:
     return found
 
 
-def prepare(
-    reader: Reader,
-    only: Iterable[str],
-    make: Callable[[Item], bool] = lambda _: True,
-    earlier: Baselines | None = None,
-) -> None:
+def prepare(reader: Reader, only: Iterable[str], missing: Callable[[Item], bool] = lambda _: True) -> None:
     """Make the analysis tables and the macros that statements read, those of the rules that will run.
 
-    Needs what `overview.prepare` makes. `make` says which tables are not there yet; to tables of counts the rows of
-    `earlier` are added.
+    Needs what `overview.prepare` makes. `missing` says which tables are not there yet.
     """
     rules = list(only)
-    wanted = read_by(rules)
-    read = [*rules, *(known()[name].sql for name in wanted), *_OF_PYTHON, _text("macros.sql")]
+    define(reader, rules)
+    make(reader, rules, missing)
+
+
+def define(reader: Reader, rules: Iterable[str]) -> None:
+    """Make the macros that statements, and the tables that these read, are written with."""
+    statements = list(rules)
+    read = [*statements, *(known()[name].sql for name in read_by(statements)), *_OF_PYTHON, _text("macros.sql")]
     named = set(_NAME.findall(" ".join(read)))
     for statement in macros():
         if (name := _MACRO.match(statement)) is None or name[1] in named:
             reader.connection.execute(statement)
+
+
+def make(
+    reader: Reader,
+    rules: Iterable[str],
+    missing: Callable[[Item], bool] = lambda _: True,
+    earlier: Baselines | None = None,
+) -> set[Item]:
+    """Make the tables that statements read; return what was made. Needs their macros.
+
+    To tables of counts the rows of `earlier` are added.
+    """
+    wanted = read_by(rules)
+    done: set[Item] = set()
     for item in ORDER:
         made = (item,) if isinstance(item, str) else _MADE_FOR[item][0]
-        if wanted.isdisjoint(made) or not make(item):
+        if wanted.isdisjoint(made) or not missing(item):
             continue
-        if isinstance(item, str):
-            _make(reader, known()[item])
-            if earlier is not None:
-                earlier.add(reader, item)
-        else:
+        done.add(item)
+        if not isinstance(item, str):
             item(reader)
+            continue
+        _make(reader, known()[item])
+        if earlier is not None:
+            earlier.add(reader, item)
+    return done
 
 
 @cache

@@ -17,6 +17,7 @@ from halo_worker.display import one_line
 NOTHING = ({"fires": False, "spans": [{"span": "nothing"}]},)  # for rules without examples: the SQL is tried at least
 SHOWN = 5  # hits of a window that are printed
 
+ALWAYS = ("calls", "steps")  # tables that every pass reads: what is blamed, and why
 HITS = (
     "CREATE OR REPLACE TEMP TABLE _hits (detector VARCHAR, key VARCHAR, subject VARCHAR, trace_id VARCHAR, "
     "span_id VARCHAR, origin_span_id VARCHAR, field VARCHAR, quote VARCHAR, also VARCHAR[])"
@@ -39,12 +40,24 @@ class Window:
     problems: list[str] = field(default_factory=list)
 
 
-def prepare(reader: Reader, only: Sequence[Unit] | None = None, earlier: Baselines | None = None) -> None:
-    """Make all that detectors read, or what `only` some of them do, and the empty table of their hits."""
+def prepare(reader: Reader, only: Sequence[Unit] | None = None, earlier: Baselines | None = None) -> frozenset[str]:
+    """Make all that detectors read, or what `only` some of them do, and the empty table of their hits.
+
+    Of `only` some, the tables of those are left out that have nothing to name, whose names are returned: what they are
+    driven by is made first.
+    """
     every = [unit.sql for unit in (rules.built_in() if only is None else only)]
     overview.prepare(reader, lean=only is not None and "measures" not in tables.read_by(every))
     reader.connection.execute(HITS)
-    tables.prepare(reader, [*every, *tables.known()] if only is None else every, earlier=earlier)
+    if only is None:
+        tables.prepare(reader, [*every, *tables.known()])
+        return frozenset()
+    tables.define(reader, every)
+    made = tables.make(reader, [*ALWAYS, *(unit.driven_by or unit.sql for unit in only)], earlier=earlier)
+    idle = frozenset(unit.name for unit in only if unit.driven_by and not _has_rows(reader, unit))
+    rest = [unit.sql for unit in only if unit.name not in idle]
+    tables.make(reader, rest, missing=lambda item: item not in made, earlier=earlier)
+    return idle
 
 
 def _fill(units: Sequence[Unit], reader: Reader, folder: Path) -> list[str]:
@@ -59,10 +72,13 @@ def _fill(units: Sequence[Unit], reader: Reader, folder: Path) -> list[str]:
 
 def insert(reader: Reader, unit: Unit) -> None:
     """Put the hits of one of halo's own into `_hits`. Planning a statement takes longer than looking for its rows."""
-    execute = reader.connection.execute
-    if unit.driven_by and not execute(f"SELECT 1 FROM {unit.driven_by} LIMIT 1").fetchone():
+    if unit.driven_by and not _has_rows(reader, unit):
         return
-    execute(f"INSERT INTO _hits BY NAME SELECT '{unit.name}' AS detector, * FROM (\n{unit.sql}\n)")
+    reader.connection.execute(f"INSERT INTO _hits BY NAME SELECT '{unit.name}' AS detector, * FROM (\n{unit.sql}\n)")
+
+
+def _has_rows(reader: Reader, unit: Unit) -> bool:
+    return reader.connection.execute(f"SELECT 1 FROM {unit.driven_by} LIMIT 1").fetchone() is not None
 
 
 def run_examples(units: Sequence[Unit], folder: Path) -> Outcome:

@@ -2,8 +2,8 @@
 name = "uncaught_exception"
 category = "Unhandled Error"
 driven_by = """
-steps WHERE span_type = 'agent' AND output_length > 0
-  OR span_type = 'llm' AND has_output AND calls = 0 AND coalesce(output_length, 0) = 0"""
+spans WHERE span_type = 'agent' AND length(output_text) > 100 AND holds_stack_trace(output_text)
+  OR span_type = 'llm' AND coalesce(output_text, '') = '' AND output_messages::VARCHAR LIKE '%reasoning%'"""
 version = 2
 scope = "trace"
 severity = "high"
