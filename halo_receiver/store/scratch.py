@@ -15,7 +15,8 @@ class Scratch:
     uncompressed: over ten million spans the detectors' statements, each of which reads that table, took 1.8 times as
     much CPU a span as over one million. In a file it is written once, compressed, and let go of for nothing.
     A window that is known to be small is compressed for nothing: `in_memory` makes plain tables (a third less CPU for
-    `_s` over 100,000 spans), `stay_in_memory` those that are made after the largest one. `keep` names the file, which stays: what `save` wrote is there again when it is opened.
+    `_s` over 100,000 spans), `stay_in_memory` those that are made after the largest one. `keep` names the file, which
+    stays: what `save` wrote is there again when it is opened.
     """
 
     def __init__(
