@@ -23,7 +23,8 @@ _TAKEN = f"""
     count(DISTINCT nullif(user_id, '')) AS users, count(nullif(user_id, '')) AS with_user, count(*) AS traces,
     count(DISTINCT nullif(session_id, '')) AS sessions, epoch_ns(min(start_time)) AS first_ns,
     count(*) FILTER (outcome IN ({_listed(NOT_SERVED)})) AS not_served,
-    count(*) FILTER (outcome IN ({_listed(ABANDONED)})) AS abandoned
+    count(*) FILTER (outcome IN ({_listed(ABANDONED)})) AS abandoned,
+    count(*) FILTER (trace_id IN (SELECT trace_id FROM frustration)) AS frustrated
   FROM _named JOIN _t USING (trace_id) JOIN _ended USING (trace_id) GROUP BY finding
 """
 # The affected spans of each finding, with the time from which a run that was not served was for nothing.
@@ -82,6 +83,7 @@ def impacts(reader: Reader) -> dict[int, tuple[Impact, int]]:
             waited_seconds=round(lost["seconds"], 3),
             not_served=row["not_served"],
             abandoned=row["abandoned"],
+            frustrated=row["frustrated"],
         )
         found[row["finding"]] = (impact, row["first_ns"])
     return found

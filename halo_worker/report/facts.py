@@ -67,7 +67,8 @@ class Impact(Model):
 
     Wasted are tokens and dollars of the model calls from the finding's origin on in runs that were not served, and of
     the affected calls themselves in the others; people waited that long. Abandoned: ended in mid-work, given up or
-    cancelled.
+    cancelled. Frustrated: runs after whose answer the user asked the same again, corrected it, cancelled or rated it as
+    bad.
     """
 
     tokens: int = Field(ge=0)
@@ -80,3 +81,4 @@ class Impact(Model):
     waited_seconds: float = 0.0
     not_served: int = 0
     abandoned: int = 0
+    frustrated: int = 0

@@ -207,6 +207,7 @@ def impact(taken: Impact) -> str:
         dollars(taken.wasted_cost_usd) if taken.wasted_cost_usd else "",
         f"{duration(taken.waited_seconds * 1e9)} of waiting" if taken.waited_seconds >= 1 else "",
         f"{plural(taken.not_served, 'run')} not served" if taken.not_served else "",
+        f"{plural(taken.frustrated, 'run')} with a frustrated user" if taken.frustrated else "",
     ]
     lost = ", ".join(filter(None, wasted))
     return ", ".join(filter(None, parts)) + (f"; for nothing: {lost}" if lost else "")

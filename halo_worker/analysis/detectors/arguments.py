@@ -26,6 +26,7 @@ _OF_VALUES = frozenset(
         "maxProperties", "contains", "default", "examples", "$schema",
     }
 )  # fmt: skip
+_ANY = object()  # a value that may be of any type
 _SAMPLES = {"VARCHAR": "x", "BOOLEAN": True, "DOUBLE": 1.0, "UBIGINT": 1, "BIGINT": -1, "HUGEINT": 1, "NULL": None}
 
 
@@ -57,7 +58,7 @@ def prepare(reader: Reader) -> None:
         f"AND definitions IS NOT NULL GROUP BY ALL ORDER BY n DESC, 1, 2, 3 LIMIT {MAX_STRUCTURES}"
     ):
         place = (row["definitions"], row["call_name"])
-        problem = _problem(schemas[place], _sample(json.loads(row["structure"]))) if place in schemas else None
+        problem = _problem(schemas[place], _arguments(json.loads(row["structure"]))) if place in schemas else None
         if problem:
             misfits.append((*place, row["structure"], problem))
     if misfits:
@@ -90,7 +91,15 @@ def _enums(schema: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
             yield name, [str(value) for value in about["enum"] if isinstance(value, str)]
 
 
+def _arguments(structure: Any) -> Any:
+    """Return arguments of that structure. DuckDB's structure of an object without keys is "JSON"."""
+    return {} if structure == "JSON" else _sample(structure)
+
+
 def _sample(structure: Any) -> Any:
+    """Return a value of that structure; "JSON" is also what DuckDB says of lists whose items differ in type."""
+    if structure == "JSON":
+        return _ANY
     if isinstance(structure, dict):
         return {key: _sample(value) for key, value in structure.items()}
     if isinstance(structure, list):
@@ -120,9 +129,11 @@ def _structural(schema: Any) -> Any:
 
 def _problem(schema: dict[str, Any], sample: Any) -> str | None:
     try:
-        error = jsonschema.Draft202012Validator(_structural(schema)).iter_errors(sample)
+        errors = jsonschema.Draft202012Validator(_structural(schema)).iter_errors(sample)
         found = min(
-            error, key=lambda item: (len(item.path), item.validator != "required", str(item.path)), default=None
+            (error for error in errors if error.instance is not _ANY),
+            key=lambda item: (len(item.path), item.validator != "required", str(item.path)),
+            default=None,
         )
     except Exception:  # noqa: BLE001 - a schema that cannot be read (a reference, a wrong keyword) judges nothing
         return None

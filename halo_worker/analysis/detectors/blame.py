@@ -1,4 +1,4 @@
-"""Whose fault a sighting is: the model call that asked for the tool, else the last one before it."""
+"""Whose fault a sighting is: the model call that asked for the tool, else the last one in the step, else before it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ _BLAMED = """
       SELECT t.trace_id, t.span_id, min(c.span_id) AS origin FROM t
       JOIN calls c ON c.trace_id = t.trace_id AND c.call_id = t.tool_call_id GROUP BY ALL
     ),
+    in_step AS (
+      SELECT t.trace_id, t.span_id, arg_max(l.span_id, l.end_time) AS origin FROM t
+      JOIN _s l ON l.trace_id = t.trace_id AND l.parent_span_id = t.span_id
+      WHERE l.span_type = 'llm' AND l.end_time IS NOT NULL AND coalesce(t.span_type, 'chain') IN ('chain', 'task')
+      GROUP BY ALL
+    ),
     by_time AS (
       SELECT t.trace_id, t.span_id, l.span_id AS origin FROM (SELECT DISTINCT trace_id, span_id, start_time FROM t) t
       ASOF JOIN (
@@ -24,9 +30,10 @@ _BLAMED = """
     SELECT t.detector, t.key, t.subject, t.trace_id, t.span_id, t.field, t.quote, t.also, coalesce(
       t.origin_span_id,
       CASE WHEN t.span_type IN ('tool', 'retriever') OR t.span_type IS NULL OR t.span_type IN ('chain', 'task')
-        THEN coalesce(by_id.origin, by_time.origin) END,
+        THEN coalesce(by_id.origin, in_step.origin, by_time.origin) END,
       t.span_id) AS origin_span_id
-    FROM t LEFT JOIN by_id USING (trace_id, span_id) LEFT JOIN by_time USING (trace_id, span_id)
+    FROM t LEFT JOIN by_id USING (trace_id, span_id) LEFT JOIN in_step USING (trace_id, span_id)
+    LEFT JOIN by_time USING (trace_id, span_id)
 """
 
 

@@ -26,7 +26,9 @@ PASSING = frozenset(("exhaustion", "rate_limit", "service", "timeout"))
 # Lines that say only that something failed, before the one that says what: exit codes, marks around an error.
 _BARE = re.compile(r"(?i)^\s*(exit ?code:?|exited with( code)?|error code:?|status:?)\s*-?\d+( \([\w ]+\))?[.:]?\s*$")
 _AROUND = re.compile(
-    r"</?[a-z_]+>|^\s*(code output|stderr|stdout|output|error|errno -?\d+|fatal)\s*:\s*", re.IGNORECASE
+    r"</?[a-z_]+>|^\s*(code output|stderr|stdout|output|error|errno -?\d+|fatal)\s*:\s*"
+    r"|^\s*(/\S*/)?(ba|da|k|z)?sh: (eval: )?(line )?\d+: ",  # and the shell that says it
+    re.IGNORECASE,
 )
 _MASK = re.compile(r"\s*[(:,]?\s*<[a-z]+>\)?(?=\s*$)|^(<[a-z]+>\W*)+")
 _STATUS = re.compile(r"['\"]([1-5]\d\d [A-Za-z ]{2,30})['\"]")  # which the signature would mask as a quoted text

@@ -33,8 +33,8 @@ ORDER: tuple[Item, ...] = (
     "request_forms", "rootless", "damaged_arguments", "damaged_calls", "long_inputs", "untimed", "outliers", "shifts",
     "shifted_calls", windows.prepare, "context_windows",
     arguments.prepare, "schema_violations", "schema_enums", "schema_described",
-    endings.acts, endings.prepare, outcomes.by_structure, "endings", "failed_work", "unserved_work", "hits",
-    "explained",
+    endings.acts, endings.prepare, outcomes.by_structure, "endings", "failed_work", "unserved_work",
+    "user_turns", "frustration", "hits", "explained",
 )  # fmt: skip
 
 

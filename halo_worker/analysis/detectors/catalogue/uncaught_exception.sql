@@ -4,18 +4,18 @@ category = "Unhandled Error"
 driven_by = """
 spans WHERE span_type = 'agent' AND length(output_text) > 100 AND holds_stack_trace(output_text)
   OR span_type = 'llm' AND coalesce(output_text, '') = '' AND output_messages::VARCHAR LIKE '%reasoning%'"""
-version = 2
+version = 3
 scope = "trace"
 severity = "high"
 confidence = 0.9
 needs = ["message content"]
 
-title = "Runs of {subject} end in an uncaught exception: {what}"
+title = "Runs end in an uncaught exception in {subject}: {what}"
 description = "The last turn of these runs is the stack trace of an exception that nothing caught; its status is not ERROR."
 definition = """
 The last act of a run is the turn of an agent whose output holds a stack trace, outside of a fenced block, or of a \
 model that wrote nothing and whose reasoning holds one"""
-cause = "Nothing in {subject} caught {what}: what the program printed about it stands in place of the turn."
+cause = "Nothing caught {what} of {subject}: what the program printed about it stands in place of the turn."
 fix = """
 Catch the exception where the agent calls its model or tool, record it on the span with status ERROR, and tell the \
 user what did not work."""
@@ -28,13 +28,13 @@ answer about one"""
 WITH dumped AS (
   SELECT e.trace_id, e.span_id, coalesce(s.agent_name, s.name) AS actor,
     regexp_extract_all(o.output_text, '(?m)^(?:Exception in thread \S+ |Uncaught )?[\w.$]+(?:Error|Exception): .*')
-      AS lines
+      AS lines, o.output_text AS text
   FROM endings e JOIN steps s USING (trace_id, span_id)
   JOIN (SELECT trace_id, span_id, output_text FROM spans WHERE span_type = 'agent') o USING (trace_id, span_id)
   WHERE s.span_type = 'agent' AND s.output_length > 100 AND NOT s.failed AND holds_stack_trace(o.output_text)
     AND NOT contains(o.output_text, '```')
   UNION ALL
-  SELECT trace_id, span_id, actor, regexp_extract_all(reasoning, '(?m)^[\w.$]+(?:Error|Exception): .*')
+  SELECT trace_id, span_id, actor, regexp_extract_all(reasoning, '(?m)^[\w.$]+(?:Error|Exception): .*'), reasoning
   FROM (
     SELECT p.trace_id, p.span_id, coalesce(p.agent_name, p.name) AS actor,
       array_to_string(p.output_messages->>'$[*].reasoning', chr(10)) AS reasoning
@@ -43,11 +43,16 @@ WITH dumped AS (
     WHERE p.span_type = 'llm'
   ) WHERE holds_stack_trace(reasoning)
 )
-SELECT actor || '|' || regexp_extract(lines[-1], '([\w.$]+): ', 1) AS key, actor AS subject, trace_id, span_id,
-  span_id AS origin_span_id, 'output_text' AS field,
+-- The program's own code that raised it, by the frames of CPython: an agent may only hold the text of another's failure.
+SELECT coalesce(place, actor) || '|' || regexp_extract(lines[-1], '([\w.$]+): ', 1) AS key,
+  coalesce(place, actor) AS subject, trace_id, span_id, span_id AS origin_span_id, 'output_text' AS field,
   left(lines[-1], 300) AS quote
-FROM dumped
-WHERE len(lines) > 0
+FROM (
+  SELECT *, list_filter(regexp_extract_all(text, '(?m)^ *File ".+", line \d+, in .+$'),
+    lambda frame: NOT regexp_matches(frame, '(?:site|dist)-packages|/lib/python'))[-1] AS frame,
+    regexp_extract(frame, ', in (.+)$', 1) || ' (' || regexp_extract(frame, '([^/\\]+)", line', 1) || ')' AS place
+  FROM dumped WHERE len(lines) > 0
+)
 ---
 
 [[example]]

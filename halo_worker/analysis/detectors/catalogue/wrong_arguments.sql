@@ -2,7 +2,7 @@
 name = "wrong_arguments"
 category = "Formatting Errors"
 driven_by = "calls"
-version = 1
+version = 2
 scope = "trace"
 early = true
 confidence = 0.95
@@ -78,6 +78,22 @@ tools = [
   { name = "pay", parameters = { type = "object", required = ["sum"], properties = { sum = { type = "number" } } } },
 ]
 calls = [{ name = "pay", arguments = { sum = "three" } }]
+
+[[example.spans]]
+llm = "gpt-5"
+output = "Your order arrives on Tuesday."
+
+[[example]]
+fires = false
+why = "a tool without parameters, and an empty object for one that takes any"
+
+[[example.spans]]
+llm = "gpt-5"
+tools = [
+  { name = "next_page", parameters = { type = "object", properties = {} } },
+  { name = "pay", parameters = { type = "object", required = ["terms"], properties = { terms = { type = "object" } } } },
+]
+calls = [{ name = "next_page", arguments = {} }, { name = "pay", arguments = { terms = {} } }]
 
 [[example.spans]]
 llm = "gpt-5"
