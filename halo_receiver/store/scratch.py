@@ -15,7 +15,8 @@ class Scratch:
     uncompressed: over ten million spans the detectors' statements, each of which reads that table, took 1.8 times as
     much CPU a span as over one million. In a file it is written once, compressed, and let go of for nothing.
     A window that is known to be small is compressed for nothing: `in_memory` makes plain tables (a third less CPU for
-    `_s` over 100,000 spans). `keep` names the file, which stays: what `save` wrote is there again when it is opened.
+    `_s` over 100,000 spans), `stay_in_memory` those that are made after the largest one. `keep` names the file, which
+    stays: what `save` wrote is there again when it is opened.
     """
 
     def __init__(
@@ -37,6 +38,10 @@ class Scratch:
         if not self._attached:
             self._attach()
         self._connection.execute(f"CREATE OR REPLACE TABLE scratch.{name} AS {select}")
+
+    def stay_in_memory(self) -> None:
+        """Make the tables from here on in memory, unless the file is kept: beside few spans they are small."""
+        self._in_memory = self._keep is None
 
     def has(self, name: str) -> bool:
         """Say whether the file that is kept holds a table."""

@@ -35,3 +35,15 @@ def test_nothing_is_left_of_it(temporary: Path) -> None:
         assert not list(temporary.rglob("*.duckdb")), "a process that is killed would leave it"
         assert reader.query("SELECT count(DISTINCT s) AS n FROM _n") == [{"n": 300000}]
     assert not list(temporary.iterdir())
+
+
+def test_tables_beside_few_spans_lie_in_memory_from_then_on_unless_the_file_is_kept(tmp_path: Path) -> None:
+    where = "SELECT database_name AS d FROM duckdb_tables() WHERE table_name = '_n'"
+    with Reader([]) as reader:
+        reader.scratch.stay_in_memory()
+        reader.scratch.table("_n", "SELECT 1 AS n")
+        assert reader.query(where) == [{"d": "memory"}]
+    with Reader([], keep=tmp_path / "kept.duckdb") as reader:
+        reader.scratch.stay_in_memory()
+        reader.scratch.table("_n", "SELECT 1 AS n")
+        assert reader.query(where) == [{"d": "scratch"}]

@@ -24,47 +24,58 @@ TO_A_PERSON = (
 )
 HANDS_OVER = r"(?i)^(transfer|hand_?off|hand_?over|delegate)"  # to another agent, which has to go on
 
-# `asks`: a model's turn that wants a tool. `says`: a turn with words or media. `worked`: a tool that gave a result.
-# `limit_told`: with nothing but the notice of a limit.
-_ACTS = f"""
-  WITH agents AS (
-    SELECT trace_id, span_id FROM _s
-    WHERE span_type IN ('agent', 'workflow') AND output_length > 0 AND parent_span_id IS NOT NULL
-  ),
-  busy AS (
-    SELECT DISTINCT a.trace_id, a.span_id FROM agents a
-    JOIN _s c ON c.trace_id = a.trace_id AND c.parent_span_id = a.span_id WHERE c.span_type IS NOT NULL
-  )
-  SELECT *, NOT does AND NOT asks AND said_length > 0 AS says,
-    does AND NOT failed AND (said_length > 0 OR status_code = 'OK') AS worked
-  FROM (
-    SELECT s.trace_id, s.span_id, s.parent_span_id, s.service_name, s.agent_name, s.span_type, s.status_code, s.failed,
-      s.finish_reason,
-      s.start_time, coalesce(s.end_time, s.start_time) AS end_time, s.input_hash,
-      span_type IN ('tool', 'retriever') AS does,
-      NOT does AND (coalesce(calls, 0) > 0 OR coalesce(finish_reason = 'tool_calls', false)) AS asks,
-      CASE WHEN media THEN 1 ELSE coalesce(output_length, 0) END AS said_length, hash(output_head) AS said,
-      NOT does AND output_length <= {SHORT} AND stopped_by_limit(output_head) AS limit_told,
-      CASE WHEN does THEN coalesce(tool_name, name) WHEN calls > 0 THEN tool_calls[-1]->>'name' END AS tool
-    FROM _s s ANTI JOIN judging USING (trace_id, span_id) ANTI JOIN asides USING (trace_id, span_id)
-      ANTI JOIN _inner USING (trace_id, span_id) LEFT JOIN busy b USING (trace_id, span_id)
-    WHERE s.start_time IS NOT NULL AND s.control IS NULL AND (span_type IN ('llm', 'tool', 'retriever')
-      OR span_type IN ('agent', 'workflow') AND b.span_id IS NULL AND output_length > 0
-        AND s.parent_span_id IS NOT NULL)
-  )
+# Spans that are no acts, though their type may be one: what ran beside the run, and agents that show their steps.
+_NO_ACTS = """
+  FROM judging UNION FROM (SELECT trace_id, span_id FROM asides) UNION FROM (SELECT trace_id, span_id FROM _inner)
+  UNION SELECT a.trace_id, a.span_id FROM _s a
+  JOIN _s c ON c.trace_id = a.trace_id AND c.parent_span_id = a.span_id AND c.span_type IS NOT NULL
+  WHERE a.span_type IN ('agent', 'workflow') AND a.output_length > 0 AND a.parent_span_id IS NOT NULL
 """
+
+
+def _acts(spans: str) -> str:
+    """Return the SELECT of the acts among `spans` (of `_s`).
+
+    `asks`: a model's turn that wants a tool. `says`: a turn with words or media. `worked`: a tool that gave a result.
+    `limit_told`: with nothing but the notice of a limit.
+    """
+    return f"""
+    SELECT *, NOT does AND NOT asks AND said_length > 0 AS says,
+      does AND NOT failed AND (said_length > 0 OR status_code = 'OK') AS worked
+    FROM (
+      SELECT trace_id, span_id, parent_span_id, service_name, agent_name, span_type, status_code, failed, finish_reason,
+        start_time, coalesce(end_time, start_time) AS end_time, input_hash,
+        span_type IN ('tool', 'retriever') AS does,
+        NOT does AND (coalesce(calls, 0) > 0 OR coalesce(finish_reason = 'tool_calls', false)) AS asks,
+        CASE WHEN media THEN 1 ELSE coalesce(output_length, 0) END AS said_length, hash(output_head) AS said,
+        NOT does AND output_length <= {SHORT} AND stopped_by_limit(output_head) AS limit_told,
+        CASE WHEN does THEN coalesce(tool_name, name) WHEN calls > 0 THEN tool_calls[-1]->>'name' END AS tool
+      FROM {spans} ANTI JOIN _no_acts USING (trace_id, span_id)
+      WHERE start_time IS NOT NULL AND control IS NULL AND (span_type IN ('llm', 'tool', 'retriever')
+        OR span_type IN ('agent', 'workflow') AND output_length > 0 AND parent_span_id IS NOT NULL)
+    )
+    """
+
+
 # The last act of each run. Where models' wishes are captured, a tool after the answer is the program's own.
-_LAST = """
+_LAST = f"""
   WITH runs AS (
     SELECT trace_id, count(*) FILTER (span_type = 'llm') AS models, count(*) FILTER (does) AS tools, count(*) AS acts,
-      max({'end': end_time, 'start': start_time, 'id': span_id}) AS last,
-      max({'end': end_time, 'start': start_time, 'id': span_id, 'says': says}) FILTER (NOT does) AS turn,
-      bool_or(asks) AS asked
+      max(end_time) AS last_end, max(end_time) FILTER (NOT does) AS turn_end, bool_or(asks) AS asked
     FROM _acts GROUP BY trace_id
+  ),
+  ends AS (
+    SELECT trace_id, max({{'start': start_time, 'id': span_id}}) FILTER (end_time = last_end).id AS last_id,
+      max({{'start': start_time, 'id': span_id, 'says': says}}) FILTER (NOT does AND end_time = turn_end) AS turn
+    FROM _acts JOIN runs USING (trace_id) WHERE end_time IN (last_end, turn_end) GROUP BY trace_id
+  ),
+  chosen AS (
+    SELECT r.trace_id, CASE WHEN asked AND turn.says THEN turn.id ELSE last_id END AS span_id, models, tools, acts,
+      turn.id AS turn_id
+    FROM runs r JOIN ends USING (trace_id)
   )
-  SELECT a.* EXCLUDE (span_type, input_hash, parent_span_id), r.models, r.tools, r.acts, r.turn.id AS turn_id
-  FROM runs r JOIN _acts a
-    ON a.trace_id = r.trace_id AND a.span_id = CASE WHEN r.asked AND r.turn.says THEN r.turn.id ELSE r.last.id END
+  SELECT * EXCLUDE (span_type, input_hash, parent_span_id)
+  FROM ({_acts("_s SEMI JOIN chosen USING (trace_id, span_id)")}) JOIN chosen USING (trace_id, span_id)
 """
 # Tools by which runs end: by their name, or because they stand there, with a result, in nearly all runs.
 _ENDING = f"""
@@ -99,7 +110,7 @@ _LEADERS = f"""
 _OUTER_WORDS = rf"""
   SELECT DISTINCT l.trace_id FROM _last l JOIN _s s USING (trace_id)
   LEFT JOIN _acts t ON t.trace_id = l.trace_id AND t.span_id = l.turn_id AND t.asks AND t.said_length <= {SHORT}
-  ANTI JOIN _acts a ON a.trace_id = s.trace_id AND a.span_id = s.span_id
+  ANTI JOIN (FROM _acts WHERE span_type IN ('agent', 'workflow')) a ON a.trace_id = s.trace_id AND a.span_id = s.span_id
   WHERE NOT l.says AND s.output_length > 0 AND (s.end_time IS NULL OR s.end_time >= l.end_time)
     AND (s.span_type IN ('agent', 'workflow')
       OR s.parent_span_id IS NULL AND coalesce(s.span_type, '') NOT IN ('llm', 'tool', 'retriever'))
@@ -217,15 +228,22 @@ def acts(reader: Reader) -> None:
 
     Needs the tables of `tables`, `final_answer` and `same_call`.
     """
+    reader.scratch.table("_no_acts", _NO_ACTS)
+    _show_acts(reader)
     for name, sql in (
-        ("_acts", _ACTS), ("_last", _LAST), ("_outer_words", _OUTER_WORDS), ("_failed_work", _FAILED_WORK),
-        ("_admitting", _ADMITTING),
+        ("_last", _LAST), ("_outer_words", _OUTER_WORDS), ("_failed_work", _FAILED_WORK), ("_admitting", _ADMITTING),
     ):  # fmt: skip
         reader.scratch.table(name, sql)
 
 
+def _show_acts(reader: Reader) -> None:
+    """Make the view `_acts`: what it reads of `_s` costs less than to write it again of nearly every span."""
+    reader.connection.execute(f"CREATE OR REPLACE TEMP VIEW _acts AS {_acts('_s')}")
+
+
 def prepare(reader: Reader) -> None:
     """Make `_endings` (trace_id, span_id of the last act, last_act, outcome …) and `_unserved`. Needs `acts`."""
+    _show_acts(reader)
     for name, sql in (
         ("_ending_tools", _ENDING), ("_leaders", _LEADERS), ("_endings", _CLASSES), ("_last_work", _LAST_WORK),
     ):  # fmt: skip
