@@ -1,7 +1,7 @@
 ---
 name = "repeated_call"
 category = "Resource Abuse"
-version = 4
+version = 5
 scope = "trace"
 confidence = 0.9
 needs = ["tool arguments"]
@@ -20,7 +20,8 @@ validation = "Count identical calls per trace: none should have three."
 source = "TRAIL, Resource Abuse (marked at the last occurrence); MAST 1.3 step repetition"
 limits = """
 polling whose results change is left out (times and request ids in results do not count); arguments must be \
-captured; runs with damaged calls are corrupted_output's; without results, four calls of a tool that does not poll"""
+captured; runs with damaged calls are corrupted_output's, calls that fail each time retry_storm's; without results, \
+four calls of a tool that does not poll"""
 ---
 SELECT key, key AS subject, r.trace_id, r.span_id, r.span_id AS origin_span_id, 'input_text' AS field,
   left(s.arguments, 300) AS quote, [r.first] AS also
@@ -34,8 +35,9 @@ FROM (
     AND hash(trace_id, input_hash) IN (SELECT hash(trace_id, input_hash) AS h FROM steps WHERE span_type = 'tool'
       GROUP BY h HAVING count(*) >= 3)
   GROUP BY trace_id, work, input_hash
-  HAVING count(*) >= 3 AND coalesce(min(output_hash) = max(output_hash), true) AND (count(output_hash) = count(*)
-    OR count(*) >= 4 AND (count(*) FILTER (failed) >= 3 OR NOT may_poll(key)))
+  -- Calls that fail each time are retry_storm's.
+  HAVING count(*) >= 3 AND NOT bool_and(failed) AND coalesce(min(output_hash) = max(output_hash), true)
+    AND (count(output_hash) = count(*) OR count(*) >= 4 AND (count(*) FILTER (failed) >= 3 OR NOT may_poll(key)))
 ) r JOIN steps s USING (trace_id, span_id)
 UNION ALL
 -- Where tools have no spans, from what the model asked for.
@@ -57,6 +59,14 @@ why = "three times the same"
 spans = [
   { tool = "search", input = '{"q": "tide"}', output = "[3]", times = 3 },
   { llm = "gpt-5", output = "Your order arrives on Tuesday." },
+]
+
+[[example]]
+fires = false
+why = "fails each time: a retry that cannot work"
+spans = [
+  { tool = "search", input = '{"q": 7}', error = "unexpected keyword", error_type = "TypeError", times = 4 },
+  { llm = "gpt-5", output = "I could not look it up." },
 ]
 
 [[example]]
