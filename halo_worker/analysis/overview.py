@@ -34,12 +34,6 @@ _PLANS = rf"""
 _FIRST_MESSAGE = """
   left(input_messages, least(coalesce(nullif(strpos(input_messages, '"},{"role":"'), 0) - 1, 16000), 16000))
 """
-# The beginning of a system prompt, where the messages begin with one. A regular expression is tried only where its end
-# may be within.
-_SYSTEM = """
-  CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{"role":"system","content":"')
-    THEN substring(input_messages, 30, 80) END
-"""
 # list_has_any takes three times as long.
 _EVALUATED = " OR ".join(f"list_contains(attribute_keys, '{key}')" for key in outcomes.EVALUATED_KEYS)
 _DIMENSIONS = {
@@ -75,23 +69,20 @@ _SPANS = rf"""
       THEN left(input_text, 300) END AS asked,
     CASE WHEN parent_span_id IS NULL OR span_type IN ('agent', 'workflow', 'chain')
       THEN length(input_text) END AS asked_length,
-    tool_calls,
-    CASE WHEN tool_calls IS NOT NULL THEN len(list_filter(tool_calls, lambda c: json_exists(c, '$.name')))
-      WHEN span_type = 'llm' THEN 0 END AS calls,
+    CASE WHEN span_type = 'llm' AND contains(output_messages, '"tool_calls"')
+      THEN output_messages->'$[*].tool_calls[*]' END AS tool_calls,
+    CASE WHEN span_type = 'llm'
+      THEN coalesce(len(list_filter(tool_calls, lambda c: json_exists(c, '$.name'))), 0) END AS calls,
     CASE WHEN span_type = 'llm' AND tool_definitions IS NOT NULL THEN hash(tool_definitions) END AS definitions,
     CASE WHEN span_type = 'llm' AND {_PLANS} THEN true END AS plans,
     CASE WHEN span_type = 'llm' THEN output_messages IS NOT NULL END AS has_output,
     CASE WHEN span_type = 'llm' THEN coalesce(contains(output_messages, '"media":'), false) END AS media,
-    CASE WHEN system IS NOT NULL THEN left(md5({_FIRST_MESSAGE}), 8) || ' "' || CASE WHEN contains(system, '"}}')
-      THEN regexp_replace(system[:60], '"\}}.*$', '') ELSE system[:60] END || '…"' END AS prompt,
-    CASE WHEN contains(system, '"') OR contains(system, '\') THEN regexp_extract(system, '^[^"\\]*')
-      ELSE system END AS system_head
-  FROM (
-    SELECT *, {models.requested()} AS requested, {_SYSTEM} AS system,
-      CASE WHEN span_type = 'llm' AND contains(output_messages, '"tool_calls"')
-        THEN output_messages->'$[*].tool_calls[*]' END AS tool_calls
-    FROM _spans
-  ) s
+    CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
+      left(md5({_FIRST_MESSAGE}), 8) || ' "'
+      || regexp_replace(input_messages[30:89], '"\}}.*$', '') || '…"' END AS prompt,
+    CASE WHEN span_type = 'llm' AND starts_with(input_messages, '[{{"role":"system","content":"') THEN
+      regexp_extract(input_messages[30:109], '^[^"\\]*') END AS system_head
+  FROM (SELECT *, {models.requested()} AS requested FROM _spans) s
 """
 # What calls used, of one call once: what other spans repeat is NULL.
 _USAGE = """
