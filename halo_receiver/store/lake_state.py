@@ -18,7 +18,7 @@ from halo_receiver.config import LakeConfig
 from halo_receiver.errors import ConfigError, LakeUnavailable, StoreError
 from halo_receiver.store.lake_tables import TABLES
 
-VERSION = 1  # of these tables, and of the tables of the lake
+VERSION = 2  # of these tables, and of the tables of the lake
 CONNECT_SECONDS = 10
 # A host that vanished without a word is noticed within half a minute; libpq's names and units.
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
@@ -115,9 +115,12 @@ class LakeState:
             raise ConfigError("the catalog holds no lake yet", hint="'halo lake init' makes it, once")
         [(version, known)] = self._rows("SELECT version, data FROM halo.lake")
         if version != VERSION:
-            raise StoreError(
-                f"the lake has version {version}, this build reads {VERSION}", hint="upgrade halo everywhere"
+            hint = (
+                "upgrade halo everywhere"
+                if version > VERSION
+                else "make a new one, in another catalog, by 'halo lake init'"
             )
+            raise StoreError(f"the lake has version {version}, this build reads {VERSION}", hint=hint)
         if known != data:
             raise ConfigError(
                 f"the lake of this catalog keeps its data in {known}, not in {data}", hint="set [lake] data"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from halo_receiver.config import LakeConfig
@@ -155,6 +156,15 @@ def test_no_error_repeats_the_catalogs_password(local: Lake) -> None:
     with pytest.raises(LakeUnavailable) as told:
         lake.size(wrong)
     assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize(("by", "hint"), [(-1, "make a new one"), (1, "upgrade halo")])
+def test_a_lake_of_another_build_is_told_from_one_of_this(local: Lake, by: int, hint: str) -> None:
+    with psycopg.connect(local.words()["catalog"]) as catalog:
+        catalog.execute("UPDATE halo.lake SET version = version + %s", [by])
+    with pytest.raises(StoreError) as told, local.state() as state:
+        state.check(local.config.data)
+    assert hint in told.value.hint
 
 
 def test_a_trace_is_in_its_bucket_and_in_one_part_of_a_window(local: Lake, tmp_path: Path) -> None:
