@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from halo_receiver.config import LakeConfig
@@ -160,6 +159,8 @@ def test_no_error_repeats_the_catalogs_password(local: Lake) -> None:
 
 @pytest.mark.parametrize(("by", "hint"), [(-1, "make a new one"), (1, "upgrade halo")])
 def test_a_lake_of_another_build_is_told_from_one_of_this(local: Lake, by: int, hint: str) -> None:
+    import psycopg  # which only the environment of these tests has
+
     with psycopg.connect(local.words()["catalog"]) as catalog:
         catalog.execute("UPDATE halo.lake SET version = version + %s", [by])
     with pytest.raises(StoreError) as told, local.state() as state:
