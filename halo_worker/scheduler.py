@@ -82,11 +82,15 @@ class Scheduler:
         self.turns.start(self.taken_over)
 
     def _run_at(self, name: str, at_ns: int) -> None:
-        """Run what is due at a time that the trigger does not know, which keeps its own."""
-        again = f"{name} again"
+        """Run what is due at a time that the trigger does not know, which keeps its own.
+
+        Two instances at most: a run that asks for the next one has not ended itself, and the scheduler drops a job
+        above its number of instances.
+        """
         self._scheduler.add_job(
-            self.run_due, "date", run_date=moment(at_ns), args=[name], id=again, replace_existing=True
-        )
+            self.run_due, "date", run_date=moment(at_ns), args=[name], id=f"{name} again", replace_existing=True,
+            max_instances=2,
+        )  # fmt: skip
 
     def taken_over(self, name: str) -> None:
         """Run what is due of a schedule that came to this worker; what it missed before, where `catch_up` says so."""

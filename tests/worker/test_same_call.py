@@ -174,7 +174,7 @@ def test_four_failures_are_a_storm(place: str, tmp_path: Path) -> None:
         run.model((ident, BOOK))
         run.call(ident, place, failed=True)
     run.model(says="Sorry, I could not book it.")
-    assert names([run], tmp_path) == ["error_other", "repeated_call", "retry_storm"]
+    assert names([run], tmp_path) == ["error_other", "retry_storm"]
 
 
 @pytest.mark.parametrize("place", sampled(AT_ONCE, 2))
