@@ -39,6 +39,11 @@ CASES: dict[str, tuple[str, dict[str, Any], str | None, str | None]] = {
     "pydantic-ai-slim-1.0.18-format-1": ("pydantic_ai", {"reasoning_tokens": 12, "cost_estimated": False}, '{"city": "Paris"}', "weather_agent"),
     "google-adk-2.13.0": ("google_adk", {"cached_tokens": 64, "reasoning_tokens": 12, "model": "openai/gpt-4o-mini", "output_tokens": 42, "agent_name": "weather_agent"}, '{"city": "Paris"}', "weather_agent"),
 }  # fmt: skip
+# By file of Codex: the id of its call, tokens out of each request, the model that its turn names.
+CODEX = {
+    "codex-0.169.0": ("call_1_0", 42, "gpt-4o-mini-2024-07-18"),
+    "codex-0.171.0": ("call_stub1", 30, "gpt-4o-mini"),
+}
 WITHOUT_CONTENT = "opentelemetry-instrumentation-openai-v2-2.1b0"  # it writes messages to logs only
 WITHOUT_FAILURE = "google-adk-2.13.0"
 
@@ -111,24 +116,27 @@ def test_every_convention_is_tested_with_what_an_sdk_sent() -> None:
     assert set(TABLE.conventions) == {case[0] for case in CASES.values()} | captured | {"codex", "inference"}
 
 
-def test_what_a_log_tells_of_a_tool_call_is_shown_with_the_calls_span(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", CODEX)
+def test_what_a_log_tells_of_a_tool_call_is_shown_with_the_calls_span(name: str, tmp_path: Path) -> None:
     """Codex writes the result under a span within that of the tool; the log names the call."""
-    spans = [span for span, _ in read("codex-0.169.0")]
-    logs = decode_logs((SDK / "codex-0.169.0.logs.pb").read_bytes(), encoding="protobuf").logs
+    spans = [span for span, _ in read(name)]
+    logs = decode_logs((SDK / f"{name}.logs.pb").read_bytes(), encoding="protobuf").logs
     with reader_of([store(spans, tmp_path, logs=logs)]) as reader:
         [tool] = reader.query("SELECT * FROM spans WHERE span_type = 'tool'")
         told = reader.query("SELECT name FROM spans WHERE output_text IS NOT NULL")
         asked = reader.query("SELECT name FROM spans WHERE input_text LIKE 'What is%'")
-    assert (tool["name"], tool["tool_name"], tool["tool_call_id"]) == ("exec_command", "exec_command", "call_1_0")
+    assert (tool["name"], tool["tool_name"], tool["tool_call_id"]) == ("exec_command", "exec_command", CODEX[name][0])
+    assert tool["agent_name"] == "codex_exec"  # as the turn says; the log says "/root"
     assert tool["input_text"] == '{"cmd": "echo 18 degrees"}'
     assert "Process exited with code 0" in tool["output_text"]
     assert [span["name"] for span in told] == ["exec_command"]
     assert [span["name"] for span in asked] == ["run_hooks_and_record_inputs"]  # of no call: where it was written
 
 
-def test_a_log_of_a_call_without_a_span_stays_with_the_span_it_was_written_under(tmp_path: Path) -> None:
-    spans = [span for span, meaning in read("codex-0.169.0") if meaning.span_type != "tool"]
-    logs = decode_logs((SDK / "codex-0.169.0.logs.pb").read_bytes(), encoding="protobuf").logs
+@pytest.mark.parametrize("name", CODEX)
+def test_a_log_of_a_call_without_a_span_stays_with_the_span_it_was_written_under(name: str, tmp_path: Path) -> None:
+    spans = [span for span, meaning in read(name) if meaning.span_type != "tool"]
+    logs = decode_logs((SDK / f"{name}.logs.pb").read_bytes(), encoding="protobuf").logs
     with reader_of([store(spans, tmp_path, logs=logs)]) as reader:
         told = reader.query("SELECT name FROM spans WHERE output_text IS NOT NULL")
     assert [span["name"] for span in told] == ["dispatch_tool_call_with_state"]
@@ -158,29 +166,31 @@ def test_a_file_of_halo_says_what_its_exporter_was_told() -> None:
     assert {m.agent_name for span, m in read if span.name == "custom.turn"} == {"weather_agent"}
 
 
-def test_codex_tells_a_turn_its_calls_and_its_tool_among_hundreds_of_spans() -> None:
+@pytest.mark.parametrize("name", CODEX)
+def test_codex_tells_a_turn_its_calls_and_its_tool_among_hundreds_of_spans(name: str) -> None:
     """Two calls of the stub (120 tokens in, 64 of them cached, 30 out and 12 of reasoning) around one command."""
-    spans = read("codex-0.169.0")
+    spans = read(name)
     assert {meaning.convention for _, meaning in spans} == {"codex"}
     by_type: dict[str | None, list[Canonical]] = {}
     for _, meaning in spans:
         by_type.setdefault(meaning.span_type, []).append(meaning)
     calls, [turn], [tool] = by_type["llm"], by_type["agent"], by_type["tool"]
     assert [(m.input_tokens, m.output_tokens, m.cached_tokens, m.reasoning_tokens) for m in calls] == [
-        (120, 42, 64, 12)
+        (120, CODEX[name][1], 64, 12)
     ] * 2
-    assert (turn.model, turn.agent_name, turn.input_tokens) == ("gpt-4o-mini-2024-07-18", "codex_exec", 240)
+    assert (turn.model, turn.agent_name, turn.input_tokens) == (CODEX[name][2], "codex_exec", 240)
     assert turn.session_id == tool.session_id is not None
-    assert (tool.tool_name, tool.tool_call_id) == ("exec_command", "call_1_0")
+    assert (tool.tool_name, tool.tool_call_id) == ("exec_command", CODEX[name][0])
 
 
-def test_codex_tells_prompts_and_results_in_logs_below_them() -> None:
-    logs = decode_logs((SDK / "codex-0.169.0.logs.pb").read_bytes(), encoding="protobuf").logs
+@pytest.mark.parametrize("name", CODEX)
+def test_codex_tells_prompts_and_results_in_logs_below_them(name: str) -> None:
+    logs = decode_logs((SDK / f"{name}.logs.pb").read_bytes(), encoding="protobuf").logs
     facts = [found for log in logs if log.span_id and (found := from_log(log))]
     [prompt] = [found for found in facts if "input_messages" in found]
     [result] = [found for found in facts if "output_text" in found]
     assert prompt["input_text"] == "What is the weather in Paris?"
     assert result["input_text"] == '{"cmd": "echo 18 degrees"}'
     assert "18 degrees" in result["output_text"]
-    spans = {span.span_id for span, _ in read("codex-0.169.0")}
+    spans = {span.span_id for span, _ in read(name)}
     assert {log.span_id for log in logs if log.span_id and from_log(log)} & spans
