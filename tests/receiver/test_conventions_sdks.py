@@ -166,6 +166,31 @@ def test_a_file_of_halo_says_what_its_exporter_was_told() -> None:
     assert {m.agent_name for span, m in read if span.name == "custom.turn"} == {"weather_agent"}
 
 
+def test_claude_code_tells_the_model_that_answered_its_tool_and_a_request_that_failed(tmp_path: Path) -> None:
+    """Two runs: a request that Bash answers, and one that the endpoint refuses (56 tokens, 64 read, 10 written)."""
+    spans = read("claude-code-2.1.332")
+    by_type = {kind: [m for _, m in spans if m.span_type == kind] for kind in ("agent", "llm", "tool")}
+    *calls, failed = by_type["llm"]
+    for call in calls:
+        assert (call.convention, call.model) == ("claude_code", "claude-sonnet-4-5-20250929")
+        assert (call.input_tokens, call.cached_tokens, call.output_tokens) == (130, 64, 30)
+        assert call.cost_usd == pytest.approx(0.0006747)
+    assert [call.finish_reason for call in calls] == ["tool_calls", "stop"]
+    assert (failed.error_type, failed.error_message) == ("400", "stub: invalid request on purpose")
+    [tool] = by_type["tool"]
+    said = (tool.tool_name, tool.tool_call_id, tool.input_text, tool.output_text)
+    assert said == ("Bash", "toolu_stub1", "echo 18 degrees", "18 degrees")
+    assert [agent.input_text for agent in by_type["agent"]] == ["Say the weather with Bash", "fail on purpose"]
+    assert len({m.session_id for _, m in spans}) == 2
+
+    logs = decode_logs((SDK / "claude-code-2.1.332.logs.pb").read_bytes(), encoding="protobuf").logs
+    with reader_of([store([span for span, _ in spans], tmp_path, logs=logs)]) as reader:
+        answers = reader.query("SELECT output_text FROM spans WHERE span_type = 'agent' ORDER BY start_time")
+        costs = reader.query("SELECT sum(cost_usd) AS usd FROM spans WHERE span_type = 'llm'")
+    assert [answer["output_text"] for answer in answers] == [ANSWER, None]
+    assert costs[0]["usd"] == pytest.approx(2 * 0.0006747)
+
+
 @pytest.mark.parametrize("name", CODEX)
 def test_codex_tells_a_turn_its_calls_and_its_tool_among_hundreds_of_spans(name: str) -> None:
     """Two calls of the stub (120 tokens in, 64 of them cached, 30 out and 12 of reasoning) around one command."""
