@@ -29,7 +29,7 @@ FROM (
   ANTI JOIN (
     SELECT trace_id, span_id AS parent_span_id FROM steps
     WHERE span_type IN ('llm', 'embedding', 'reranker', 'retriever') OR span_type = 'tool' AND only_reads(work)
-  ) t ON s.span_type IS NULL AND t.trace_id = s.trace_id AND t.parent_span_id = s.parent_span_id
+  ) t ON t.trace_id = s.trace_id AND t.parent_span_id = CASE WHEN s.span_type IS NULL THEN s.parent_span_id END
   WHERE NOT failed AND parent_span_id IS NOT NULL
     AND (span_type IN ('tool', 'task', 'chain', 'agent', 'other') OR span_type IS NULL)
   UNION ALL

@@ -42,6 +42,6 @@ SELECT s.trace_id, s.span_id, s.parent_span_id, s.name, s.span_type, s.start_tim
 FROM steps s
 ANTI JOIN (SELECT DISTINCT trace_id, parent_span_id FROM steps WHERE failed AND control IS NULL) c
   ON c.trace_id = s.trace_id AND c.parent_span_id = s.span_id
-LEFT JOIN sub_runs u ON s.span_type <> 'llm' AND u.trace_id = s.trace_id AND u.span_id = s.parent_span_id
+LEFT JOIN sub_runs u ON u.trace_id = s.trace_id AND u.span_id = CASE WHEN s.span_type <> 'llm' THEN s.parent_span_id END
 LEFT JOIN handling h ON h.trace_id = s.trace_id AND h.span_id = s.parent_span_id
 WHERE s.failed AND s.control IS NULL

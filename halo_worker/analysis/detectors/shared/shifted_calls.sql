@@ -11,6 +11,6 @@ subject = "agent, service, or tool or model"
 SELECT measure, trace_id, span_id, dimension || ' ' || value AS key,
   coalesce(nullif(agent, ''), nullif(service, ''), what) AS subject
 FROM shifts JOIN measures m USING (measure, service, agent, what)
-LEFT JOIN untimed u ON u.service_name = m.service AND starts_with(m.what, u.span_type || ' ')
+LEFT JOIN untimed u ON u.service_name = m.service AND u.span_type = split_part(m.what, ' ', 1)
 WHERE (measure <> 'duration' OR u.service_name IS NULL)
   AND value = CASE dimension WHEN 'version' THEN m.version WHEN 'prompt' THEN m.prompt ELSE m.day::VARCHAR END
