@@ -2,10 +2,11 @@
 //
 // npm install && OTEL_SERVICE_NAME=support-api OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 npm start "Where is order 17?"
 import { createOpenAI } from '@ai-sdk/openai';
+import { OpenTelemetry } from '@ai-sdk/otel';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-grpc';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { BatchSpanProcessor, NodeTracerProvider } from '@opentelemetry/sdk-trace-node';
-import { generateText, stepCountIs, tool } from 'ai';
+import { generateText, registerTelemetry, stepCountIs, tool } from 'ai';
 import { z } from 'zod';
 
 const orders: Record<string, string> = { '17': 'shipped on Monday' };
@@ -15,6 +16,7 @@ const provider = new NodeTracerProvider({
   spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
 });
 provider.register();
+registerTelemetry(new OpenTelemetry());
 
 const openai = createOpenAI({ baseURL: process.env.OPENAI_BASE_URL });
 
@@ -32,7 +34,7 @@ const { text } = await generateText({
       },
     }),
   },
-  experimental_telemetry: { isEnabled: true, functionId: 'support-agent' },
+  telemetry: { functionId: 'support-agent' },
 });
 console.log(text);
 await provider.shutdown();

@@ -61,12 +61,17 @@ SYNONYMS = {
 
 # What people type for what no command does: how it is done.
 ADVICE = {
+    "agents": "'halo query \"SELECT DISTINCT agent_name FROM spans\"', then 'halo traces --agent NAME'",
     "backup": "copy the data directory, its spool first: 'Back up and restore' in docs/operate.md",
+    "connect": "point an OTLP exporter at 127.0.0.1:4317 ('halo up'); docs/connect.md says how for each SDK",
+    "cost": "'halo query \"SELECT model, sum(cost_usd) FROM spans WHERE span_type = 'llm' GROUP BY 1\"'",
     "export": "'halo query SQL --format jsonl' writes spans, 'halo cases ISSUE' failing traces, 'halo reports ID' a report",
     "keys": "[auth] in halo.toml holds them; docs/operate.md makes one and says how to rotate it",
     "restart": "stop it (Ctrl-C, SIGTERM or your service manager), then 'halo up': what was acknowledged is kept",
     "restore": "copy the data directory back, then 'halo up'; 'halo doctor' says what it found",
+    "sessions": "'halo traces --session ID' lists the traces of one",
     "stop": "Ctrl-C, SIGTERM or your service manager: halo stores what it acknowledged, and exits",
+    "update": "'pip install --upgrade halo-otel', then stop and start it",
     "upgrade": "'pip install --upgrade halo-otel', then stop and start it: clients retry meanwhile",
 }
 

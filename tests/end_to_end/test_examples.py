@@ -85,6 +85,10 @@ def test_an_example_sends_what_halo_understands(halo: Halo, receiver: Service, t
         assert (tool["tool_name"], "17" in tool["input_text"]) == ("lookup_order", True)
         assert "Monday" in tool["output_text"]
         assert call["agent_name"] == "support-agent"
+    if example == "connect/vercel.mjs":
+        [agent] = halo.query("SELECT * FROM spans WHERE span_type = 'agent'")
+        said = (agent["convention"], agent["agent_name"], agent["session_id"], agent["user_id"])
+        assert said == ("vercel_ai_7", "support-agent", "chat-42", "user-7")
 
 
 def test_the_settings_of_claude_code_are_those_that_doctor_tells() -> None:

@@ -32,7 +32,7 @@ CASES: dict[str, tuple[str, int, int, tuple[str | None, str | None], tuple[str |
 }  # fmt: skip
 # error types of a resource that is not there, where they are no McpError
 NO_RESOURCE = {
-    **dict.fromkeys(("mcp-2.3.0", "fastmcp-4.2.3", "traceloop-instrumentation-mcp-0.27.0"), {"-32602"}),
+    **{name: {"-32602"} for name in ("mcp-2.3.0", "fastmcp-4.2.3", "traceloop-instrumentation-mcp-0.27.0")},
     "splunk-otel-instrumentation-fastmcp-0.2.2": {"McpError", "NotFoundError"},
 }
 WITHOUT_RESOURCES = "splunk-otel-instrumentation-fastmcp-0.1.1"

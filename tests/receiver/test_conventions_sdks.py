@@ -166,6 +166,31 @@ def test_a_file_of_halo_says_what_its_exporter_was_told() -> None:
     assert {m.agent_name for span, m in read if span.name == "custom.turn"} == {"weather_agent"}
 
 
+def test_the_ai_sdk_7_tells_sessions_steps_and_a_tool_that_fails() -> None:
+    """A run that works, one whose tool throws, one that streams, an embedding, and a call that fails."""
+    spans = read("vercel-ai-7.0.173")
+    assert {m.convention for _, m in spans} == {"vercel_ai_7"}
+    by_type = {kind: [m for _, m in spans if m.span_type == kind] for kind in {m.span_type for _, m in spans}}
+    assert {kind: len(found) for kind, found in by_type.items()} == {
+        "agent": 4, "chain": 6, "llm": 6, "tool": 2, "embedding": 2,
+    }  # fmt: skip
+    *calls, failed = by_type["llm"]
+    for call in calls:
+        counted = (call.input_tokens, call.output_tokens, call.cached_tokens, call.reasoning_tokens)
+        assert (call.model, *counted) == ("gpt-4o-mini-2024-07-18", 120, 30, 64, 12)
+        assert call.cost_usd == pytest.approx(3.12e-05)
+    assert json.loads(calls[0].output_messages or "[]")[-1]["tool_calls"] == CALL
+    assert (calls[0].tools_offered, calls[1].output_text) == (["get_weather"], ANSWER)
+    assert (failed.error_type, failed.error_message) == ("AI_APICallError", "stub: invalid request on purpose")
+    fine, broken = by_type["tool"]
+    assert (fine.tool_name, fine.input_text, fine.output_text) == ("get_weather", '{"city":"Paris"}', WEATHER)
+    assert (broken.tool_name, broken.error_message, broken.output_text) == ("get_weather", "no such place", None)
+    assert {m.agent_name for m in by_type["agent"]} == {"weather-fn"}
+    assert {(m.session_id, m.user_id) for m in by_type["agent"][:3]} == {("sess-42", "user-7")}
+    assert {m.cost_usd for m in by_type["agent"]} == {None}  # its calls have it
+    assert [m.input_tokens for m in by_type["embedding"]] == [8, None]
+
+
 def test_claude_code_tells_the_model_that_answered_its_tool_and_a_request_that_failed(tmp_path: Path) -> None:
     """Two runs: a request that Bash answers, and one that the endpoint refuses (56 tokens, 64 read, 10 written)."""
     spans = read("claude-code-2.1.332")
