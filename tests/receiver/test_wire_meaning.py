@@ -137,7 +137,7 @@ class Spans:
             span.name = draw.choice(
                 ["chat", "tools/call f", "execute_tool x", "agent run", "MCP request: tools/call f", "", "é"]
             )
-            span.status.code = draw.choice([0, 0, 0, 1, 2])
+            span.status.code = draw.choice([0, 0, 0, 1, 2])  # type: ignore[assignment]
             span.status.message = draw.choice(["", "ValueError: bad 12"])
             wanted = same if draw.random() < 0.5 else draw.sample(keys, min(len(keys), draw.randint(1, 9)))
             told = self.kinds(convention)
