@@ -92,6 +92,7 @@ struct Shapes {
   SpanShape *all;
   uint32_t count;
   uint16_t slots[SHAPE_SLOTS]; /* 1 + index */
+  uint32_t once[SHAPE_SLOTS];  /* hashes of shapes that were met and not planned */
   Buffer signature;            /* of the span being read */
 };
 
@@ -275,7 +276,7 @@ static void shape_learn(Scanner *s, size_t own, PyObject *scope, const Slice *ev
   PyErr_Clear();
 }
 
-/* The shape of the span being read, whose attributes are on the stack; NULL: no memory, or too much of it. */
+/* The shape of the span being read, whose attributes are on the stack; NULL: new, too large, or no memory. */
 static SpanShape *shape_find(Scanner *s, size_t own, PyObject *scope, Slice scope_name, Slice service,
                              const Slice *events, size_t event_count) {
   Shapes *shapes = s->shapes;
@@ -296,6 +297,11 @@ static SpanShape *shape_find(Scanner *s, size_t own, PyObject *scope, Slice scop
     if (shape->hash == hash && shape->signature.size == signature->size &&
         !memcmp(shape->signature.data, signature->data, signature->size))
       return shape;
+  }
+  uint32_t *once = &shapes->once[hash & (SHAPE_SLOTS - 1)];
+  if (*once != hash) { /* a sender may put ids into keys: a plan costs more than a span */
+    *once = hash;
+    return NULL;
   }
   if (shapes->count == MAX_SHAPES) {
     shapes_forget(shapes);
