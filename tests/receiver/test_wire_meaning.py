@@ -175,7 +175,12 @@ def test_sdks_spans_are_read_by_their_plans(monkeypatch: pytest.MonkeyPatch) -> 
     """Python is asked for single fields of some, and for no whole span, once a shape was met before."""
     asked: list[Any] = []
     read = batch_tables._meaning
-    monkeypatch.setattr(batch_tables, "_meaning", lambda *heard: asked.append(heard) or read(*heard))
+
+    def heard(*said: Any) -> Any:
+        asked.append(said)
+        return read(*said)
+
+    monkeypatch.setattr(batch_tables, "_meaning", heard)
     for path in sorted(path for path in SDK.glob("*.pb") if not path.name.endswith(".logs.pb")):
         tables = Tables(max_attribute_bytes=LIMIT)
         assert tables._scan(path.read_bytes(), 77), path
