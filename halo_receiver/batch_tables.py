@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 import orjson
 
 from halo_receiver import conventions, decode, wire
+from halo_receiver.conventions import plans
 from halo_receiver.decode.repair import DUPLICATE_KEY
-from halo_receiver.span import LogRecord, Rejection, Scope, Span, SpanEvent
+from halo_receiver.span import LogRecord, Rejection, Scope, Span
 from halo_receiver.store import columns
 from halo_receiver.store.schema import ROW_GROUP_SIZE, SMALL_ROW_BYTES, SMALL_ROW_GROUP_SIZE
 
@@ -33,29 +34,8 @@ def _group(resource_attributes: dict[str, Any], scope_name: str) -> tuple[Scope,
     return scope, conventions.TABLE.knows(scope)
 
 
-class _Heard(Span):
-    """A span with the fields that conventions look at; to set all of them costs a microsecond."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        pass
-
-
-def _meaning(
-    scope: Scope,
-    name: str,
-    status_code: str,
-    status_message: str,
-    attributes: dict[str, Any],
-    events: list[tuple[Any, ...]],
-    start_unix_nano: int,
-) -> tuple[Any, ...]:
-    span = _Heard()
-    span.scope, span.name, span.start_unix_nano = scope, name, start_unix_nano
-    span.status_code, span.status_message, span.attributes = status_code, status_message, attributes
-    span.events = [SpanEvent(*event) for event in events]
-    said: tuple[Any, ...] = _said(conventions.canonical(span))
+def _meaning(*heard: Any) -> tuple[Any, ...]:
+    said: tuple[Any, ...] = _said(conventions.canonical(plans.span_of(*heard)))
     return said
 
 
@@ -68,7 +48,7 @@ class Tables:
         self._scanner: Any = None
         if scan and columns.fits(wire.LAYOUT):
             self._scanner = wire.scanner(
-                describe=_describe, group=_group, meaning=_meaning, dumps=orjson.dumps,
+                describe=_describe, group=_group, meaning=_meaning, dumps=orjson.dumps, **plans.FOR_SCANNER,
                 max_attribute_bytes=max_attribute_bytes, span_time=span_time,
             )  # fmt: skip
         self._tables: list[columns.Table] = []

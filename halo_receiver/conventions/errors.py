@@ -53,17 +53,17 @@ def of(reading: Reading, convention: Convention | None) -> tuple[str | None, str
 
 
 def _matches(attributes: dict[str, Any], convention: Convention) -> bool:
-    for condition in convention.error_when:
-        value = attributes.get(condition["key"])
-        if value is None:
-            continue
-        if "at_least" in condition:
-            level = number(value)
-            if level is not None and level >= condition["at_least"]:
-                return True
-        elif any(type(value) is type(wanted) and value == wanted for wanted in condition["values"]):
-            return True
-    return False
+    return any(says_failed(condition, attributes.get(condition["key"])) for condition in convention.error_when)
+
+
+def says_failed(condition: dict[str, Any], value: Any) -> bool:
+    """Say whether a value of the attribute that an `error_when` names says that its span failed."""
+    if value is None:
+        return False
+    if "at_least" in condition:
+        level = number(value)
+        return level is not None and level >= condition["at_least"]
+    return any(type(value) is type(wanted) and value == wanted for wanted in condition["values"])
 
 
 def _last_line(stacktrace: Any) -> str | None:

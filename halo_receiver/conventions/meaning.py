@@ -9,7 +9,7 @@ from halo_receiver.conventions import cost, errors, message_summary, normalise, 
 from halo_receiver.conventions.message_summary import MessageSummary
 from halo_receiver.conventions.readings import Reading
 from halo_receiver.conventions.signature import error_signature
-from halo_receiver.conventions.sources import first
+from halo_receiver.conventions.sources import Source, first
 from halo_receiver.conventions.table import Convention, Kind, load
 from halo_receiver.conventions.values import dumps, integer, name, number, text, unwrapped
 from halo_receiver.span import Canonical, Span
@@ -17,7 +17,7 @@ from halo_receiver.span import Canonical, Span
 TABLE = load()
 MAPPING_VERSION: int = TABLE.version
 
-_PRICED = ("llm", "embedding")
+PRICED = ("llm", "embedding")
 _MAX_KNOWN, _MAX_KNOWN_LENGTH = 1_000, 64
 _INT64 = 2**63
 _MADE = {"image": "image", "speech": "audio", "audio": "audio", "video": "video"}  # gen_ai.output.type → what it is
@@ -81,12 +81,13 @@ def _kind(kind: Kind, reading: Reading, attributes: dict[str, Any]) -> str | Non
 def _identity(result: Canonical, reading: Reading, convention: Convention) -> None:
     for field, sources in convention.names:
         setattr(result, field, name(first(reading, sources)))
-    for source in convention.fields.get("provider", ()):
-        value = first(reading, (source,))
-        if value is not None:
-            result.provider = _PROVIDERS.of(value)
-            if result.provider:
-                break
+    result.provider = provider(reading, convention.fields.get("provider", ()))
+
+
+def provider(reading: Reading, sources: tuple[Source, ...]) -> str | None:
+    """Return the name of the first provider that has one."""
+    found = (PROVIDERS.of(value) for source in sources if (value := first(reading, (source,))) is not None)
+    return next(filter(None, found), None)
 
 
 class _Known(dict[str, str | None]):
@@ -108,12 +109,13 @@ class _Known(dict[str, str | None]):
         return found
 
 
-_PROVIDERS = _Known(lambda value: normalise.provider(value, TABLE))
+PROVIDERS = _Known(lambda value: normalise.provider(value, TABLE))
 _REASONS = _Known(lambda value: normalise.finish_reason(value, TABLE))
 _LISTED_REASONS = _Known(lambda value: normalise.finish_reason([value], TABLE))
 
 
-def _finish_reason(value: Any) -> str | None:
+def finish_reason(value: Any) -> str | None:
+    """Return what a finish reason, or a list of one, is called."""
     if type(value) is list and len(value) == 1:
         return _LISTED_REASONS.of(value[0])
     return None if value is None else _REASONS.of(value)
@@ -125,30 +127,32 @@ def _messages(
     fields = convention.fields
     asked = system = answered = None
     if sources := fields.get("input_messages"):
-        asked = message_summary.read(reading, sources, "user", _finish_reason)
+        asked = message_summary.read(reading, sources, "user", finish_reason)
     if sources := fields.get("system_messages"):
-        system = message_summary.read(reading, sources, "system", _finish_reason)
+        system = message_summary.read(reading, sources, "system", finish_reason)
     if system and not (asked and asked.first_role == "system"):
         asked = asked.after(system) if asked else system
     if sources := fields.get("output_messages"):
-        answered = message_summary.read(reading, sources, "assistant", _finish_reason)
+        answered = message_summary.read(reading, sources, "assistant", finish_reason)
     if asked:
         result.input_messages = asked.json
     if answered:
         result.output_messages = answered.json
     if sources := fields.get("output_type"):
         _made(result, reading, first(reading, sources), answered)
-    for source in fields.get("tool_definitions", ()):
-        value = first(reading, (source,))
-        offered = tools.read(value) if value is not None else None
-        if offered:
-            result.tools_offered, result.tool_definitions = offered
-            break
+    if offered := tool_definitions(reading, fields.get("tool_definitions", ())):
+        result.tools_offered, result.tool_definitions = offered
     if sources := fields.get("finish_reason"):
-        result.finish_reason = _finish_reason(first(reading, sources))
+        result.finish_reason = finish_reason(first(reading, sources))
     if result.finish_reason is None and answered:
         result.finish_reason = answered.finish_reason
     return asked, answered
+
+
+def tool_definitions(reading: Reading, sources: tuple[Source, ...]) -> tuple[list[str], str] | None:
+    """Return what `tools.read` does of the first source with tools."""
+    found = (tools.read(value) for source in sources if (value := first(reading, (source,))) is not None)
+    return next(filter(None, found), None)
 
 
 def _made(result: Canonical, reading: Reading, kind: Any, answered: MessageSummary | None) -> None:
@@ -190,30 +194,21 @@ def _usage(result: Canonical, reading: Reading, convention: Convention) -> None:
     if not convention.counts:
         return
     fields = convention.fields
-    result.max_output_tokens = _count(reading, fields.get("max_output_tokens", ()))
-    whole = _count(reading, fields.get("input_tokens", ()))
-    result.output_tokens = _count(reading, fields.get("output_tokens", ()))
-    cached = _count(reading, fields.get("cached_tokens", ()))
-    written = _count(reading, fields.get("cache_write_tokens", ()))
-    result.reasoning_tokens = _count(reading, fields.get("reasoning_tokens", ()))
+    result.max_output_tokens = count(reading, fields.get("max_output_tokens", ()))
+    whole = count(reading, fields.get("input_tokens", ()))
+    result.output_tokens = count(reading, fields.get("output_tokens", ()))
+    cached = count(reading, fields.get("cached_tokens", ()))
+    written = count(reading, fields.get("cache_write_tokens", ()))
+    result.reasoning_tokens = count(reading, fields.get("reasoning_tokens", ()))
     # More cached than read cannot be: then the sender counts the cached part apart, as Anthropic does.
-    apart = convention.cache_excluded or (
-        "cached_beside_input" in fields
-        and reading.attributes
-        and first(reading, fields["cached_beside_input"]) is not None
-        and not _openai_names(reading, convention)
-    )
+    apart = convention.cache_excluded or cached_beside_input(reading, convention)
     if whole is not None and (apart or (cached or 0) > whole):
         whole += (cached or 0) + (written or 0)
     result.input_tokens, result.cached_tokens = whole, cached
-    sent = number(first(reading, fields["cost"])) if "cost" in fields else None
-    if sent is None and "cost_parts" in fields:
-        parts = [number(first(reading, (source,))) for source in fields["cost_parts"]]
-        if any(part is not None for part in parts):
-            sent = sum(part or 0.0 for part in parts)
+    sent = sent_cost(reading, convention)
     if sent is not None:
         result.cost_usd, result.cost_estimated = sent, False
-    elif result.span_type in _PRICED:
+    elif result.span_type in PRICED:
         result.cost_usd = cost.estimate(
             result.model,
             result.provider,
@@ -226,13 +221,28 @@ def _usage(result: Canonical, reading: Reading, convention: Convention) -> None:
         result.cost_estimated = True if result.cost_usd is not None else None
 
 
-def _openai_names(reading: Reading, convention: Convention) -> bool:
-    """Whether Langfuse's usage has OpenAI's names, whose input count includes the cached part."""
+def sent_cost(reading: Reading, convention: Convention) -> float | None:
+    """Return the cost as sent, the sum of its parts where the whole is not."""
+    fields = convention.fields
+    sent = number(first(reading, fields["cost"])) if "cost" in fields else None
+    if sent is None and "cost_parts" in fields:
+        parts = [number(first(reading, (source,))) for source in fields["cost_parts"]]
+        if any(part is not None for part in parts):
+            sent = sum(part or 0.0 for part in parts)
+    return sent
+
+
+def cached_beside_input(reading: Reading, convention: Convention) -> bool:
+    """Say whether the cached part is counted apart: by names of which Langfuse's are, and OpenAI's in its usage not."""
+    sources = convention.fields.get("cached_beside_input")
+    if not sources or first(reading, sources) is None:
+        return False
     details = reading.parsed("langfuse.observation.usage_details")
-    return convention.key == "langfuse" and isinstance(details, dict) and "prompt_tokens" in details
+    return not (convention.key == "langfuse" and isinstance(details, dict) and "prompt_tokens" in details)
 
 
-def _count(reading: Reading, sources: tuple[Any, ...]) -> int | None:
+def count(reading: Reading, sources: tuple[Source, ...]) -> int | None:
+    """Return the first count."""
     if not sources:
         return None
     value = first(reading, sources)
@@ -246,9 +256,14 @@ def _count(reading: Reading, sources: tuple[Any, ...]) -> int | None:
 
 
 def _error(result: Canonical, reading: Reading, convention: Convention | None) -> None:
-    result.error_type, result.error_message = errors.of(reading, convention)
+    result.error_type, result.error_message, result.error_signature = failure(reading, convention, result.output_text)
+
+
+def failure(reading: Reading, convention: Convention | None, output: str | None) -> tuple[str | None, ...]:
+    """Return (type, message, signature) of what went wrong; None each where nothing did."""
+    kind, message = errors.of(reading, convention)
     if reading.denied:  # what went wrong is in the result, if nowhere else
-        result.error_type = result.error_type or "tool_error"
-        result.error_message = result.error_message or (result.output_text or "")[: errors.MAX_MESSAGE] or None
-    if result.error_type or result.error_message:
-        result.error_signature = error_signature(result.error_message or "", result.error_type) or None
+        kind = kind or "tool_error"
+        message = message or (output or "")[: errors.MAX_MESSAGE] or None
+    signature = error_signature(message or "", kind) or None if kind or message else None
+    return kind, message, signature

@@ -17,17 +17,17 @@ class Member(Lookup):
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(options)
         quotes = ("'", '"') if options.get("repr") else ('"',)
-        self._by_c = not options.get("repr")
+        self.by_c = not options.get("repr")
         self._first = tuple(f"{quote}{path[0]}{quote}" for path in self.members for quote in quotes)
 
     def narrowed(self) -> Any:
         """Let C look, which asks here where it is not sure."""
-        return (self.key, self.members, self) if self._by_c else self
+        return (self.key, self.members, self) if self.by_c else self
 
     def value(self, reading: Reading) -> Any:
         """Follow the paths."""
         text = reading.attributes.get(self.key)
-        if type(text) is str and self._by_c and self.key not in reading.known:
+        if type(text) is str and self.by_c and self.key not in reading.known:
             inner = wire.member(text, self.members)
             if inner is not False:
                 return loads(inner) if type(inner) is bytes else inner

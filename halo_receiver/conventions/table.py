@@ -22,12 +22,12 @@ FIELDS = (
     "cached_beside_input", "cache_write_tokens", "reasoning_tokens", "cost", "cost_parts", "error_type",
     "error_message",
 )  # fmt: skip
-_NAMES = ("model", "agent_name", "session_id", "user_id", "tool_name", "tool_call_id")
+NAMES = ("model", "agent_name", "session_id", "user_id", "tool_name", "tool_call_id")
 _COUNTS = frozenset(
     {"max_output_tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
      "cost", "cost_parts"}
 )  # fmt: skip
-_MESSAGES = frozenset({"system_messages", "input_messages", "output_messages"})  # read by `message_summary`
+MESSAGES = ("system_messages", "input_messages", "output_messages")  # read by `message_summary`
 _NONE: tuple[Source, ...] = ()
 _NO_EVENTS = frozenset[str]()
 _MAX_HINTS = 50_000
@@ -63,7 +63,7 @@ class Convention:
     counts: bool = field(init=False)  # whether any field is of usage
 
     def __post_init__(self) -> None:
-        self.names = tuple((name, self.fields[name]) for name in _NAMES if name in self.fields)
+        self.names = tuple((name, self.fields[name]) for name in NAMES if name in self.fields)
         self.counts = not _COUNTS.isdisjoint(self.fields)
 
     def __getattr__(self, name: str) -> Any:  # the fields, as attributes for readability in meaning.py
@@ -114,14 +114,14 @@ class Shape:
     An agent's spans have few shapes, so that most of the mapping is looked through once and not for every span.
     """
 
-    __slots__ = ("_by_type", "_events", "_keys", "_scope", "convention")
+    __slots__ = ("_by_type", "_events", "_scope", "convention", "keys")
 
     def __init__(
         self, convention: Convention | None, keys: tuple[str, ...], events: Collection[str] = (), scope: str = ""
     ) -> None:
         self.convention = convention
         self._scope = scope
-        self._keys = frozenset(keys)
+        self.keys = frozenset(keys)
         self._events = events
         self._by_type: dict[str | None, Convention] = {}
 
@@ -133,18 +133,18 @@ class Shape:
             for name, sources in convention.fields.items():
                 left = tuple(source for source in sources if self._may(source, kind))
                 if left:
-                    fields[name] = left if name in _MESSAGES else tuple(map(_narrowed, left))
+                    fields[name] = left if name in MESSAGES else tuple(map(_narrowed, left))
             found = self._by_type[kind] = replace(convention, fields=fields)
         return found
 
     def _may(self, source: Source, kind: str | None) -> bool:
         if isinstance(source, str):
-            return source in self._keys
+            return source in self.keys
         if isinstance(source, tuple):
             source = source[2]
         if (source.when and kind not in source.when) or (source.scopes and not self._scope.startswith(source.scopes)):
             return False
-        return source.may(self._keys, self._events)
+        return source.may(self.keys, self._events)
 
 
 def _narrowed(source: Source) -> Source:
@@ -168,12 +168,15 @@ class Table:
 
     def shape(self, span: Span) -> Shape:
         """Return the shape of a span."""
-        keys = tuple(span.attributes)
         events = frozenset([event.name for event in span.events]) if span.events else _NO_EVENTS
-        known = (span.scope.name, span.scope.service_name, events, keys)
+        return self.shape_of(span.scope, tuple(span.attributes), events)
+
+    def shape_of(self, scope: Scope, keys: tuple[str, ...], events: frozenset[str]) -> Shape:
+        """Return the shape of spans that have these attribute keys, and events of these names."""
+        known = (scope.name, scope.service_name, events, keys)
         found = self._shapes.get(known)
         if found is None:
-            found = Shape(self.of(span.scope, span.attributes), keys, events, span.scope.name)
+            found = Shape(self.of(scope, dict.fromkeys(keys)), keys, events, scope.name)
             if len(self._shapes) >= _MAX_SHAPES:
                 self._shapes.clear()
             if len(keys) + len(events) <= _MAX_SHAPE_KEYS:
@@ -189,7 +192,7 @@ class Table:
         known = (scope.name, scope.service_name)
         return (self._scopes[known] if known in self._scopes else self._by_scope(known)) is not None
 
-    def of(self, scope: Scope, attributes: dict[str, Any]) -> Convention | None:
+    def of(self, scope: Scope, attributes: Collection[str]) -> Convention | None:
         """Choose the convention of a span: its scope's, else the first that an attribute key speaks for."""
         known = (scope.name, scope.service_name)
         try:

@@ -14,7 +14,7 @@ from halo_receiver.wire import json_ends
 Looked: TypeAlias = tuple[int, int, list[tuple[int, bytes, bytes]], list[tuple[bytes, int, int]]]
 Said: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None, str | None] | tuple[()]
 
-VERSION = 9  # of what Python and C expect of each other here: raise it on both sides when that changes
+VERSION = 10  # of what Python and C expect of each other here: raise it on both sides when that changes
 
 _wire: Any
 try:

@@ -10,7 +10,7 @@
 #include "rows.h"
 #include "scan.h"
 
-#define VERSION 9 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
+#define VERSION 10 /* of what the two sides of this room expect of each other: wire/__init__.py has the same */
 
 static PyObject *crc32_bytes(PyObject *module, PyObject *data) {
   (void)module;
@@ -35,12 +35,13 @@ static void each_column(Scanner *s, void (*act)(Column *)) {
 }
 
 static PyObject *scanner_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"describe", "group", "meaning", "dumps", "max_attribute_bytes", "span_time", NULL};
-  PyObject *describe, *group, *meaning, *dumps;
+  static char *names[] = {"describe", "group", "meaning", "dumps", "plan", "unwrapped", "loads", "estimate",
+                          "finish_reason", "max_attribute_bytes", "span_time", NULL};
+  PyObject *describe, *group, *meaning, *dumps, *plan, *unwrapped, *loads, *estimate, *finish_reason;
   Py_ssize_t limit;
   int span_time;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO$np", names, &describe, &group, &meaning, &dumps, &limit,
-                                   &span_time))
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOO$np", names, &describe, &group, &meaning, &dumps, &plan,
+                                   &unwrapped, &loads, &estimate, &finish_reason, &limit, &span_time))
     return NULL;
   allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
   Scanner *s = (Scanner *)alloc(type, 0);
@@ -49,10 +50,17 @@ static PyObject *scanner_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
   json_dumps = Py_NewRef(dumps);
   s->group = Py_NewRef(group);
   s->meaning = Py_NewRef(meaning);
+  s->plan = Py_NewRef(plan);
+  s->unwrapped = Py_NewRef(unwrapped);
+  s->loads = Py_NewRef(loads);
+  s->estimate = Py_NewRef(estimate);
+  s->finish_reason = Py_NewRef(finish_reason);
+  s->shapes = shapes_make();
+  s->memos = calloc(MAX_MEMOS, sizeof *s->memos);
   s->limit = limit < 0 ? 0 : (size_t)limit;
   s->span_time = span_time;
   s->attributes = malloc(MAX_ATTRIBUTES * sizeof *s->attributes);
-  if (!keys_make(&s->known, describe) || !s->attributes) {
+  if (!keys_make(&s->known, describe) || !s->attributes || !s->shapes || !s->memos) {
     Py_DECREF(s);
     return PyErr_NoMemory();
   }
@@ -66,8 +74,17 @@ static void scanner_dealloc(Scanner *s) {
   free(s->attributes);
   buffer_free(&s->resource);
   buffer_free(&s->scope);
-  Py_CLEAR(s->group);
-  Py_CLEAR(s->meaning);
+  buffer_free(&s->joined);
+  arena_free(&s->texts);
+  for (int i = 0; i < 3; i++) {
+    Py_CLEAR(s->speech[i].reason);
+    speech_trim(&s->speech[i], 0);
+  }
+  shapes_free(s->shapes);
+  for (int i = 0; s->memos && i < MAX_MEMOS; i++) memo_empty(&s->memos[i]);
+  free(s->memos);
+  PyObject **held[] = {&s->group, &s->meaning, &s->plan, &s->unwrapped, &s->loads, &s->estimate, &s->finish_reason};
+  for (size_t i = 0; i < sizeof held / sizeof *held; i++) Py_CLEAR(*held[i]);
   freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
   release(s);
   Py_DECREF(type);
@@ -77,7 +94,10 @@ static PyObject *scanner_add(Scanner *s, PyObject *args) {
   Py_buffer body;
   long long arrival;
   if (!PyArg_ParseTuple(args, "y*L", &body, &arrival)) return NULL;
-  if (s->known.count > MAX_KEYS / 2) keys_forget(&s->known);
+  if (s->known.count > MAX_KEYS / 2) {
+    shapes_forget(s->shapes); /* they name keys by their number */
+    keys_forget(&s->known);
+  }
   each_column(s, column_mark);
   s->duplicates = 0;
   s->walk = (Walk){.max_fields = UINT64_MAX};

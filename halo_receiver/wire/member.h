@@ -145,9 +145,8 @@ static PyObject *python_member(Slice found) {
   return result;
 }
 
-/* Find what the first of some paths leads to: 1 found, 0 there is none, -1 not sure. May set an exception. */
-static int member_find(PyObject *value, PyObject *given, Slice *found) {
-  Path paths[MAX_PATHS];
+/* Read paths that Python gives, as tuples of their steps; how many, or -1. They lie in its texts. */
+static int paths_read(PyObject *given, Path *paths) {
   Py_ssize_t size, length, count = PyTuple_Size(given);
   if (count < 0 || count > MAX_PATHS) return -1;
   for (Py_ssize_t i = 0; i < count; i++) {
@@ -161,18 +160,32 @@ static int member_find(PyObject *value, PyObject *given, Slice *found) {
       paths[i].steps[k] = (Slice){(const uint8_t *)step, (size_t)size};
     }
   }
-  const char *text = PyUnicode_AsUTF8AndSize(value, &size);
-  if (!text) PyErr_Clear(); /* lone surrogates */
-  Json j = {(const uint8_t *)text, (const uint8_t *)text + (text ? size : 0)};
-  bool sure = text && size && (*text == '{' || *text == '[');
-  sure = sure && json_walk(&j, paths, (int)count, (1u << count) - 1, 0) && !json_next(&j) && j.at == j.end;
+  return (int)count;
+}
+
+/* Find what the first of some paths leads to in JSON text: 1 found, 0 there is none, -1 not sure. */
+static int paths_find(Slice text, Path *paths, int count, Slice *found) {
+  Json j = {text.data, text.data + text.size};
+  for (int i = 0; i < count; i++) paths[i].found = (Slice){NULL, 0};
+  bool sure = text.size && (*text.data == '{' || *text.data == '[');
+  sure = sure && json_walk(&j, paths, count, (1u << count) - 1, 0) && !json_next(&j) && j.at == j.end;
   if (!sure) return -1;
-  for (Py_ssize_t i = 0; i < count; i++) {
+  for (int i = 0; i < count; i++) {
     if (!paths[i].found.size || *paths[i].found.data == 'n') continue;
     *found = paths[i].found;
     return 1;
   }
   return 0;
+}
+
+/* The same, of Python's text and paths. May set an exception. */
+static int member_find(PyObject *value, PyObject *given, Slice *found) {
+  Path paths[MAX_PATHS];
+  Py_ssize_t size;
+  int count = paths_read(given, paths);
+  const char *text = count < 0 ? NULL : PyUnicode_AsUTF8AndSize(value, &size);
+  if (count >= 0 && !text) PyErr_Clear(); /* lone surrogates */
+  return text ? paths_find((Slice){(const uint8_t *)text, (size_t)size}, paths, count, found) : -1;
 }
 
 /* member(text, paths) -> the value, its JSON in bytes, or None; False when unsure */

@@ -347,9 +347,16 @@ static bool read_choices(Speech *s, Slice text, Slice role, bool wanted) {
   return read_messages(s, list, role, 0);
 }
 
+/* The messages of one span event: text, role, finish reason, id of a tool's call. */
+static bool read_event_texts(Speech *s, const Slice texts[4]) {
+  s->twice = true;
+  if (!texts[1].data) return false;
+  s->defaults = (Message){.reason = texts[2], .identifier = texts[3]};
+  return !texts[0].data || read_text(s, texts[0], texts[1]);
+}
+
 /* The messages of span events: (text, role, finish reason or None, id of a tool's call or None) each. */
 static bool read_events(Speech *s, PyObject *events) {
-  s->twice = true;
   for (Py_ssize_t i = 0; i < PyList_Size(events); i++) {
     PyObject *event = PyList_GetItem(events, i);
     Slice texts[4] = {{NULL, 0}};
@@ -358,9 +365,7 @@ static bool read_events(Speech *s, PyObject *events) {
       PyObject *value = PyTuple_GetItem(event, k);
       if (value != Py_None && !python_text(value, &texts[k])) return false;
     }
-    if (!texts[1].data) return false;
-    s->defaults = (Message){.reason = texts[2], .identifier = texts[3]};
-    if (texts[0].data && !read_text(s, texts[0], texts[1])) return false;
+    if (!read_event_texts(s, texts)) return false;
   }
   return true;
 }
@@ -382,9 +387,11 @@ static PyObject *python_slice(Slice text) {
   return text.data ? PyUnicode_DecodeUTF8((const char *)text.data, (Py_ssize_t)text.size, NULL) : Py_NewRef(Py_None);
 }
 
+static bool speech_close(Speech *s) { return close_message(s) && buffer_byte(&s->out, ']'); }
+
 static PyObject *python_speech(Speech *s) {
   if (!s->messages) return PyTuple_New(0);
-  if (!close_message(s) || !buffer_byte(&s->out, ']')) return NULL;
+  if (!speech_close(s)) return NULL;
   Slice answer = {s->assistant.data ? s->said.data : NULL, s->said.size}, all = {s->out.data, s->out.size};
   PyObject *parts[] = {python_slice(all), python_slice(s->first), python_slice(s->asked), python_slice(s->user),
                        python_slice(s->assistant), python_slice(answer), Py_NewRef(s->reason ? s->reason : Py_None)};
@@ -412,6 +419,16 @@ static void speech_empty(Speech *s) {
   s->out.size = s->said.size = 0;
 }
 
+/* Begin anew, with the same buffers. */
+static void speech_begin(Speech *s, PyObject *reason_of) {
+  Py_CLEAR(s->reason);
+  speech_empty(s);
+  speech_trim(s, LARGE);
+  *s = (Speech){.arena = s->arena, .parts = s->parts, .inner = s->inner, .out = s->out, .said = s->said};
+  s->inner.inner = true;
+  s->reason_of = reason_of;
+}
+
 /* messages(where, how, role, reason_of) */
 static PyObject *messages(PyObject *module, PyObject *args) {
   static Speech kept; /* its buffers, from call to call: they grow to what messages need */
@@ -422,9 +439,7 @@ static PyObject *messages(PyObject *module, PyObject *args) {
   if (!PyArg_ParseTuple(args, "OOs#O", &where, &how, &named, &size, &reason_of)) return NULL;
   Speech s = kept;
   memset(&kept, 0, sizeof kept); /* `reason_of` may let another thread in here */
-  speech_empty(&s);
-  s.inner.inner = true;
-  s.reason_of = reason_of;
+  speech_begin(&s, reason_of);
   if (part_kinds.count && read_any(&s, where, how, (Slice){(const uint8_t *)named, (size_t)size})) result = python_speech(&s);
   if (PyErr_Occurred()) Py_CLEAR(result);
   PyErr_Clear(); /* lone surrogates, no memory: the reference has an answer to everything */

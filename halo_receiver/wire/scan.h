@@ -7,194 +7,7 @@
 #ifndef HALO_SCAN_H
 #define HALO_SCAN_H
 
-#include "values.h"
-
-enum {
-  TRACE_ID, SPAN_ID, PARENT, TRACE_STATE, FLAGS, NAME, KIND, START, END, DURATION, STATUS_CODE, STATUS_MESSAGE, SERVICE,
-  SCOPE_NAME, SCOPE_VERSION, RESOURCE, SCOPE, KEYS, VALUES, LONG, EVENTS, LINKS, DROPPED_ATTRIBUTES, DROPPED_EVENTS,
-  DROPPED_LINKS, RESOURCE_SCHEMA, SCOPE_SCHEMA, RESOURCE_DROPPED, SCOPE_DROPPED, RECEIVED, TEXTS,
-  CONVENTION, SPAN_TYPE, MODEL, PROVIDER, AGENT_NAME, SESSION_ID, USER_ID, TOOL_NAME, TOOL_CALL_ID, TOOLS_OFFERED,
-  TOOL_DEFINITIONS, INPUT_MESSAGES, OUTPUT_MESSAGES, INPUT_TEXT, OUTPUT_TEXT, FINISH_REASON, MAX_OUTPUT_TOKENS,
-  INPUT_TOKENS, OUTPUT_TOKENS, CACHED_TOKENS, REASONING_TOKENS, COST, COST_ESTIMATED, ERROR_TYPE, ERROR_MESSAGE,
-  ERROR_SIGNATURE, COLUMNS
-};
-
-/* What columns.py makes of a column: s text, u uint32, i int64, t time, f double, b boolean, l list of text, k links */
-static const struct {
-  const char *name;
-  char kind;
-} LAYOUT[COLUMNS] = {
-    {"trace_id", 's'}, {"span_id", 's'}, {"parent_span_id", 's'}, {"trace_state", 's'}, {"flags", 'u'}, {"name", 's'},
-    {"kind", 's'}, {"start_time", 't'}, {"end_time", 't'}, {"duration_ns", 'i'}, {"status_code", 's'},
-    {"status_message", 's'}, {"service_name", 's'}, {"scope_name", 's'}, {"scope_version", 's'},
-    {"resource_attributes", 's'}, {"scope_attributes", 's'}, {"attribute_keys", 'l'}, {"attribute_values", 'l'},
-    {"long_attributes", 's'}, {"events", 's'}, {"links", 'k'}, {"dropped_attributes", 'u'}, {"dropped_events", 'u'},
-    {"dropped_links", 'u'}, {"resource_schema_url", 's'}, {"scope_schema_url", 's'}, {"resource_dropped_attributes", 'u'},
-    {"scope_dropped_attributes", 'u'}, {"received_at", 't'}, {"texts", 's'}, {"convention", 's'}, {"span_type", 's'}, {"model", 's'},
-    {"provider", 's'}, {"agent_name", 's'}, {"session_id", 's'}, {"user_id", 's'}, {"tool_name", 's'},
-    {"tool_call_id", 's'}, {"tools_offered", 'l'}, {"tool_definitions", 's'}, {"input_messages", 's'},
-    {"output_messages", 's'}, {"input_text", 's'}, {"output_text", 's'}, {"finish_reason", 's'},
-    {"max_output_tokens", 'i'}, {"input_tokens", 'i'}, {"output_tokens", 'i'}, {"cached_tokens", 'i'},
-    {"reasoning_tokens", 'i'}, {"cost_usd", 'f'}, {"cost_estimated", 'b'}, {"error_type", 's'}, {"error_message", 's'},
-    {"error_signature", 's'},
-};
-
-enum { L_TRACE_ID, L_SPAN_ID, L_TRACE_STATE, L_FLAGS, L_ATTRIBUTES, L_DROPPED, LINK_COLUMNS };
-static const char LINK_KINDS[LINK_COLUMNS] = {'s', 's', 's', 'u', 's', 'u'};
-
-enum { K_SPEAKS = 1, K_ERROR = 2 }; /* what is known of a key: it speaks for a convention; it is error.type */
-
-#define LONG_VALUE 512                 /* columns.LONG_VALUE */
-#define MAX_FOLDED_BYTES ((size_t)65536) /* text_folding.MAX_FOLDED_BYTES */
-#define SEPARATOR 0x1e                 /* text_folding.SEPARATOR */
-#define MAX_ATTRIBUTES 4096
-
-typedef struct {
-  PyObject_HEAD
-  Column columns[COLUMNS];
-  Column keys, values, offered; /* what the lists hold */
-  Column links[LINK_COLUMNS];
-  Keys known;
-  Attribute *attributes; /* of the span or event being read, the inner one behind the outer one */
-  size_t held;
-  Buffer resource, scope; /* JSON of the group being read */
-  PyObject *meaning, *group;
-  Walk walk; /* of the request that is being read */
-  long long duplicates; /* of keys in the request that was read last */
-  size_t limit;
-  bool span_time;
-} Scanner;
-
-typedef struct {
-  Slice service, scope_name, scope_version, resource_schema, scope_schema;
-  uint32_t resource_dropped, scope_dropped;
-  PyObject *scope; /* what `group` returned: None where no convention is known by the scope alone */
-  bool spoken_for;
-} Group;
-
-static bool short_text(const Scanner *s, Slice text) {
-  return text.size <= s->limit && utf8_valid(text.data, text.size);
-}
-
-/* Push an attribute; of a key that this group has already, the value replaces the earlier one, as in a dict. */
-static bool take_attribute(Scanner *s, Slice pair) {
-  Slice key;
-  if (s->held == MAX_ATTRIBUTES) return false;
-  Attribute *attribute = &s->attributes[s->held];
-  if (!read_pair(pair, &key, &attribute->value, s->limit)) return false;
-  attribute->key = key_find(&s->known, key);
-  if (!attribute->key || key.size > s->limit) return false;
-  if (attribute->key->seen == s->known.group) {
-    Attribute *earlier = attribute - 1;
-    while (earlier->key != attribute->key) earlier--;
-    const Value *gone = &earlier->value; /* the reference counts what it repairs in it */
-    if (gone->type == T_ARRAY || gone->type == T_PAIRS) return false;
-    if (gone->type == T_STRING && !utf8_valid(gone->bytes.data, gone->bytes.size)) return false;
-    earlier->value = attribute->value;
-    s->duplicates++;
-    return true;
-  }
-  attribute->key->seen = s->known.group;
-  s->held++;
-  return true;
-}
-
-static bool json_attributes(Buffer *out, const Attribute *attributes, size_t count, size_t limit) {
-  if (!buffer_byte(out, '{')) return false;
-  for (size_t i = 0; i < count; i++) {
-    Slice key = attributes[i].key->json;
-    if ((i && !buffer_byte(out, ',')) || !buffer_add(out, key.data, key.size) || !buffer_byte(out, ':')) return false;
-    if (json_value(out, &attributes[i].value, limit, 0) < 0) return false;
-  }
-  return buffer_byte(out, '}');
-}
-
-static PyObject *python_attributes(const Attribute *attributes, size_t count, size_t limit) {
-  PyObject *dict = PyDict_New();
-  for (size_t i = 0; dict && i < count; i++) {
-    PyObject *value = python_value(&attributes[i].value, limit, 0);
-    if (!value || PyDict_SetItem(dict, attributes[i].key->string, value) < 0) Py_CLEAR(dict);
-    Py_XDECREF(value);
-  }
-  return dict;
-}
-
-/* Read a message that has attributes in one field and nothing else of interest there; they are left on the stack. */
-static bool take_attributes_of(Scanner *s, Slice message, uint32_t number) {
-  Reader r = reader_of(message);
-  Field f;
-  int got;
-  s->known.group++;
-  while ((got = next_field(&r, &f)) > 0) {
-    if (f.number == number && (f.wire != 2 || !take_attribute(s, f.bytes))) return false;
-  }
-  return got == 0;
-}
-
-typedef struct {
-  uint64_t time;
-  Slice name;
-  uint32_t dropped;
-} Event;
-
-/* Read an event; its attributes are left on the stack. */
-static bool read_event(Scanner *s, Slice message, Event *event) {
-  Reader r = reader_of(message);
-  Field f;
-  int got;
-  memset(event, 0, sizeof *event);
-  if (!take_attributes_of(s, message, 3)) return false;
-  while ((got = next_field(&r, &f)) > 0) {
-    switch (f.number) {
-      case 1:
-        if (f.wire != 1) return false;
-        event->time = f.value;
-        break;
-      case 2:
-        if (f.wire != 2) return false;
-        event->name = f.bytes;
-        break;
-      case 4:
-        if (f.wire != 0) return false;
-        event->dropped = (uint32_t)f.value;
-        break;
-    }
-  }
-  return got == 0 && event->time <= INT64_MAX && event->name.size <= s->limit;
-}
-
-static bool write_event(Scanner *s, Slice message, Buffer *out) {
-  Event event;
-  size_t before = s->held;
-  bool done = read_event(s, message, &event);
-  if (done) {
-    done = buffer_add(out, "{\"time\":", 8) &&
-           (event.time ? json_integer(out, (int64_t)event.time) : buffer_add(out, "null", 4)) &&
-           buffer_add(out, ",\"name\":", 8) && json_string(out, event.name.data, event.name.size) >= 0 &&
-           buffer_add(out, ",\"attributes\":", 14) &&
-           json_attributes(out, s->attributes + before, s->held - before, s->limit) &&
-           buffer_add(out, ",\"dropped_attributes\":", 22) && json_integer(out, event.dropped) && buffer_byte(out, '}');
-  }
-  s->held = before;
-  return done;
-}
-
-static PyObject *python_event(Scanner *s, Slice message) {
-  Event event;
-  size_t before = s->held;
-  long long counted = s->duplicates; /* by write_event */
-  PyObject *result = NULL;
-  if (read_event(s, message, &event)) {
-    PyObject *attributes = python_attributes(s->attributes + before, s->held - before, s->limit);
-    if (attributes) {
-      result = Py_BuildValue("(Ks#NI)", (unsigned long long)event.time, event.name.data ? (const char *)event.name.data : "",
-                             (Py_ssize_t)event.name.size, attributes, event.dropped);
-    }
-  }
-  s->held = before;
-  s->duplicates = counted;
-  return result;
-}
+#include "meaning.h"
 
 static bool write_link(Scanner *s, Slice message) {
   Reader r = reader_of(message);
@@ -270,6 +83,35 @@ static bool write_attributes(Scanner *s, size_t count) {
   return buffer_byte(large, '}') && column_end(&s->columns[LONG]);
 }
 
+/* Append names of tools; None: no list. */
+static bool append_list(Scanner *s, Column *column, PyObject *value) {
+  Py_ssize_t count = value != Py_None ? PyList_Size(value) : 0;
+  if (count < 0) return false;
+  for (Py_ssize_t i = 0; i < count; i++) {
+    Slice text;
+    if (!python_text(PyList_GetItem(value, i), &text) || !column_text(&s->offered, text.data, text.size)) return false;
+  }
+  return column_list(column, s->offered.rows, value != Py_None);
+}
+
+/* Append what a span was found to mean. */
+static bool append_meant(Scanner *s, const Said *all) {
+  for (int at = CONVENTION; at < COLUMNS; at++) {
+    Column *column = &s->columns[at];
+    const Said *said = &all[at - CONVENTION];
+    bool there = said->is != IS_NOTHING, done = false;
+    switch (LAYOUT[at].kind) {
+      case 's': done = there ? column_text(column, said->text.data, said->text.size) : column_no_text(column); break;
+      case 'i': done = column_i64(column, said->count, there); break;
+      case 'f': done = column_f64(column, said->amount, there); break;
+      case 'b': done = column_bool(column, said->object == Py_True, there); break;
+      default: done = append_list(s, column, there ? said->object : Py_None);
+    }
+    if (!done) return false;
+  }
+  return true;
+}
+
 /* Append what Python says of a span: one value for each column from CONVENTION on. */
 static bool append_said(Scanner *s, PyObject *said) {
   if (!PyTuple_Check(said) || PyTuple_Size(said) != COLUMNS - CONVENTION) {
@@ -296,14 +138,7 @@ static bool append_said(Scanner *s, PyObject *said) {
     } else if (LAYOUT[at].kind == 'b') {
       done = column_bool(column, value == Py_True, there);
     } else {
-      Py_ssize_t count = there ? PyList_Size(value) : 0;
-      if (count < 0) return false;
-      for (Py_ssize_t i = 0; i < count; i++) {
-        Py_ssize_t size;
-        const char *text = PyUnicode_AsUTF8AndSize(PyList_GetItem(value, i), &size);
-        if (!text || !column_text(&s->offered, text, (size_t)size)) return false;
-      }
-      done = column_list(column, s->offered.rows, there);
+      done = append_list(s, column, value);
     }
     if (!done) return false;
   }
@@ -369,11 +204,12 @@ static bool scan_span(Scanner *s, Slice message, const Group *g, int64_t arrival
                                  {(const uint8_t *)"SERVER", 6},       {(const uint8_t *)"CLIENT", 6},
                                  {(const uint8_t *)"PRODUCER", 8},     {(const uint8_t *)"CONSUMER", 8}};
   static const Slice codes[3] = {{(const uint8_t *)"UNSET", 5}, {(const uint8_t *)"OK", 2}, {(const uint8_t *)"ERROR", 5}};
-  Slice trace = {0}, span = {0}, parent = {0}, state = {0}, name = {0}, said = {0}, status = {0};
+  Slice trace = {0}, span = {0}, parent = {0}, state = {0}, status = {0};
+  Slice name = {(const uint8_t *)"", 0}, said = name;
   uint64_t start = 0, end = 0, kind = 0, code = 0;
   uint32_t flags = 0, dropped[3] = {0, 0, 0};
-  Slice events[MAX_EVENTS];
-  size_t event_count = 0;
+  Slice events[MAX_EVENTS], named[MAX_EVENTS];
+  size_t event_count = 0, names = 0;
   bool has_status = false;
   Column *c = s->columns;
   Reader r = reader_of(message);
@@ -458,7 +294,8 @@ static bool scan_span(Scanner *s, Slice message, const Group *g, int64_t arrival
   if (!write_attributes(s, own)) return false;
   Buffer *json = &c[EVENTS].data;
   for (size_t i = 0; i < event_count; i++) {
-    if (!buffer_byte(json, i ? ',' : '[') || !write_event(s, events[i], json)) return false;
+    if (!buffer_byte(json, i ? ',' : '[') || !write_event(s, events[i], json, &named[names])) return false;
+    if (!names || !same_text(named[names], named[names - 1])) names++;
   }
   if (!(event_count ? buffer_byte(json, ']') && column_end(&c[EVENTS]) : column_no_text(&c[EVENTS]))) return false;
   r = reader_of(message);
@@ -468,23 +305,18 @@ static bool scan_span(Scanner *s, Slice message, const Group *g, int64_t arrival
   if (!column_list(&c[LINKS], s->links[L_TRACE_ID].rows, true)) return false;
   if (!asked) return append_nothing(s) && fold_texts(s);
 
-  PyObject *list = PyList_New(0);
-  for (size_t i = 0; list && i < event_count; i++) {
-    PyObject *event = python_event(s, events[i]);
-    if (!event || PyList_Append(list, event) < 0) Py_CLEAR(list);
-    Py_XDECREF(event);
+  Meaning m = {.s = s, .scope = g->scope, .name = name, .status = codes[code], .message = said, .events = events,
+               .event_count = event_count, .own = own, .start = start};
+  bool done;
+  if (mean(&m, g->scope_name, g->service, named, names)) {
+    done = append_meant(s, m.said) && fold_texts(s);
+  } else {
+    PyObject *given = span_in_python(&m), *words = given ? PyObject_CallObject(s->meaning, given) : NULL;
+    done = words && append_said(s, words) && fold_texts(s);
+    Py_XDECREF(given);
+    Py_XDECREF(words);
   }
-  PyObject *attributes = list ? python_attributes(s->attributes, own, s->limit) : NULL;
-  if (!attributes) {
-    Py_XDECREF(list);
-    return false;
-  }
-  PyObject *words = PyObject_CallFunction(
-      s->meaning, "Os#s#s#NNK", g->scope, name.data ? (const char *)name.data : "", (Py_ssize_t)name.size,
-      (const char *)codes[code].data, (Py_ssize_t)codes[code].size, said.data ? (const char *)said.data : "",
-      (Py_ssize_t)said.size, attributes, list, (unsigned long long)start);
-  bool done = words && append_said(s, words) && fold_texts(s);
-  Py_XDECREF(words);
+  Py_XDECREF(m.kept);
   return done;
 }
 

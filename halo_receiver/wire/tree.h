@@ -350,6 +350,18 @@ static bool python_text(PyObject *value, Slice *text) {
   return data != NULL;
 }
 
+/* Put an attribute where its key says, if that is below the prefix. */
+static bool flat_add(Arena *a, Node *root, Slice prefix, Slice key, Slice text) {
+  if (key.size < prefix.size || memcmp(key.data, prefix.data, prefix.size)) return true;
+  return flat_put(a, root, (Slice){key.data + prefix.size, key.size - prefix.size}, text);
+}
+
+static Node *flat_list(Node *root) {
+  if (!root || !root->count) return NULL;
+  flat_build(root);
+  return root->kind == '[' ? root : NULL;
+}
+
 /* The list that lies in the attributes below a prefix; all its values are texts. */
 static Node *tree_of_flat(Arena *a, PyObject *attributes, Slice prefix) {
   PyObject *name, *value;
@@ -359,12 +371,18 @@ static Node *tree_of_flat(Arena *a, PyObject *attributes, Slice prefix) {
   while (root && PyDict_Next(attributes, &at, &name, &value)) {
     if (!python_text(name, &key)) return NULL;
     if (key.size < prefix.size || memcmp(key.data, prefix.data, prefix.size)) continue;
-    key = (Slice){key.data + prefix.size, key.size - prefix.size};
-    if (!python_text(value, &text) || !flat_put(a, root, key, text)) return NULL;
+    if (!python_text(value, &text) || !flat_add(a, root, prefix, key, text)) return NULL;
   }
-  if (!root || !root->count) return NULL;
-  flat_build(root);
-  return root->kind == '[' ? root : NULL;
+  return flat_list(root);
+}
+
+static bool add_text_node(Arena *a, Node *root, Slice key, Slice text) {
+  Node *child = node_new(a, '"');
+  if (!child) return false;
+  child->text = text;
+  node_name(child, key);
+  node_append(root, child);
+  return true;
 }
 
 /* An object of named texts. */
@@ -374,11 +392,7 @@ static Node *tree_of_texts(Arena *a, PyObject *texts) {
   Node *root = node_new(a, '{');
   while (root && PyDict_Next(texts, &at, &name, &value)) {
     Slice key, text;
-    Node *child = node_new(a, '"');
-    if (!child || !python_text(name, &key) || !python_text(value, &text)) return NULL;
-    child->text = text;
-    node_name(child, key);
-    node_append(root, child);
+    if (!python_text(name, &key) || !python_text(value, &text) || !add_text_node(a, root, key, text)) return NULL;
   }
   return root;
 }

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from benchmarks import payloads
 from halo_receiver import decode, wire
 from halo_receiver.conventions import canonical, message_summary, messages, parts
-from halo_receiver.conventions.meaning import _finish_reason
+from halo_receiver.conventions.meaning import finish_reason
 from halo_receiver.conventions.readings import Reading
 from halo_receiver.conventions.sources import Source, compile_source
 from halo_receiver.span import Scope, Span
@@ -31,14 +31,14 @@ FLAT = compile_source({"flat": "p."}, "input_messages")
 
 
 def heard(attributes: dict[str, Any], source: Source, role: str) -> message_summary.MessageSummary | None:
-    return message_summary.read(Reading(Span("", "", "", "", Scope()), attributes), (source,), role, _finish_reason)
+    return message_summary.read(Reading(Span("", "", "", "", Scope()), attributes), (source,), role, finish_reason)
 
 
 def same(attributes: dict[str, Any], source: Source = "k", roles: tuple[str, ...] = ("user",)) -> bool:
     """Compare the two; return whether C was sure."""
     found = None
     for role in roles:
-        found = wire.messages(*((attributes["k"], None) if source == "k" else (attributes, "p.")), role, _finish_reason)
+        found = wire.messages(*((attributes["k"], None) if source == "k" else (attributes, "p.")), role, finish_reason)
         both = heard(attributes, source, role)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(wire, "_wire", None)
@@ -350,6 +350,6 @@ def test_every_kind_of_part_and_every_role_is_told_to_c() -> None:
             {"k": json.dumps([{"role": "user", "content": [{"type": kind, "text": "t", "name": "n", "output": "o"}]}])}
         )
     for role, meant in messages.ROLES.items():
-        found = wire.messages(json.dumps([{"role": role, "content": "a"}]), None, "user", _finish_reason)
+        found = wire.messages(json.dumps([{"role": role, "content": "a"}]), None, "user", finish_reason)
         assert found is not None
         assert found[1] == meant

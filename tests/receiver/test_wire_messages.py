@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from halo_receiver import wire
 from halo_receiver.conventions import flattened, message_summary, messages
-from halo_receiver.conventions.meaning import _finish_reason
+from halo_receiver.conventions.meaning import finish_reason
 from tests.generator.fleet import fleet
 
 pytestmark = pytest.mark.skipif(not wire.available(), reason="the wire scanner is not built: no C compiler")
@@ -26,12 +26,12 @@ PREFIX = "llm.input_messages."
 def referred(value: Any) -> message_summary.MessageSummary | None:
     """What the reference makes of a value."""
     found = messages.read(value, "user")
-    return message_summary.summarize(found, _finish_reason) if found else None
+    return message_summary.summarize(found, finish_reason) if found else None
 
 
 def same(text: str) -> bool:
     """Compare the two on JSON text; return whether C was sure."""
-    found = wire.messages(text, None, "user", _finish_reason)
+    found = wire.messages(text, None, "user", finish_reason)
     if found is None:
         return False
     assert (found or None) == referred(text)
@@ -40,7 +40,7 @@ def same(text: str) -> bool:
 
 def same_flat(attributes: dict[str, Any]) -> bool:
     """Compare the two on flattened attributes; return whether C was sure."""
-    found = wire.messages(attributes, PREFIX, "user", _finish_reason)
+    found = wire.messages(attributes, PREFIX, "user", finish_reason)
     if found is None:
         return False
     gathered = flattened.gather(attributes, PREFIX)
@@ -160,4 +160,4 @@ def test_any_flattened_messages_are_read_alike(items: dict[tuple[str, str], Any]
 
 def test_without_the_scanner_the_reference_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "_wire", None)
-    assert wire.messages('[{"role":"user","content":"a"}]', None, "user", _finish_reason) is None
+    assert wire.messages('[{"role":"user","content":"a"}]', None, "user", finish_reason) is None

@@ -13,7 +13,7 @@ import pytest
 
 from halo_receiver import wire
 from halo_receiver.conventions import flattened, message_summary, messages, parts
-from halo_receiver.conventions.meaning import _finish_reason
+from halo_receiver.conventions.meaning import finish_reason
 from halo_receiver.conventions.readings import Lookup, Reading
 from halo_receiver.conventions.sources import Choices, Events
 from halo_receiver.span import Scope, Span, SpanEvent
@@ -95,14 +95,14 @@ class Shapes:
 def expected(value: Any, role: str) -> tuple[Any, ...]:
     """What the reference makes of a value."""
     found = messages.read(value, role)
-    return tuple(message_summary.summarize(found, _finish_reason)) if found else ()
+    return tuple(message_summary.summarize(found, finish_reason)) if found else ()
 
 
 def test_messages_of_any_shape_are_read_alike() -> None:
     shapes, sure = Shapes(1), 0
     for _ in range(ROUNDS):
         text, role = shapes.text(), shapes.random.choice(["user", "assistant", "tool", "system"])
-        found = wire.messages(text, None, role, _finish_reason)
+        found = wire.messages(text, None, role, finish_reason)
         if found is not None:
             sure += 1
             assert found == expected(text, role), text
@@ -113,7 +113,7 @@ def test_flattened_messages_of_any_shape_are_read_alike() -> None:
     shapes, sure = Shapes(2), 0
     for _ in range(ROUNDS // 2):
         attributes = shapes.attributes()
-        found = wire.messages(attributes, "p.", "user", _finish_reason)
+        found = wire.messages(attributes, "p.", "user", finish_reason)
         if found is not None:
             sure += 1
             assert found == expected(flattened.gather(attributes, "p."), "user"), attributes
@@ -136,7 +136,7 @@ def test_messages_of_events_and_choices_are_read_alike() -> None:
         sources: tuple[Lookup, ...] = (events, *choices)
         for source in sources:
             where, how = source.messages(reading)
-            found = None if where is None else wire.messages(where, how, "user", _finish_reason)
+            found = None if where is None else wire.messages(where, how, "user", finish_reason)
             if found is not None:
                 sure += 1
                 value = source.read(reading)
