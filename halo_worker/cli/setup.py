@@ -31,9 +31,9 @@ def setup_command(
     """Give a coding agent the skill of working on issues, and halo's MCP server.
 
     \b
-    halo setup claude-code            in this project: to be committed, for everyone who works on it
-    halo setup codex --user           for you, in every project
-    halo setup cursor --remove        takes it away again
+    halo setup claude-code        in this project: commit it, for all who work on it
+    halo setup codex --user       for you, in every project
+    halo setup cursor --remove    takes it away again
 
     Shows each change before it is made. What others wrote in the same files stays.
     """
@@ -41,7 +41,8 @@ def setup_command(
     base = Path.home() if user else Path.cwd()
     command = server_command(given_data_dir(data_dir), given_config(config), user=user)
     changes = setup.plan(chosen, base, user=user, remove=remove, command=command, environment=os.environ)
-    _say_whether_it_is_there(chosen)
+    if not remove:
+        _say_whether_it_is_there(chosen)
     if not changes:
         talk(f"nothing to do: {chosen.title} {'has nothing of halo here' if remove else 'has it already'}")
         return
@@ -81,10 +82,8 @@ def _program() -> str:
 
 def _say_whether_it_is_there(agent: Agent) -> None:
     if shutil.which(agent.program) is None and not (Path.home() / agent.directory).is_dir():
-        talk(
-            f"warning: {agent.title} is not installed here: no '{agent.program}' on PATH, no ~/{agent.directory}; "
-            "it reads these files once it is"
-        )
+        talk(f"warning: {agent.title} is not here: no '{agent.program}' on PATH, no ~/{agent.directory}")
+        talk("hint:    install it; it reads these files once it is there")
 
 
 def _ask(*, yes: bool) -> None:
@@ -98,4 +97,5 @@ def _ask(*, yes: bool) -> None:
 def _say_what_is_next(agent: Agent, command: list[str], *, user: bool) -> None:
     if Path(command[0]).is_absolute() and not user:
         talk(f"warning: {command[0]} is a path of this machine: put halo on PATH to share these files")
-    talk(f"next: start {agent.title}, and ask it to work on an issue of halo; {agent.note}")
+    talk(f"next: start {agent.title}, and ask it to work on an issue of halo")
+    talk(f"note: {agent.note}")

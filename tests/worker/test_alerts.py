@@ -308,6 +308,8 @@ def test_a_look_finds_what_a_report_finds_of_the_same_rules(tmp_path: Path) -> N
     whole = found(None)
     assert {row[0] for row in whole} == eligible.built_in().keys()
     assert found(usable) == whole
+    usable = list(eligible.wanted(AlertConfig(when="new"), eligible.built_in()).values())
+    assert found(usable) == {row for row in whole if row[0] in {unit.name for unit in usable}}
 
 
 def compared(folder: Path, rule: str) -> Worker:

@@ -139,13 +139,18 @@ async def test_long_texts_are_resources(data_dir: Path) -> None:
 async def test_nonsense_is_answered_in_one_line_that_says_what_to_do(data_dir: Path) -> None:
     async with connected(data_dir) as client:
         assert "Did you mean 'list_issues'" in await refused(client, "list_isues")
-        assert "there is no issue HALO-ffff" in await refused(client, "show_issue", issue_id="HALO-ffff")
+        said = await refused(client, "show_issue", issue_id="HALO-ffff")
+        assert "there is no issue HALO-ffff" in said
+        assert "list_issues lists them" in said
+        issue = (await ask(client, "list_issues"))["rows"][0][0]
+        said = await refused(client, "verify", issue_id=issue, release="9", since="2026-01-01")
+        assert "since and release each name the side after; give one of since T, release V" in said
         assert "has no argument 'sq1'" in await refused(client, "query_sql", sq1="SELECT 1")
         assert "do not fit" in await refused(client, "show_issue")
         assert "do not fit" in await refused(client, "list_issues", limit="many")
         assert "one SELECT" in await refused(client, "query_sql", sql="DROP TABLE spans")
         assert await refused(client, "query_sql", sql="SELECT * FROM read_csv('/etc/passwd')")
-        assert "there is no trace" in await refused(client, "view_trace", trace_id="zz")
+        assert "there is no trace zz: use ids that list_traces" in await refused(client, "view_trace", trace_id="zz")
         assert "is not a range" in await refused(client, "verify", issue_id="HALO", after="yesterday")
         assert "there is no filter" in await refused(client, "list_traces", filters={"colour": "red"})
         assert "there is no tool" in await refused(client, "mute", issue_id="HALO")

@@ -68,10 +68,13 @@ def test_an_agent_is_set_up_beside_what_others_wrote_and_back(
     assert servers["db"] == read(text)[AGENTS[agent].table]["db"]
     said = capsys.readouterr().err
     assert AGENTS[agent].title in said
-    assert "is not installed here" in said
+    assert f"warning: {AGENTS[agent].title} is not here: no '{AGENTS[agent].program}' on PATH" in said
+    own = [line for line in said.splitlines() if not line.startswith("wrote ")]
+    assert all(len(line) <= 80 for line in own), own
     assert halo(agent, "--yes", "--data-dir", "kept") == 0
     assert "nothing to do" in capsys.readouterr().err
     assert halo(agent, "--remove", "--yes") == 0
+    assert "warning" not in capsys.readouterr().err, "nothing is read any more"
     assert tree(project) == before
 
 
