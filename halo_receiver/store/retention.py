@@ -21,7 +21,7 @@ DAY_NS = 86_400 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How long and how much; of segments that are kept elsewhere too, how much is to stay free beside them. 0: no limit."""
+    """How long and how much; how much stays free beside segments that are kept elsewhere too. 0 means no limit."""
 
     days: float
     total_bytes: int
