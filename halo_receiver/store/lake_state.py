@@ -242,7 +242,7 @@ class LakeState:
     def expire(self, before_ns: int) -> list[int]:
         """Let publications that became visible before a time count no more; return their numbers.
 
-        Receivers that were last seen before it are forgotten, with what they have not published.
+        Receivers that were last seen before it are forgotten, until they publish again.
         """
         sql = (
             "UPDATE halo.publications SET state = 'expired' WHERE state = 'done' "
