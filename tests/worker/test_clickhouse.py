@@ -366,9 +366,9 @@ def test_a_window_in_parts_says_what_the_whole_says(halo: Halo, monkeypatch: pyt
 
 
 def test_a_part_on_another_host_takes_its_own_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = SourceConfig.model_validate({"url": "clickhouse://reader:secret@ch/otel?table=t", "password": "secret"})
+    config = SourceConfig.model_validate({"url": "clickhouse://reader:hunter2@ch/otel?table=t", "password": "hunter2"})
     sent = task.Table(config, Window(0, NOON), NOON).sent()
-    assert b"secret" not in pickle.dumps(sent)
+    assert b"hunter2" not in pickle.dumps(sent)
     assert sent.config.url.get_secret_value() == "clickhouse://reader@ch/otel?table=t"
     monkeypatch.setenv("CLICKHOUSE_PASSWORD", "its own")
     mine = task._with_password(sent.config).password
