@@ -86,6 +86,7 @@ class Commits:
         self._store = ThreadPoolExecutor(1, "store")
         self._storing: tuple[_Batch, Future[None]] | None = None
         self._attempted = self._last_attempt()
+        self.meanwhile: Callable[[], None] = lambda: None  # done between two tries while the disk refuses
         self.opened_at = 0.0  # monotonic, of the open segment
         self.turns = 0  # rises while something is stored, or waited for
 
@@ -279,6 +280,7 @@ class Commits:
             except OSError as error:  # the disk is full or gone: wait, the spool keeps what was acknowledged
                 self._tell({"trouble": str(error)})
                 self.turns += 1
+                self.meanwhile()
                 time.sleep(RETRY_SECONDS)
         self._tell({"trouble": None})
         self.turns += 1

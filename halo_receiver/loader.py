@@ -7,7 +7,7 @@ goes on where the rows end.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,10 @@ class Loader:
             tables={"max_attribute_bytes": max_attribute_bytes, "span_time": arrival_is_span_time}, count=self.count,
             stored=self.recent.add,
         )  # fmt: skip
+
+    def while_the_disk_refuses(self, do: Callable[[], None]) -> None:
+        """Have this done, which may make room, while a batch cannot be stored: `step` does not return meanwhile."""
+        self._commits.meanwhile = do
 
     def count(self, name: str, number: int = 1) -> None:
         """Add to a counter that the server shows."""

@@ -43,6 +43,7 @@ def loader_settings(
         "threads": store.threads,
         "retention_days": store.retention_days,
         "retention_bytes": store.retention_bytes,
+        "min_free_bytes": config.min_free_bytes,
         "max_request_bytes": config.max_request_bytes,
         "max_attribute_bytes": config.max_attribute_bytes,
         "arrival_is_span_time": span_time,

@@ -38,6 +38,7 @@ NICE = 10  # acknowledging goes before loading: what is acknowledged can wait in
 ALIVE_SECONDS = 1.0
 LOCK_SECONDS = 30.0  # for which a start waits for the loader of a receiver that was killed
 LOCK_FILE = "loader.lock"
+ROOM = 2  # times [receiver] min_free_bytes, below which segments of the lake go here before their time
 
 _report_lock = threading.Lock()
 
@@ -147,7 +148,8 @@ def _run(settings: dict[str, Any]) -> None:
     days = given.pop("retention_days")
     if lake is not None:
         days = min(days or math.inf, lake.keep_local_hours / 24)
-    keep = retention.Keep(days=days, total_bytes=given.pop("retention_bytes"))
+    free_bytes = ROOM * given.pop("min_free_bytes")
+    keep = retention.Keep(days=days, total_bytes=given.pop("retention_bytes"), free_bytes=free_bytes)
     merge_bytes, log_level = given.pop("merge_bytes"), given.pop("log_level")
     data_dir = Path(given.pop("data_dir"))
     lock = _lock(data_dir)
@@ -163,6 +165,7 @@ def _run(settings: dict[str, Any]) -> None:
             count=loader.count,
             publishing=_publishing(data_dir / "segments", lake),
         )
+        loader.while_the_disk_refuses(housekeeping.look)
         try:
             serve(loader, housekeeping)
         finally:

@@ -8,7 +8,7 @@ from halo_receiver.config import Section
 
 
 class ClusterConfig(Section):
-    """`[cluster]`: how windows of a lake are worked that are too large for one process."""
+    """`[cluster]`: how windows of a lake or of another store are worked that are too large for one process."""
 
     scheduler: str = Field(
         "", description="Of a Dask cluster: tcp://HOST:PORT or tls://HOST:PORT. Empty: processes of this host."

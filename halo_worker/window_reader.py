@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,8 @@ from halo_worker import elsewhere, freshness, inputs
 from halo_worker.analysis.detectors import Prepare
 from halo_worker.config import Settings
 from halo_worker.errors import InputError
-from halo_worker.parts.conductor import Limits, Worked, worked
-from halo_worker.parts.task import Lake
+from halo_worker.parts.conductor import Limits, worked
+from halo_worker.parts.task import Lake, Source, Table
 from halo_worker.report.model import iso_nano
 from halo_worker.request import Request
 from halo_worker.window import SECOND, Window
@@ -40,7 +40,7 @@ def opened(
 ) -> Iterator[Opened]:
     """Open what is to be analysed, with the window it stands for and what could not be read.
 
-    A window of the lake that is larger than `[cluster] part_spans` has been worked in parts by then.
+    A window of the lake, or of another store, of more than `[cluster] part_spans` has been worked in parts by then.
 
     Raises InputError where there is no data directory.
     """
@@ -48,7 +48,7 @@ def opened(
     if request.paths:
         source = _files(request, now_ns, options)
     elif request.source:
-        source = _elsewhere(current, request, request.source, now_ns, options)
+        source = _elsewhere(current, request, request.source, now_ns, options, interrupted)
     elif current.lake.on and not request.local:
         source = _lake(current, request, options, interrupted)
     else:
@@ -77,7 +77,12 @@ def _files(request: Request, now_ns: int, options: dict[str, Any]) -> Iterator[O
 
 @contextmanager
 def _elsewhere(
-    current: Settings, request: Request, source: str, now_ns: int, options: dict[str, Any]
+    current: Settings,
+    request: Request,
+    source: str,
+    now_ns: int,
+    options: dict[str, Any],
+    interrupted: Callable[[], bool],
 ) -> Iterator[Opened]:
     """Copy what another store holds of the window into segments of this run.
 
@@ -86,18 +91,18 @@ def _elsewhere(
     window = request.window
     assert window is not None
     late_ns = int(current.analysis.settle_seconds * SECOND) if request.settle else 0
-    with tempfile.TemporaryDirectory(prefix="halo-") as folder:
-        imported = elsewhere.copy(
-            current.source(source),
-            Window(window.start_ns - late_ns, window.end_ns - late_ns),
-            Path(folder),
-            now_ns=now_ns,
-            step=request.progress,
-        )
-        problems = [f"{imported.rejected} spans have no usable ids and were left out"] if imported.rejected else []
-        only = queries.only(services=request.services, agents=request.agents)
-        with Reader(imported.segments, only=only, **options) as reader:
-            yield Opened(reader, window, problems)
+    table, there = current.source(source), Window(window.start_ns - late_ns, window.end_ns - late_ns)
+    count, problems = elsewhere.count(table, there), list[str]()
+
+    def whole(folder: Path) -> list[Path]:
+        copied = elsewhere.copy(table, there, folder, now_ns=now_ns, count=count, step=request.progress)
+        problems.extend(elsewhere.left_out(copied.rejected))
+        return copied.segments
+
+    of = -(-count // current.cluster.part_spans)
+    run = Run(current, request, window, options, interrupted)
+    with _in_parts(run, Table(table, there, now_ns), of, whole, problems) as found:
+        yield found
 
 
 @contextmanager
@@ -129,32 +134,51 @@ def _lake(
     reached = min((one.published_until_ns for one in found.receivers), default=window.end_ns)
     if not problems and reached < window.end_ns:
         request.say(f"the lake holds what arrived before {iso_nano(reached)}; later spans are published soon")
-    only = queries.only(services=request.services, agents=request.agents)
     of = -(-found.spans // current.cluster.part_spans)
     of = found.even(of) if of > 1 else 1
+
+    def whole(folder: Path) -> list[Path]:
+        return lake_reader.pull(current.lake, wanted, folder, found=found, **options).segments
+
+    run = Run(current, request, window, options, interrupted)
+    with _in_parts(run, Lake(current.lake, wanted.start_ns, wanted.end_ns, settle), of, whole, problems) as opened_:
+        yield opened_
+
+
+class Run(NamedTuple):
+    """What is asked of a window, and what it may use."""
+
+    current: Settings
+    request: Request
+    window: Window
+    options: dict[str, Any]
+    interrupted: Callable[[], bool]
+
+
+@contextmanager
+def _in_parts(
+    run: Run, source: Source, of: int, whole: Callable[[Path], list[Path]], problems: list[str]
+) -> Iterator[Opened]:
+    """Open a window that is elsewhere: worked in `of` parts, or copied whole into a folder."""
+    current, request, window, options, interrupted = run
+    only = queries.only(services=request.services, agents=request.agents)
     with ExitStack() as stack:
         segments, prepare = [], None
         if of > 1:
-            source = Lake(current.lake, wanted.start_ns, wanted.end_ns, settle)
-            parts = stack.enter_context(_in_parts(current, source, of, only, request, interrupted))
+            limits = Limits(current.analysis.memory_limit_bytes, current.store.threads)
+            parts = stack.enter_context(
+                worked(
+                    current.cluster, source, of, limits, only=only, mute=frozenset(current.detectors.mute),
+                    step=request.progress, interrupted=interrupted,
+                )
+            )  # fmt: skip
             segments, prepare = parts.segments, parts.prepare
             problems += parts.problems
         if not segments:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halo-")))
-            segments = lake_reader.pull(current.lake, wanted, folder, found=found, **options).segments
+            segments = whole(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halo-"))))
         reader = stack.enter_context(Reader(segments, only=only, **options))
         fair = max(1, len(segments) // of) if of > 1 else 0  # each segment holds the traces of a hash part
-        yield Opened(reader, window, problems, prepare, tuple(segments[:fair]))
-
-
-def _in_parts(
-    current: Settings, source: Lake, of: int, only: str | None, request: Request, interrupted: Callable[[], bool]
-) -> AbstractContextManager[Worked]:
-    limits = Limits(current.analysis.memory_limit_bytes, current.store.threads)
-    mute = frozenset(current.detectors.mute)
-    return worked(
-        current.cluster, source, of, limits, only=only, mute=mute, step=request.progress, interrupted=interrupted
-    )
+        yield Opened(reader, window, list(dict.fromkeys(problems)), prepare, tuple(segments[:fair]))
 
 
 @contextmanager

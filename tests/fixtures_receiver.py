@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -15,11 +16,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
 from halo_receiver.otlp_messages import TraceRequest
 from halo_receiver.store.reader import Reader
@@ -37,6 +39,20 @@ def eventually(question: Callable[[], Any], *, seconds: float = 20) -> Any:
             return answer
         pause.wait(0.02)
     raise AssertionError(f"not within {seconds} s")
+
+
+@contextlib.contextmanager
+def small_disk(disk: Path, options: str) -> Iterator[Path]:
+    """Mount a file system of its own at `disk`; skips the test where that is not allowed."""
+    disk.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"SKIPPED, a full disk is not tested: mounting a tmpfs needs root: {done.stderr.strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 def post(url: str, body: bytes | None, *, method: str = "POST", **headers: str) -> tuple[int, dict[str, str], bytes]:

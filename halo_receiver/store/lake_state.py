@@ -212,7 +212,7 @@ class LakeState:
         )  # fmt: skip
 
     def receivers(self) -> list[ReceiverState]:
-        """Return all that ever published, by host and directory."""
+        """Return all that published and are not expired, by host and directory."""
         sql = f"SELECT id, host, data_dir, {_NS.format('seen_at')}, published_until_ns "
         sql += "FROM halo.receivers ORDER BY 2, 3, 1"
         return [ReceiverState(str(a), str(b), str(c), int(d), int(e)) for a, b, c, d, e in self._rows(sql)]
@@ -240,11 +240,15 @@ class LakeState:
         return [int(row[0]) for row in self._rows(sql, seconds)]
 
     def expire(self, before_ns: int) -> list[int]:
-        """Let publications that became visible before a time count no more; return their numbers."""
+        """Let publications that became visible before a time count no more; return their numbers.
+
+        Receivers that were last seen before it are forgotten, until they publish again.
+        """
         sql = (
             "UPDATE halo.publications SET state = 'expired' WHERE state = 'done' "
             f"AND {_NS.format('visible_at')} < %s RETURNING id"
         )
+        self._rows(f"DELETE FROM halo.receivers WHERE {_NS.format('seen_at')} < %s", before_ns)
         return sorted(int(row[0]) for row in self._rows(sql, before_ns))
 
     def forget(self, publications: Sequence[int]) -> None:

@@ -1,8 +1,9 @@
-"""Which segments have expired, by age and by total size, and their deletion."""
+"""Which segments have expired, by age, by total size and for want of room, and their deletion."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,11 @@ DAY_NS = 86_400 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How long, and how much. 0 means no limit."""
+    """How long and how much; how much stays free beside segments that are kept elsewhere too. 0 means no limit."""
 
     days: float
     total_bytes: int
+    free_bytes: int = 0
 
 
 def too_old(entries: Sequence[Entry], keep: Keep, now_ns: int) -> list[Entry]:
@@ -41,6 +43,17 @@ def too_much(entries: Sequence[Entry], keep: Keep, now_ns: int) -> list[Entry]:
     while keep.total_bytes and total > keep.total_bytes and len(left) > 1:
         total -= left[0].bytes
         gone.append(left.pop(0))
+    return gone
+
+
+def too_little_room(entries: Sequence[Entry], keep: Keep, now_ns: int, free_bytes: int) -> list[Entry]:
+    """Return the oldest whose bytes are missing from what is to stay free."""
+    gone = []
+    for entry in sorted(entries, key=_age(now_ns)):
+        if free_bytes >= keep.free_bytes:
+            break
+        free_bytes += entry.bytes
+        gone.append(entry)
     return gone
 
 
@@ -75,7 +88,12 @@ class Retention:
         if self._may_go is None:
             old = self._not_most(entries, old)
         left = [entry for entry in entries if entry not in old]
-        gone = old + too_much(left, self._keep, now if now is not None else FARTHEST_NS)
+        until = now if now is not None else FARTHEST_NS
+        gone = old + too_much(left, self._keep, until)
+        if self._may_go is not None:
+            left = [entry for entry in left if entry not in gone]
+            free = shutil.disk_usage(self._directory).free + sum(entry.bytes for entry in gone)
+            gone += too_little_room(left, self._keep, until, free)
         return sum(self._delete(entry) for entry in gone)
 
     def _not_most(self, entries: list[Entry], old: list[Entry]) -> list[Entry]:

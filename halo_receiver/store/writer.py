@@ -66,7 +66,7 @@ class SegmentWriter:
         try:
             self._attach(made)
         except duckdb.Error as error:
-            self._connection.close()
+            self._give_up(made)
             raise refusal(error, made) from None
         try:
             if fresh:
@@ -79,8 +79,15 @@ class SegmentWriter:
             self.mended = json.loads(meta.get("mended", "{}"))
             self.again = json.loads(meta.get("again", "[]"))
         except duckdb.Error as error:
-            self._connection.close()
+            self._give_up(made)
             raise refusal(error, self.path) from None
+
+    def _give_up(self, made: Path) -> None:
+        """Leave nothing of a file that could not be made: on a full disk it is tried every few seconds."""
+        self._connection.close()
+        if made != self.path:
+            for path in (made, made.with_name(f"{made.name}.wal")):
+                path.unlink(missing_ok=True)
 
     def _make(self, made: Path, mapping: int) -> None:
         execute = self._connection.execute

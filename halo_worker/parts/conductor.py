@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from halo_worker import elsewhere
 from halo_worker.analysis import window_counts
 from halo_worker.analysis.detectors import Prepare
 from halo_worker.analysis.detectors.parts import joined
@@ -42,7 +43,7 @@ class Worked:
 @contextmanager
 def worked(
     config: ClusterConfig,
-    source: tasks.Segments | tasks.Lake,
+    source: tasks.Source,
     of: int,
     limits: Limits,
     *,
@@ -57,8 +58,7 @@ def worked(
     name = f"halo-parts-{secrets.token_hex(8)}"
     workers = min(of, config.workers or limits.threads)
     shared = 1 if config.scheduler else workers
-    if config.scheduler and isinstance(source, tasks.Lake):
-        source = tasks.Lake(source.config.model_copy(update={"catalog": None}), *_bounds(source))
+    source = source.sent() if config.scheduler else source
     every = [
         Task(
             name, source, number, of, tasks.versions(), threads=max(1, limits.threads // shared),
@@ -68,10 +68,6 @@ def worked(
     ]  # fmt: skip
     with opened(config, name, workers, interrupted) as engine:
         yield _worked(engine, every, step)
-
-
-def _bounds(source: tasks.Lake) -> tuple[Any, ...]:
-    return source.start_ns, source.end_ns, source.settle
 
 
 def _worked(engine: Engine, every: list[Task], step: Callable[[str], None]) -> Worked:
@@ -95,6 +91,7 @@ def _worked(engine: Engine, every: list[Task], step: Callable[[str], None]) -> W
     engine.let_go()  # what is done with the tables of all parts needs the memory
     done = _parts(found)
     problems = [_unread(task, counted, found) for task in every if task.number not in done]
+    problems += elsewhere.left_out(sum(part.rejected for part in done.values()))
     if not done:
         raise StoreError(f"no part of the window could be read: {problems[0]}")
     segments = list(dict.fromkeys(path for _, part in sorted(done.items()) for path in part.segments))

@@ -18,12 +18,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from halo_receiver.config import LakeConfig, load_receiver
 from halo_receiver.store import schema
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.settling import Settle
+from halo_worker import elsewhere
 from halo_worker.analysis.detectors import parts
 from halo_worker.analysis.window_counts import Counts
+from halo_worker.config import load_settings
+from halo_worker.config_sources import SourceConfig
+from halo_worker.source.clickhouse import without_password
+from halo_worker.window import Window
 
 COUNTED, WORKED = "counted.duckdb", "worked.duckdb"  # a part's tables after each step
 
@@ -39,6 +46,10 @@ class Segments:
     paths: tuple[Path, ...]
     apart: bool = False
 
+    def sent(self) -> Segments:
+        """Return what another host is told of it."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Lake:
@@ -49,13 +60,34 @@ class Lake:
     end_ns: int
     settle: Settle | None = None
 
+    def sent(self) -> Lake:
+        """Return it without the catalog's words, which may hold a password."""
+        return replace(self, config=self.config.model_copy(update={"catalog": None}))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A source: a window of a table of ClickHouse. Without a password, the process takes its own."""
+
+    config: SourceConfig
+    window: Window
+    now_ns: int
+
+    def sent(self) -> Table:
+        """Return it without its password."""
+        url = SecretStr(without_password(self.config.url.get_secret_value()))
+        return replace(self, config=self.config.model_copy(update={"url": url, "password": None}))
+
+
+Source = Segments | Lake | Table
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """One part of a window. `name`: of the folder that all parts have below the temporary directory."""
 
     name: str
-    source: Segments | Lake
+    source: Source
     number: int
     of: int
     versions: tuple[tuple[str, str], ...]
@@ -67,13 +99,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a step made: files in `folder`, on the host of the process. `worker`: its address in a cluster."""
+    """What a step made: files in `folder`, on the host of the process. `worker`: its address in a cluster.
+
+    `rejected`: spans of the source without usable ids, which are in no segment.
+    """
 
     folder: Path
     segments: tuple[Path, ...]
     spans: int
     counts: Counts
     worker: str = ""
+    rejected: int = 0
 
     @property
     def tables(self) -> Path:
@@ -122,14 +158,14 @@ def _count(task: Task) -> Part:
     folder = home(task.name) / f"{task.number}-{secrets.token_hex(4)}"
     folder.mkdir(parents=True, mode=0o700)
     try:
-        segments = _segments(task, folder)
+        segments, rejected = _segments(task, folder)
         with _reader(task, segments, folder / COUNTED) as reader:
             counts = parts.count(reader)
             spans = reader.query("SELECT count(*) AS n FROM _s")[0]["n"]
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Part(folder, segments, spans, counts, _worker())
+    return Part(folder, segments, spans, counts, _worker(), rejected)
 
 
 @_told
@@ -170,15 +206,24 @@ def _reader(task: Task, segments: tuple[Path, ...], keep: Path) -> Reader:
     return Reader(segments, only=only, keep=keep, memory_limit=task.memory_limit, threads=task.threads)
 
 
-def _segments(task: Task, folder: Path) -> tuple[Path, ...]:
+def _segments(task: Task, folder: Path) -> tuple[tuple[Path, ...], int]:
+    """Return the segments that hold a part, and how many of its spans could not be taken."""
     source = task.source
     if isinstance(source, Segments):
-        return source.paths[task.number : task.number + 1] if source.apart else source.paths
+        return (source.paths[task.number : task.number + 1] if source.apart else source.paths), 0
+    if isinstance(source, Table):
+        mine = (task.number, task.of)
+        copied = elsewhere.copy(_with_password(source.config), source.window, folder, now_ns=source.now_ns, part=mine)
+        return tuple(copied.segments), copied.rejected
     from halo_receiver.store import lake_reader  # and DuckLake with it, which only a lake needs
 
     span = lake_reader.Span(source.start_ns, source.end_ns, source.settle, task.number, task.of)
     limits: dict[str, Any] = {"memory_limit": task.memory_limit, "threads": task.threads}
-    return tuple(lake_reader.pull(_lake(source.config), span, folder, **limits).segments)
+    return tuple(lake_reader.pull(_lake(source.config), span, folder, **limits).segments), 0
+
+
+def _with_password(config: SourceConfig) -> SourceConfig:
+    return config if config.password else config.model_copy(update={"password": load_settings().clickhouse_password})
 
 
 def _lake(config: LakeConfig) -> LakeConfig:

@@ -11,6 +11,7 @@ JSON attributes; ClickHouse documentation, HTTP interface and JSONCompactEachRow
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from halo_worker.window import Window
 SCHEME = "clickhouse://"
 TABLE = "otel_traces"
 CONNECT_SECONDS, SILENT_SECONDS = 10.0, 300.0
+Part = tuple[int, int]  # its number, from 0, and of how many it is
+WHOLE: Part = (0, 1)
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
 _NATIVE_PORTS = (9000, 9440)
 _REQUIRED = ("Timestamp", "TraceId", "SpanId", "ParentSpanId", "SpanName", "SpanKind", "ResourceAttributes",
@@ -58,6 +61,12 @@ class Address:
     def shown(self) -> str:
         """Name the table for people, without the password."""
         return f"{self.database}.{self.table} at {urlsplit(self.url).netloc}"
+
+
+def without_password(text: str) -> str:
+    """Return an address without the password that it may hold."""
+    user, at, place = urlsplit(text).netloc.rpartition("@")
+    return urlsplit(text)._replace(netloc=f"{user.partition(':')[0]}{at}{place}").geturl()
 
 
 def is_address(text: str) -> bool:
@@ -153,36 +162,40 @@ class ClickHouse:
             hint=_FAULTS.get(code, "check the address and the window"),
         )
 
-    def window(self, window: Window, *, max_rows: int, margin_ns: int) -> Iterator[Request]:
-        """Yield the spans of the traces that ended in the window as requests, whole within `margin_ns` around it.
-
-        Raises InputError when the table is another one, and when there are more than `max_rows`.
-        """
-        columns = self._described()
-        found = _filter(self._where)
-        times = {
-            "a": window.start_ns,
-            "b": window.end_ns,
-            "c": window.start_ns - margin_ns,
-            "d": window.end_ns + margin_ns,
-        }
-        [[count]] = self.rows(f"SELECT count() {found}", **times)
+    def count(self, window: Window, *, max_rows: int, margin_ns: int, part: Part = WHOLE) -> int:
+        """Return how many spans `window` yields. Raises InputError as it does."""
+        _ = self._columns  # another table is told before its rows are asked for
+        [[count]] = self.rows(f"SELECT count() {_filter(self._where, part)}", **_times(window, margin_ns))
         if int(count) > max_rows:
             raise InputError(
                 f"ClickHouse ({self._where.shown}) holds {int(count):,} spans of this window, max_rows is {max_rows:,}",
                 hint="take a shorter window, or raise max_rows of [sources.NAME]",
             )
+        return int(count)
+
+    def window(
+        self, window: Window, *, max_rows: int, margin_ns: int, part: Part = WHOLE, count: int | None = None
+    ) -> Iterator[Request]:
+        """Yield the spans of the traces that ended in the window as requests, whole within `margin_ns` around it.
+
+        `part`: of the traces of a hash part alone; `count`: of its spans, where they are counted. Raises InputError
+        when the table is another one, and when there are more than `max_rows`.
+        """
+        columns = self._columns
+        if count is None:
+            count = self.count(window, max_rows=max_rows, margin_ns=margin_ns, part=part)
         kinds = {name: kind for name, kind in columns.items() if COLUMNS.get(name, "").count(ATTRIBUTES)}
         nested = not all("Map(" in kind for kind in kinds.values())
         selected = ", ".join(_expression(name, columns, nested=nested) for name in COLUMNS)
-        chunks = self._answer(f"SELECT {selected} {found} FORMAT RowBinary", times)
+        select = f"SELECT {selected} {_filter(self._where, part)} FORMAT RowBinary"
+        chunks = self._answer(select, _times(window, margin_ns))
         requests = Requests(chunks, nested=nested, all_text=columns["SpanAttributes"].startswith("Map("))
         try:
             yield from requests
         except ValueError:
-            raise self._cut(requests, int(count)) from None
-        if requests.rest or requests.rows < int(count):
-            raise self._cut(requests, int(count))
+            raise self._cut(requests, count) from None
+        if requests.rest or requests.rows < count:
+            raise self._cut(requests, count)
 
     def _cut(self, requests: Requests, count: int) -> HaloError:
         said = requests.tail.rfind(b"Code: ")
@@ -192,7 +205,8 @@ class ClickHouse:
             f"ClickHouse ({self._where.shown}) sent {requests.rows:,} of {count:,} spans", hint="run it again"
         )
 
-    def _described(self) -> dict[str, str]:
+    @functools.cached_property
+    def _columns(self) -> dict[str, str]:
         where = self._where
         columns = {row[0]: str(row[1]) for row in self.rows(f"DESCRIBE TABLE `{where.database}`.`{where.table}`")}
         missing = [name for name in _REQUIRED if name not in columns]
@@ -214,15 +228,27 @@ def _is_known(kind: str) -> bool:
     return kind.startswith(("Map(", "JSON", "Object('json')"))
 
 
-def _filter(where: Address) -> str:
-    """Return FROM and WHERE: traces by their end, with a look back and ahead for those that are longer."""
+def _times(window: Window, margin_ns: int) -> dict[str, int]:
+    """Return the parameters of `_filter`."""
+    return {
+        "a": window.start_ns, "b": window.end_ns, "c": window.start_ns - margin_ns, "d": window.end_ns + margin_ns,
+    }  # fmt: skip
+
+
+def _filter(where: Address, part: Part) -> str:
+    """Return FROM and WHERE: traces by their end, with a look back and ahead for those that are longer.
+
+    A part is of their ids alone, so that each trace is whole in one.
+    """
+    number, of = part
+    mine = f"AND cityHash64(TraceId) % {of} = {number} " if of > 1 else ""
     table = f"`{where.database}`.`{where.table}`"
     ended = f"toUnixTimestamp64Nano(Timestamp) + if(Duration < {NO_END}, toInt64(Duration), 0)"
     return (
         f"FROM {table} WHERE Timestamp >= fromUnixTimestamp64Nano({{c:Int64}}) "
-        "AND Timestamp < fromUnixTimestamp64Nano({b:Int64}) AND TraceId IN ("
+        f"AND Timestamp < fromUnixTimestamp64Nano({{b:Int64}}) {mine}AND TraceId IN ("
         f"SELECT TraceId FROM {table} WHERE Timestamp >= fromUnixTimestamp64Nano({{c:Int64}}) "
-        "AND Timestamp < fromUnixTimestamp64Nano({d:Int64}) GROUP BY TraceId "
+        f"AND Timestamp < fromUnixTimestamp64Nano({{d:Int64}}) {mine}GROUP BY TraceId "
         f"HAVING max({ended}) >= {{a:Int64}} AND max({ended}) < {{b:Int64}})"
     )
 

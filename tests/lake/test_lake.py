@@ -68,6 +68,7 @@ def test_what_was_published_may_go_here_and_expires_there(company: Lake) -> None
     host("lake", "merge")
     host("lake", "retain", HALO_LAKE_RETENTION_DAYS="0.0000001")
     assert host.query("SELECT count(*) AS n FROM spans", "--lake") == [{"n": 0}]
+    assert json.loads(host("lake", "status", "--format", "json"))[0]["receivers"] == [], "reports speak of it no more"
 
 
 def test_a_start_without_a_lake_says_what_is_missing(make_lake: Callable[..., Lake]) -> None:

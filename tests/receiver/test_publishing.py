@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,6 +97,22 @@ def test_retention_deletes_only_what_the_lake_has(tmp_path: Path) -> None:
     clock = TrustedClock(tmp_path, wall=lambda: START + DAY_NS)
     assert Retention(tmp_path, keep, clock, may_go=lambda found: found != paths[0].name).look() == 2
     assert [path.exists() for path in paths] == [True, False, False]
+
+
+def test_where_the_disk_fills_the_oldest_of_what_the_lake_has_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before clients are told to come back; without a lake, nothing goes before its time."""
+    paths = [store([agent(number)], tmp_path, number=number) for number in (1, 2, 3, 4)]
+    sizes = [path.stat().st_size for path in paths]
+    keep, clock = Keep(days=0, total_bytes=0, free_bytes=10**9), TrustedClock(tmp_path, wall=lambda: START + DAY_NS)
+    free = 10**9 - sizes[1] - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert Retention(tmp_path, keep, clock).look() == 0
+    assert Retention(tmp_path, keep, clock, may_go=lambda found: found != paths[0].name).look() == 2
+    assert [path.exists() for path in paths] == [True, False, False, True]
+    free = 10**9
+    assert Retention(tmp_path, keep, clock, may_go=lambda _: True).look() == 0
 
 
 def test_without_a_lake_nothing_of_it_is_loaded() -> None:

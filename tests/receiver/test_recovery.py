@@ -24,7 +24,7 @@ from halo_receiver.store import merge, writer
 from halo_receiver.store.reader import Reader
 from halo_receiver.store.segment import SegmentName, listed
 from halo_receiver.store.segments import POSITION_FILE, Segments
-from tests.fixtures_receiver import trace_request
+from tests.fixtures_receiver import small_disk, trace_request
 from tests.receiver.loading import append, append_spans, aside, load, numbers, open_loader
 
 LOG = b'{"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "once"}}]}]}]}'
@@ -258,6 +258,26 @@ def test_a_disk_that_refuses_a_batch_is_waited_for_and_told(tmp_path: Path, monk
     assert (numbers(tmp_path), refusal.left) == ([1, 2], 0)
     assert "No space left" in str(told[0]["trouble"])
     assert told[-1] == {"trouble": None}
+
+
+def test_what_may_make_room_is_done_while_a_batch_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a store that could delete something would wait for ever."""
+    monkeypatch.setattr(commits, "RETRY_SECONDS", 0)
+    append_spans(tmp_path, 1, 2)
+    refusal = Refusal(monkeypatch, "append", 10**9)
+    loader = open_loader(tmp_path)
+    loader.while_the_disk_refuses(lambda: setattr(refusal, "left", 0))
+    loader.step()
+    loader.seal()
+    assert numbers(tmp_path) == [1, 2]
+
+
+def test_a_segment_that_a_full_disk_does_not_take_leaves_nothing(tmp_path: Path) -> None:
+    """It is tried every few seconds, each time under another name."""
+    with small_disk(tmp_path / "disk", "size=64k") as disk:
+        with pytest.raises(OSError, match="Errno 28"):
+            writer.SegmentWriter(disk, SegmentName.at(10**18, 1))
+        assert list(disk.iterdir()) == []
 
 
 def test_a_disk_that_refuses_the_sealing_keeps_the_segment_for_the_next_attempt(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from halo_receiver.store.segment import listed
-from tests.fixtures_receiver import ReceiverProcess, trace_request
+from tests.fixtures_receiver import ReceiverProcess, small_disk, trace_request
 
 
 def refusal(data_dir: Path, *arguments: str, **environment: str) -> str:
@@ -66,20 +66,11 @@ def test_a_file_where_a_directory_should_be_is_told(tmp_path: Path, place: str) 
 
 @pytest.mark.parametrize("options", ["ro", "rw,size=64k"])
 def test_an_unwritable_or_full_directory_is_told(tmp_path: Path, options: str) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("SKIPPED, an unwritable directory is not tested: mounting a tmpfs needs root")
-    try:
+    with small_disk(tmp_path / "disk", options) as disk:
         if options != "ro":
             with pytest.raises(OSError, match="No space"):
                 (disk / "ballast").write_bytes(bytes(2**20))
         assert "error: cannot write" in refusal(disk / "data")
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 @pytest.mark.parametrize(("file", "says"), [("absent.pem", "No such file"), (__file__, "cannot be used")])

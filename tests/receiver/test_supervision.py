@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -18,7 +15,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from halo_receiver.intake import Refusals
 from halo_worker import segments_client
-from tests.fixtures_receiver import EXPORT, RawHttp2, ReceiverProcess, eventually, post, trace_request
+from tests.fixtures_receiver import (
+    EXPORT,
+    RawHttp2,
+    ReceiverProcess,
+    eventually,
+    post,
+    small_disk,
+    trace_request,
+)
 
 COUNT = "SELECT count(*) AS n, count(DISTINCT trace_id) AS different FROM spans"
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
@@ -240,46 +245,30 @@ def test_what_was_acknowledged_by_an_earlier_start_and_waits_is_seen_as_backlog(
         second.kill()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 48 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if os.geteuid() != 0 or mount is None:
-        pytest.skip("SKIPPED, a full disk is not tested: mounting a tmpfs needs root")
-    done = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"SKIPPED, a full disk is not tested: no tmpfs here: {done.stderr.decode().strip()}")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=False)
-
-
-def test_a_disk_that_fills_up_loses_nothing_and_goes_on_when_there_is_room(tmp_path: Path, small_disk: Path) -> None:
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(30 * 2**20))
-    receiver = ReceiverProcess(small_disk / "data", HALO_RECEIVER_MIN_FREE_BYTES="0")
-    try:
-        acknowledged, refused = set(), []
-        for number in range(1, 2000):
-            try:
-                receiver.export(trace_request((number, number), size=100_000))
-                acknowledged.add(number)
-            except grpc.RpcError as error:
-                refused.append(error.code().name)
-                if len(refused) > 20:
-                    break
-        assert set(refused) == {"UNAVAILABLE"}
-        assert acknowledged
-        ballast.unlink()
-        eventually(lambda: receiver.export(trace_request((5000, 1))) is not None)
-        stored = {int(row["trace_id"], 16) for row in receiver.rows("SELECT trace_id FROM spans")}
-        assert acknowledged <= stored
-        assert len(receiver.rows("SELECT trace_id FROM spans")) == len(stored)
-    finally:
-        receiver.kill()
+def test_a_disk_that_fills_up_loses_nothing_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "size=48m") as disk:
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(30 * 2**20))
+        receiver = ReceiverProcess(disk / "data", HALO_RECEIVER_MIN_FREE_BYTES="0")
+        try:
+            acknowledged, refused = set(), []
+            for number in range(1, 2000):
+                try:
+                    receiver.export(trace_request((number, number), size=100_000))
+                    acknowledged.add(number)
+                except grpc.RpcError as error:
+                    refused.append(error.code().name)
+                    if len(refused) > 20:
+                        break
+            assert set(refused) == {"UNAVAILABLE"}
+            assert acknowledged
+            ballast.unlink()
+            eventually(lambda: receiver.export(trace_request((5000, 1))) is not None)
+            stored = {int(row["trace_id"], 16) for row in receiver.rows("SELECT trace_id FROM spans")}
+            assert acknowledged <= stored
+            assert len(receiver.rows("SELECT trace_id FROM spans")) == len(stored)
+        finally:
+            receiver.kill()
 
 
 def test_a_seal_under_load_is_quick_and_complete(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
 import subprocess
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ import httpx
 import pytest
 
 from benchmarks.clickhouse import MAP, TYPES, held, packed
+from benchmarks.clickhouse import row as row_of
 from halo_receiver import decode, files
 from halo_receiver.decode import Repair
 from halo_receiver.span import Span
@@ -22,15 +26,18 @@ from halo_worker import elsewhere, inputs
 from halo_worker.config_sources import SourceConfig
 from halo_worker.errors import ConfigError, InputError
 from halo_worker.moments import moment
+from halo_worker.parts import task
 from halo_worker.source import clickhouse, row_binary
 from halo_worker.source.otlp_encoding import Encoder, Row, typed
 from halo_worker.source.remote import StoreUnavailable
 from halo_worker.window import Window
 from tests.conftest import REPOSITORY
+from tests.generator.fleet import fleet
 from tests.worker.conftest import Halo
 from tests.worker.test_pull import Asked, store
 
 SECOND = 10**9
+SAID = ("findings", "totals", "coverage", "headline", "summary")  # what a report says beside when it was made
 NOON = 1_772_366_400 * SECOND
 JSON = "JSON"
 AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "clerk", "gen_ai.provider.name": "openai"}
@@ -324,6 +331,51 @@ def test_the_scanner_encodes_rows_as_the_reference_does(monkeypatch: pytest.Monk
     assert by_c[:2] == (6, 1)
 
 
+@pytest.mark.parametrize("parts", [4, pytest.param(16, marks=pytest.mark.long)])
+def test_a_window_in_parts_says_what_the_whole_says(halo: Halo, monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
+    """Each part asks for its own traces, by a hash of their ids; the store's own is another than this one's."""
+    rows = [
+        row_of(span)
+        for request, _ in fleet(60, seed=3)
+        for span in decode.decode_traces(request.SerializeToString(), encoding="protobuf").spans
+    ]
+    asked_of = set[tuple[int, int]]()
+
+    def answer(asked: Asked) -> Any:
+        conditions = set(re.findall(r"cityHash64\(TraceId\) % (\d+) = (\d+)", asked.text))
+        mine = rows
+        for of, number in ((int(of), int(number)) for of, number in conditions):
+            asked_of.add((of, number))
+            mine = [one for one in rows if zlib.crc32(one[1].encode()) % of == number]
+        assert len(conditions) <= 1
+        return answering(mine)(asked)
+
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "secret")
+    reports = []
+    with store(answer) as (url, _):
+        for of in (1, parts):
+            monkeypatch.setenv("HALO_CLUSTER_PART_SPANS", str(-(-len(rows) // of)))
+            done = halo("run", "--source", address(url), "--last", "24h", "--detectors-only", "--format", "json")
+            assert done.code == 0, done.err
+            reports.append(json.loads(done.out, parse_float=lambda number: round(float(number), 9)))
+    assert asked_of == {(parts, number) for number in range(parts)}
+    whole, in_parts = [{name: report[name] for name in SAID} for report in reports]
+    assert whole["findings"]
+    assert whole["coverage"]["spans"] == len(rows)
+    assert in_parts == whole
+
+
+def test_a_part_on_another_host_takes_its_own_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SourceConfig.model_validate({"url": "clickhouse://reader:hunter2@ch/otel?table=t", "password": "hunter2"})
+    sent = task.Table(config, Window(0, NOON), NOON).sent()
+    assert b"hunter2" not in pickle.dumps(sent)
+    assert sent.config.url.get_secret_value() == "clickhouse://reader@ch/otel?table=t"
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "its own")
+    mine = task._with_password(sent.config).password
+    assert mine is not None
+    assert mine.get_secret_value() == "its own"
+
+
 @contextmanager
 def engine() -> Iterator[str]:
     """Start ClickHouse's own engine behind HTTP; skips where no interpreter has chdb."""
@@ -410,6 +462,11 @@ def test_clickhouses_engine_gives_the_spans_that_were_stored(tmp_path: Path, cap
             elsewhere.copy(
                 source.model_copy(update={"max_rows": 5}), Window(first, last + SECOND), tmp_path / "x", now_ns=NOON
             )
+        parts = [
+            elsewhere.copy(source, Window(first, last + SECOND), tmp_path / str(n), now_ns=NOON, part=(n, 3))
+            for n in range(3)
+        ]
+        assert sum(part.spans for part in parts) == len(spans)
         late_ones = elsewhere.copy(source, Window(last + SECOND, last + 120 * SECOND), tmp_path / "late", now_ns=NOON)
         assert late_ones.spans == 1
     stored = inputs.write_segments([str(path) for path in paths], tmp_path / "stored", now_ns=NOON, arrival="span-time")
