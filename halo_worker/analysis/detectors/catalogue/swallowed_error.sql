@@ -2,7 +2,7 @@
 name = "swallowed_error"
 category = "Tool Output Misinterpretation"
 driven_by = "failed_results"
-version = 7
+version = 8
 scope = "trace"
 confidence = 0.85
 needs = ["tool spans", "tool results"]
@@ -14,7 +14,8 @@ not told."""
 definition = """
 A tool returns something error-shaped while its status is not ERROR, and the run answers without telling the user, in \
 no turn, and without passing on what the tool said; it is not mended by a later call with the same arguments, nor by \
-one of the tool among the next two calls (of a shell or an interpreter: by any later one)"""
+one of the tool among the next two calls (of a shell or an interpreter: by any later one); of code that \
+ends in a stack trace, the next turn takes up nothing that it printed before"""
 cause = "The call's status is not ERROR, and the answer does not tell of it."
 reason = "title"
 fix = """
@@ -98,6 +99,19 @@ said AS (
   HAVING bool_or(t.span_type = 'llm' AND coalesce(t.calls, 0) = 0 AND (r.admits OR b.weak AND r.denies))
     OR bool_and(t.span_type = 'agent') AND arg_min(coalesce(r.admits, false), t.start_time)
 ),
+-- Code that fails after it printed what the next turn takes up, in words that the code does not hold: it was read, and
+-- of use.
+printed AS (
+  SELECT trace_id, span_id, start_time, list_distinct(list_filter(
+    long_words(without_stack_trace(text)), lambda w: NOT contains(lower(coalesce(arguments, '')), w))) AS words
+  FROM bad WHERE NOT told AND can_do_anything(tool) AND holds_stack_trace(text)
+),
+taken AS (
+  SELECT p.trace_id, p.span_id FROM printed p JOIN steps t ON t.trace_id = p.trace_id
+  WHERE t.span_type IN ('llm', 'agent') AND t.start_time >= p.start_time AND t.output_length > 0
+  GROUP BY p.trace_id, p.span_id, p.words
+  HAVING len(list_intersect(p.words, long_words(arg_min(t.output_head, (t.start_time, t.span_id))))) >= 4
+),
 good_told AS (
   SELECT t.trace_id, t.tool, max(t.start_time) AS at_ FROM told_results t
   ANTI JOIN failed_results f ON f.told AND f.trace_id = t.trace_id AND f.span_id = t.span_id GROUP BY ALL
@@ -107,7 +121,7 @@ SELECT b.tool AS key, b.tool AS subject, b.trace_id, b.span_id, b.asking AS orig
 FROM bad b LEFT JOIN (FROM replies WHERE answer) f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
 WHERE NOT coalesce(f.admits OR b.weak AND f.denies, false)
   AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM said)
-  AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM passed_on)
+  AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM passed_on UNION ALL SELECT (trace_id, span_id) FROM taken)
   AND (b.told OR (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM mended))
   AND NOT (b.told AND EXISTS (
     SELECT 1 FROM good_told g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time AND g.tool = b.tool))
@@ -187,3 +201,41 @@ spans = [
   { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
   { agent = "auditor", input = "ledger offline", output = "The balance is 12 NOK." },
 ]
+
+[[example]]
+fires = false
+why = "code fails after it printed what the next turn takes up"
+
+[[example.spans]]
+tool = "python"
+input = '{"code": "for hit in find(query): print(hit)"}'
+output = """
+exit code 1
+Traceback (most recent call last):
+  File "/tmp/a.py", line 6, in <module>
+    for hit in find(query):
+TypeError: 'NoneType' object is not iterable
+The harbour museum exhibits wooden fishing vessels on Thursdays."""
+
+[[example.spans]]
+llm = "gpt-5"
+output = "On Thursdays the harbour museum shows wooden vessels."
+
+[[example]]
+fires = true
+why = "the next turn takes up nothing that the code printed"
+
+[[example.spans]]
+tool = "python"
+input = '{"code": "for hit in find(query): print(hit)"}'
+output = """
+exit code 1
+Traceback (most recent call last):
+  File "/tmp/a.py", line 6, in <module>
+    for hit in find(query):
+TypeError: 'NoneType' object is not iterable
+Loading the configuration of the index."""
+
+[[example.spans]]
+llm = "gpt-5"
+output = "On Thursdays the harbour museum shows wooden vessels."

@@ -1,5 +1,6 @@
 ---
-about = "Plans of agents that have tools, in traces in which no tool runs or is asked for."
+about = """
+Plans of agents that have tools, in traces in which no tool runs or is asked for, and no code carries them out."""
 kind = "table"
 
 [columns]
@@ -35,6 +36,10 @@ asked AS (
     lead(span_id) OVER w AS next_id, lead(name) OVER w AS next_name, lead(output_head) OVER w AS next_said
   FROM steps WHERE span_type = 'llm' AND NOT failed AND trace_id IN (FROM idling)
   WINDOW w AS (PARTITION BY trace_id ORDER BY start_time, span_id)
+),
+coded AS (
+  SELECT trace_id, string_agg(code_in(output_head), chr(10)) AS code FROM asked
+  WHERE code_in(output_head) <> '' GROUP BY trace_id
 )
 SELECT c.trace_id, c.span_id AS plan_id, c.next_id,
   CASE WHEN trim(coalesce(c.next_said, '')) <> '' THEN 'output_text' ELSE 'name' END AS field,
@@ -42,6 +47,9 @@ SELECT c.trace_id, c.span_id AS plan_id, c.next_id,
   list_filter(o.names, lambda n: NOT ends_run(n)) AS usable,
   list_filter(usable, lambda n: contains(c.output_head, n))[1] AS named,
   named IS NOT NULL OR looks_up(c.output_head) AS seeks, checks_something(c.output_head) AS checks
-FROM asked c JOIN offered o USING (trace_id)
+FROM asked c JOIN offered o USING (trace_id) LEFT JOIN coded d USING (trace_id)
 WHERE c.plans AND c.nth <= 2 AND c.calls = 0 AND c.next_id IS NOT NULL AND len(usable) > 0
+  -- Code follows a plan where it calls a tool; one that needs nothing looked up, where it computes.
+  AND NOT coalesce(len(list_filter(usable, lambda n: contains(d.code, n || '('))) > 0
+    OR NOT seeks AND computes(d.code), false)
 QUALIFY row_number() OVER (PARTITION BY c.trace_id ORDER BY c.nth DESC) = 1
