@@ -190,7 +190,7 @@ _CLASSES = f"""
       WHEN failed_last OR failed_at IS NOT NULL AND admits THEN 'told but not served' ELSE 'served' END
     WHEN ends AND NOT failed THEN 'served'
     WHEN asks AND goes_on OR NOT speaks AND NOT asks AND NOT does THEN 'unknown'
-    WHEN does AND models = 0 THEN 'unknown'
+    WHEN does AND acts = tools THEN 'unknown'
     ELSE 'ended in mid-work' END AS outcome
   FROM facts
 """

@@ -19,7 +19,9 @@ as planned_tool_unused; a plan that was rightly dropped looks the same; of code,
 characters of a turn is read"""
 ---
 SELECT 'plan' AS key, 'the agent' AS subject, trace_id, next_id AS span_id, next_id AS origin_span_id, field, quote
-FROM dropped_plans WHERE seeks OR checks
+FROM dropped_plans
+-- Code follows a plan where it calls a tool; one that needs nothing looked up, where it computes.
+WHERE NOT code_calls AND (seeks OR checks AND NOT code_computes)
 ---
 [[example]]
 fires = true

@@ -20,7 +20,7 @@ two answers"""
 ---
 SELECT coalesce(named, 'a tool') AS key, coalesce(named, 'a tool') AS subject, trace_id, next_id AS span_id,
   next_id AS origin_span_id, field, quote
-FROM dropped_plans WHERE seeks
+FROM dropped_plans WHERE seeks AND NOT code_calls
 ---
 [[example]]
 fires = true

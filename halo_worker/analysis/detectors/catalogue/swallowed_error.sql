@@ -99,19 +99,6 @@ said AS (
   HAVING bool_or(t.span_type = 'llm' AND coalesce(t.calls, 0) = 0 AND (r.admits OR b.weak AND r.denies))
     OR bool_and(t.span_type = 'agent') AND arg_min(coalesce(r.admits, false), t.start_time)
 ),
--- Code that fails after it printed what the next turn takes up, in words that the code does not hold: it was read, and
--- of use.
-printed AS (
-  SELECT trace_id, span_id, start_time, list_distinct(list_filter(
-    long_words(without_stack_trace(text)), lambda w: NOT contains(lower(coalesce(arguments, '')), w))) AS words
-  FROM bad WHERE NOT told AND can_do_anything(tool) AND holds_stack_trace(text)
-),
-taken AS (
-  SELECT p.trace_id, p.span_id FROM printed p JOIN steps t ON t.trace_id = p.trace_id
-  WHERE t.span_type IN ('llm', 'agent') AND t.start_time >= p.start_time AND t.output_length > 0
-  GROUP BY p.trace_id, p.span_id, p.words
-  HAVING len(list_intersect(p.words, long_words(arg_min(t.output_head, (t.start_time, t.span_id))))) >= 4
-),
 good_told AS (
   SELECT t.trace_id, t.tool, max(t.start_time) AS at_ FROM told_results t
   ANTI JOIN failed_results f ON f.told AND f.trace_id = t.trace_id AND f.span_id = t.span_id GROUP BY ALL
@@ -121,7 +108,8 @@ SELECT b.tool AS key, b.tool AS subject, b.trace_id, b.span_id, b.asking AS orig
 FROM bad b LEFT JOIN (FROM replies WHERE answer) f ON f.trace_id = b.trace_id AND f.end_time > b.start_time
 WHERE NOT coalesce(f.admits OR b.weak AND f.denies, false)
   AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM said)
-  AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM passed_on UNION ALL SELECT (trace_id, span_id) FROM taken)
+  AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM passed_on)
+  AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM half_done)
   AND (b.told OR (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM mended))
   AND NOT (b.told AND EXISTS (
     SELECT 1 FROM good_told g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time AND g.tool = b.tool))

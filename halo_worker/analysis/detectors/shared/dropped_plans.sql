@@ -1,6 +1,5 @@
 ---
-about = """
-Plans of agents that have tools, in traces in which no tool runs or is asked for, and no code carries them out."""
+about = "Plans of agents that have tools, in traces in which no tool runs or is asked for."
 kind = "table"
 
 [columns]
@@ -13,6 +12,8 @@ usable = "names of the tools on offer"
 named = "the first of them that the plan names"
 seeks = "it names one, or wants something looked up: more than what follows from the request alone"
 checks = "it wants something checked"
+code_calls = "code of a turn calls a tool on offer"
+code_computes = "code of a turn does more than to hand over what is written in it"
 ---
 -- Traces with a plan in which no tool ever runs or is asked for.
 WITH idle AS (
@@ -46,10 +47,9 @@ SELECT c.trace_id, c.span_id AS plan_id, c.next_id,
   CASE WHEN trim(coalesce(c.next_said, '')) <> '' THEN left(c.next_said, 300) ELSE c.next_name END AS quote,
   list_filter(o.names, lambda n: NOT ends_run(n)) AS usable,
   list_filter(usable, lambda n: contains(c.output_head, n))[1] AS named,
-  named IS NOT NULL OR looks_up(c.output_head) AS seeks, checks_something(c.output_head) AS checks
+  named IS NOT NULL OR looks_up(c.output_head) AS seeks, checks_something(c.output_head) AS checks,
+  coalesce(len(list_filter(usable, lambda n: contains(d.code, n || '('))) > 0, false) AS code_calls,
+  coalesce(computes(d.code), false) AS code_computes
 FROM asked c JOIN offered o USING (trace_id) LEFT JOIN coded d USING (trace_id)
 WHERE c.plans AND c.nth <= 2 AND c.calls = 0 AND c.next_id IS NOT NULL AND len(usable) > 0
-  -- Code follows a plan where it calls a tool; one that needs nothing looked up, where it computes.
-  AND NOT coalesce(len(list_filter(usable, lambda n: contains(d.code, n || '('))) > 0
-    OR NOT seeks AND computes(d.code), false)
 QUALIFY row_number() OVER (PARTITION BY c.trace_id ORDER BY c.nth DESC) = 1
