@@ -67,6 +67,7 @@ def joined(files: Sequence[Path]) -> Callable[[Reader], frozenset[str]]:
 
     def prepare(reader: Reader) -> frozenset[str]:
         join(reader, files)
+        overview.show_usage(reader)
         outcomes.prepare(reader)
         tables.prepare(reader, _every(), lambda item: item not in OF_A_TRACE or _is_view(item))
         return frozenset(unit.name for unit in rules.built_in() if separable(unit))
