@@ -179,8 +179,8 @@ DELETE FROM errors WHERE (trace_id, span_id) IN (
     ORDER BY e.error_message IS NOT NULL DESC, t.start_time DESC, t.end_time, e.span_id) > 1)
 """
 
-# A transport that carried a tool's error as its answer, in the same words; and a step that handed on the error of a call
-# within it, though a span between them ended well.
+# A transport that carried a tool's error as its answer, in the same words; and a step that handed on the error of a
+# call within it, though a span between them ended well.
 _CARRIED = """
 DELETE FROM errors e WHERE e.span_type = 'other' AND EXISTS (
   SELECT 1 FROM errors t WHERE t.trace_id = e.trace_id AND t.span_type IN ('tool', 'retriever', 'prompt')

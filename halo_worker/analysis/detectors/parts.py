@@ -21,9 +21,9 @@ from halo_worker.analysis.lexicon.files import quoted
 OF_A_TRACE: frozenset[tables.Item] = frozenset(
     {
         "steps", "measures", "baseline_bins", "nested", "sub_runs", "calls", "told_results", "results", "result_texts",
-        "failed_results", "failed_steps", "half_done", "tool_counts", "output_counts", "root_counts", "good_work", "other_ways",
-        "failures", "errors", same_call.innermost, final_answer.prepare, "answers", "passed_on", "replies", "asides",
-        "judging", "turns", "actions", claims.prepare, "claims", "dropped_plans", "requests", endings.acts,
+        "failed_results", "failed_steps", "half_done", "tool_counts", "output_counts", "root_counts", "good_work",
+        "other_ways", "failures", "errors", same_call.innermost, final_answer.prepare, "answers", "passed_on",
+        "replies", "asides", "judging", "turns", "actions", claims.prepare, "claims", "dropped_plans", "requests", endings.acts,
         "failed_work",
     }
 )  # fmt: skip

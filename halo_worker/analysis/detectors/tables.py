@@ -87,8 +87,8 @@ _NAME = re.compile(r"\w+")
 _MACRO = re.compile(r"CREATE OR REPLACE TEMP MACRO (\w+)")
 # Macros that the SQL of these functions uses.
 _OF_PYTHON = (
-    "admits", "claimant", "ends_run", "error_class", "holds_stack_trace", "may_claim", "only_reads", "searches", "stopped_by_limit",
-    "tells_why",
+    "admits", "claimant", "ends_run", "error_class", "holds_stack_trace", "may_claim", "only_reads", "searches",
+    "stopped_by_limit", "tells_why",
 )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ confidence = 0.9
 title = "{subject} rejects its input"
 description = "{subject} rejects its input and was never retried successfully: {key}"
 definition = """
-A call failed with an error of class 'format' or 'unsupported' and no later call in the trace succeeded, and the answer does not \
-tell the user"""
+A call failed with an error of class 'format' or 'unsupported' and no later call in the trace succeeded, \
+and the answer does not tell the user"""
 reason = "title"
 fix = """
 Show the model the schema and one example, validate arguments before the call, and return which argument was \
@@ -58,6 +58,6 @@ spans = [
 fires = true
 why = "a type of input that the tool does not take"
 spans = [
-  { tool = "read_file", input = '{"path": "a.jsonld"}', error = "Could not convert 'a.jsonld'. The formats ['.jsonld'] are not supported." },
+  { tool = "read_file", input = '{"path": "a.jsonld"}', error = "The formats ['.jsonld'] are not supported." },
   { llm = "gpt-5", output = "Your order arrives on Tuesday." },
 ]

@@ -9,7 +9,9 @@ needs = ["message content"]
 
 title = "Agents write a plan and do not follow it"
 description = "The model call after the plan does something else, and no planned step that needs a tool is made."
-definition = "The model call after a plan leaves it: no step of the plan that looks something up or checks it is carried out, by a tool or in code"
+definition = """
+The model call after a plan leaves it: no step of the plan that looks something up or checks it is carried out, by a \
+tool or in code"""
 cause = "The steps that the plan names are missing: the run answers before them."
 fix = "Keep the plan in the context as a list of open steps, and check it off before an answer is accepted."
 validation = "The share of traces whose plan names tools and that call none should fall."

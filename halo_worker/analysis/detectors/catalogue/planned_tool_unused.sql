@@ -9,7 +9,8 @@ needs = ["message content"]
 
 title = "The plan needs {subject}, and no tool is called"
 description = "The plan takes {subject}, and the agent then answers without calling any tool."
-definition = "An agent that has tools makes a plan that names one or looks something up, and the run calls none, nor does its code"
+definition = """
+An agent that has tools makes a plan that names one or looks something up, and the run calls none, nor does its code"""
 cause = "The call of {subject} that the plan needs is missing."
 fix = "Do not accept a final answer before the tools that the plan names were called, or have the agent say why not."
 validation = "Every tool that a plan names should be called in its trace."
