@@ -23,8 +23,8 @@ OF_A_TRACE: frozenset[tables.Item] = frozenset(
         "steps", "measures", "baseline_bins", "nested", "sub_runs", "calls", "told_results", "results", "result_texts",
         "failed_results", "failed_steps", "half_done", "tool_counts", "output_counts", "root_counts", "good_work",
         "other_ways", "failures", "errors", same_call.innermost, final_answer.prepare, "answers", "passed_on",
-        "replies", "asides", "judging", "turns", "actions", claims.prepare, "claims", "dropped_plans", "requests", endings.acts,
-        "failed_work",
+        "replies", "asides", "judging", "turns", "actions", claims.prepare, "claims", "dropped_plans", "requests",
+        endings.acts, "failed_work",
     }
 )  # fmt: skip
 # Of tables whose rows are not those of one trace: how the rows of the parts become those of the window.
