@@ -164,9 +164,14 @@ def build(reader: Reader, *, lean: bool = False) -> None:
         reader.scratch.table("_t", _LEAN_TRACES)
         return
     reader.scratch.table("_repeated", usage.repeated_query("_own_spans"))
-    reader.scratch.table("_usage", _USAGE)
+    show_usage(reader)
     reader.scratch.table("_t", _TRACES)
     dimensions(reader)
+
+
+def show_usage(reader: Reader) -> None:
+    """Make the view `_usage`: to write it again of each call costs more than to read it twice from `_s`."""
+    reader.connection.execute(f"CREATE OR REPLACE TEMP VIEW _usage AS {_USAGE}")
 
 
 def dimensions(reader: Reader) -> None:

@@ -179,11 +179,16 @@ DELETE FROM errors WHERE (trace_id, span_id) IN (
     ORDER BY e.error_message IS NOT NULL DESC, t.start_time DESC, t.end_time, e.span_id) > 1)
 """
 
-# A transport that carried a tool's error as its answer, in the same words.
+# A transport that carried a tool's error as its answer, in the same words; and a step that handed on the error of a
+# call within it, though a span between them ended well.
 _CARRIED = """
 DELETE FROM errors e WHERE e.span_type = 'other' AND EXISTS (
   SELECT 1 FROM errors t WHERE t.trace_id = e.trace_id AND t.span_type IN ('tool', 'retriever', 'prompt')
     AND t.error_message = e.error_message)
+  OR (e.span_type IS NULL OR e.span_type IN ('agent', 'workflow', 'chain', 'task')) AND EXISTS (
+    SELECT 1 FROM errors t WHERE t.trace_id = e.trace_id AND t.span_type IN ('llm', 'embedding', 'tool', 'retriever')
+      AND t.error_message = e.error_message AND t.passed <= e.passed
+      AND t.start_time >= e.start_time AND t.start_time <= e.end_time)
 """
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,38 @@ def test_failures_that_only_inner_spans_tell_of_are_a_storm_all_the_same(tmp_pat
         storm += [call(number, 1), call(number + 1, number, status="ERROR")]
     names = {finding.detector_name for finding in found(storm, tmp_path)}
     assert names >= {"error_other", "retry_storm"}
+
+
+def test_the_call_that_was_refused_is_named_though_a_step_above_it_ended_well(tmp_path: Path) -> None:
+    refused = replace(call(3, 2, tool="find_slots", status="ERROR"), status_message="429 Too Many Requests")
+    desk = replace(call(1, 0, kind="agent", tool="desk", status="ERROR"), status_message="429 Too Many Requests")
+    spans = [desk, call(2, 1, kind="agent", tool="scheduler"), refused]
+    (finding,) = (one for one in found(spans, tmp_path) if one.detector_name == "error_rate_limit")
+    assert finding.title == "find_slots is rate-limited"
+    assert {one.symptom_span_id for one in finding.occurrences} == {refused.span_id}
+
+
+@pytest.mark.parametrize(
+    ("said", "helped"),
+    [
+        ("book a table for two at the harbour tonight", False),
+        ("book a table for three at the harbour tonight", False),
+        ("what is the weather in Oslo?", True),
+    ],
+)
+def test_who_cancels_and_asks_for_something_else_was_not_let_down(said: str, helped: bool, tmp_path: Path) -> None:
+    def run(number: int, text: str, status: str) -> Span:
+        return Span(
+            f"{number:032x}", f"{number:016x}", "", "desk", Scope(name="app"), status_code=status,
+            start_unix_nano=START + number * 60 * SECOND, end_unix_nano=START + number * 60 * SECOND + SECOND,
+            attributes={
+                "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "desk", "session.id": "one",
+                "gen_ai.input.messages": json.dumps(
+                    [{"role": "user", "parts": [{"type": "text", "content": text}]}]),
+                **({"error.type": "asyncio.CancelledError"} if status == "ERROR" else {}),
+            },
+        )  # fmt: skip
+
+    spans = [run(1, "book a table for two at the harbour tonight", "ERROR"), run(2, said, "OK")]
+    names = {finding.detector_name for finding in found(spans, tmp_path)}
+    assert ("user_not_helped" not in names) == helped

@@ -106,7 +106,7 @@ _LEADERS = f"""
   HAVING h.n >= {MIN_TURNS} AND h.n >= {LEADS} * count(*) AND count(DISTINCT o.agent_name) >= {MIN_LED}
 """
 # Runs of which an outer span returns words of its own after the last act: not what the last turn said, nor a state. A
-# short text with which a turn asks for a tool is an announcement, whoever returns it.
+# short text with which a turn asks for a tool is an announcement, whoever returns it. A stack trace is nobody's words.
 _OUTER_WORDS = rf"""
   SELECT DISTINCT l.trace_id FROM _last l JOIN _s s USING (trace_id)
   LEFT JOIN _acts t ON t.trace_id = l.trace_id AND t.span_id = l.turn_id AND t.asks AND t.said_length <= {SHORT}
@@ -115,6 +115,7 @@ _OUTER_WORDS = rf"""
     AND (s.span_type IN ('agent', 'workflow')
       OR s.parent_span_id IS NULL AND coalesce(s.span_type, '') NOT IN ('llm', 'tool', 'retriever'))
     AND (l.does OR hash(s.output_head) <> l.said) AND hash(s.output_head) IS DISTINCT FROM t.said
+    AND NOT (l.does AND hash(s.output_head) = l.said AND holds_stack_trace(s.output_head))
     AND NOT regexp_matches(s.output_head, '^\s*[{{\[](?s:.)*"(messages|tool_calls)"')
 """
 # Work whose last attempt failed, in calls of tools or in what models were told; what works in another part of the run
@@ -189,7 +190,7 @@ _CLASSES = f"""
       WHEN failed_last OR failed_at IS NOT NULL AND admits THEN 'told but not served' ELSE 'served' END
     WHEN ends AND NOT failed THEN 'served'
     WHEN asks AND goes_on OR NOT speaks AND NOT asks AND NOT does THEN 'unknown'
-    WHEN does AND models = 0 THEN 'unknown'
+    WHEN does AND acts = tools THEN 'unknown'
     ELSE 'ended in mid-work' END AS outcome
   FROM facts
 """

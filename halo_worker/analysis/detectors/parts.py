@@ -21,10 +21,10 @@ from halo_worker.analysis.lexicon.files import quoted
 OF_A_TRACE: frozenset[tables.Item] = frozenset(
     {
         "steps", "measures", "baseline_bins", "nested", "sub_runs", "calls", "told_results", "results", "result_texts",
-        "failed_results", "failed_steps", "tool_counts", "output_counts", "root_counts", "good_work", "other_ways",
-        "failures", "errors", same_call.innermost, final_answer.prepare, "answers", "passed_on", "replies", "asides",
-        "judging", "turns", "actions", claims.prepare, "claims", "dropped_plans", "requests", endings.acts,
-        "failed_work",
+        "failed_results", "failed_steps", "half_done", "tool_counts", "output_counts", "root_counts", "good_work",
+        "other_ways", "failures", "errors", same_call.innermost, final_answer.prepare, "answers", "passed_on",
+        "replies", "asides", "judging", "turns", "actions", claims.prepare, "claims", "dropped_plans", "requests",
+        endings.acts, "failed_work",
     }
 )  # fmt: skip
 # Of tables whose rows are not those of one trace: how the rows of the parts become those of the window.
@@ -67,6 +67,7 @@ def joined(files: Sequence[Path]) -> Callable[[Reader], frozenset[str]]:
 
     def prepare(reader: Reader) -> frozenset[str]:
         join(reader, files)
+        overview.show_usage(reader)
         outcomes.prepare(reader)
         tables.prepare(reader, _every(), lambda item: item not in OF_A_TRACE or _is_view(item))
         return frozenset(unit.name for unit in rules.built_in() if separable(unit))

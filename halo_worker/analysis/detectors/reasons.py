@@ -20,7 +20,7 @@ MIN_SHARE = 0.5  # of the traces, above which a title names what their errors sa
 
 # Errors that the same call gets every time, and those that can pass; of other classes neither is known.
 PERMANENT = frozenset(("authentication", "context_length", "environment", "format", "model_code", "not_found",
-                       "unknown_tool"))  # fmt: skip
+                       "unknown_tool", "unsupported"))  # fmt: skip
 PASSING = frozenset(("exhaustion", "rate_limit", "service", "timeout"))
 
 # Lines that say only that something failed, before the one that says what: exit codes, marks around an error.
@@ -36,10 +36,12 @@ _TRACEBACK = "Traceback (most recent call last)"
 # A line that tells of an error among others that a program wrote before it.
 _TELLS = re.compile(
     r"(?i)\w*(error|exception)\b|\b(fatal|denied|not found|no such|cannot|can't|could not|failed|invalid|unable|unknown"
-    r"|timed out|does not exist|not permitted|unexpected)\b"
+    r"|timed out|does not exist|not permitted|not supported|unexpected)\b"
 )
+# A sentence that says only what was not done; the next one may say why.
+_NOT_DONE = re.compile(r"(?i)^\W*(\w+ ){0,3}(could not|cannot|can't|failed to|unable to|not able to)\b")
 _CHAIN = re.compile(r"(?i)\b(?:due to|caused by|because of):\s+(?=\w+ ?\S* \S)")
-_SENTENCE = re.compile(r"(?<=[\w)>\"'])[.;](\s|$)|(?<=[\w)>])\s[-–—]\s")
+_SENTENCE = re.compile(r"(?<=[\w)>\"'])[.;](?:\s|$)|(?<=[\w)>])\s[-–—]\s")
 
 _TEXTS = f"""
   SELECT b.detector, b.key, b.trace_id, coalesce(s.error_message, f.text, s.status_message, e.quote) AS said,
@@ -133,7 +135,9 @@ def reason(text: str, error_type: str | None = None) -> str:
     if lines and _BARE.match(lines[0]):  # then what a program wrote: the line that tells of an error, if any
         lines = lines[next((at for at, line in enumerate(lines) if _TELLS.search(line)), len(lines)) :]
     masked = error_signature(_AROUND.sub("", _AROUND.sub("", _STATUS.sub(r"\1", "\n".join(lines)))).strip(), None)
-    first = _SENTENCE.split(_CHAIN.split(masked)[-1], maxsplit=1)[0]
+    first, *rest = _SENTENCE.split(_CHAIN.split(masked)[-1], maxsplit=2)
+    if rest and _NOT_DONE.match(first) and _TELLS.search(rest[0]):
+        first = rest[0]
     while (shorter := _MASK.sub("", first).strip(" :,;.-")) != first:
         first = shorter
     if error_type and len(re.findall(r"[A-Za-z]{2,}", first)) < 2:

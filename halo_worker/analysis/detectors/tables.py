@@ -25,7 +25,7 @@ Item = str | Callable[[Reader], None]
 # A table after those it reads, and what Python makes before those that show it.
 ORDER: tuple[Item, ...] = (
     "steps", "measures", "baseline_bins", "baselines", "nested", "sub_runs", "calls", "told_results", "results",
-    "result_texts", "failed_results", "failed_steps", "tool_counts",
+    "result_texts", "failed_results", "failed_steps", "half_done", "tool_counts",
     "output_counts", "root_counts", "good_work", "other_ways", "failures",
     "errors",
     same_call.innermost, final_answer.prepare, "answers", "passed_on", "replies", "asides", "judging", "turns",
@@ -87,8 +87,8 @@ _NAME = re.compile(r"\w+")
 _MACRO = re.compile(r"CREATE OR REPLACE TEMP MACRO (\w+)")
 # Macros that the SQL of these functions uses.
 _OF_PYTHON = (
-    "admits", "claimant", "ends_run", "error_class", "may_claim", "only_reads", "searches", "stopped_by_limit",
-    "tells_why",
+    "admits", "claimant", "ends_run", "error_class", "holds_stack_trace", "may_claim", "only_reads", "searches",
+    "stopped_by_limit", "tells_why",
 )  # fmt: skip
 
 

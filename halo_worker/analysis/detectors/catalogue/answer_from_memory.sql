@@ -2,7 +2,7 @@
 name = "answer_from_memory"
 category = "Language-only"
 driven_by = "dropped_plans"
-version = 2
+version = 3
 scope = "trace"
 confidence = 0.6
 needs = ["message content"]
@@ -22,9 +22,9 @@ limits = "as planned_tool_unused; the answer may happen to be right"
 memory = "without looking up what they planned to"
 unchecked = "with what the model alone worked out, unchecked by any of their tools"
 ---
-SELECT CASE WHEN seeks THEN 'memory' ELSE 'unchecked' END AS key, 'the agent' AS subject, trace_id, next_id AS span_id, next_id AS origin_span_id, field,
-  quote
-FROM dropped_plans
+SELECT CASE WHEN seeks THEN 'memory' ELSE 'unchecked' END AS key, 'the agent' AS subject, trace_id, next_id AS span_id,
+  next_id AS origin_span_id, field, quote
+FROM dropped_plans WHERE NOT code_calls
 ---
 [[example]]
 fires = true

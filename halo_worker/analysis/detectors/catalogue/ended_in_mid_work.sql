@@ -2,7 +2,7 @@
 name = "ended_in_mid_work"
 category = "Task Orchestration"
 driven_by = "outcomes WHERE outcome = 'ended in mid-work' AND basis = 'structure'"
-version = 3
+version = 4
 scope = "trace"
 severity = "medium"
 stage = 2
@@ -12,7 +12,8 @@ replaces = ["ends_without_answer"]
 title = "Runs of {subject} end in mid-work, without an answer"
 description = "The last thing that happens in these runs is {what}: work was under way, and nobody answered the request."
 definition = """
-The last act of a run is a call of a tool, its result, a hand-off or an empty turn: nobody answers after it"""
+The last act of a run is a call of a tool, its result, a hand-off or an empty turn: nobody answers after it, or \
+all that the run returns is the stack trace that the tool printed"""
 cause = "The step that answers is missing: after {what} no model is called again."
 fix = """
 Look at what stops these runs: a limit of turns or time, a crash, a client that stops reading. Let the loop end only \
@@ -55,4 +56,23 @@ why = "nobody answers after the last result"
 spans = [
   { llm = "gpt-5", output = "I look that up.", calls = [{ name = "get_invoice", arguments = { id = 7 } }] },
   { tool = "get_invoice", input = '{"id": 7}', output = "12 EUR" },
+]
+
+[[example]]
+fires = true
+why = "the run returns the stack trace of its last tool"
+returns = """
+exit code 1
+Traceback (most recent call last):
+  File "/app/report.py", line 8, in <module>
+    print(rows['invoice'])
+KeyError: 'invoice'"""
+spans = [
+  { llm = "gpt-5", output = "I run it.", calls = [{ name = "run_python", arguments = { code = "report()" } }] },
+  { tool = "run_python", input = '{"code": "report()"}', output = """
+exit code 1
+Traceback (most recent call last):
+  File "/app/report.py", line 8, in <module>
+    print(rows['invoice'])
+KeyError: 'invoice'""" },
 ]

@@ -2,14 +2,15 @@
 name = "planned_tool_unused"
 category = "Tool Selection Errors"
 driven_by = "dropped_plans"
-version = 2
+version = 3
 scope = "trace"
 confidence = 0.7
 needs = ["message content"]
 
 title = "The plan needs {subject}, and no tool is called"
 description = "The plan takes {subject}, and the agent then answers without calling any tool."
-definition = "An agent that has tools makes a plan that names one or looks something up, and the run calls none"
+definition = """
+An agent that has tools makes a plan that names one or looks something up, and the run calls none, nor does its code"""
 cause = "The call of {subject} that the plan needs is missing."
 fix = "Do not accept a final answer before the tools that the plan names were called, or have the agent say why not."
 validation = "Every tool that a plan names should be called in its trace."
@@ -20,7 +21,7 @@ two answers"""
 ---
 SELECT coalesce(named, 'a tool') AS key, coalesce(named, 'a tool') AS subject, trace_id, next_id AS span_id,
   next_id AS origin_span_id, field, quote
-FROM dropped_plans WHERE seeks
+FROM dropped_plans WHERE seeks AND NOT code_calls
 ---
 [[example]]
 fires = true

@@ -2,7 +2,7 @@
 name = "swallowed_error"
 category = "Tool Output Misinterpretation"
 driven_by = "failed_results"
-version = 7
+version = 8
 scope = "trace"
 confidence = 0.85
 needs = ["tool spans", "tool results"]
@@ -14,7 +14,8 @@ not told."""
 definition = """
 A tool returns something error-shaped while its status is not ERROR, and the run answers without telling the user, in \
 no turn, and without passing on what the tool said; it is not mended by a later call with the same arguments, nor by \
-one of the tool among the next two calls (of a shell or an interpreter: by any later one)"""
+one of the tool among the next two calls (of a shell or an interpreter: by any later one); of code that \
+ends in a stack trace, the next turn takes up nothing that it printed before"""
 cause = "The call's status is not ERROR, and the answer does not tell of it."
 reason = "title"
 fix = """
@@ -108,6 +109,7 @@ FROM bad b LEFT JOIN (FROM replies WHERE answer) f ON f.trace_id = b.trace_id AN
 WHERE NOT coalesce(f.admits OR b.weak AND f.denies, false)
   AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM said)
   AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM passed_on)
+  AND (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM half_done)
   AND (b.told OR (b.trace_id, b.span_id) NOT IN (SELECT (trace_id, span_id) FROM mended))
   AND NOT (b.told AND EXISTS (
     SELECT 1 FROM good_told g WHERE g.trace_id = b.trace_id AND g.at_ > b.start_time AND g.tool = b.tool))
@@ -187,3 +189,41 @@ spans = [
   { tool = "get_balance", input = '{"account": "a"}', output = '{"error": "ledger offline"}' },
   { agent = "auditor", input = "ledger offline", output = "The balance is 12 NOK." },
 ]
+
+[[example]]
+fires = false
+why = "code fails after it printed what the next turn takes up"
+
+[[example.spans]]
+tool = "python"
+input = '{"code": "for hit in find(query): print(hit)"}'
+output = """
+exit code 1
+Traceback (most recent call last):
+  File "/tmp/a.py", line 6, in <module>
+    for hit in find(query):
+TypeError: 'NoneType' object is not iterable
+The harbour museum exhibits wooden fishing vessels on Thursdays."""
+
+[[example.spans]]
+llm = "gpt-5"
+output = "On Thursdays the harbour museum shows wooden vessels."
+
+[[example]]
+fires = true
+why = "the next turn takes up nothing that the code printed"
+
+[[example.spans]]
+tool = "python"
+input = '{"code": "for hit in find(query): print(hit)"}'
+output = """
+exit code 1
+Traceback (most recent call last):
+  File "/tmp/a.py", line 6, in <module>
+    for hit in find(query):
+TypeError: 'NoneType' object is not iterable
+Loading the configuration of the index."""
+
+[[example.spans]]
+llm = "gpt-5"
+output = "On Thursdays the harbour museum shows wooden vessels."

@@ -2,7 +2,7 @@
 name = "told_not_served"
 category = "Unhandled Error"
 driven_by = "unserved_work"
-version = 2
+version = 3
 scope = "trace"
 severity = "low"
 stage = 2
@@ -36,6 +36,7 @@ other = "fails"
 rate_limit = "is rate-limited"
 service = "is unavailable"
 timeout = "times out"
+unsupported = "does not take its input"
 
 [fixes]
 authentication = """
@@ -53,6 +54,7 @@ not_found = "Resource Not Found"
 rate_limit = "Rate Limiting"
 service = "Service Errors"
 timeout = "Timeout Issues"
+unsupported = "Formatting Errors"
 ---
 SELECT u.class AS key, u.work AS subject, trace_id, span_id, NULL AS origin_span_id, 'name' AS field, s.name AS quote
 FROM unserved_work u JOIN (SELECT trace_id, span_id, name FROM steps) s USING (trace_id, span_id)
@@ -60,7 +62,7 @@ WHERE trace_id NOT IN (FROM explained) AND CASE
     -- Who says what was missing, or asks back, has answered.
     WHEN u.class IN ('authentication', 'not_found', 'rate_limit', 'service', 'timeout') THEN u.root_failed OR NOT u.why
     -- A failing check is often what was asked for: it counts where the root calls the run failed.
-    WHEN u.class IN ('format', 'other') THEN u.root_failed
+    WHEN u.class IN ('format', 'unsupported', 'other') THEN u.root_failed
       -- All that the user gets is what the tool said.
       OR (trace_id, span_id) IN (SELECT (trace_id, span_id) FROM endings SEMI JOIN passed_on USING (trace_id, span_id))
     ELSE false END
@@ -164,4 +166,23 @@ returns = "The report needs a column that is missing."
 spans = [
   { llm = "gpt-5", output = "I run it.", calls = [{ name = "run_python", arguments = { code = "report()" } }] },
   { tool = "run_python", input = '{"code": "report()"}', output = "exit code 1: KeyError: 'invoice' in line 8 of the report" },
+]
+
+[[example]]
+fires = false
+why = "what a tool printed of its crash is all that the run returns: nobody told anything"
+returns = """
+exit code 1
+Traceback (most recent call last):
+  File "/app/report.py", line 8, in <module>
+    print(rows['invoice'])
+KeyError: 'invoice'"""
+spans = [
+  { llm = "gpt-5", output = "I run it.", calls = [{ name = "run_python", arguments = { code = "report()" } }] },
+  { tool = "run_python", input = '{"code": "report()"}', output = """
+exit code 1
+Traceback (most recent call last):
+  File "/app/report.py", line 8, in <module>
+    print(rows['invoice'])
+KeyError: 'invoice'""" },
 ]

@@ -11,7 +11,8 @@ title = "Answers of {subject} do not help: users {what}"
 description = "What the user does after these answers says that they did not get what they wanted."
 definition = """
 After an answer its user sends the same request again, with the same words or with more of them, or corrects it; or \
-cancelled the run and asks again within an hour; or feedback of a user calls it bad"""
+cancelled the run and, within an hour, corrects it or asks again, more than half of the words the \
+same; or feedback of a user calls it bad"""
 cause = "The answer is not what the request asked for: users {what}."
 fix = """
 Read request, answer and what the user wrote next side by side; add what the user had to say again to what the agent \

@@ -9,6 +9,7 @@ parent_span_id = ""
 name = "the span's name"
 span_type = ""
 start_time = ""
+end_time = "NULL where it never ended"
 subject = "the tool, model, agent or span that failed"
 class = "authentication, rate_limit, timeout …: lexicon/errors.toml"
 key = "the error with ids and numbers masked"
@@ -40,4 +41,4 @@ FROM (
   LEFT JOIN other_ways x ON x.trace_id = f.trace_id AND x.span_id = f.span_id
 ) e
 -- A client error of a plain span, under a tool that ended well, was the tool's to handle.
-WHERE NOT (handled AND class IN ('not_found', 'format', 'no_results'))
+WHERE NOT (handled AND class IN ('not_found', 'format', 'unsupported', 'no_results'))

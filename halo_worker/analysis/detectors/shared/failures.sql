@@ -9,6 +9,7 @@ parent_span_id = "its parent"
 name = ""
 span_type = ""
 start_time = ""
+end_time = "NULL where it never ended"
 work = "the tool, agent or model"
 tool_call_id = ""
 error_type = ""
@@ -31,7 +32,7 @@ WITH handling AS (
   ANTI JOIN (FROM failed_results WHERE NOT told) USING (trace_id, span_id)
   WHERE NOT failed AND span_type IN ('tool', 'retriever')
 )
-SELECT s.trace_id, s.span_id, s.parent_span_id, s.name, s.span_type, s.start_time, s.work, s.tool_call_id,
+SELECT s.trace_id, s.span_id, s.parent_span_id, s.name, s.span_type, s.start_time, s.end_time, s.work, s.tool_call_id,
   s.error_type, s.error_signature, s.error_message, s.status_message,
   concat_ws(chr(10), s.error_type, s.error_message, s.status_message) AS said,
   coalesce(s.tool_name, CASE WHEN s.span_type IN ('llm', 'embedding') THEN nullif(s.model, '') END,

@@ -20,7 +20,9 @@ WITH read AS (
 ),
 signs AS (
   SELECT *, CASE
-      WHEN answer_trace_id <> trace_id AND cancelled IS NOT NULL THEN 'cancels'
+      -- Who cancels asks for the same in other words; who goes on to something else had enough.
+      WHEN answer_trace_id <> trace_id AND cancelled IS NOT NULL AND (said = before OR corrects(said)
+        OR 2 * len(list_intersect(words, words_before)) > greatest(len(words), len(words_before))) THEN 'cancels'
       -- A request with a word in another's place is another request.
       WHEN said = before AND length(said) >= 12 OR len(words_before) >= 5 AND len(words) <= 2 * len(words_before)
         AND list_has_all(words, words_before) THEN 'asks again'

@@ -14,6 +14,7 @@ WITH work AS (
     CASE WHEN s.span_type = 'tool' AND length(s.arguments) > 2 THEN s.input_hash END AS same
   FROM (
     FROM steps ANTI JOIN nested USING (trace_id, span_id)
+    ANTI JOIN failed_steps USING (trace_id, span_id)
     WHERE NOT failed AND trace_id IN (SELECT trace_id FROM steps WHERE failed)
   ) s
   LEFT JOIN sub_runs u ON u.trace_id = s.trace_id AND u.span_id = s.parent_span_id

@@ -65,6 +65,15 @@ CREATE OR REPLACE TEMP MACRO stems_of(tool) AS '\b(' || coalesce(nullif(array_to
     lambda w: length(w) >= 4),
   lambda w: left(w, greatest(4, length(w) - 2))), '|'), ''), 'a^') || ')';
 
+-- What a program printed beside CPython's stack trace: its frames are indented, and its exception stands below them.
+CREATE OR REPLACE TEMP MACRO without_stack_trace(text) AS regexp_replace(
+  text, 'Traceback \(most recent call last\):\n(?:[ \t].*\n)*[^\n]*', '', 'g');
+CREATE OR REPLACE TEMP MACRO long_words(text) AS regexp_extract_all(lower(text), '[\p{L}\p{N}]{5,}');
+
+-- The first block of code in a turn, as Markdown and smolagents mark it; empty without one.
+CREATE OR REPLACE TEMP MACRO code_in(text) AS
+  regexp_extract(coalesce(text, ''), '(?s)(?:```[\w+-]*\n|<code>)(.*?)(?:```|</code>|\z)', 1);
+
 -- Who claims something, in a title.
 CREATE OR REPLACE TEMP MACRO claimant(agent_name, service_name) AS
   coalesce(nullif(agent_name, ''), nullif(service_name, ''), 'an agent');
