@@ -81,12 +81,6 @@ class ClaimVerifier:
         async with self._lock:
             await asyncio.to_thread(self._spans.fetch, wanted)
 
-    async def found_quotes(self, quotes: list[Evidence]) -> list[Evidence]:
-        """Return the quotes that are found in their spans, each as it is found."""
-        async with self._lock:
-            await asyncio.to_thread(self._spans.fetch, {(quote.trace_id, quote.span_id) for quote in quotes})
-        return [found for quote in quotes if isinstance(found := self._quote(quote), Evidence)]
-
     async def located(self, quotes: Sequence[tuple[str, str, str]]) -> list[Evidence | str]:
         """Return where in its span each (trace, span, quote) is found, or why it is not."""
         async with self._lock:
