@@ -62,7 +62,7 @@ def reader(request: Request, *, stands: bool = True, grouped: bool = True) -> Sa
     if trace_id(40) in text:
         promise = ("Instruction Non-compliance", "Goal Deviation")
         labels = [
-            label("S4", "promises a day", "Tomorrow, I promise.", *promise),
+            label("S4", "promises a day", "says Tomorrow, I promise.", *promise),  # copied with what stands before it
             label("S1", "made up", "nobody said this", "Goal Deviation"),
             label("S99", "no such step", "x", "Goal Deviation"),
         ]
