@@ -146,7 +146,8 @@ def _codex(record: LogRecord, event: str) -> dict[str, Any]:
         facts |= {
             "tool_name": name(attributes.get("tool_name")),
             "tool_call_id": name(attributes.get("call_id")),
-            "agent_name": name(attributes.get("agent_name")),
+            # a path below the main agent, which the span of the turn names
+            "agent_name": (name(attributes.get("agent_name")) or "").removeprefix("/root").strip("/") or None,
             "input_text": text(attributes.get("arguments")),
             "output_text": text(attributes.get("output")),
         }

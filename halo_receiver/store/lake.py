@@ -34,7 +34,14 @@ INSTALLED_AS = {"postgres_scanner": "postgres"}  # by DuckDB's own INSTALL
 FORMAT = "1.0"  # of the catalog: read and written by every DuckLake since
 TABLES = ("span_rows", "log_rows")
 OWN_COLUMNS = "publication, bucket"  # that a segment does not have
-ROW_GROUP_ROWS = 20_480
+# Of one file: rows and bytes of a row group, which is in memory until it is written; smaller where many files are open.
+ROW_GROUP = (20_480, "32MB")
+BUCKET_ROW_GROUP = (8_192, "16MB")
+BUCKET_BYTES = 32 * 2**20  # of memory that one open file needs
+UPLOAD_BYTES = "50GB"  # the largest file: a ten thousandth is in memory for each open one, of DuckDB's 800 GB 80 MB
+# Rows that a thread holds back before it writes them to their buckets, and threads; the next where memory is short.
+# DuckDB's own 524,288 rows may be gigabytes.
+WRITING = ((32_768, None), (4_096, None), (512, 1))
 COMMIT_RETRIES = 100  # writers collide on snapshot numbers; 10 are few for a hundred receivers
 _PASSWORD = re.compile(r"password\s*=\s*('(?:[^'\\]|\\.|'')*'|[^\s\"']+)", re.IGNORECASE)
 ORPHAN_DAYS = 1  # younger files may be of a publication that is going on
@@ -126,6 +133,7 @@ def attach(connection: duckdb.DuckDBPyConnection, config: LakeConfig, *, create:
     with faults("attaching it"):
         if config.data.startswith("s3://"):
             connection.execute(f"CREATE OR REPLACE SECRET halo_lake ({_secret(config)})")
+            connection.execute(f"SET s3_uploader_max_filesize = '{UPLOAD_BYTES}'")
         options = [
             f"DATA_PATH {quoted(config.data.rstrip('/') + '/')}", "METADATA_SCHEMA 'halo_lake'",
             "DATA_INLINING_ROW_LIMIT 0", f"CREATE_IF_NOT_EXISTS {str(create).lower()}",
@@ -165,6 +173,7 @@ def connected(
     limits: dict[str, Any] = {"memory_limit": memory_limit, "threads": threads, "temp_directory": str(spill)}
     with duckdb.connect(":memory:", config=limits) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET preserve_insertion_order = false")  # as row groups that are limited in bytes ask for
         attach(connection, config, create=create)
         yield connection
 
@@ -185,8 +194,9 @@ def create(config: LakeConfig) -> list[str]:
             if config.buckets > 1:
                 connection.execute(f"ALTER TABLE lake.{table} SET PARTITIONED BY (bucket)")
             made.append(table)
-        for name, value in (("parquet_compression", "zstd"), ("parquet_row_group_size", str(ROW_GROUP_ROWS))):
-            connection.execute(f"CALL lake.set_option('{name}', '{value}')")
+        rows, bytes_ = BUCKET_ROW_GROUP if config.buckets > 1 else ROW_GROUP
+        for name, value in {"compression": "zstd", "row_group_size": rows, "row_group_size_bytes": bytes_}.items():
+            connection.execute(f"CALL lake.set_option('parquet_{name}', '{value}')")
     return made
 
 
@@ -200,20 +210,44 @@ def publish(
 ) -> Written:
     """Write the rows of sealed segments into the lake, in one transaction, under the number of a publication.
 
-    `buckets`: those that the lake was made with.
+    `buckets`: those that the lake was made with. The segments are read once for as many as memory allows to be written
+    side by side (16 of 512 MiB). Where memory is short all the same it is tried again with less in memory at a time.
     """
     with connected(config, memory_limit=memory_limit, threads=threads) as connection, faults("publishing"):
         attached = AttachedSegments(connection)
         for path in segments:
             attached.attach(path)
-        connection.execute("BEGIN")
-        for table in TABLES if attached.segments else ():
-            rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {attached.rows(i, table)}" for i in attached.places())
-            own = f"{number} AS publication, {bucket_of('trace_id', buckets)} AS bucket"
-            connection.execute(f"INSERT INTO lake.{table} BY NAME SELECT {own}, * FROM ({rows})")
-        written = _counted(connection, number)
-        connection.execute("COMMIT")
-    return Written(*written, tuple(attached.set_aside))
+        for rows, most_threads in WRITING:
+            connection.execute(f"SET partitioned_write_flush_threshold = {rows}")
+            connection.execute(f"SET threads = {most_threads or threads}")
+            connection.execute("BEGIN")
+            try:
+                _insert(connection, attached, number, buckets)
+                written = _counted(connection, number)
+                connection.execute("COMMIT")
+                return Written(*written, tuple(attached.set_aside))
+            except duckdb.OutOfMemoryException as error:
+                connection.execute("ROLLBACK")
+                short = error
+        raise short
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, attached: AttachedSegments, number: int, buckets: int) -> None:
+    own = f"{number} AS publication, {bucket_of('trace_id', buckets)} AS bucket"
+    for table in TABLES if attached.segments else ():
+        rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {attached.rows(place, table)}" for place in attached.places())
+        for mine in _rounds(connection, buckets):
+            connection.execute(f"INSERT INTO lake.{table} BY NAME SELECT {own}, * FROM ({rows}) WHERE {mine}")
+
+
+def _rounds(connection: duckdb.DuckDBPyConnection, buckets: int) -> list[str]:
+    """Return the conditions, one after another, under which the rows of all buckets are written."""
+    row = connection.execute("SELECT parse_formatted_bytes(current_setting('memory_limit'))").fetchone() or (0,)
+    open_files = max(1, int(row[0]) // BUCKET_BYTES)
+    if buckets <= open_files:
+        return ["true"]
+    firsts = range(0, buckets, open_files)
+    return [f"bucket BETWEEN {first} AND {first + open_files - 1}" for first in firsts]
 
 
 def written(config: LakeConfig, number: int) -> Written:

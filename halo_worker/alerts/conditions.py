@@ -2,9 +2,9 @@
 
 `rate`: Fisher's exact test of the window against the time before it, a rise by a quarter or more. A look tests many
 issues and comes many times a day, so a p-value counts from FALSE_ALARMS divided by both (Bonferroni): an alert that
-watches traffic in which nothing changes tells of something once in twenty days. Looks in which the condition held are
-no part of what is compared with. `new`: no report knows the issue, and no look before the window held it. `regressed`:
-it was resolved, by a person or by its absence.
+watches traffic in which nothing changes tells of something once in twenty days. Looks in which the condition held, or
+in which the rule of the issue did not run, are no part of what is compared with. `new`: no report knows the issue, and
+no look before the window held it. `regressed`: it was resolved, by a person or by its absence.
 
 An episode is over when its condition has not held for the cooldown, and traces have arrived since; where none has,
 after SILENT_NS.
@@ -42,6 +42,7 @@ class Known:
     reported: Mapping[str, Counts] = field(default_factory=dict)
     whole: Counts = NOTHING  # for an issue that they do not have: none of so many traces
     least: Mapping[str, int] = field(default_factory=dict)  # traces that the rule of an issue takes
+    rules: Mapping[str, str] = field(default_factory=dict)  # that found an issue in this look
 
     def enough(self, config: AlertConfig, issue_id: str, counted: Counts) -> bool:
         """Say whether a window holds as many affected traces as the alert and the rule want."""
@@ -97,16 +98,23 @@ def decide(config: AlertConfig, past: Sequence[Look], look: Look, known: Known) 
     return Decided(holds, begins[:MOST_OPENED], ends)
 
 
-def counted(looks: Iterable[Look], issue_id: str, since_ns: int, until_ns: int) -> Counts:
-    """Add up the looks that ended in `(since, until]`."""
-    inside = [look for look in looks if since_ns < look.end_ns <= until_ns]
+def counted(
+    looks: Iterable[Look], issue_id: str, since_ns: int, until_ns: int, rule: str | None = None
+) -> Counts:  # fmt: skip
+    """Add up the looks that ended in `(since, until]`; only those in which a rule ran."""
+    return _sum((look for look in looks if since_ns < look.end_ns <= until_ns and look.ran(rule)), issue_id)
+
+
+def _sum(looks: Iterable[Look], issue_id: str) -> Counts:
+    inside = list(looks)
     return Counts(sum(look.found.get(issue_id, 0) for look in inside), sum(look.of for look in inside))
 
 
-def _in_window(config: AlertConfig, looks: Sequence[Look], issue_id: str) -> Counts:
+def _in_window(config: AlertConfig, looks: Sequence[Look], issue_id: str, known: Known) -> Counts:
     """Count the window; what has not settled in the last look is counted with it."""
     last = looks[-1]
-    settled = counted(looks, issue_id, last.end_ns - nanoseconds(config.window), last.end_ns)
+    begins = last.end_ns - nanoseconds(config.window)
+    settled = counted(looks, issue_id, begins, last.end_ns, known.rules.get(issue_id))
     early = last.early.get(issue_id, 0)
     return Counts(settled.traces + early, settled.of + early)
 
@@ -124,9 +132,9 @@ def _new(config: AlertConfig, looks: Sequence[Look], known: Known, every: Sequen
     open_ = {one.opened.issue_id for one in every if one.is_open}
     for issue_id in _seen(last):
         if issue_id in open_:
-            yield Finding(issue_id, _in_window(config, looks, issue_id))
+            yield Finding(issue_id, _in_window(config, looks, issue_id, known))
         elif issue_id not in known.issues and issue_id not in told:
-            seen = _in_window(config, looks, issue_id)
+            seen = _in_window(config, looks, issue_id, known)
             if known.enough(config, issue_id, seen):
                 yield Finding(issue_id, seen)
 
@@ -135,7 +143,7 @@ def _regressed(config: AlertConfig, looks: Sequence[Look], known: Known, every: 
     open_ = {one.opened.issue_id for one in every if one.is_open}
     told = {one.opened.issue_id: one.opened.at_ns for one in every}
     for issue_id in _seen(looks[-1]):
-        seen, resolved = _in_window(config, looks, issue_id), known.resolved.get(issue_id)
+        seen, resolved = _in_window(config, looks, issue_id, known), known.resolved.get(issue_id)
         again = resolved is not None and told.get(issue_id, 0) <= resolved and known.enough(config, issue_id, seen)
         if issue_id in open_ or again:
             yield Finding(issue_id, seen)
@@ -149,7 +157,7 @@ def _rate(config: AlertConfig, looks: Sequence[Look], known: Known, every: Seque
     open_ = {one.opened.issue_id: one for one in every if one.is_open}
     counts = max(1.0, DAY / seconds_of(config.every)) * max(1, len(recent))
     for issue_id in sorted(recent):
-        here = counted(looks, issue_id, begins, last.end_ns)
+        here = counted(looks, issue_id, begins, last.end_ns, known.rules.get(issue_id))
         if issue_id in open_:  # against what it was compared with when it began
             before = open_[issue_id].opened.before or NOTHING
             level = FALSE_ALARMS
@@ -165,8 +173,8 @@ def _rate(config: AlertConfig, looks: Sequence[Look], known: Known, every: Seque
 
 def _before(compared: Sequence[Look], issue_id: str, known: Known) -> Counts:
     """Count the time before the window; where that holds little, the last reports as well."""
-    quiet = [look for look in compared if issue_id not in look.holds]
-    here = Counts(sum(look.found.get(issue_id, 0) for look in quiet), sum(look.of for look in quiet))
+    rule = known.rules.get(issue_id)
+    here = _sum((look for look in compared if issue_id not in look.holds and look.ran(rule)), issue_id)
     if here.of >= MIN_BASELINE:
         return here
     told = known.reported.get(issue_id, Counts(0, known.whole.of))

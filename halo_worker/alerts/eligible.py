@@ -1,8 +1,9 @@
 """Which detectors an alert may trust: those that are right in nine of ten hits.
 
 One of scope `group` compares traces with each other, which a few minutes hold too few of. It is watched where an alert
-names it: those of halo compare with the counts of the last report (`detectors.baselines`), and are then as certain as
-the person who named them wants. For those of a user an alert reads its whole `window` at each look.
+names it: one that reads tables of counts compares with those of the last report (`detectors.baselines`), and is then as
+certain as the person who named it wants. What another of a user compares, only its SQL knows, and none of it can be
+added to an earlier count: for it an alert reads its whole `window` at each look.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def why_not(unit: Unit) -> str | None:
 
 
 def is_compared(unit: Unit) -> bool:
-    """Say whether a detector is one of halo's that compares traces with the counts of the last report."""
-    return unit.scope == "group" and unit in DETECTORS and not tables.read_by([unit.sql]).isdisjoint(tables.counts())
+    """Say whether a detector compares traces with the counts of the last report."""
+    return unit.scope == "group" and not tables.read_by([unit.sql]).isdisjoint(tables.counts())
 
 
 @cache
@@ -56,9 +57,10 @@ def wanted(config: AlertConfig, among: Mapping[str, Unit]) -> dict[str, Unit]:
     }
 
 
-def reads_window(units: Mapping[str, Unit]) -> bool:
-    """Say whether one of these is a user's that compares traces with each other: what with, only its SQL knows."""
-    return any(unit.scope == "group" and unit not in DETECTORS for unit in units.values())
+def reading_window(units: Mapping[str, Unit]) -> list[str]:
+    """Return the names of a user's that compare traces with each other, and not by counts."""
+    return [name for name, unit in units.items() if unit.scope == "group" and rules.is_own(unit)
+            and not is_compared(unit)]  # fmt: skip
 
 
 def compared(units: Mapping[str, Unit]) -> list[str]:

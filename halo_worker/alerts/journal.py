@@ -55,7 +55,7 @@ class Look:
     """What one look of an alert counted in `[start_ns, end_ns)` of arrival.
 
     `of` traces settled there, `found` of them are affected; `early` are affected traces that have not settled, and are
-    counted when they do. `holds` are the issues for which the condition held.
+    counted when they do. `holds` are the issues for which the condition held. `rules` ran; None: no record of it.
     """
 
     alert: str
@@ -66,6 +66,11 @@ class Look:
     early: ByIssue = field(default_factory=dict)
     holds: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
+    rules: tuple[str, ...] | None = None
+
+    def ran(self, rule: str | None) -> bool:
+        """Say whether a rule looked at the traces of this look, as far as is known."""
+        return rule is None or self.rules is None or rule in self.rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +88,34 @@ class Episode:
 
 
 class Journal:
-    """The record of one data directory."""
+    """The record of one data directory. Which rules ran is written where the look of the alert before had others."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / JOURNAL_FILE
+        self._rules: dict[str, tuple[str, ...] | None] = {}  # by alert, of its last look
 
     def read(self) -> list[Look]:
         """Return all looks, oldest first. Raises ReportError when the disk refuses."""
-        return [look for line in read_lines(self.path) if (look := _parsed(line)) is not None]
+        self._rules = {}
+        looks = []
+        for line in read_lines(self.path):
+            if (look := _parsed(line)) is not None:
+                rules = self._rules.get(look.alert) if look.rules is None else look.rules
+                self._rules[look.alert] = rules
+                looks.append(replace(look, rules=rules))
+        return looks
 
     def append(self, look: Look) -> None:
         """Record a look, and return once it is on the disk. Raises ReportError when the disk refuses."""
-        append_line(self.path, _written(look))
+        append_line(self.path, _written(self._brief(look)))
+        self._note(look)
+
+    def _note(self, look: Look) -> None:
+        if look.rules is not None:
+            self._rules[look.alert] = look.rules
+
+    def _brief(self, look: Look) -> Look:
+        return replace(look, rules=None) if look.rules == self._rules.get(look.alert) else look
 
     def shorten(self, now_ns: int, *, longest: int = LONGEST_BYTES) -> None:
         """Write the file anew without what is too old to matter, once it is long. Nobody else may write meanwhile."""
@@ -108,8 +129,11 @@ class Journal:
     def rewrite(self, looks: Iterable[Look]) -> None:
         """Put a whole record in the place of this one. Raises OSError when the disk refuses."""
         temporary = self.path.with_name(f".{self.path.name}.new")
+        self._rules = {}
         with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(_written(look) + "\n" for look in looks)
+            for look in looks:
+                file.write(_written(self._brief(look)) + "\n")
+                self._note(look)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path)
@@ -148,6 +172,8 @@ def _written(look: Look) -> str:
     for key in ("of", "found", "early", "holds", "events"):
         if not record[key]:
             del record[key]
+    if look.rules is None:
+        del record["rules"]
     return json.dumps(record, ensure_ascii=False)
 
 
@@ -159,6 +185,7 @@ def _parsed(line: bytes) -> Look | None:
             return None
         item["events"] = tuple(_event(event) for event in item.get("events", []))
         item["holds"] = tuple(map(str, item.get("holds", [])))
+        item["rules"] = tuple(map(str, item["rules"])) if "rules" in item else None
         look = Look(**item)
         counts = [look.start_ns, look.end_ns, look.of, *look.found.values(), *look.early.values()]
         return look if isinstance(look.alert, str) and all(type(number) is int for number in counts) else None

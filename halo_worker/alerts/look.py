@@ -42,6 +42,11 @@ class Found:
     ran: Ran
 
     @property
+    def rules(self) -> dict[str, str]:
+        """The rule of each issue."""
+        return {issue_id: draft.detector_name for issue_id, draft in self.drafts.items()}
+
+    @property
     def least(self) -> dict[str, int]:
         """The traces that each issue takes, by its rule."""
         return {issue_id: self.units[draft.detector_name].min_traces for issue_id, draft in self.drafts.items()}
@@ -80,7 +85,7 @@ def find(
         return Found({}, units, Ran())  # nothing to count: a pass over nothing takes half a second
     ours = [replace(unit, min_traces=1) for unit in units.values() if unit in detectors.DETECTORS]
     strangers = sorted({Path(unit.path) for unit in units.values() if unit not in detectors.DETECTORS})
-    own = Own(strangers, frozenset(current.detectors.mute), work_dir, 1) if strangers else None
+    own = Own(strangers, frozenset(current.detectors.mute), work_dir, 1, min_traces=1) if strangers else None
     drafts, ran = detectors.every_finding(reader, Exclusions(known), own, ours, earlier=earlier, told=False)
     named = [draft for draft in drafts if draft.detector_name in units]
     return Found({identity(draft, known)[0]: draft for draft in joined(named, known)}, units, ran)
@@ -92,10 +97,12 @@ def looks(
     """Count what an alert saw between each two of `edges`, in unix nanoseconds, ascending."""
     settled = _settled(reader, config) if found.ran.units else {}
     times = sorted(at for at in settled.values() if at is not None)
-    pieces: list[Look] = [
-        Look(name, start, end, bisect_left(times, end) - bisect_left(times, start)) for start, end in pairwise(edges)
-    ]
     rules = wanted(config, found.units)
+    ran = tuple(sorted(rules.keys() & {unit.name for unit in found.ran.units})) if settled else None
+    pieces: list[Look] = [
+        Look(name, start, end, bisect_left(times, end) - bisect_left(times, start), rules=ran)
+        for start, end in pairwise(edges)
+    ]
     for issue_id, draft in found.drafts.items():
         if draft.detector_name not in rules:
             continue

@@ -61,7 +61,7 @@ def _replayed(
     current: Settings, seen: list[Look], begin_ns: int, reader: Reader, found: Found, memory: IssueMemory, *,
     known: Archive, window: Window,
 ) -> Told:  # fmt: skip
-    knows = known_of(memory, known)
+    knows = known_of(memory, known, found)
     made: dict[str, Finding] = {}
     sent: dict[str, Report] = {}
 

@@ -32,7 +32,10 @@ def of_one(current: Settings, name: str, now_ns: int) -> tuple[bool, str]:
     going = sum(one.is_open for one in episodes(looks))
     to = f", to {', '.join(config.sinks)}" if config.sinks else ", to no sink: 'halo alerts' lists its episodes"
     says = f"{config.when}, every {config.every}{to}; {formats.plural(going, 'episode')} open"
-    waits = eligible.compared(eligible.wanted(config, eligible.units(current)))
+    watched = eligible.wanted(config, eligible.units(current))
+    if whole := eligible.reading_window(watched):
+        says += f"; reads its whole window at each look for {', '.join(whole)}"
+    waits = eligible.compared(watched)
     if waits and last_counts(issues.archive(current)) is None:
         says += f"; until there is a report to compare with, not: {', '.join(waits)}"
     return _on_time(looks, nanoseconds(config.every), now_ns), f"{says}; {_last(looks, now_ns)}"

@@ -16,7 +16,7 @@ from halo_worker import issues
 from halo_worker.alerts import eligible, messages
 from halo_worker.alerts.conditions import Decided, Known, decide, nanoseconds
 from halo_worker.alerts.journal import Event, Journal, Look, alerts_dir
-from halo_worker.alerts.look import find, looks, open_window
+from halo_worker.alerts.look import Found, find, looks, open_window
 from halo_worker.alerts.sealed import Sealing
 from halo_worker.analysis.detectors import Unit, baselines
 from halo_worker.analysis.detectors.baselines import Baselines
@@ -120,7 +120,7 @@ class Watch:
         wanted = {name: eligible.wanted(config, usable) for name, config in configs.items()}
         units = {key: unit for rules in wanted.values() for key, unit in rules.items()}
         earlier = self._baselines(archive, units)
-        whole = [nanoseconds(configs[name].window) for name, rules in wanted.items() if eligible.reads_window(rules)]
+        whole = [nanoseconds(configs[name].window) for name, rules in wanted.items() if eligible.reading_window(rules)]
         edges = (due.window.start_ns, due.window.end_ns)
         read = Window(min(edges[0], edges[1] - max(whole, default=0)), edges[1])
         with (
@@ -129,8 +129,9 @@ class Watch:
         ):
             found = find(reader, current, units, memory, Path(folder), earlier)
             seen = [looks(reader, found, name, config, memory, edges)[0] for name, config in configs.items()]
+            known = known_of(memory, archive, found)
             recorded = decided(
-                current, seen, self._looks, replace(known_of(memory, archive), least=found.least), self._first,
+                current, seen, self._looks, known, self._first,
                 lambda begins: messages.reported(reader, found, begins, memory, read),
             )  # fmt: skip
         told: list[Delivery] = []
@@ -226,8 +227,8 @@ def _with_events(
     return replace(look, holds=tuple(one.issue_id for one in outcome.holds), events=tuple(events))
 
 
-def known_of(memory: IssueMemory, archive: Archive) -> Known:
-    """Say what reports and people know of issues."""
+def known_of(memory: IssueMemory, archive: Archive, found: Found) -> Known:
+    """Say what reports and people know of issues, and the rules of those that were found."""
     resolved = {}
     for issue_id, issue in memory.issues.items():
         if issue.state == "resolved":
@@ -239,6 +240,8 @@ def known_of(memory: IssueMemory, archive: Archive) -> Known:
         {issue_id for issue_id, issue in (memory.issues | memory.others).items() if issue.state in ("muted", "wrong")},
         {issue_id: _counts(issue.history[-MAX_POOLED:]) for issue_id, issue in memory.issues.items() if issue.history},
         Counts(0, sum(report.totals.traces for report in _newest(archive))),
+        found.least,
+        found.rules,
     )
 
 

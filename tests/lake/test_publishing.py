@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import time
@@ -179,6 +180,27 @@ def test_a_trace_is_in_its_bucket_and_in_one_part_of_a_window(local: Lake, tmp_p
         assert reader.query("SELECT count(*) AS n FROM spans") == [{"n": 2}]
     parts = [traces(config, Span(0, 2**62, None, part, 3), tmp_path / str(part)) for part in range(3)]
     assert sum(len(part) for part in parts) == len(set.union(*parts)) == 20
+
+
+def test_more_buckets_than_memory_has_room_for_are_written_one_after_another(
+    make_lake: Callable[..., Lake], tmp_path: Path
+) -> None:
+    """Each open file in S3 takes memory of its own: what DuckDB sets aside for thirty by itself is 2.3 GiB."""
+    config, directory = (found := make_lake(buckets="30")).config, tmp_path / "segments"
+    lake.create(config)
+    with found.state() as state:
+        state.create(config.data, config.buckets)
+    texts = random.Random(1)
+    spans = [agent(trace, answer=texts.randbytes(8_000).hex()) for trace in range(1, 10_001)]
+    name = store(spans, directory).name
+    assert publish(config, directory, "here", [name], reached_ns=0, memory_limit="512MiB", threads=2)["spans"] == 10_000
+    with LakeReader.of(config) as reader:
+        wrong = f"bucket <> {lake.bucket_of('trace_id', 30)}"
+        [rows] = reader.query(
+            "SELECT count(*) AS n, count(DISTINCT bucket) AS buckets, count(*) FILTER (wrong) AS wrong "
+            f"FROM (SELECT bucket, {wrong} AS wrong FROM lake.span_rows)"
+        )
+    assert rows == {"n": 10_000, "buckets": 30, "wrong": 0}
 
 
 def test_a_lake_that_is_away_is_said_and_nothing_is_half_done(

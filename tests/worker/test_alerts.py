@@ -314,13 +314,15 @@ def compared(folder: Path, rule: str) -> Worker:
     return Worker(settings(folder, "new", f'every = "10m"\nwindow = "30m"\nrules = ["{rule}"]'))
 
 
-def arrives(worker: Worker, at: int, traces: int, answer: str = "done", seconds: int = 1) -> None:
-    """Store traces of one model call that end at a minute, and look when they have settled."""
+def arrives(worker: Worker, at: int, traces: int, answer: str = "done", seconds: int = 1, silent: int = 0) -> None:
+    """Store traces of one model call that end at a minute, the first of them silent; look when they have settled."""
     rows, end = [], nano(at * MINUTE)
     for number in range(traces):
         trace = f"{end // SECOND:016x}{number:016x}"
         model = _span(trace, 1, end, name="chat", kind="LLM", tool="")
-        model["attributes"] = {"openinference.span.kind": "LLM"} | ({"output.value": answer} if answer else {})
+        model["attributes"] = {"openinference.span.kind": "LLM"} | (
+            {"output.value": answer} if answer and number >= silent else {}
+        )
         model["start_time"] = iso_nano(end - seconds * SECOND)
         rows += [_span(trace, 0, end, name="agent", kind="AGENT", tool=""), model]
     data = worker.current.store.data_dir
@@ -361,6 +363,90 @@ def test_a_shift_is_told_of_new_traces_and_the_counts_of_the_last_report(tmp_pat
     arrives(worker, 46, 12, seconds=4)
     [(what, says)] = worker.said_in
     assert (what, "is slower with" in says, "12 of 24 traces in 30m" in says) == ("opened", True, True), says
+
+
+OWN = """
+---
+name = "{name}"
+category = "Timeout Issues"
+definition = "a test's"
+source = "a test"
+limits = "a test's"
+scope = "group"
+min_traces = 3
+title = "{{subject}} says nothing"
+description = "a test's"
+fix = "a test's"
+validation = "a test's"
+---
+SELECT trace_id, span_id FROM STEPS WHERE span_type = 'llm' AND coalesce(output_length, 0) = 0 AND ({usual})
+"""
+ALL = "[alerts.all]\nwhen = 'new'\nevery = '10m'\nsinks = ['out']\nrules = ['empty_answer']"
+COUNTED = "SELECT sum(answered) >= 40 AND sum(shown) >= 0.9 * sum(answered) FROM Output_Counts"
+OF_THE_WINDOW = "SELECT count(*) >= 40 FROM steps WHERE output_length > 0"
+
+
+def own_rule(folder: Path, name: str, usual: str, more: str = "") -> Worker:
+    (folder / f"{name}.sql").write_text(OWN.format(name=name, usual=usual).lstrip())
+    sink = f'[detectors]\npaths = ["{folder / name}.sql"]\n'
+    rules = f'every = "10m"\nwindow = "30m"\nrules = ["{name}"]\n{more}'
+    return Worker(settings(folder, "new", rules, sink=sink))
+
+
+def test_a_rule_of_a_user_that_reads_counts_compares_new_traces_with_the_last_report(tmp_path: Path) -> None:
+    """The traces that it compares with are gone: nobody could read them again. Its traces add up over looks."""
+    worker = own_rule(tmp_path, "no_words", COUNTED)
+    arrives(worker, 6, 1)
+    arrives(worker, 16, 40)
+    says = of_one(worker.current, "broken", 0)[1]
+    assert "until there is a report to compare with, not: no_words" in says
+    assert "whole window" not in says
+    reported(worker, 30)
+    arrives(worker, 36, 2, "")
+    assert not worker.sent
+    arrives(worker, 46, 1, "")
+    [(what, says)] = worker.said_in
+    assert (what, "3 of 3 traces in 30m" in says) == ("opened", True), says
+    assert worker.said == ["alerts wait for a report to compare with", "alert opened"]
+
+
+def test_a_rule_of_a_user_that_compares_by_its_sql_alone_reads_the_whole_window(tmp_path: Path) -> None:
+    worker = own_rule(tmp_path, "no_words", OF_THE_WINDOW)
+    assert "; reads its whole window at each look for no_words" in of_one(worker.current, "broken", 0)[1]
+    arrives(worker, 6, 1)
+    arrives(worker, 36, 60)
+    arrives(worker, 46, 3, "")
+    [(what, says)] = worker.said_in
+    assert (what, "3 of 63 traces in 30m" in says) == ("opened", True), says
+
+
+def test_the_rules_of_a_user_do_not_take_the_last_report_from_those_of_halo(tmp_path: Path) -> None:
+    worker = own_rule(tmp_path, "no_words", "true", ALL)
+    arrives(worker, 6, 1)
+    arrives(worker, 16, 40)
+    reported(worker, 30)
+    arrives(worker, 36, 3, "")
+    assert [one["findings"][0]["detector"]["name"] for one in worker.sent if one["alert"]["name"] == "all"] == [
+        "empty_answer"
+    ]
+
+
+def test_looks_in_which_a_rule_waited_are_not_counted_as_looks_that_found_nothing(tmp_path: Path) -> None:
+    """As many calls give no answer before the first report as after it: nothing has changed."""
+    worker = Worker(
+        settings(tmp_path, "rate", 'every = "10m"\nwindow = "20m"\nrules = ["empty_answer", "error_timeout"]')
+    )
+    for at in (6, 16, 26, 46):
+        if at == 46:
+            reported(worker, 40)
+        arrives(worker, at, 110, silent=9)
+    assert not worker.sent
+    looks = Journal(alerts_dir(worker.current)).read()
+    before, after = ("error_timeout",), ("empty_answer", "error_timeout")
+    assert [look.rules for look in looks if look.of] == [before] * 3 + [after]
+    assert [sum(look.found.values()) for look in looks if look.of] == [0, 0, 0, 9]
+    lines = Journal(alerts_dir(worker.current)).path.read_text().splitlines()
+    assert [tuple(rules) for line in lines if (rules := json.loads(line).get("rules"))] == [before, after]
 
 
 def test_the_settings_of_the_documentation_can_be_watched(tmp_path: Path) -> None:

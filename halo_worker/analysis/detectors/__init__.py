@@ -105,10 +105,11 @@ def _run(
     earlier: Baselines | None = None,
 ) -> Ran:
     """Make `_blamed` from the hits of detectors; return which ran, and why others did not."""
-    with_own = own is not None and bool(own.paths)  # whose rules may read any table
+    mine = [] if own is None or only is None else own.units()[0]
     step("preparing the tables of the window")
     ran_before = prepare(reader) if prepare is not None else frozenset()
-    idle = trial.prepare(reader, None if with_own else only, earlier) if prepare is None else frozenset()
+    read = None if only is None else [*only, *(replace(unit, driven_by="") for unit in mine)]  # these are run always
+    idle = trial.prepare(reader, read, earlier) if prepare is None else frozenset()
     among = DETECTORS if only is None else only
     units = [unit for unit in among if own is None or unit.name not in own.mute]
     for number, unit in enumerate(units, 1):

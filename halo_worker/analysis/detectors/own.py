@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Own:
     """What a user adds to the detectors and takes from them: files and folders, and names that are muted.
 
     `thresholds`: the least traces of a service with one key, or the least share of its traces where below 1.
+    `min_traces` stands for that of every rule, where given.
     """
 
     paths: Sequence[Path] = ()
@@ -38,6 +39,13 @@ class Own:
     temp_dir: Path = field(default_factory=lambda: Path("."))
     threads: int = 2
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by service and detector
+    min_traces: int | None = None
+
+    def units(self) -> tuple[list[Unit], list[RuleError]]:
+        """Read the rules; return those that are not muted, and what cannot be used."""
+        found, bad = rules.load(self.paths)
+        kept = [unit for unit in found if unit.name not in self.mute]
+        return [replace(unit, min_traces=self.min_traces or unit.min_traces) for unit in kept], bad
 
 
 @dataclass(slots=True)
@@ -50,17 +58,17 @@ class Ran:
 
 
 def run(reader: Reader, own: Own) -> Ran:
-    """Run the rules of a user into `_hits`. Needs the analysis tables."""
-    units, bad = rules.load(own.paths)
+    """Run the rules of a user into `_hits`. Needs the analysis tables that they read."""
+    wanted, bad = own.units()
     ran = Ran(problems=[_left_out(error) for error in bad])
-    wanted = [unit for unit in units if unit.name not in own.mute]
     if not wanted:
         return ran
     own.temp_dir.mkdir(parents=True, exist_ok=True)
     file = own.temp_dir.absolute() / FILE
-    write(reader, file)
+    read = sorted(set().union(*(tables.named_in(unit.sql) for unit in wanted)))
+    write(reader, file, read)
     questions = Questions.of(reader, own.temp_dir / "questions", threads=own.threads)
-    questions.prepare, questions.tables = prepared(file), tuple(tables.known())
+    questions.prepare, questions.tables = prepared(file, read), tuple(tables.known())
     try:
         asyncio.run(_run(reader, wanted, questions, ran))
     finally:
@@ -68,22 +76,22 @@ def run(reader: Reader, own: Own) -> Ran:
     return ran
 
 
-def write(reader: Reader, file: Path) -> None:
-    """Write the analysis tables into a database file, and close it."""
+def write(reader: Reader, file: Path, names: Sequence[str]) -> None:
+    """Write analysis tables into a database file, and close it."""
     execute = reader.connection.execute
     file.unlink(missing_ok=True)
     execute(f"ATTACH {quoted(str(file))} AS shared (RECOVERY_MODE 'no_wal_writes')")
     try:
-        for name in tables.known():
+        for name in names:
             execute(f"CREATE TABLE shared.main.{name} AS FROM {name}")
         execute("CHECKPOINT shared")
     finally:
         execute("DETACH shared")
 
 
-def prepared(file: Path) -> tuple[str, ...]:
+def prepared(file: Path, names: Sequence[str]) -> tuple[str, ...]:
     """Return what a process runs before it is locked: the tables of the file, and the macros."""
-    views = (f"CREATE VIEW {name} AS FROM analysis.main.{name}" for name in tables.known())
+    views = (f"CREATE VIEW {name} AS FROM analysis.main.{name}" for name in names)
     return (f"ATTACH {quoted(str(file))} AS analysis (READ_ONLY)", *views, *tables.macros())
 
 

@@ -136,6 +136,11 @@ def built_in() -> tuple[Unit, ...]:
     return tuple(sorted(units, key=lambda unit: unit.stage))
 
 
+def is_own(unit: Unit) -> bool:
+    """Say whether a detector is a user's, none of halo's."""
+    return all(unit.name != one.name for one in built_in())
+
+
 def load(paths: Iterable[Path]) -> tuple[list[Unit], list[RuleError]]:
     """Read users' detectors: files, and the .sql files of folders. Return also what cannot be used."""
     found: list[Unit] = []

@@ -92,12 +92,17 @@ _OF_PYTHON = (
 )  # fmt: skip
 
 
+def named_in(statement: str) -> set[str]:
+    """Return the analysis tables that a statement names, in whatever case."""
+    return set(_NAME.findall(statement.lower())) & known().keys()
+
+
 def read_by(statements: Iterable[str]) -> set[str]:
     """Return the analysis tables that statements read, and those that these are made of."""
     found: set[str] = set()
     waiting = list(statements)
     while waiting:
-        named = set(_NAME.findall(waiting.pop())) & known().keys() - found
+        named = named_in(waiting.pop()) - found
         found |= named
         waiting += [known()[name].sql for name in named]
         waiting += [" ".join(reads) for made, reads in _MADE_FOR.values() if not named.isdisjoint(made)]

@@ -44,10 +44,11 @@ def prepare(reader: Reader, only: Sequence[Unit] | None = None, earlier: Baselin
     """Make all that detectors read, or what `only` some of them do, and the empty table of their hits.
 
     Of `only` some, the tables of those are left out that have nothing to name, whose names are returned: what they are
-    driven by is made first.
+    driven by is made first. A rule of a user may read any column.
     """
     every = [unit.sql for unit in (rules.built_in() if only is None else only)]
-    overview.prepare(reader, lean=only is not None and "measures" not in tables.read_by(every))
+    lean = only is not None and "measures" not in tables.read_by(every) and not any(map(rules.is_own, only))
+    overview.prepare(reader, lean=lean)
     reader.connection.execute(HITS)
     if only is None:
         tables.prepare(reader, [*every, *tables.known()])
@@ -62,11 +63,10 @@ def prepare(reader: Reader, only: Sequence[Unit] | None = None, earlier: Baselin
 
 def _fill(units: Sequence[Unit], reader: Reader, folder: Path) -> list[str]:
     """Put the hits of detectors into `_hits`, halo's own run here, a user's as SQL of strangers; return what failed."""
-    ours = {unit.name for unit in rules.built_in()}
     for unit in units:
-        if unit.name in ours:
+        if not rules.is_own(unit):
             insert(reader, unit)
-    strangers = sorted({Path(unit.path) for unit in units if unit.name not in ours})
+    strangers = sorted({Path(unit.path) for unit in units if rules.is_own(unit)})
     return own.run(reader, own.Own(strangers, temp_dir=folder)).problems if strangers else []
 
 
