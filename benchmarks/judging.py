@@ -5,10 +5,10 @@
 
 GOLD has a JSON line for each label (`trace_id`, `span_id`, `category`; nulls for a clean trace), or is a manifest of
 planted failures. The scripted model shows what the engine loses: it refutes what detectors found, sends the gold as
-labels (judge) or as span lists (direct, map, loop), each with a quote of the span's own text, and its findings should
-be the gold again. Printed are pairs of span and category (precision, recall, F1, over all traces), location and joint
-accuracy (recall, mean over traces), calls, tokens and seconds, for the detectors alone, the labels as sent, and the
-published report.
+labels (judge), notes (map) or span lists (direct, loop), each with a quote of the span's own text, and its findings
+should be the gold again. Printed are pairs of span and category (precision, recall, F1, over all traces), location and
+joint accuracy (recall, mean over traces), calls, tokens and seconds, for the detectors alone, the labels as sent, and
+the published report.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ class GoldModel:
             return Say(json.dumps({"stands": True, "why": "it is gold"}))
         if "judged" in text and "[note id" in text:
             return Say(json.dumps(self.grouped(text)))
-        if "List what goes wrong in each" in text:
-            return Say(json.dumps({"notes": []}))
+        if "the notes of all readers" in request.texts[0]:
+            return Say(json.dumps({"notes": self.notes(text)}))
         if (page := re.search(r"^trace (\S+)", text, re.MULTILINE)) and "These are" not in text:
             return Say(json.dumps(self.labels(page[1], text)))
         return Say(json.dumps(self.answer(text)))
@@ -138,6 +138,21 @@ class GoldModel:
                 said = "" if field == "name" else quote
                 found.append({"step": step, "categories": categories[first : first + 4], "what": "gold", "quote": said})
         return {"outcome": "wrong" if found else "ok", "labels": found}
+
+    def notes(self, text: str) -> list[dict[str, Any]]:
+        """Note the spans of the traces that are shown, as a reader of several does."""
+        found = []
+        for trace in re.findall(r"^trace (\S+)", text, re.MULTILINE):
+            for span in dict.fromkeys(span for span, _ in sorted(self.gold.get(trace, ()))):
+                categories = sorted(category for one, category in self.gold[trace] if one == span)
+                field, quote = self.quotes[trace, span]
+                said = "" if field == "name" else quote
+                found += [
+                    {"trace_id": trace, "span_id": span, "categories": categories[first : first + 4], "what": "gold",
+                     "quote": said}
+                    for first in range(0, len(categories), 4)
+                ]  # fmt: skip
+        return found
 
     def grouped(self, text: str) -> dict[str, Any]:
         """Group notes by category."""

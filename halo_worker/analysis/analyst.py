@@ -14,8 +14,10 @@ from halo_worker.analysis import hypotheses as guesses
 from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
 from halo_worker.analysis.draft import Draft, DraftFinding
+from halo_worker.analysis.judging.grouping import unreported
 from halo_worker.analysis.judging.judge import Judge
-from halo_worker.analysis.judging.route import judged, unreported
+from halo_worker.analysis.judging.mapped import mapped
+from halo_worker.analysis.judging.route import judged
 from halo_worker.analysis.judging.tool import judge_tool
 from halo_worker.analysis.labels import COLUMNS as LABELS
 from halo_worker.analysis.questions import Questions
@@ -138,27 +140,30 @@ async def _worked(
         needs_answer=work.prompt is not None and not work.messages,
     )  # fmt: skip
     judge = Judge(desk, verifier, session.batch, work.analysis.context or "", expected)
-    route, reason = routes.chosen(_route(work, repository), size, max_tokens=work.budget.max_tokens)
+    most = work.budget.max_tokens
+    route, reason = routes.chosen(_route(work, repository), size, max_tokens=most)
     stopped: Stop | None = None
     worked: routes.Worked | None = None
     if route != "loop":
         asked: dict[str, Any] = {
             "task": prompts.task(work.prompt, work.analysis.context), "size": size,
             "rules": prompts.rules(
-                schema, guesses.listed(hypotheses, once=True), earlier=told, quoting=route != "judge"
+                schema, guesses.listed(hypotheses, once=True), earlier=told, quoting=route == "direct"
             ),
         }  # fmt: skip
         if route == "judge":
-            worked = await judged(session, desk, verifier, judge=judge, max_tokens=work.budget.max_tokens, **asked)
+            worked = await judged(session, desk, verifier, judge=judge, max_tokens=most, **asked)
+        elif route == "map":
+            worked = await mapped(session, desk, verifier, expected=expected, max_tokens=most, **asked)
         else:
-            worked = await (routes.direct if route == "direct" else routes.mapped)(session, desk, verifier, **asked)
+            worked = await routes.direct(session, desk, verifier, **asked)
         if worked.verified is None and TOO_LONG in worked.error and session.ledger.stopped is None:
             reason = f"the model's context is too small for the {route} route"
             route, worked = "loop", None
     if worked is None:
         first = await first_message.written(work, found, hypotheses, overview, told)
         verified, outcome, said = await _loop(work, session, desk, judge, first, schema, repository)
-        more = unreported(judge, outcome.arguments)
+        more = unreported(desk.notes.notes, expected, outcome.arguments)
         established = (await verifier.verify({"answer": "", "findings": more})).findings if more else []
         draft = _merged(found, hypotheses, verified, work, said)
         draft.findings = [*established, *draft.findings]
@@ -202,13 +207,7 @@ def _route(work: Work, repository: Sequence[Tool]) -> str:
 
 
 async def _loop(
-    work: Work,
-    session: Session,
-    desk: Desk,
-    judge: Judge,
-    first: str,
-    schema: str,
-    repository: Sequence[Tool],
+    work: Work, session: Session, desk: Desk, judge: Judge, first: str, schema: str, repository: Sequence[Tool]
 ) -> tuple[VerifiedAnswer | None, Outcome, str | None]:
     verifier = judge.verifier
     root, child = prompts.system(

@@ -54,28 +54,6 @@ FINAL_ANSWER: dict[str, Any] = {
     "required": ["answer"],
 }
 
-NOTES: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "notes": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "what": {"type": "string"},
-                    "category": {"type": "string"},
-                    "trace_id": {"type": "string"},
-                    "span_id": {"type": "string"},
-                    "field": {"type": "string"},
-                    "quote": {"type": "string"},
-                },
-                "required": ["what", "trace_id", "span_id", "field", "quote"],
-            },
-        }
-    },
-    "required": ["notes"],
-}
-
 
 @dataclass(slots=True)
 class Claimed:

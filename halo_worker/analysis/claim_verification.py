@@ -17,7 +17,7 @@ from halo_worker.analysis.answer_text import VerifiedAnswer as VerifiedAnswer
 from halo_worker.analysis.draft import DraftFinding, Occurrence
 from halo_worker.analysis.expectations import Expectation
 from halo_worker.analysis.hypotheses import Hypotheses, mode_of, same_failure
-from halo_worker.analysis.json_quotes import unescaped
+from halo_worker.analysis.json_quotes import meant
 from halo_worker.analysis.recurring import Earlier
 from halo_worker.analysis.tools import Desk
 from halo_worker.analysis.verdicts import Verdict
@@ -81,20 +81,14 @@ class ClaimVerifier:
         async with self._lock:
             await asyncio.to_thread(self._spans.fetch, wanted)
 
-    async def found_quotes(self, quotes: list[Evidence]) -> list[Evidence]:
-        """Return the quotes that are found in their spans, each as it is found."""
-        async with self._lock:
-            await asyncio.to_thread(self._spans.fetch, {(quote.trace_id, quote.span_id) for quote in quotes})
-        return [found for quote in quotes if isinstance(found := self._quote(quote), Evidence)]
-
     async def located(self, quotes: Sequence[tuple[str, str, str]]) -> list[Evidence | str]:
         """Return where in its span each (trace, span, quote) is found, or why it is not."""
         async with self._lock:
             await asyncio.to_thread(self._spans.fetch, {(trace, span) for trace, span, _ in quotes})
         found: list[Evidence | str] = []
         for trace, span, quote in quotes:
-            shown = quote[: answers.MAX_QUOTE_CHARACTERS]
-            located = self._spans.locate(trace, span, shown) or self._spans.locate(trace, span, unescaped(shown))
+            texts = meant(quote[: answers.MAX_QUOTE_CHARACTERS])
+            located = next(filter(None, (self._spans.locate(trace, span, text) for text in texts)), None)
             found.append(
                 located or ("the quote is not in the span" if quote else "it has no quote, and the span has text")
             )
@@ -111,7 +105,7 @@ class ClaimVerifier:
             return quote
         if len(quote.quote) < CORRECTED_CHARACTERS:
             return problem
-        for text in (quote.quote, unescaped(quote.quote)):
+        for text in meant(quote.quote):
             corrected = quote.model_copy(update={"quote": text})
             if text.strip() and evidence.problem_of(self._spans, corrected) is None:
                 return corrected

@@ -146,6 +146,16 @@ def measured(
     return asyncio.run(_measured(reader, wanted, temp_dir, threads)) if wanted else ([], [])
 
 
+def _unseen(reader: Reader, one: Expectation) -> list[str]:
+    """Say what a rule that names nothing reads and no span of the window has: that says nothing of the agents."""
+    columns = [row["column_name"] for row in reader.query("SELECT column_name FROM (DESCRIBE spans)")]
+    read = [name for name in columns if re.search(rf"\b{name}\b", one.agents_sql)]
+    counts = ", ".join(f"count({name}) AS {name}" for name in read)
+    [found] = reader.query(f"SELECT count(*) AS _spans, {counts} FROM spans") if read else [{"_spans": 0}]
+    empty = [name for name in read if not found[name]] if found["_spans"] else []
+    return [f"expectation {one.id} was not measured: no span of this capture has {', '.join(empty)}"] if empty else []
+
+
 async def _measured(
     reader: Reader, expectations: Sequence[Expectation], temp_dir: Path, threads: int
 ) -> tuple[list[DraftFinding], list[str]]:
@@ -156,7 +166,9 @@ async def _measured(
             named = await of_rule(Desk(questions), one.agents_sql, 0)
             if isinstance(named, str):
                 notes.append(f"expectation {one.id} was not measured: {named}")
-            elif named.occurrences:
+            elif not named.occurrences:
+                notes += _unseen(reader, one)
+            else:
                 findings.append(
                     DraftFinding(
                         title=one.title, description=f"The operator expects: {one.text}.", category=CATEGORY,

@@ -8,6 +8,8 @@ import re
 SPACE, BLANK = r"\s*", r"\s+"  # between tokens of JSON, and between words
 SHORTEST = 8  # characters; a shorter quote may be found anywhere by chance
 _CALL = re.compile(r"(?:calls )?[\w.-]+\((?=[{\[])(.*?)\)?", re.DOTALL)  # as a step shows one: its arguments
+# What stands before a text in a step (`tools.steps`), which readers copy with it.
+_LABEL = re.compile(r"(?:\|\s*)?(?:says|returns|asked|given|user|tool|error|→)\s+(?=\S)")
 _TOKENS = re.compile(r'\s+|\\*["/]|\\+n|\\+|.')
 
 
@@ -18,6 +20,12 @@ def unescaped(text: str) -> str:
     except ValueError:
         return text
     return value if isinstance(value, str) else text
+
+
+def meant(quote: str) -> list[str]:
+    """Return the texts that a quote may stand for: itself, without JSON's escapes, without the label of a step."""
+    bare = _LABEL.sub("", quote, count=1) if _LABEL.match(quote) else quote
+    return list(dict.fromkeys((quote, unescaped(quote), bare, unescaped(bare))))
 
 
 def recorded(quote: str, text: str) -> str | None:

@@ -38,6 +38,27 @@ JUDGED: dict[str, Any] = {
     },
     "required": ["outcome", "labels"],
 }
+NOTED: dict[str, Any] = {  # of several traces at once, which name their spans by id
+    "type": "object",
+    "properties": {
+        "notes": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "trace_id": {"type": "string"},
+                    "span_id": {"type": "string"},
+                    "categories": {"type": "array", "items": {"type": "string"}},
+                    "what": {"type": "string"},
+                    "quote": {"type": ["string", "null"]},
+                    "expectation": {"type": ["string", "null"]},
+                },
+                "required": ["trace_id", "span_id", "categories", "what", "quote"],
+            },
+        }
+    },
+    "required": ["notes"],
+}
 SECOND_LOOK: dict[str, Any] = {
     "type": "object",
     "properties": {"stands": {"type": "boolean"}, "why": {"type": "string"}},
@@ -112,13 +133,35 @@ def read(value: Any, trace_id: str, spans: Mapping[str, str]) -> tuple[str, list
         if not isinstance(item, dict):
             continue
         step = str(item.get("step") or "").strip().upper().split(" ")[0]
-        named = [category_of(one) for one in item.get("categories") or []]
-        categories = tuple(dict.fromkeys(one for one in named if one is not None))[:MAX_CATEGORIES]
+        categories = _categories(item)
         if step not in spans or not categories:
             what = f"there is no step {step[:20]}" if step not in spans else "it names no category"
             problems.append(f"label on trace {trace_id}: {what}")
             continue
-        words = visible(one_line(str(item.get("what") or categories[0]), MAX_WHAT))
-        said.append(Said(trace_id, spans[step], step, categories, words, str(item.get("quote") or ""),
-                         str(item.get("expectation") or "").strip()))  # fmt: skip
+        said.append(_said(item, trace_id, spans[step], step, categories))
     return outcome if outcome in OUTCOMES else "unsure", said, problems
+
+
+def noted(items: Any) -> tuple[list[Said], list[str]]:
+    """Read the notes (NOTED) of a reader of several traces: (labels, problems)."""
+    said, problems = [], []
+    for item in items if isinstance(items, list) else []:
+        named = item if isinstance(item, dict) else {}
+        trace, span = (str(named.get(name) or "") for name in ("trace_id", "span_id"))
+        if trace and span and (categories := _categories(named)):
+            said.append(_said(named, trace, span, "", categories))
+        else:
+            problems.append(f"note on trace {trace[:40] or '?'}: it names no {'category' if span else 'span'}")
+    return said, problems
+
+
+def _categories(item: Mapping[str, Any]) -> tuple[str, ...]:
+    named = item.get("categories") or [item.get("category")]
+    known = [category_of(one) for one in (named if isinstance(named, list) else [named])]
+    return tuple(dict.fromkeys(one for one in known if one is not None))[:MAX_CATEGORIES]
+
+
+def _said(item: Mapping[str, Any], trace_id: str, span_id: str, step: str, categories: tuple[str, ...]) -> Said:
+    words = visible(one_line(str(item.get("what") or categories[0]), MAX_WHAT))
+    expectation = str(item.get("expectation") or "").strip()
+    return Said(trace_id, span_id, step, categories, words, str(item.get("quote") or ""), expectation)

@@ -127,25 +127,6 @@ EARLIER = (
     "its id as `issue`: {data}\n"
 )
 
-MAP = """{untrusted}
-
-{data}
-
-These are {number} of {traces} traces of a window. {steps} {task} List what goes wrong in each of them, most important first, \
-at most {most} items; nothing where nothing does. Quote verbatim: field is {fields}; quote is a substring of that field, \
-copied exactly, without a cut mark."""
-
-MAP_TASK = "They are of LLM agents."
-
-REDUCE = """{untrusted}
-
-Readers went through the traces of a window ({read} of {traces} traces) and noted what goes wrong, as JSON lines:
-{data}
-
-{task} Group the notes into failure modes and report each as one finding; leave out what is noise. Use quotes from the \
-notes exactly as they stand, with their ids.
-{rules}"""
-
 GROUP = """{untrusted}
 
 Readers judged {read} of the {traces} traces of a window, step by step. Their labels, checked, as JSON lines [note id, \

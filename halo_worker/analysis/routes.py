@@ -12,15 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-import orjson
-
 from halo_worker.analysis import prompts
-from halo_worker.analysis.answer import FINAL_ANSWER, NOTES
+from halo_worker.analysis.answer import FINAL_ANSWER
 from halo_worker.analysis.claim_verification import ClaimVerifier, VerifiedAnswer
 from halo_worker.analysis.tools import Desk
-from halo_worker.analysis.tools.fit import size, take
+from halo_worker.analysis.tools.fit import take
 from halo_worker.analysis.tools.steps import pages
-from halo_worker.report.model import Evidence
 from halo_worker.rlm.agent.session import Session
 from halo_worker.rlm.messages import Message
 
@@ -34,11 +31,7 @@ MAP_TRACES = 400
 MAP_SPANS = 12_000
 MAP_SHARE = 0.5  # of the run's tokens, that a map may take
 DIRECT_BYTES = 600_000  # of all traces in the one prompt, where the route was asked for whatever the size
-MAP_BYTES = 1_600_000  # of all traces in the prompts of a map
 TRACE_BYTES = 40_000  # of one trace in a prompt
-GROUP_BYTES = 24_000  # of traces in one prompt of a map
-NOTES_A_TRACE = 5
-REDUCE_BYTES = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +82,21 @@ def chosen(asked: str, size: Size, *, max_tokens: int | None) -> tuple[Route, st
         return "loop", f"{about}: more than a map reads ({MAP_SPANS} spans)"
     if size.tokens <= DIRECT_TOKENS and size.spans <= DIRECT_SPANS:
         return "direct", f"{about}: fits one call ({DIRECT_TOKENS} tokens)"
-    affordable = MAP_TOKENS if max_tokens is None else min(MAP_TOKENS, int(max_tokens * MAP_SHARE))
+    affordable = min(MAP_TOKENS, map_tokens(max_tokens))
     if size.tokens <= affordable and size.traces <= MAP_TRACES:
         return "judge", f"{about}: judged trace by trace (up to {MAP_TRACES} traces, {affordable} tokens)"
     return "loop", f"{about}: more than a map reads ({MAP_TRACES} traces, {affordable} tokens)"
 
 
-async def _texts(desk: Desk, limit: int, trace_bytes: int, most_bytes: int) -> list[str]:
+def map_tokens(max_tokens: int | None) -> int:
+    """Return how many tokens of traces a map may read: its share of the run's, where they are limited."""
+    return MAP_TOKENS if max_tokens is None else int(max_tokens * MAP_SHARE)
+
+
+async def texts_of(desk: Desk, trace_bytes: int, most_bytes: int) -> list[str]:
     """Return traces as numbered steps with span ids, those with errors first."""
     found = await desk.questions.rows(
-        f"SELECT trace_id FROM traces ORDER BY error_count > 0 DESC, hash(trace_id), trace_id LIMIT {limit}"
+        f"SELECT trace_id FROM traces ORDER BY error_count > 0 DESC, hash(trace_id), trace_id LIMIT {MAP_TRACES}"
     )
     ids = [row["trace_id"] for row in found.rows]
     shown = await asyncio.gather(*(pages(desk, one, trace_bytes, ids=True) for one in ids))
@@ -110,7 +108,7 @@ async def _texts(desk: Desk, limit: int, trace_bytes: int, most_bytes: int) -> l
 async def direct(session: Session, desk: Desk, verifier: ClaimVerifier, *, task: str, rules: str, size: Size) -> Worked:
     """Show everything in one call."""
     worked = Worked()
-    texts = await _texts(desk, MAP_TRACES, TRACE_BYTES, DIRECT_BYTES)
+    texts = await texts_of(desk, TRACE_BYTES, DIRECT_BYTES)
     if size.traces > len(texts):
         worked.sampled = True
         worked.not_examined.append(f"{size.traces - len(texts)} of {size.traces} traces were not shown to the model")
@@ -124,80 +122,6 @@ async def direct(session: Session, desk: Desk, verifier: ClaimVerifier, *, task:
     )
     await final(session, verifier, prompt, worked)
     return worked
-
-
-async def mapped(session: Session, desk: Desk, verifier: ClaimVerifier, *, task: str, rules: str, size: Size) -> Worked:
-    """Read the traces in groups, many at once, and put together what was noted."""
-    worked = Worked()
-    texts = await _texts(desk, MAP_TRACES, GROUP_BYTES, MAP_BYTES)
-    groups = _grouped(texts)
-    asked = [
-        prompts.MAP.format(
-            untrusted=prompts.UNTRUSTED, data=prompts.marked("\n".join(group)), number=len(group), traces=size.traces,
-            task=task, steps=prompts.STEPS, most=NOTES_A_TRACE * len(group), fields=prompts.FIELDS,
-        )
-        for group in groups
-    ]  # fmt: skip
-    results = await session.batch(asked, schema=NOTES)
-    notes: list[dict[str, str]] = []
-    unread, why = 0, ""
-    for group, result in zip(groups, results, strict=True):
-        if result.error is not None:
-            unread += len(group)
-            why = result.error.get("message", result.error.get("type", ""))[:300]
-        else:
-            notes += [item for item in result.value.get("notes", []) if isinstance(item, dict)]
-    read = len(texts) - unread
-    if size.traces > len(texts):
-        worked.sampled = True
-        worked.not_examined.append(
-            f"{size.traces - len(texts)} of {size.traces} traces were not read by the model; "
-            "those with errors came first"
-        )
-    if unread:
-        worked.not_examined.append(f"{unread} of {size.traces} traces were not read by the model: {why}")
-    if not read:
-        worked.error = why
-        return worked
-    kept, rejected = await _verified(verifier, notes)
-    lines = take(kept, REDUCE_BYTES)
-    if len(lines) < len(kept):
-        worked.not_examined.append(f"{len(kept) - len(lines)} of {len(kept)} notes did not fit the synthesis")
-    prompt = prompts.REDUCE.format(
-        untrusted=prompts.UNTRUSTED, read=read, traces=size.traces, task=task, rules=rules,
-        data=prompts.marked("\n".join(orjson.dumps(line).decode() for line in lines)),
-    )  # fmt: skip
-    await final(session, verifier, prompt, worked)
-    if worked.verified is not None:
-        worked.verified.citations += rejected
-        if rejected:
-            worked.verified.reasons.append(f"notes of readers: {rejected} quotes are not in the spans they cite")
-    return worked
-
-
-def _grouped(texts: list[str]) -> list[list[str]]:
-    groups: list[list[str]] = []
-    used = 0
-    for text in texts:
-        if not groups or used + size(text) > GROUP_BYTES:
-            groups.append([])
-            used = 0
-        groups[-1].append(text)
-        used += size(text)
-    return groups
-
-
-async def _verified(verifier: ClaimVerifier, notes: list[dict[str, str]]) -> tuple[list[dict[str, str]], int]:
-    """Keep the notes whose quotes are found; one that was made up does not reach the synthesis."""
-    names = ("trace_id", "span_id", "field", "quote")
-    quotes = [Evidence(**{name: str(note.get(name) or "") for name in names}) for note in notes]
-    standing = {(one.trace_id, one.span_id): one for one in await verifier.found_quotes(quotes)}
-    kept = []
-    for note, quote in zip(notes, quotes, strict=True):
-        found = await verifier.found_quotes([quote]) if (quote.trace_id, quote.span_id) in standing else []
-        if found:
-            kept.append({**{name: str(value)[:600] for name, value in note.items()}, **found[0].model_dump()})
-    return kept, len(notes) - len(kept)
 
 
 async def final(

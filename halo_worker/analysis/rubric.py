@@ -40,6 +40,13 @@ NO_FAILURE = (
     "something is missing. Where an answer says truly that something could not be done, that is what failed."
 )
 
+MARKS = (
+    "each at the step that decides it: mark the model call that decides, not the tool span that fails; a repeated "
+    "error at its first occurrence. Several categories on one step are usual (1 to 4). quote: a few words of that "
+    "step's own text, verbatim, without a cut mark; leave it empty only where the step has no text. what: one sentence "
+    "for an engineer. expectation: the id of the operator's expectation that it breaks, where it breaks one."
+)
+
 JUDGE = """You judge traces of LLM agents: did the agent do what it was asked, as it was told to?
 
 {untrusted}
@@ -48,14 +55,23 @@ A trace is shown as numbered steps in order of time: `S7 llm … | says … | ca
 prompts and tool lists stand once (P1, P2 …); of a call's messages those that are new. `…[cut: n]…` marks left-out text.
 
 outcome: ok, wrong (the user did not get what was asked for, or got it against the instructions) or unsure. \
-labels: what went wrong, each at the step that decides it: mark the model call that decides, not the tool span that \
-fails; a repeated error at its first occurrence. Several categories on one step are usual (1 to 4). quote: a few words \
-of that step's own text, verbatim, without a cut mark; leave it empty only where the step has no text. what: one \
-sentence for an engineer. expectation: the id of the operator's expectation that it breaks, where it breaks one.
+labels: what went wrong, {marks}
 Categories:
 {categories}
 {no_failure}
 {rubric}"""
+
+READ = """You read traces of LLM agents: did the agents do what they were asked, as they were told to?
+
+{untrusted}
+
+{steps}
+{task}
+Note what you see; the notes of all readers are put together later. notes: what goes wrong in each trace, nothing \
+where nothing does, {marks} trace_id and span_id: of the step, as they stand there.
+Categories:
+{categories}
+{no_failure}"""
 
 COUNTER = """{untrusted}
 

@@ -198,3 +198,26 @@ def test_a_repository_whose_history_is_not_read_is_said(
     (tmp_path / ".git").write_text("gitdir: /nowhere\n")
     [(state, words)] = of(said(tmp_path / "data"), "repository")
     assert (state, "history is not read" in words) == ("note", True)
+
+
+def test_which_expectations_cannot_be_measured_on_this_capture_is_said(
+    tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "EXPECTATIONS.md"
+    rules = {"E2": "name = 'no such'", "E3": "output_text = 'x'", "E4": "nope = 1", "E5": "status_code = 'ERROR'"}
+    lines = [f"- {name}: a rule\n  ```sql\n  SELECT trace_id, span_id FROM spans WHERE {sql}\n  ```"
+             for name, sql in rules.items()]  # fmt: skip
+    file.write_text("\n".join(("- E1: be kind", *lines)))
+    monkeypatch.setenv("HALO_ANALYSIS_EXPECTATIONS", str(file))
+    rows = [{"trace_id": f"{n:032x}", "span_id": f"{n:016x}", "name": "x", "start_time": "2026-11-18T10:00:00Z",
+             "end_time": "2026-11-18T10:00:01Z", "status": {"code": "STATUS_CODE_ERROR"}} for n in (1, 2)]  # fmt: skip
+    spans = tmp_path / "spans.jsonl"
+    spans.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(SystemExit):
+        main(["import", "--data-dir", str(tmp_path / "data"), str(spans)])
+    found = of(said(tmp_path / "data"), "expectations")
+    assert ("note", "E1: in words alone, which only a model can judge") in found
+    problems = " ".join(words for state, words in found if state == "problem")
+    assert "expectation E3 was not measured: no span of this capture has output_text" in problems
+    assert "expectation E4 was not measured: " in problems
+    assert ("ok", "2 measured by SQL, 1 broken in the last 24 hours") in found

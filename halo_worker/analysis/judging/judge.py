@@ -74,8 +74,8 @@ class Judge:
     def _system(self, extra: str) -> str:
         rules = "\n".join(filter(None, (self.rules, extra)))
         return rubric.JUDGE.format(
-            untrusted=prompts.UNTRUSTED, categories=rubric.categories(), no_failure=rubric.NO_FAILURE,
-            rubric=f"What the operator asks for:\n{rules}" if rules else "",
+            untrusted=prompts.UNTRUSTED, marks=rubric.MARKS, categories=rubric.categories(),
+            no_failure=rubric.NO_FAILURE, rubric=f"What the operator asks for:\n{rules}" if rules else "",
         )  # fmt: skip
 
     async def _verified(self, said: Sequence[tuple[Said, Page]]) -> list[tuple[Note, Page]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from halo_worker.analysis.tools.fit import CUT, NOTE_BYTES, ROWS_BYTES, cut_values, for_model, size, take
@@ -9,6 +11,8 @@ from halo_worker.analysis.tools.shared import Desk, tool
 from halo_worker.rlm.tool import MODEL_BYTES, Tool, ToolError
 
 WHOLE = 10**9
+# Columns that hold what somebody said, also as `left(output_text, 500)`.
+_TEXT = re.compile(r"\b(input|output)_(text|messages)\b|\battributes\b|\bevents\b")
 CELL_CHARACTERS = (2000, 500, 160)  # the first under which a good part of the rows fits
 
 
@@ -59,6 +63,21 @@ async def query_sql(desk: Desk, sql: str, max_bytes: int, *, whole: bool = False
         result["columns_left_out"] = len(found.columns) - len(columns)
     if len(shown) < total:
         result["left_out"] = f"{total - len(shown)} rows: group, filter, or page with LIMIT and OFFSET"
+    await _remember_read(desk, columns, shown, max_bytes)
     desk.saw(shown)
     desk.saw(total)
     return result
+
+
+async def _remember_read(desk: Desk, columns: Sequence[str], rows: Sequence[Sequence[Any]], max_bytes: int) -> None:
+    """Remember the traces whose texts rows hold, as far as the rows name them."""
+    texts = [place for place, name in enumerate(columns) if _TEXT.search(name)]
+    if "trace_id" not in columns or not texts:
+        return
+    of = columns.index("trace_id")
+    named = {str(row[of]) for row in rows if any(isinstance(row[at], str) for at in texts)}
+    # What stands in that column is what the statement says.
+    known = await desk.questions.rows(
+        "SELECT trace_id FROM traces WHERE list_contains(?, trace_id)", [sorted(named)], max_rows=len(rows)
+    )
+    desk.show((row["trace_id"] for row in known.rows), max_bytes)

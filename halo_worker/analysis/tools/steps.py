@@ -27,7 +27,7 @@ REPEATED, BEGINNING = 150, 60  # characters from which they are, and that stay
 WRAPPED = 40  # characters around the arguments of a call in what its tool was given
 ENDED_EARLY = ("length", "content_filter", "error")  # finish reasons that a step names
 
-ORDER = "start_time, end_time DESC, span_id"  # of the steps
+ORDER = "start_time, end_time DESC, parent_span_id IS NOT NULL, span_id"  # of the steps: a root before what it holds
 _TEXTS = ("input_text", "output_text", "error_message", "status_message")
 _PARTS = ", ".join(
     f"left({name}, {{chars}}) AS {name}, right({name}, {{chars}}) AS {name}_end, length({name}) AS {name}_length"

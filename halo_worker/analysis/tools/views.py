@@ -57,7 +57,7 @@ def view_tools(desk: Desk) -> list[Tool]:
         tool(
             "view_trace",
             "A trace as numbered steps in order of time, `S7 SPAN_ID llm … | says …`: says, returns and → are the span's "
-            "output_text, asked and given its input_text; long texts shortened. A large one comes in pages (steps).",
+            "output_text, asked and given its input_text; long texts shortened. A large one comes in pages (steps). In code: {steps: this text, spans: [{…}]}.",
             {**trace_id, "steps": {"type": "string", "description": "such as 41..90"}},
             trace,
             required=["trace_id"],

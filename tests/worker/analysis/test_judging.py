@@ -62,7 +62,7 @@ def reader(request: Request, *, stands: bool = True, grouped: bool = True) -> Sa
     if trace_id(40) in text:
         promise = ("Instruction Non-compliance", "Goal Deviation")
         labels = [
-            label("S4", "promises a day", "Tomorrow, I promise.", *promise),
+            label("S4", "promises a day", "says Tomorrow, I promise.", *promise),  # copied with what stands before it
             label("S1", "made up", "nobody said this", "Goal Deviation"),
             label("S99", "no such step", "x", "Goal Deviation"),
         ]
@@ -194,7 +194,7 @@ def test_a_broken_expectation_is_a_finding_of_its_own_with_and_without_a_model(h
     assert "Breaks expectation E2: keep to the limit" in [one["title"] for one in alone["findings"]]
 
 
-@pytest.mark.parametrize("route", ["loop", "direct"])
+@pytest.mark.parametrize("route", ["loop", "direct", "map"])
 def test_a_broken_expectation_is_its_own_finding_on_every_route(halo_run: Run, tmp_path: Path, route: str) -> None:
     """In the operator's words, numbers included, and one issue whoever found it; what a label says is not lost."""
     file = tmp_path / "EXPECTATIONS.md"
@@ -209,6 +209,11 @@ def test_a_broken_expectation_is_its_own_finding_on_every_route(halo_run: Run, t
             titled = {"title": "Breaks expectation E1: it promises", "description": "A promise.", "category": "?"}
             promise = {"trace_id": trace_id(40), "span_id": span_id(40, 3), "field": "output_text", "quote": "Tomorrow"}
             return Say(json.dumps({"answer": "", "findings": [limit, {**titled, "evidence": [promise]}]}))
+        if route == "map":
+            note = {"trace_id": trace_id(40), "span_id": span_id(40, 3), "categories": ["Goal Deviation"],
+                    "what": "promises a day", "quote": "Tomorrow", "expectation": "E1"}  # fmt: skip
+            reading = "the notes of all readers" in request.texts[0]
+            return Say(json.dumps({"notes": [note]} if reading else {"answer": "", "findings": [limit]}))
         if request.tools:
             return script.pop(0)
         said = '"what": "promises a day"'
@@ -241,7 +246,7 @@ def test_a_file_of_expectations_that_says_nothing_is_refused(tmp_path: Path, tex
         expectations.read(tmp_path / "none.md")
 
 
-@pytest.mark.parametrize("route", ["judge", "loop"])
+@pytest.mark.parametrize("route", ["judge", "loop", "direct", "map"])
 def test_labels_in_equal_labels_out(halo_run: Run, tmp_path: Path, route: str) -> None:
     """The engine adds no loss: several categories on a span, spans of one trace, none that detectors found beside."""
     gold: judging.Pairs = {

@@ -67,18 +67,20 @@ class RandomAnalyst:
         if self.dice.random() < 0.02:
             raise ModelRefused("no", code="content_filter")
         if schema is not None:
-            said = self.said(set(schema["properties"]))
+            said = self.said(set(schema["properties"]), messages[-1].content or "")
             garbled = not self.honest and self.dice.random() < 0.5
             return Reply("no JSON at all" if garbled else json.dumps(said), usage=usage)
         calls = [self.call(number) for number in range(self.dice.choice([0, 1, 1, 1, 2]))] if tools else []
         return Reply("" if calls else self.dice.choice([ORDER, f"it fails in 4711 traces, see {'e' * 32}"]),
                      tuple(calls), usage, "tool_calls" if calls else "stop")  # fmt: skip
 
-    def said(self, asked: set[str]) -> Any:
+    def said(self, asked: set[str], text: str) -> Any:
         """Answer in the form that is asked for: a reader's notes or labels, a second look, or an answer."""
         dice = self.dice
         if "notes" in asked:
-            return {"notes": [self.quote() | {"what": "x"}]}
+            categories = dice.choice([["Goal Deviation"], ["nonsense"], "Data Leak", None])
+            true = [QUOTE | {"what": "x", "categories": ["Goal Deviation"]}] if self.honest else []
+            return {"notes": [*true, self.quote() | {"what": "x", "categories": categories}]}
         if "stands" in asked:
             return {"stands": dice.random() < 0.5, "why": "x"}
         if "labels" not in asked:
@@ -87,7 +89,9 @@ class RandomAnalyst:
         categories = dice.choice([["Goal Deviation"], ["nonsense"], [], ["Data Leak", "Tool-related"]])
         step = dice.choice(["S1", "S3", "S99", "x"])
         label = {"step": step, "what": "in 4711 traces", "quote": quote, "categories": categories}
-        return {"outcome": dice.choice(["ok", "wrong", "nonsense"]), "labels": [label] * dice.choice([0, 1, 2])}
+        true = {"step": "S3", "what": "x", "quote": QUOTE["quote"], "categories": ["Goal Deviation"]}
+        labels = [label] * dice.choice([0, 1, 2]) + ([true] if self.honest and trace_id(3) in text else [])
+        return {"outcome": dice.choice(["ok", "wrong", "nonsense"]), "labels": labels}
 
     def call(self, number: int) -> ToolCall:
         dice = self.dice
@@ -211,6 +215,12 @@ async def test_nothing_made_up_ships_and_what_is_true_is_kept(
         assert "4711" not in str([one.why for one in draft.set_aside]), where
         spans = {(one.trace_id, one.span_id) for found in draft.findings for one in found.occurrences}
         assert not spans & {("f" * 32, "0"), ("f" * 32, None)}, where
+        looked_up = evidence.Spans(reader)
+        assert all(looked_up.locate(one.trace_id, one.span_id, one.quote) for one in draft.labels), where
+        read_all = not any("not judged" in one or "not read" in one for one in draft.not_examined)
+        if model.honest and route in ("judge", "map") and read_all:
+            labelled = {(one.span_id, one.category) for one in draft.labels}
+            assert (span_id(3, 2), "Goal Deviation") in labelled, where
         if route == "loop":
             assert draft.engine.input_tokens + draft.engine.output_tokens <= TOKENS, where
         answered = draft.stopped_by is None and "the model gave no final answer" not in draft.not_examined

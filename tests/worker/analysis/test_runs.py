@@ -22,6 +22,8 @@ from tests.scripted_model import Answer, Fault, Request, Say, ScriptedModel
 from tests.worker.analysis.claims import MADE_UP, ORDER, QUOTE, TRUE, final, titles
 from tests.worker.analysis.windows import BEGIN, ordinary, span, trace_id, write
 
+NOTE = QUOTE | {"categories": ["Goal Deviation"]}
+
 
 class Run:
     """One run over a file against a script. Keyword arguments are settings: route, max_turns, context …"""
@@ -80,9 +82,7 @@ def test_every_route_ships_what_is_true_and_nothing_that_is_made_up(halo_run: Ru
             return Say(calls=[("final_answer", answer)])
         if route == "map" and request.number < 1:
             return Say(
-                json.dumps(
-                    {"notes": [{"what": "over the limit", **QUOTE}, {"what": "made up", **QUOTE, "quote": "no"}]}
-                )
+                json.dumps({"notes": [NOTE | {"what": "over the limit"}, NOTE | {"what": "made up", "quote": "no"}]})
             )
         return Say(json.dumps(answer))
 

@@ -361,3 +361,7 @@ async def test_what_was_opened_is_remembered(bench: Bench) -> None:
     assert trace_id(4) not in bench.desk.opened, "a variable of code was read by nobody"
     bench.desk.put_before(f"What fails in {trace_id(4)} and {trace_id(5)}?")
     assert bench.desk.opened == {trace_id(1), trace_id(2), trace_id(4)}
+    await bench("query_sql", sql=f"SELECT trace_id, left(output_text, 20) FROM spans WHERE trace_id = '{trace_id(6)}'")
+    await bench("query_sql", sql=f"SELECT trace_id, length(output_text) FROM spans WHERE trace_id = '{trace_id(7)}'")
+    await bench("query_sql", sql="SELECT 'made up' AS trace_id, output_text FROM spans WHERE output_text <> '' LIMIT 3")
+    assert bench.desk.opened == {trace_id(1), trace_id(2), trace_id(4), trace_id(6)}

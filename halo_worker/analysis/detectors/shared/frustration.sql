@@ -13,10 +13,16 @@ said_span_id = "the span that has the user's message as its input"
 said = "the message"
 subject = "agent or service"
 ---
-WITH read AS (
-  SELECT *, list_distinct(regexp_extract_all(lower(said), '[\p{L}\p{N}]+')) AS words,
-    list_distinct(regexp_extract_all(lower(before), '[\p{L}\p{N}]+')) AS words_before
+-- Words are told apart where all of the message before may be in this one: that message is whole (`user_turns` has 300
+-- characters of it), and its first word is.
+WITH close AS (
+  SELECT *, length(before) < 300 AND contains(lower(said), regexp_extract(lower(before), '[\p{L}\p{N}]+')) AS near
   FROM user_turns
+),
+read AS (
+  SELECT *, CASE WHEN near THEN list_distinct(regexp_extract_all(lower(said), '[\p{L}\p{N}]+')) END AS words,
+    CASE WHEN near THEN list_distinct(regexp_extract_all(lower(before), '[\p{L}\p{N}]+')) END AS words_before
+  FROM close
 ),
 signs AS (
   SELECT *, CASE

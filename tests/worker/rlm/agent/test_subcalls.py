@@ -16,6 +16,7 @@ from halo_worker.rlm.budget import BudgetLimits
 from halo_worker.rlm.json_schema import BadSchema, Validator
 from halo_worker.rlm.lenient_json import extract_json
 from halo_worker.rlm.messages import Message
+from halo_worker.rlm.provider.openai_model import OpenAIModel
 from halo_worker.rlm.provider.response_cache import ResponseCache
 from tests.scripted_model import Fault, Request, Say, Scripted
 from tests.worker.rlm.conftest import NewSession, tool
@@ -38,6 +39,17 @@ async def test_what_waited_for_the_first_answer_is_then_asked_at_once(
     server = scripted_model(lambda request: Say("well", delay=0.3))
     await session(server, limits=BudgetLimits(parallel=6)).batch([str(n) for n in range(6)])
     assert server.most_in_flight == 5
+
+
+async def test_a_slow_answer_of_a_sub_model_is_neither_cut_nor_paid_twice(
+    scripted_model: Scripted, session: NewSession
+) -> None:
+    """Sub-calls stream, and the timeout is between two events: this answer takes several times as long."""
+    server = scripted_model([Say("so far, three of them failed " * 6, pause=0.15)])
+    model = OpenAIModel("m", base_url=server.base_url, api_key="none", request_timeout_seconds=0.75)
+    result = await session(server, sub=model).query("?")
+    assert result.value == "so far, three of them failed " * 6
+    assert [request.stream for request in server.requests] == [True]
 
 
 async def test_json_is_validated_and_repaired(scripted_model: Scripted, session: NewSession) -> None:
