@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from halo_receiver.span import Span
 from halo_worker.analysis import overview
 from halo_worker.analysis.detectors import run_detectors
@@ -168,3 +170,25 @@ def test_of_what_ran_elsewhere_nothing_is_said(tmp_path: Path) -> None:
         )
     ]
     assert "ended_in_mid_work" not in found(steps, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "named"),
+    [
+        ("/app", "update_plan (lead.py)"),
+        ("/usr/lib/python3.12/site-packages/group_chat", "update_plan (lead.py)"),
+        ("/usr/lib/python3.12/site-packages/openai", "surfer"),
+    ],
+)
+def test_an_exception_is_told_of_the_code_that_called_what_raised_it(folder: str, named: str, tmp_path: Path) -> None:
+    """Not of the agent that holds its text, unless no other code is known: neither of the client that raised it."""
+    packages = "/usr/lib/python3.12/site-packages"
+    dump = (
+        f'Traceback (most recent call last):\n  File "{folder}/lead.py", line 88, in update_plan\n'
+        f'  File "{packages}/chat_models/openai/client.py", line 9, in create\n'
+        f'  File "{packages}/openai/_client.py", line 12, in create\n'
+        "openai.BadRequestError: Error code: 400 - the response was filtered"
+    )
+    last = agent(1, 3, "surfer", answer=dump, parent=1, at=500)
+    finding = found([agent(1, 1, "team"), llm(1, 2, "Please look up the tide."), last], tmp_path)["uncaught_exception"]
+    assert named in finding.title

@@ -43,15 +43,22 @@ WITH dumped AS (
     WHERE p.span_type = 'llm'
   ) WHERE holds_stack_trace(reasoning)
 )
--- The program's own code that raised it, by the frames of CPython: an agent may only hold the text of another's failure.
-SELECT coalesce(place, actor) || '|' || regexp_extract(lines[-1], '([\w.$]+): ', 1) AS key,
-  coalesce(place, actor) AS subject, trace_id, span_id, span_id AS origin_span_id, 'output_text' AS field,
-  left(lines[-1], 300) AS quote
+-- The code that called what raised it, by the frames of CPython: an agent may only hold the text of another's failure.
+-- The program's own code, else that of a package other than the exception's.
+SELECT coalesce(place, actor) || '|' || raised AS key, coalesce(place, actor) AS subject, trace_id, span_id,
+  span_id AS origin_span_id, 'output_text' AS field, left(lines[-1], 300) AS quote
 FROM (
-  SELECT *, list_filter(regexp_extract_all(text, '(?m)^ *File ".+", line \d+, in .+$'),
-    lambda frame: NOT regexp_matches(frame, '(?:site|dist)-packages|/lib/python'))[-1] AS frame,
+  SELECT *, coalesce(
+      list_filter(frames, lambda frame: NOT regexp_matches(frame, '(?:site|dist)-packages|/lib/python'))[-1],
+      list_filter(frames, lambda frame: regexp_matches(frame, '(?:site|dist)-packages')
+        AND NOT contains(frame, '/' || split_part(raised, '.', 1) || '/'))[-1]
+    ) AS frame,
     regexp_extract(frame, ', in (.+)$', 1) || ' (' || regexp_extract(frame, '([^/\\]+)", line', 1) || ')' AS place
-  FROM dumped WHERE len(lines) > 0
+  FROM (
+    SELECT *, regexp_extract_all(text, '(?m)^ *File ".+", line \d+, in .+$') AS frames,
+      regexp_extract(lines[-1], '([\w.$]+): ', 1) AS raised
+    FROM dumped WHERE len(lines) > 0
+  )
 )
 ---
 
@@ -125,3 +132,23 @@ llm = "gpt-5"
 [example.spans.attributes]
 "gen_ai.output.messages" = '''
 [{"role": "assistant", "parts": [{"type": "reasoning", "content": "Planning.\nTraceback (most recent call last):\n  File \"/a.py\", line 8, in answer\n    reply = create(messages)\nValueError: no reply was given"}]}]'''
+
+[[example]]
+fires = true
+why = "a package called the model: it is named, not the agent that holds the text"
+
+[[example.spans]]
+llm = "gpt-5"
+output = "Please look up the tide."
+
+[[example.spans]]
+agent = "surfer"
+input = "look up the tide"
+output = """
+Traceback (most recent call last):
+  File "/usr/lib/python3.12/site-packages/group_chat/lead.py", line 88, in update_plan
+    reply = await client.create(messages)
+  File "/usr/lib/python3.12/site-packages/openai/_client.py", line 12, in create
+    raise BadRequestError(reply)
+openai.BadRequestError: Error code: 400 - the response was filtered
+"""
