@@ -266,7 +266,8 @@ class IssueMemory:
         matching = {issue.issue_id: issue for one, issue in short.items() if one.startswith(wanted)}
         if len(matching) != 1:
             what = "there is no issue" if not matching else "more than one issue begins with"
-            raise ReportError(f"{what} {issue_id}", hint="'halo issues' lists them")
+            hint = "'halo issues' lists them; one that an alert told of comes with the next report that finds it"
+            raise ReportError(f"{what} {issue_id}", hint=hint)
         return next(iter(matching.values()))
 
 
