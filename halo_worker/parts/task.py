@@ -18,8 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from halo_receiver.config import LakeConfig, load_receiver
 from halo_receiver.store import schema
 from halo_receiver.store.reader import Reader
@@ -75,8 +73,9 @@ class Table:
 
     def sent(self) -> Table:
         """Return it without its password."""
-        url = SecretStr(without_password(self.config.url.get_secret_value()))
-        return replace(self, config=self.config.model_copy(update={"url": url, "password": None}))
+        url = without_password(self.config.url.get_secret_value())
+        fields = {**self.config.model_dump(), "url": url, "password": None}
+        return replace(self, config=type(self.config).model_validate(fields))
 
 
 Source = Segments | Lake | Table
