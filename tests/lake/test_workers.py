@@ -120,7 +120,7 @@ def work() -> Iterator[Callable[..., Worker]]:
 @pytest.fixture
 def hosts(make_lake: Callable[..., Lake], hook: Hook) -> tuple[Host, Host]:
     """Two hosts of a lake whose files lie in a directory, and which has no spans: what is tested is who reports."""
-    found = make_lake(data="/", lease_seconds="1")
+    found = make_lake(data="/", lease_seconds="2")
     found.environment["HALO_LAKE_DATA"] = str(found.root / "lake")
     with found.state() as state:
         state.create(found.config.data, found.config.buckets)
