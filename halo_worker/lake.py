@@ -14,7 +14,7 @@ from halo_receiver import backlog
 from halo_receiver.config import LakeConfig
 from halo_receiver.publishing import Publishing, behind_ns
 from halo_receiver.segment_publish import publish as publish_segments
-from halo_receiver.store import deletion, lake, manifest
+from halo_receiver.store import deletion, lake, lake_extensions, manifest
 from halo_receiver.store.deletion import Chosen, Selection
 from halo_receiver.store.lake_reader import LakeReader
 from halo_receiver.store.lake_state import LakeState, ReceiverState
@@ -45,7 +45,7 @@ class Status:
 def init(config: LakeConfig, *, install: bool = False) -> Iterator[str]:
     """Make what is missing of the lake, saying what is done. Called again, it changes nothing."""
     if install:
-        yield f"installed: {', '.join(lake.install_extensions())}"
+        yield f"installed: {', '.join(lake_extensions.install_extensions())}"
     made = lake.create(config)
     with LakeState(config.catalog_words() or "") as state:
         state.create(config.data, config.buckets)
@@ -70,7 +70,7 @@ def checks(config: LakeConfig, schedules: Collection[str] = ()) -> Iterator[tupl
 
     Raises as `status` does.
     """
-    yield "lake extensions", "ok", lake.versions(config)
+    yield "lake extensions", "ok", lake_extensions.versions(config)
     with LakeState.open(config) as state:
         language = state.messages_language()
         now_ns = state.now_ns()

@@ -18,7 +18,7 @@ import duckdb
 
 from halo_receiver.config import LakeConfig
 from halo_receiver.errors import StoreError
-from halo_receiver.store import copies, lake, schema
+from halo_receiver.store import copies, lake, lake_extensions, schema
 from halo_receiver.store.lake_state import LakeState, Publication, ReceiverState
 from halo_receiver.store.reader import JUDGED_BEFORE_NS, Reader
 from halo_receiver.store.segment import SegmentName
@@ -145,7 +145,7 @@ class PulledSegment(SegmentWriter):
     def take(self, config: LakeConfig, span: Span, found: Found) -> bool:
         """Copy the rows of the traces of a window, or of its part; False where there are none."""
         lake.attach(self._connection, config)
-        with lake.faults("pulling a window"):
+        with lake_extensions.faults("pulling a window"):
             execute = self._connection.execute
             execute(_VISIBLE, [[one.id for one in found.wanted], [one.visible_ns for one in found.wanted]])
             among = lake.among([one.id for one in found.wanted])
@@ -166,7 +166,7 @@ class PulledSegment(SegmentWriter):
         with LakeState.open(config) as state:
             among, buckets = lake.among([one.id for one in state.visible()]), state.buckets()
         lake.attach(self._connection, config)
-        with lake.faults("pulling a trace"):
+        with lake_extensions.faults("pulling a trace"):
             return self._copy(f"{among} AND {of_trace(trace_id, buckets)}")
 
     def _copy(self, where: str) -> bool:
@@ -187,7 +187,7 @@ class PulledSegment(SegmentWriter):
 
 def of_trace(trace_id: str, buckets: int) -> str:
     """Return the condition that a row is of a trace, in its bucket."""
-    quoted = lake.quoted(trace_id)
+    quoted = lake_extensions.quoted(trace_id)
     within = f"bucket = {lake.bucket_of(quoted, buckets)} AND " if buckets > 1 else ""
     return f"{within}trace_id = {quoted}"
 
@@ -227,7 +227,7 @@ class LakeReader(Reader):
 
     def _views(self) -> None:
         lake.attach(self.connection, self._config)
-        with lake.faults("reading it"):
+        with lake_extensions.faults("reading it"):
             rows, logs = (
                 f"SELECT * EXCLUDE ({lake.OWN_COLUMNS}) FROM lake.{name} WHERE {self._among}" for name in lake.TABLES
             )
@@ -245,5 +245,5 @@ class LakeReader(Reader):
         try:
             return super().query(sql, parameters)
         except duckdb.IOException:
-            with lake.faults("reading it"):
+            with lake_extensions.faults("reading it"):
                 raise

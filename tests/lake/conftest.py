@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from halo_receiver.config import LakeConfig
-from halo_receiver.store import lake
+from halo_receiver.store import lake_extensions
 from halo_receiver.store.lake_state import LakeState
 from tests.fixtures_receiver import ReceiverProcess
 from tests.lake.services import BUCKET, KEYS, S3, Postgres, postgres_programs, temporary
@@ -26,7 +26,10 @@ HALO = [sys.executable, "-m", "halo_worker"]
 
 def missing() -> str | None:
     """What these tests lack here, and how it is got."""
-    if duckdb.__version__ != "1.5.5" or lake.extension_file(LakeConfig.model_validate({}), "ducklake") is None:
+    if (
+        duckdb.__version__ != "1.5.5"
+        or lake_extensions.extension_file(LakeConfig.model_validate({}), "ducklake") is None
+    ):
         return (
             "the lake's tests need DuckDB 1.5.5 with its extensions: python3 -m tests.lake; then "
             "PYTHONPATH=$(python3 -m tests.lake --folder) .venv/bin/python -m pytest tests/lake"
